@@ -1,0 +1,1 @@
+"""The roles, the executor and the state they share."""

@@ -1,0 +1,1 @@
+"""α-UMi on LangGraph: agents made of small, locally fine-tuned models."""

@@ -1,0 +1,1 @@
+"""Tools that work offline and without keys."""
