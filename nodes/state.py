@@ -20,10 +20,10 @@ class UmiContext(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    max_steps: int = Field(8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
-    approve_tools: bool = Field(False, description="Ask a person before any tool runs.")
-    temperature: float = Field(0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
-    strategy: Literal["react"] = Field("react", description="How the agent searches for an answer.")
+    max_steps: int = Field(default=8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
+    approve_tools: bool = Field(default=False, description="Ask a person before any tool runs.")
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
+    strategy: Literal["react"] = Field(default="react", description="How the agent searches for an answer.")
 
 
 class UmiInput(TypedDict):

@@ -104,14 +104,20 @@ class Trajectory:
         return messages
 
     @classmethod
-    def from_messages(cls, messages: Iterable[BaseMessage], tools: Sequence[ToolSpec] = ()) -> Trajectory:
+    def from_messages(
+        cls, messages: Iterable[BaseMessage | Mapping[str, Any]], tools: Sequence[ToolSpec] = ()
+    ) -> Trajectory:
         """Read a transcript, ours or that of any LangChain agent.
 
         Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`.
+
+        Args:
+            messages: LangChain messages, or their JSON form as a server or a LangSmith trace holds it.
+            tools: What was offered; messages do not say.
         """
         system: list[str] = []
         turns: list[Turn] = []
-        for message in messages:
+        for message in map(_load_message, messages):
             if isinstance(message, SystemMessage):
                 system.append(message.text)
             elif isinstance(message, HumanMessage):
@@ -141,6 +147,22 @@ class Trajectory:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "row"
             raise TrajectoryError(f"{where}: {first['msg']}") from error
+
+
+def _load_message(message: BaseMessage | Mapping[str, Any]) -> BaseMessage:
+    if isinstance(message, BaseMessage):
+        return message
+    try:
+        return _message_adapter().validate_python(message)
+    except ValidationError as error:
+        raise TrajectoryError(
+            f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
+        ) from error
+
+
+@cache
+def _message_adapter() -> TypeAdapter[AnyMessage]:
+    return TypeAdapter(AnyMessage)
 
 
 @cache

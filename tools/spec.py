@@ -6,12 +6,17 @@ Knows nothing about how a tool is run; see `alpha_umi.tools.toolbox` for that.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 
 from alpha_umi.errors import ConfigError
 
@@ -48,6 +53,55 @@ class ToolSpec:
         if self.parameters.get("type", "object") != "object":
             raise ConfigError(f"Tool {self.name!r}: 'parameters' must be a JSON Schema of type 'object'.")
         try:
-            Draft202012Validator.check_schema(dict(self.parameters))
+            _validator_class(self.parameters).check_schema(dict(self.parameters))
         except SchemaError as error:
             raise ConfigError(f"Tool {self.name!r}: 'parameters' is not valid JSON Schema: {error.message}") from error
+        resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(dict(self.parameters))).resolver()
+        for reference in _find_references(self.parameters):
+            try:
+                resolver.lookup(reference)
+            except Unresolvable as error:
+                raise ConfigError(
+                    f"Tool {self.name!r}: reference {reference!r} leads nowhere; put its target into '$defs'."
+                ) from error
+
+    def make_validator(self) -> Validator:
+        """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network."""
+        return _validator_class(self.parameters)(dict(self.parameters), registry=EMPTY_REGISTRY)
+
+    def to_openai(self) -> dict[str, Any]:
+        """Return the tool as chat-completion APIs and `bind_tools` describe it."""
+        function = {"name": self.name, "description": self.description, "parameters": deepcopy(dict(self.parameters))}
+        return {"type": "function", "function": function}
+
+    @classmethod
+    def from_openai(cls, tool: Mapping[str, Any]) -> ToolSpec:
+        """Read `{"type": "function", "function": {"name", "description", "parameters"}}`.
+
+        Raises:
+            ConfigError: If it is not of that form, or its name or schema cannot be used.
+        """
+        function = tool.get("function")
+        if tool.get("type") != "function" or not isinstance(function, Mapping) or "name" not in function:
+            raise ConfigError(
+                f"Not a tool: {tool!r:.200}. Give {{'type': 'function', 'function': {{'name', 'description', "
+                "'parameters'}}."
+            )
+        parameters = function.get("parameters") or _no_arguments()
+        return cls(str(function["name"]), function.get("description") or "", deepcopy(dict(parameters)))
+
+
+def _find_references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(reference := schema.get("$ref"), str):
+            yield reference
+        for inner in schema.values():
+            yield from _find_references(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _find_references(inner)
+
+
+def _validator_class(schema: Mapping[str, Any]) -> type[Validator]:
+    """Return the draft that the schema declares; many MCP servers still write draft 7."""
+    return validator_for(schema, default=Draft202012Validator)

@@ -1,1 +1,46 @@
-"""α-UMi on LangGraph: agents made of small, locally fine-tuned models."""
+"""α-UMi on LangGraph: agents made of small, locally fine-tuned models.
+
+The public names are imported at first use, so that `import alpha_umi` stays cheap.
+
+Source: "Small LLMs Are Weak Tool Learners: A Multi-LLM Agent", arXiv 2401.07324.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alpha_umi.errors import AlphaUmiError
+    from alpha_umi.graph.embed import as_runnable, as_tool
+    from alpha_umi.graph.factory import create_umi_agent
+    from alpha_umi.nodes.state import UmiContext
+    from alpha_umi.nodes.trajectory import Trajectory
+    from alpha_umi.tools.spec import ToolSpec
+    from alpha_umi.tools.toolbox import Toolbox
+
+__all__ = [
+    "AlphaUmiError",
+    "ToolSpec",
+    "Toolbox",
+    "Trajectory",
+    "UmiContext",
+    "as_runnable",
+    "as_tool",
+    "create_umi_agent",
+]
+
+_HOMES = {
+    "AlphaUmiError": "alpha_umi.errors",
+    "ToolSpec": "alpha_umi.tools.spec",
+    "Toolbox": "alpha_umi.tools.toolbox",
+    "Trajectory": "alpha_umi.nodes.trajectory",
+    "UmiContext": "alpha_umi.nodes.state",
+    "as_runnable": "alpha_umi.graph.embed",
+    "as_tool": "alpha_umi.graph.embed",
+    "create_umi_agent": "alpha_umi.graph.factory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)

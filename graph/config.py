@@ -1,0 +1,168 @@
+"""The agent's configuration: defaults, overlaid by a YAML file, overlaid by ``ALPHA_UMI_…`` environment variables.
+
+A nested setting is reached in the environment by two underscores: ``ALPHA_UMI_LIMITS__MAX_STEPS=4``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.trajectory import Role
+
+CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
+_TAGS = ("one spec", "per role", "[key]")
+
+
+def _get_models_kind(value: Any) -> str:
+    return "per role" if isinstance(value, Mapping) else "one spec"
+
+
+def _split_list(value: Any) -> Any:
+    """Accept ``a, b`` where an environment variable can hold no list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+ModelSpecs: TypeAlias = Annotated[
+    Annotated[str, Tag("one spec")] | Annotated[dict[Role, str], Tag("per role")],
+    Discriminator(_get_models_kind),  # so that an error is about the kind that was meant, not about both
+]
+
+
+class LimitSettings(BaseModel):
+    """What keeps a run from going on for ever."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_steps: int = Field(default=8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
+    tool_timeout_s: float = Field(default=30.0, gt=0, description="Seconds one tool call may take.")
+    max_observation_chars: int = Field(default=4_000, ge=100, description="Longer tool outputs are cut in the middle.")
+
+
+class GenerationSettings(BaseModel):
+    """How the models named by a spec write; None leaves a setting to the model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
+    max_tokens: int | None = Field(default=None, ge=1, description="Tokens one model call may write.")
+    max_rationale_tokens: int | None = Field(
+        default=None, ge=1, description="Tokens of the planner before its decision."
+    )
+    constrained: bool | None = Field(default=None, description="Hold a local planner and caller to their grammar.")
+    seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
+    device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
+        default=None, description="Type of local weights."
+    )
+
+
+class UmiSettings(BaseSettings):
+    """The whole configuration; get one by `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix="ALPHA_UMI_", env_nested_delimiter="__", extra="forbid")
+
+    models: ModelSpecs = Field(default="hf:smollm2-135m", description="A role spec for all roles, or one per role.")
+    tools: Annotated[list[str], NoDecode, BeforeValidator(_split_list)] = Field(
+        default=["builtin:calculator", "builtin:calendar", "builtin:convert_units"],
+        description="Tools on offer: builtin:NAME or module:object.",
+    )
+    limits: LimitSettings = LimitSettings()
+    generation: GenerationSettings = GenerationSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose values arrive as arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None = None) -> UmiSettings:
+    """Read the configuration.
+
+    Args:
+        path: YAML file; default is the file that ``ALPHA_UMI_CONFIG`` names, or none.
+
+    Raises:
+        ConfigError: If the file or a variable cannot be used; it names the place and what is allowed there.
+    """
+    if path is None and os.environ.get(CONFIG_VARIABLE):
+        path = Path(os.environ[CONFIG_VARIABLE])
+    values, root = _read_yaml(path) if path else ({}, None)
+    try:
+        return UmiSettings(**values)
+    except ValidationError as error:
+        faults = [_describe_fault(fault, path, root) for fault in error.errors()]
+        raise ConfigError("The configuration cannot be used:\n" + "\n".join(faults)) from error
+    except SettingsError as error:
+        raise ConfigError(f"An ALPHA_UMI_… variable is not valid JSON ({error}); correct or unset it.") from error
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """Return the file's values, and its nodes, which know their lines."""
+    try:
+        text = path.read_text("utf-8")
+        values, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(
+            f"The configuration {str(path)!r} cannot be read: {error.strerror}. Correct the path or {CONFIG_VARIABLE}."
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"The configuration {str(path)!r} is not valid YAML: {error}") from error
+    if not isinstance(values or {}, dict):
+        raise ConfigError(f"{path}, line 1: expected lines of 'setting: value'; settings are {_list_fields([])}.")
+    return {str(key): value for key, value in (values or {}).items()}, root
+
+
+def _describe_fault(fault: ErrorDetails, path: Path | None, root: yaml.Node | None) -> str:
+    keys = [str(part) for part in fault["loc"] if part not in _TAGS]
+    message = fault["msg"]
+    if fault["type"] == "extra_forbidden":
+        message = f"no such setting; settings here are {_list_fields(keys[:-1])}"
+    return f"{_describe_origin(keys, path, root)}: {'.'.join(keys)}: {message}"
+
+
+def _describe_origin(keys: Sequence[str], path: Path | None, root: yaml.Node | None) -> str:
+    """Say where a value came from; the environment first, because it wins over the file."""
+    for n in range(len(keys), 0, -1):
+        variable = f"ALPHA_UMI_{'__'.join(keys[:n])}".upper()
+        if variable in os.environ:
+            return f"Variable {variable}"
+    return f"{path}, line {_find_line(root, keys)}" if path else "Setting"
+
+
+def _find_line(node: yaml.Node | None, keys: Sequence[str]) -> int:
+    """Follow `keys` as far as the document goes and return that line, counted from 1."""
+    line = 1
+    for key in keys:
+        items: list[tuple[str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            items = [(str(name.value), name, value) for name, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            items = [(str(i), value, value) for i, value in enumerate(node.value)]
+        found = next(((place, value) for name, place, value in items if name == key), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
+
+
+def _list_fields(keys: Sequence[str]) -> str:
+    model: Any = UmiSettings
+    for key in keys:
+        model = model.model_fields[key].annotation
+    return ", ".join(model.model_fields)

@@ -1,0 +1,42 @@
+"""The caller: the planner's rationale as tool calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+from uuid import uuid4
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from alpha_umi.nodes.approval import list_open_calls
+from alpha_umi.nodes.parsing import ParsedCall, parse_calls
+from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
+from alpha_umi.nodes.state import UmiState
+from alpha_umi.nodes.trajectory import Call, Observation, make_observation_message, parse_message
+from alpha_umi.tools.spec import ToolSpec
+
+
+def make_caller(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode:
+    """Make the caller node."""
+    return RoleNode("caller", model, tools, read_calls)
+
+
+def read_calls(state: UmiState, reply: AIMessage) -> Update:
+    """Put the calls into the pending message; a call that does not parse is answered at once with what is wrong."""
+    pending = get_pending(state)
+    calls = sorted(map(_make_call, parse_calls(reply.text)), key=lambda call: isinstance(call.arguments, str))
+    message = complete(pending, replace(parse_message(pending), calls=tuple(calls)), reply)
+    return {"messages": [message, *(make_observation_message(call) for call in calls if call.observation)]}
+
+
+def _make_call(parsed: ParsedCall) -> Call:
+    observation = Observation(parsed.fault, is_error=True) if parsed.fault else None
+    arguments = parsed.arguments if parsed.fault is None else str(parsed.arguments)
+    return Call(f"call_{uuid4().hex}", parsed.name, arguments, observation)
+
+
+def route_caller(state: UmiState) -> Literal["approval", "planner"]:
+    """Go on to approval if any call can run, else back to the planner with the faults."""
+    return "approval" if list_open_calls(state) else "planner"

@@ -1,0 +1,42 @@
+"""The first node: refuse input nothing can be done with, start the turn's counters, keep the run's settings."""
+
+from __future__ import annotations
+
+from langchain_core.messages import HumanMessage
+from langgraph.runtime import Runtime
+
+from alpha_umi.errors import InputError, TrajectoryError
+from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.state import UmiContext, UmiState
+from alpha_umi.nodes.trajectory import Trajectory
+
+_HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
+
+
+def entry(state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext) -> Update:
+    """Check the input and begin a turn; `defaults` serve a run that brings no context.
+
+    Raises:
+        InputError: If the last message is not a human message with text, or the history is no trajectory.
+    """
+    messages = state.get("messages")
+    if not messages:
+        raise InputError(f"There is no message to answer. {_HOW}")
+    last = messages[-1]
+    if not isinstance(last, HumanMessage):
+        raise InputError(f"The last message is of type {last.type!r}; the agent answers a human message. {_HOW}")
+    if not last.text.strip():
+        raise InputError(f"The human message has no text. {_HOW}")
+    try:
+        Trajectory.from_messages(messages)
+    except TrajectoryError as error:
+        raise InputError(f"The message history cannot be continued: {error}") from error
+    return {
+        "settings": (runtime.context or defaults).model_dump(),
+        "decision": None,
+        "n_steps": 0,
+        "n_bad_plans": 0,
+        "answer": None,
+        "finish": None,
+        "reason": None,
+    }

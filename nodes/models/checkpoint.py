@@ -1,0 +1,221 @@
+"""A trained checkpoint: which weights play which role, and whether they belong together.
+
+CKPT/umi.json                        what follows, with hashes, settings and metrics; written last
+CKPT/backbone/                       stage 1: an adapter on the base model, or a full model
+CKPT/{planner,caller,summarizer}/    stage 2: an adapter on the backbone, or a full model
+CKPT/tokenizer.json, chat_template.jinja, …
+
+Knows nothing about training; reading a checkpoint loads no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.trajectory import ROLES, Role
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+PartKind: TypeAlias = Literal["none", "full", "lora", "alora"]
+PART_KINDS: tuple[PartKind, ...] = get_args(PartKind)
+CARD = "umi.json"
+TEMPLATE = "chat_template.jinja"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Weights on top of others: of the backbone on the base model, of a role on the backbone.
+
+    Args:
+        kind: ``none`` (nothing on top), ``full`` (weights of its own), ``lora``, or ``alora`` (on from the role's
+            marker onwards).
+        path: Its folder; `None` for kind ``none``.
+        sha256: Of its weights; empty for kind ``none``.
+        invocation_tokens: For ``alora`` the token ids of the role's marker.
+    """
+
+    kind: PartKind
+    path: Path | None = None
+    sha256: str = ""
+    invocation_tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What `read_checkpoint` found.
+
+    Args:
+        path: The folder; its tokenizer carries the chat template.
+        base: Name or folder of the base model, as it was given to the training.
+        base_sha256: Of the base model's weights.
+        style: Name of the chat template.
+        backbone: Stage 1; kind ``none``, ``lora`` or ``full``.
+        roles: Stage 2; a role of kind ``none`` is played by the backbone itself.
+        card: Everything in ``umi.json``, for display.
+    """
+
+    path: Path
+    base: str
+    base_sha256: str
+    style: str
+    backbone: Part
+    roles: Mapping[Role, Part]
+    card: Mapping[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read and check a checkpoint folder.
+
+    Raises:
+        ConfigError: If the folder holds no finished checkpoint, or its parts are not those that were trained together.
+    """
+    folder = Path(path).expanduser()
+    card = read_card(folder)
+    missing = [role for role in ROLES if role not in card["roles"]]
+    if missing:
+        raise ConfigError(f"{folder}: {', '.join(missing)} not trained yet; run the training again with --resume.")
+    if hash_file(folder / TEMPLATE) != card["template"]["sha256"]:
+        raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
+    return Checkpoint(
+        path=folder,
+        base=card["base"]["name"],
+        base_sha256=card["base"]["sha256"],
+        style=card["template"]["style"],
+        backbone=_read_part(folder, card["backbone"]),
+        roles={role: _read_part(folder, card["roles"][role]) for role in ROLES},
+        card=card,
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the ``umi.json`` of a checkpoint, finished or not.
+
+    Raises:
+        ConfigError: If there is none, or it is that of something else.
+    """
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder} is no checkpoint: it has no {CARD}. Give the --out folder of 'alpha-umi train'."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); copy the checkpoint again.") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ConfigError(f"{path} does not describe a trained checkpoint of format {FORMAT}; is it a base model?")
+    return card
+
+
+def _read_part(folder: Path, entry: Mapping[str, Any]) -> Part:
+    if entry["kind"] == "none":
+        return Part("none")
+    if entry["kind"] not in PART_KINDS:
+        raise ConfigError(f"{folder / CARD}: unknown kind {entry['kind']!r}; update alpha-umi.")
+    path = folder / entry["path"]
+    check_part_folder(path, entry["kind"])
+    if hash_weights(path) != entry["sha256"]:
+        raise ConfigError(
+            f"{path} holds other weights than {CARD} says. If a training was interrupted, run it again with --resume; "
+            "otherwise copy the checkpoint again."
+        )
+    return Part(entry["kind"], path, entry["sha256"], tuple(entry.get("invocation_tokens", ())))
+
+
+def check_part_folder(path: Path, kind: PartKind) -> None:
+    """Refuse an adapter where a full model is wanted, and the other way round.
+
+    Raises:
+        ConfigError: Says what was found and what was expected.
+    """
+    is_adapter, is_model = (path / "adapter_config.json").is_file(), (path / "config.json").is_file()
+    if not is_adapter and not is_model:
+        raise ConfigError(f"{path} holds neither an adapter nor a model; copy the checkpoint again.")
+    if kind == "full" and not is_model:
+        raise ConfigError(
+            f"{path} holds an adapter, but a full model is expected; give a merged model "
+            "('alpha-umi models merge'), or say kind 'lora'."
+        )
+    if kind != "full" and not is_adapter:
+        raise ConfigError(f"{path} holds a full model, but an adapter is expected; say kind 'full'.")
+
+
+def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path:
+    """Return the folder of the base model after checking that its weights are those of the training.
+
+    Args:
+        checkpoint: What needs the base.
+        base: Where the base is on this machine, if not at the place or under the name it was trained with.
+
+    Raises:
+        ModelNotAvailable: If it is not here.
+        ConfigError: If it has other weights.
+    """
+    folder = resolve(base or checkpoint.base)
+    if (found := hash_weights(folder)) != checkpoint.base_sha256:
+        raise ConfigError(
+            f"Base model {folder} has other weights (sha256 {found[:12]}…) than {checkpoint.path} was trained on "
+            f"({checkpoint.base!r}, {checkpoint.base_sha256[:12]}…); pull or name the right one."
+        )
+    return folder
+
+
+def load_backbone(checkpoint: Checkpoint, *, dtype: torch.dtype, base: str | Path | None = None) -> PreTrainedModel:
+    """Load the model all roles stand on, stage 1 merged in, on the CPU and in evaluation mode.
+
+    Args:
+        checkpoint: From `read_checkpoint`.
+        dtype: Type of the weights.
+        base: As for `resolve_base`.
+    """
+    part = checkpoint.backbone
+    folder = cast(Path, part.path) if part.kind == "full" else resolve_base(checkpoint, base)
+    return load_merged(folder, part, dtype=dtype)
+
+
+def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a model, and merge an adapter into it where `part` is one.
+
+    Training and serving both come here: a merge in another order or type would give slightly other weights.
+    """
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - takes seconds
+
+    folder = cast(Path, part.path) if part.kind == "full" else base
+    check_part_folder(folder, "full")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    if part.kind == "lora":
+        from peft import PeftModel  # noqa: PLC0415 - takes seconds
+
+        adapted = PeftModel.from_pretrained(model, str(part.path))
+        model = cast("PreTrainedModel", adapted.merge_and_unload())
+    return model.eval()
+
+
+def hash_weights(folder: Path) -> str:
+    """Return the sha256 over a folder's weight files in the order of their names, empty if it has none."""
+    names = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    return _hash_files(names) if names else ""
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, empty if it does not exist."""
+    return _hash_files([path]) if path.is_file() else ""
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

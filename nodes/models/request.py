@@ -1,0 +1,124 @@
+"""The one door from a trajectory to a chat model call.
+
+A model that was trained for the roles (`role_aware = True` on its class) gets the role messages it was trained on. Any
+other LangChain chat model is used 0-shot: the same facts as a system message, the earlier turns, and one human message.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from textwrap import indent
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from alpha_umi.nodes.render import render_messages
+from alpha_umi.nodes.trajectory import Role, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+
+RETRY_TEMPERATURE = 0.7
+
+_INSTRUCTIONS: dict[Role, str] = {
+    "planner": (
+        "You are the planner of a team that solves the user's task step by step with tools. Plan the next step only: "
+        "say in one to three sentences what is known, what is missing, and which tool to call with which values. Never "
+        "write the tool call or the answer yourself; others do. End with exactly one of these three lines:\n"
+        "Next: caller.      (a tool has to be called)\n"
+        "Next: conclusion.  (the task can be answered now)\n"
+        "Next: give up.     (the task cannot be solved with these tools)"
+    ),
+    "caller": (
+        "You are the caller of a team that solves the user's task step by step with tools. Turn the last plan into one "
+        "tool call. Write exactly these two lines and nothing else:\n"
+        "Action: <name of one of the tools>\n"
+        "Action Input: <its arguments as one JSON object on one line>"
+    ),
+    "summarizer": (
+        "You are the summarizer of a team that solves the user's task step by step with tools. Answer the user from "
+        "the observations. Write the answer only, without mentioning the team, the plans or the tools."
+    ),
+}
+_QUESTIONS: dict[Role, str] = {
+    "planner": "Write the next plan.",
+    "caller": "Write the tool call for the last plan.",
+    "summarizer": "Write the answer.",
+}
+_RETRY = "Your last plan was of no use because it did not end with a 'Next:' line. End with one of the three lines."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one chat model call is made of: ``model.invoke(request.messages, config, **request.kwargs)``."""
+
+    messages: list[BaseMessage]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def make_request(
+    model: BaseChatModel, role: Role, trajectory: Trajectory, *, temperature: float, retry: bool = False
+) -> Request:
+    """Return the call that asks `model` to play `role` on `trajectory`.
+
+    Args:
+        model: A role-aware model or any LangChain chat model.
+        role: Whose output is wanted.
+        trajectory: Everything so far; its last turn is the one to go on with.
+        temperature: Sampling temperature, 0 for greedy. A model that is not role-aware keeps its own setting at 0, and
+            where it is known to refuse one.
+        retry: The planner's last output had no decision: sample, or ask more clearly, so that it is not repeated.
+    """
+    if is_role_aware(model):
+        tools = [spec.to_openai() for spec in trajectory.tools]
+        if retry:
+            temperature = max(temperature, RETRY_TEMPERATURE)
+        messages: list[BaseMessage] = [*render_messages(trajectory, style=getattr(model, "style", "umi"))]
+        return Request(messages, {"role": role, "tools": tools, "temperature": temperature})
+    takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
+    kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
+    return Request(_make_zero_shot_messages(role, trajectory, retry=retry), kwargs)
+
+
+def is_role_aware(model: BaseChatModel) -> bool:
+    """Tell whether a model takes role messages and the keyword arguments ``role`` and ``tools``."""
+    return bool(getattr(model, "role_aware", False))
+
+
+def _make_zero_shot_messages(role: Role, trajectory: Trajectory, *, retry: bool) -> list[BaseMessage]:
+    """Return system, human, ai, …, human: what every chat model and chat template takes."""
+    system = [trajectory.system, _INSTRUCTIONS[role], *([_RETRY] if retry and role == "planner" else [])]
+    if role != "summarizer":
+        system.append(_describe_tools(trajectory.tools))
+    messages: list[BaseMessage] = [SystemMessage("\n\n".join(filter(None, system)))]
+    *earlier, current = trajectory.turns
+    for turn in earlier:
+        messages += [HumanMessage(turn.instruction), AIMessage(_describe_outcome(turn))]
+    log = [_describe_step(step) for step in current.steps]
+    parts = [current.instruction, *(["Done so far:", *log] if log else []), _QUESTIONS[role]]
+    return [*messages, HumanMessage("\n\n".join(parts))]
+
+
+def _describe_tools(tools: tuple[ToolSpec, ...]) -> str:
+    lines = [
+        json.dumps({"name": spec.name, "description": spec.description, "parameters": spec.parameters})
+        for spec in tools
+    ]
+    return "\n".join(["Tools:", *(lines or ["(none)"])])
+
+
+def _describe_outcome(turn: Turn) -> str:
+    """Say how an earlier turn ended; never empty, which some servers refuse."""
+    texts = [turn.steps[-1].answer, turn.steps[-1].rationale] if turn.steps else []
+    return next((text for text in texts if text and text.strip()), "(no answer)")
+
+
+def _describe_step(step: Step) -> str:
+    """Write one step as text; indented, so that a tool's output cannot pose as a plan or another observation."""
+    lines = ["Plan:", indent(f"{step.rationale}\nNext: {step.decision}.".lstrip(), "  ")]
+    for call in step.calls:
+        arguments = call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments)
+        lines += ["Call:", indent(f"Action: {call.name}\nAction Input: {arguments}", "  ")]
+        if call.observation is not None:
+            lines += ["Observation:", indent(call.observation.text or "(empty)", "  ")]
+    return "\n".join(lines)

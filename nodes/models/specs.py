@@ -1,0 +1,115 @@
+"""Role specs: the strings that name a model in a configuration, such as ``hf:smollm2-135m``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.endpoint import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
+from alpha_umi.nodes.models.hf import LocalChatModel
+from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.trajectory import ROLES, Role
+
+OPTIONS = frozenset(
+    {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "top_p", "seed", "device", "dtype"}
+)
+_AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
+
+Load: TypeAlias = Callable[[str, Role, Mapping[str, Any]], BaseChatModel]
+
+
+def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
+    """Return the chat model a role spec names; weights are loaded at its first call.
+
+    Args:
+        spec: ``SCHEME:TARGET``, see `SCHEMES`.
+        role: The role it will play.
+        **options: Generation settings (`OPTIONS`); a model passes over those it has no use for, as a server does with
+            ``device``.
+
+    Raises:
+        ConfigError: If the scheme, the target or an option cannot be used.
+    """
+    unknown = sorted(set(options) - OPTIONS)
+    if unknown:
+        raise ConfigError(f"Unknown generation setting {unknown[0]!r}; known are: {', '.join(sorted(OPTIONS))}.")
+    name, _, target = spec.partition(":")
+    if name not in SCHEMES or not target:
+        examples = "\n".join(f"  {scheme.example:<48} {scheme.meaning}" for scheme in SCHEMES.values())
+        raise ConfigError(f"Role spec {spec!r} is not understood; write one of\n{examples}")
+    return SCHEMES[name].load(target, role, options)
+
+
+def load_models(
+    specs: str | BaseChatModel | Mapping[Role, str | BaseChatModel], **options: Any
+) -> dict[Role, BaseChatModel]:
+    """Return one chat model per role.
+
+    Args:
+        specs: A spec or model for all roles, or one for each role. Models may also be a `HuggingFacePipeline` or
+            another text-completion LLM.
+        **options: As for `load_model`; models passed as objects keep their own settings.
+
+    Raises:
+        ConfigError: If a role is missing or unknown, or a spec cannot be used.
+    """
+    by_role = dict(specs) if isinstance(specs, Mapping) else dict.fromkeys(ROLES, specs)
+    unknown = [str(role) for role in by_role if role not in ROLES]
+    missing = [role for role in ROLES if role not in by_role]
+    if unknown or missing:
+        faults = [f"no model for {', '.join(missing)}"] if missing else []
+        faults += [f"unknown role {', '.join(unknown)}"] if unknown else []
+        raise ConfigError(f"Models: {' and '.join(faults)}; give one for each of {', '.join(ROLES)}.")
+    return {role: _load(by_role[role], role, options) for role in ROLES}
+
+
+def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    return load_model(spec, role, **options) if isinstance(spec, str) else as_chat_model(spec)
+
+
+def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    model, _, adapter = target.partition("#")
+    return LocalChatModel(model=model, adapter=adapter or None, role=role, **options)
+
+
+def _load_openai(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    match = _AT_URL.fullmatch(target)
+    return make_openai(match["model"], options, base_url=match["url"]) if match else make_openai(target, options)
+
+
+def _load_umi_server(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    match = _AT_URL.fullmatch(target)
+    if match is None:
+        raise ConfigError(f"Role spec 'umi-server:{target}' lacks the server; write {SCHEMES['umi-server'].example}")
+    return make_umi_server(match["model"], role, options, base_url=match["url"])
+
+
+def _load_hub_endpoint(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    return make_hub_endpoint(target, options)
+
+
+def _load_scripted(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    return ScriptedChatModel.from_file(target, role=role)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One kind of role spec."""
+
+    example: str
+    meaning: str
+    load: Load
+
+
+SCHEMES: Mapping[str, Scheme] = {
+    "hf": Scheme("hf:smollm2-135m | hf:PATH | hf:PATH#adapter", "weights in this process", _load_local),
+    "openai": Scheme("openai:MODEL[@http://localhost:8000/v1]", "OpenAI or a server like it, 0-shot", _load_openai),
+    "umi-server": Scheme("umi-server:MODEL@http://localhost:8000/v1", "server of our checkpoint", _load_umi_server),
+    "hub-endpoint": Scheme("hub-endpoint:MODEL", "Hugging Face inference providers, 0-shot", _load_hub_endpoint),
+    "scripted": Scheme("scripted:FILE", "outputs replayed from a YAML or JSON file", _load_scripted),
+}

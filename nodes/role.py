@@ -1,0 +1,86 @@
+"""What planner, caller and summarizer have in common: one chat model call between state and state.
+
+Knows nothing about prompts (`alpha_umi.nodes.models.request`) or about what a reply means (each role's own file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import add_usage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import patch_config
+
+from alpha_umi.nodes.models.request import Request, make_request
+from alpha_umi.nodes.state import UmiState
+from alpha_umi.nodes.trajectory import Role, Step, Trajectory, make_message
+from alpha_umi.tools.spec import ToolSpec
+
+Update: TypeAlias = dict[str, Any]
+ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
+
+
+class RoleNode(Runnable[UmiState, Update]):
+    """Graph node that asks one role's model once.
+
+    A `Runnable` and not a function, so that the node runs truly async under `ainvoke` and adds no run of its own to a
+    trace.
+
+    Args:
+        role: Which role the model plays.
+        model: Any chat model.
+        tools: The tools offered to the agent.
+        read_reply: Turns the state and the model's reply into a state update; pure.
+    """
+
+    def __init__(self, role: Role, model: BaseChatModel, tools: Sequence[ToolSpec], read_reply: ReadReply) -> None:
+        """Remember the model; nothing is loaded yet."""
+        self.name = role
+        self._role: Role = role
+        self._model = model
+        self._tools = tuple(tools)
+        self._read_reply = read_reply
+
+    def _make_request(self, state: UmiState) -> Request:
+        return make_request(
+            self._model,
+            self._role,
+            Trajectory.from_messages(state["messages"], self._tools),
+            temperature=state["settings"]["temperature"],
+            retry=state["n_bad_plans"] > 0,
+        )
+
+    def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
+        """Call the model and return the state update."""
+        request = self._make_request(input)
+        reply = self._model.invoke(request.messages, _named(config, self._role), **request.kwargs)
+        return self._read_reply(input, reply)
+
+    async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
+        """Call the model without blocking the event loop and return the state update."""
+        request = self._make_request(input)
+        reply = await self._model.ainvoke(request.messages, _named(config, self._role), **request.kwargs)
+        return self._read_reply(input, reply)
+
+
+def _named(config: RunnableConfig | None, role: Role) -> RunnableConfig:
+    return patch_config(config, run_name=f"{role}_model")
+
+
+def get_pending(state: UmiState) -> AIMessage:
+    """Return the planner's last message, which caller and summarizer complete."""
+    message = state["messages"][-1]
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"Expected the planner's message last, found {message.type!r}.")
+    return message
+
+
+def complete(pending: AIMessage, step: Step, reply: AIMessage) -> AIMessage:
+    """Return `pending` with the rest of its step filled in; the same id makes LangGraph replace it."""
+    message = make_message(step)
+    message.id = pending.id
+    message.usage_metadata = add_usage(pending.usage_metadata, reply.usage_metadata)
+    return message

@@ -1,0 +1,63 @@
+"""The command line: `alpha-umi ask`, `chat`, `graph` and `models`.
+
+Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from alpha_umi.cli import models
+from alpha_umi.cli.ask import ask
+from alpha_umi.cli.chat import chat
+from alpha_umi.cli.draw import graph
+from alpha_umi.cli.report import report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 answered, 1 failure, 2 usage or configuration, 3 the agent gave up, 130 interrupted.",
+)
+app.command()(ask)
+app.command()(chat)
+app.command()(graph)
+app.add_typer(models.app, name="models")
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")] = False,
+) -> None:
+    """α-UMi: an agent made of small, locally fine-tuned models."""
+    if not debug:
+        _silence_libraries()
+
+
+def main() -> None:
+    """Run the command line; an error becomes one message on stderr and an exit code."""
+    sys.path.insert(0, os.getcwd())  # for --tools my_tools:OBJECT, as `python -m` has it
+    try:
+        app(prog_name="alpha-umi")
+    except Exception as error:
+        sys.exit(report(error))
+
+
+def _silence_libraries() -> None:
+    """Keep other libraries' warnings, log lines and progress bars off the screen; their errors stay."""
+    warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    for variable, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(variable, value)

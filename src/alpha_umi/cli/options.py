@@ -1,0 +1,78 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from alpha_umi.graph.config import UmiSettings
+
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="CONFIG",
+        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m",
+        help="A YAML configuration, or one role spec for all roles such as hf:PATH or openai:MODEL.",
+    ),
+]
+Tools: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tools",
+        "-t",
+        metavar="MODULE:OBJECT",
+        show_default=False,
+        help="A tool or list of tools beside the configured ones; modules of this folder count. Repeatable.",
+    ),
+]
+MaxSteps: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, max=100, show_default=False, help="Tool-calling steps before the agent must conclude."),
+]
+Temperature: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=2.0, show_default=False, help="0 decodes greedily; above 0 samples."),
+]
+Approve: TypeAlias = Annotated[bool, typer.Option("--approve", help="Ask before each tool call.")]
+Thread: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", show_default=False, help="Keep the conversation under this name, or go on with it."),
+]
+Database: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        envvar="ALPHA_UMI_DATABASE",
+        show_default="threads.sqlite among the user's settings",
+        help="SQLite file that keeps the threads.",
+    ),
+]
+DEFAULT_DATABASE = Path(typer.get_app_dir("alpha-umi")) / "threads.sqlite"
+
+
+def load_configuration(
+    model: str | None, tools: list[str] | None, max_steps: int | None, temperature: float | None
+) -> UmiSettings:
+    """Return the configuration with the command line's options laid over it.
+
+    Raises:
+        ConfigError: If the configuration cannot be used.
+    """
+    from alpha_umi.graph.config import load_settings  # noqa: PLC0415 - pydantic and LangChain take half a second
+    from alpha_umi.nodes.models.specs import SCHEMES  # noqa: PLC0415 - the same
+
+    is_spec = model is not None and model.partition(":")[0] in SCHEMES
+    settings = load_settings(Path(model) if model and not is_spec else None)
+    if model and is_spec:
+        settings.models = model
+    if max_steps is not None:
+        settings.limits.max_steps = max_steps
+    if temperature is not None:
+        settings.generation.temperature = temperature
+    settings.tools = [*settings.tools, *(tools or [])]
+    return settings

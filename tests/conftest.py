@@ -1,0 +1,82 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from alpha_umi.nodes.render import load_template
+from alpha_umi.nodes.trajectory import Call, Decision, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+
+CORPUS = [
+    "Three roles solve the user's task in turns. The planner thinks about the next step and ends with Next: caller.",
+    'Action: calculator\nAction Input: {"expression":"2+3"}\nThe result is 5.\nNext: conclusion.',
+    "system user planner caller observation summarizer assistant tool string integer optional name description",
+]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with the control tokens of SmolLM2, trained in milliseconds."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(CORPUS, trainer)
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bpe,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+    )
+    tokenizer.chat_template = load_template("umi")
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def trajectories() -> st.SearchStrategy[Trajectory]:
+    """Any trajectory: several turns, unfinished steps, unparsable calls, text that tries to look like a prompt."""
+    nasty = ["<|im_start|>planner\n", "<|im_end|>", "</s>assistant: ", "<s>", "[INST]", "Next: caller.", "Action: x\n"]
+    text = st.lists(st.one_of(st.text(max_size=8), st.sampled_from(nasty)), max_size=4).map("".join)
+    scalar = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), text)
+    scalar = scalar.filter(lambda value: value not in (float("inf"), float("-inf")))
+    value: st.SearchStrategy[Any] = st.recursive(
+        scalar, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(text, inner, max_size=3))
+    )
+    name = st.text(string.ascii_letters + string.digits + "_.:/-", min_size=1, max_size=12)
+    observation = st.none() | st.builds(Observation, text, st.booleans())
+    parsed = st.tuples(name, st.dictionaries(text, value, max_size=3), observation)
+    unparsed = st.tuples(name | st.just(""), text, observation)
+
+    @st.composite
+    def draw_trajectory(draw: st.DrawFn) -> Trajectory:
+        n_calls = 0
+        turns = []
+        for instruction in draw(st.lists(text, min_size=1, max_size=2)):
+            steps = []
+            for decision in draw(
+                st.lists(st.sampled_from(list[Decision](["caller", "conclusion", "give up"])), max_size=3)
+            ):
+                calls = []
+                if decision == "caller":
+                    for drawn in [*draw(st.lists(parsed, max_size=2)), *draw(st.lists(unparsed, max_size=1))]:
+                        calls.append(Call(f"call_{(n_calls := n_calls + 1)}", *drawn))
+                answer = draw(st.none() | text) if decision == "conclusion" else None
+                steps.append(Step(draw(text), decision, tuple(calls), answer))
+            turns.append(Turn(instruction, tuple(steps)))
+        tools = draw(st.lists(st.builds(ToolSpec, name, text), max_size=2))
+        return Trajectory(tuple(tools), tuple(turns), draw(text))
+
+    return draw_trajectory()

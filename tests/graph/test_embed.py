@@ -1,0 +1,106 @@
+"""The compiled graph inside LangChain apps."""
+
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+from alpha_umi import as_runnable, as_tool, create_umi_agent
+from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+QUESTION: Any = {"messages": [HumanMessage("What is 2 + 3?")]}
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@pytest.fixture
+def agent() -> UmiAgent:
+    script = replay(
+        {
+            "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
+            "caller": ['Action: add\nAction Input: {"a": 2, "b": 3}'],
+            "summarizer": ["The sum is 5."],
+        }
+    )
+    return create_umi_agent(ScriptedChatModel(script=script), [add])
+
+
+@pytest.fixture
+def quitter() -> UmiAgent:
+    script = replay({"planner": ["No tool fits.\nNext: give up."]})
+    return create_umi_agent(ScriptedChatModel(script=script), [add])
+
+
+async def test_embed_every_runnable_method_works(agent: UmiAgent) -> None:
+    assert agent.invoke(QUESTION)["answer"] == "The sum is 5."
+    assert (await agent.ainvoke(QUESTION))["answer"] == "The sum is 5."
+    assert [result["answer"] for result in agent.batch([QUESTION] * 3)] == ["The sum is 5."] * 3
+    assert [result["answer"] for result in await agent.abatch([QUESTION] * 3)] == ["The sum is 5."] * 3
+    assert list(agent.stream(QUESTION, stream_mode="values"))[-1]["answer"] == "The sum is 5."
+    assert [value async for value in agent.astream(QUESTION, stream_mode="values")][-1]["answer"] == "The sum is 5."
+
+
+async def test_embed_events_carry_tokens_of_every_role(agent: UmiAgent) -> None:
+    text: dict[str, str] = {}
+    async for event in agent.astream_events(QUESTION, version="v2"):
+        if event["event"] == "on_chat_model_stream":
+            text[event["name"]] = text.get(event["name"], "") + event["data"]["chunk"].text
+    assert set(text) == {"planner_model", "caller_model", "summarizer_model"}
+    assert text["summarizer_model"] == "The sum is 5."
+
+
+async def test_embed_in_a_pipe_between_prompt_and_parser(agent: UmiAgent) -> None:
+    chain = ChatPromptTemplate.from_template("What is {a} + {b}?") | as_runnable(agent) | StrOutputParser()
+    assert chain.invoke({"a": 2, "b": 3}) == "The sum is 5."
+    assert await chain.ainvoke({"a": 2, "b": 3}) == "The sum is 5."
+    assert "".join(chain.stream({"a": 2, "b": 3})) == "The sum is 5."
+
+
+def test_embed_runnable_takes_text_and_messages(agent: UmiAgent) -> None:
+    runnable = as_runnable(agent)
+    for value in ("What is 2 + 3?", [("human", "What is 2 + 3?")], [HumanMessage("What is 2 + 3?")]):
+        reply = runnable.invoke(value)  # type: ignore[arg-type]  # list invariance
+        assert reply.text == "The sum is 5."
+        assert reply.response_metadata["finish"] == "answer"
+
+
+def test_embed_runnable_says_why_there_is_no_answer(quitter: UmiAgent) -> None:
+    reply = as_runnable(quitter).invoke("What is the weather?")
+    assert reply.text == "No answer: No tool fits."
+    assert reply.response_metadata["finish"] == "give up"
+
+
+def test_embed_as_subgraph_of_a_graph_over_messages(agent: UmiAgent) -> None:
+    parent = StateGraph(MessagesState)
+    parent.add_node("umi", agent)
+    parent.add_edge(START, "umi")
+    parent.add_edge("umi", END)
+    messages = parent.compile().invoke(QUESTION)["messages"]
+    assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
+    assert messages[-1].text == "The sum is 5."
+
+
+async def test_embed_as_tool_of_another_agent(agent: UmiAgent) -> None:
+    call = AIMessage("", tool_calls=[{"name": "sums", "args": {"query": "What is 2 + 3?"}, "id": "1"}])
+
+    class Model(GenericFakeChatModel):
+        def bind_tools(self, tools: Any, **_: Any) -> Any:
+            return self
+
+    tool = as_tool(agent, name="sums", description="Adds numbers.")
+    for result in (
+        create_agent(Model(messages=iter([call, AIMessage("Five.")])), [tool]).invoke(QUESTION),
+        await create_agent(Model(messages=iter([call, AIMessage("Five.")])), [tool]).ainvoke(QUESTION),
+    ):
+        observation = next(message for message in result["messages"] if isinstance(message, ToolMessage))
+        assert (observation.text, observation.status) == ("The sum is 5.", "success")
+        assert result["messages"][-1].text == "Five."

@@ -1,0 +1,237 @@
+"""The whole graph with the scripted model: routing, faults, limits, threads."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from alpha_umi import Trajectory, UmiContext, create_umi_agent
+from alpha_umi.errors import InputError
+from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.trajectory import Role
+
+CALL = 'Action: add\nAction Input: {"a": 2, "b": 3}'
+PLANS = ["I add 2 and 3.\nNext: caller.", "The sum is known.\nNext: conclusion."]
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def make_agent(
+    planner: Sequence[str] = PLANS,
+    caller: Sequence[str] = (CALL,),
+    summarizer: Sequence[str] = ("The sum is 5.",),
+    *,
+    tools: Sequence[Callable[..., Any]] = (add,),
+    **options: Any,
+) -> UmiAgent:
+    script: Mapping[Role, Sequence[str]] = {"planner": planner, "caller": caller, "summarizer": summarizer}
+    return create_umi_agent(ScriptedChatModel(script=script), tools, **options)
+
+
+def ask(agent: UmiAgent, text: str = "What is 2 + 3?", **kwargs: Any) -> dict[str, Any]:
+    return dict(agent.invoke({"messages": [HumanMessage(text)]}, **kwargs))
+
+
+def kinds(messages: Sequence[BaseMessage]) -> list[str]:
+    return [message.type for message in messages]
+
+
+def test_react_answers_through_every_role() -> None:
+    result = ask(make_agent())
+    assert (result["answer"], result["finish"], result["reason"]) == ("The sum is 5.", "answer", None)
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
+    call, observation, answer = result["messages"][1:]
+    assert call.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    assert (observation.text, observation.tool_call_id) == ("5", call.tool_calls[0]["id"])
+    assert answer.text == "The sum is 5."
+    trajectory = Trajectory.from_messages(result["messages"])
+    assert [step.decision for step in trajectory.turns[0].steps] == ["caller", "conclusion"]
+    assert trajectory.turns[0].steps[0].rationale == "I add 2 and 3."
+
+
+async def test_react_answers_the_same_async() -> None:
+    result = await make_agent().ainvoke({"messages": [HumanMessage("What is 2 + 3?")]})
+    assert result["answer"] == "The sum is 5."
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
+
+
+def test_react_output_has_no_private_state() -> None:
+    assert set(ask(make_agent())) == {"messages", "answer", "finish", "reason"}
+
+
+def test_react_gives_up_with_the_planners_reason() -> None:
+    result = ask(make_agent(["No tool can do this.\nNext: give up."]))
+    assert (result["answer"], result["finish"], result["reason"]) == (None, "give up", "No tool can do this.")
+    assert result["messages"][-1].text == ""
+
+
+def test_react_retries_a_plan_without_decision_once() -> None:
+    result = ask(make_agent(["I wonder.", *PLANS]))
+    assert result["finish"] == "answer"
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
+
+
+def test_react_gives_up_when_the_planner_never_decides() -> None:
+    result = ask(make_agent(["I wonder.", "I still wonder."]))
+    assert result["finish"] == "give up"
+    assert "no decision" in result["reason"]
+    assert Trajectory.from_messages(result["messages"]).turns[0].steps[0].rationale == "I still wonder."
+
+
+def test_react_bad_plans_in_different_steps_do_not_add_up() -> None:
+    result = ask(make_agent(["hm", PLANS[0], "hm", PLANS[1]]))
+    assert result["finish"] == "answer"
+
+
+def test_react_concludes_at_the_step_limit() -> None:
+    agent = make_agent([PLANS[0]] * 3, [CALL] * 2)
+    result = ask(agent, context=UmiContext(max_steps=2))
+    assert (result["finish"], result["answer"]) == ("step limit", "The sum is 5.")
+    assert "2 steps" in result["reason"]
+    assert kinds(result["messages"]).count("tool") == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("I would rather not.", "Action"),
+        ("", "Action"),
+        ("Action: add\nAction Input: {broken", "JSON"),
+        ('Action: subtract\nAction Input: {"a": 2}', "add"),
+        ('Action: add\nAction Input: {"a": "two", "b": 3}', "a"),
+        ('Action: add\nAction Input: {"a": 2}', "b"),
+    ],
+)
+def test_react_tells_the_planner_what_is_wrong_with_a_call(call: str, expected: str) -> None:
+    result = ask(make_agent([PLANS[0], *PLANS], [call, CALL]))
+    fault = next(message for message in result["messages"] if isinstance(message, ToolMessage))
+    assert fault.status == "error"
+    assert expected in fault.text
+    assert result["finish"] == "answer"
+    assert Trajectory.from_messages(result["messages"]).turns[0].steps[0].calls[0].observation is not None
+
+
+def test_react_tool_that_raises_becomes_an_observation() -> None:
+    def burn() -> str:
+        """Always fails."""
+        raise RuntimeError("on fire")
+
+    result = ask(make_agent(caller=["Action: burn\nAction Input: {}"], tools=[burn]))
+    assert "on fire" in result["messages"][2].text
+    assert result["messages"][2].status == "error"
+    assert result["finish"] == "answer"
+
+
+def test_react_runs_several_calls_of_one_step_in_order() -> None:
+    two = f'{CALL}\nAction: add\nAction Input: {{"a": 10, "b": 20}}'
+    result = ask(make_agent(caller=[two]))
+    assert [message.text for message in result["messages"] if isinstance(message, ToolMessage)] == ["5", "30"]
+
+
+def test_react_thread_keeps_its_turns_and_resets_its_counters() -> None:
+    agent = make_agent(PLANS * 2, [CALL] * 2, ["first", "second"], checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    ask(agent, config=config, context=UmiContext(max_steps=1))
+    result = ask(agent, "And again?", config=config, context=UmiContext(max_steps=1))
+    assert (result["answer"], result["finish"]) == ("second", "answer")
+    trajectory = Trajectory.from_messages(result["messages"])
+    assert [turn.instruction for turn in trajectory.turns] == ["What is 2 + 3?", "And again?"]
+
+
+def test_react_counts_the_tokens_of_both_roles_of_a_step() -> None:
+    result = ask(make_agent())
+    for message in result["messages"]:
+        if isinstance(message, AIMessage):
+            assert message.usage_metadata is not None
+            assert message.usage_metadata["output_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"messages": []}, "no message"),
+        ({"messages": [AIMessage("hello")]}, "'ai'"),
+        ({"messages": [HumanMessage("  ")]}, "no text"),
+        ({"messages": [ToolMessage("x", tool_call_id="1"), HumanMessage("hi")]}, "history"),
+    ],
+)
+def test_react_refuses_input_it_cannot_answer(payload: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
+        make_agent().invoke(payload)  # type: ignore[call-overload]  # wrong on purpose
+
+
+def test_react_refuses_a_context_out_of_bounds() -> None:
+    with pytest.raises(ValueError, match="max_steps"):
+        ask(make_agent(), context={"max_steps": 0})
+
+
+APPROVE = {"decisions": [{"type": "approve"}]}
+
+
+def interrupted(**options: Any) -> tuple[UmiAgent, RunnableConfig, dict[str, Any]]:
+    agent = make_agent(checkpointer=InMemorySaver(), **options)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    result = ask(agent, config=config, context=UmiContext(approve_tools=True))
+    return agent, config, result
+
+
+def test_approval_waits_and_runs_the_tool_when_approved() -> None:
+    agent, config, result = interrupted()
+    request = result["__interrupt__"][0].value
+    assert request["action_requests"][0]["name"] == "add"
+    assert request["action_requests"][0]["args"] == {"a": 2, "b": 3}
+    assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
+
+
+def test_approval_rejected_call_never_runs_and_the_planner_is_told() -> None:
+    ran: list[int] = []
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        ran.append(a)
+        return a + b
+
+    agent, config, _ = interrupted(tools=[add])
+    result = agent.invoke(Command(resume={"decisions": [{"type": "reject", "message": "too dear"}]}), config)
+    assert ran == []
+    assert "too dear" in result["messages"][2].text
+    assert result["finish"] == "answer"
+
+
+def test_approval_edited_call_runs_as_edited() -> None:
+    agent, config, _ = interrupted()
+    edit = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 40, "b": 2}}}
+    result = agent.invoke(Command(resume={"decisions": [edit]}), config)
+    assert result["messages"][2].text == "42"
+    assert result["messages"][1].tool_calls[0]["args"] == {"a": 40, "b": 2}
+
+
+@pytest.mark.parametrize(
+    "response", ["yes", 7, {"decisions": []}, {"decisions": ["approve"]}, {"decisions": [{"type": "edit"}]}]
+)
+def test_approval_asks_again_when_the_response_cannot_be_read(response: Any) -> None:
+    agent, config, _ = interrupted()
+    again = agent.invoke(Command(resume=response), config)
+    assert "decisions" in again["__interrupt__"][0].value["error"]
+    assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
+
+
+def test_approval_gate_survives_a_resume_without_its_context() -> None:
+    agent, config, _ = interrupted(planner=[PLANS[0], *PLANS], caller=[CALL, CALL])
+    second = agent.invoke(Command(resume=APPROVE), config)
+    assert second["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
+
+
+def test_approval_pending_call_does_not_run_when_the_user_moves_on() -> None:
+    agent, config, _ = interrupted(planner=[PLANS[0], PLANS[1]])
+    result = ask(agent, "Never mind; what do you know?", config=config)
+    assert kinds(result["messages"]) == ["human", "ai", "human", "ai"]
+    assert result["finish"] == "answer"

@@ -1,0 +1,207 @@
+"""The agent in a real `langgraph dev` server, driven by the public clients."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from langgraph.pregel.remote import RemoteGraph
+from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
+
+QUESTION: Any = {"messages": [{"role": "user", "content": "What is 6 times 7?"}]}
+SCRIPT = {
+    "planner": ["I multiply.\nNext: caller.", "The product is known.\nNext: conclusion."],
+    "caller": ['Action: calculator\nAction Input: {"expression": "6*7"}'],
+    "summarizer": ["It is 42."],
+}
+SLOW_AGENT = """
+from alpha_umi import create_umi_agent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+SCRIPT = {"planner": ["I think about it. " * 100 + "Next: conclusion."], "summarizer": ["Done."]}
+graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT), delay_s=0.1), [])
+"""
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("server")
+    (home / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    (home / "config.yaml").write_text(
+        yaml.safe_dump({"models": f"scripted:{home / 'script.yaml'}", "tools": ["builtin:calculator"]})
+    )
+    (home / "slow_agent.py").write_text(SLOW_AGENT)
+    graphs = {"agent": "alpha_umi.graph.agent:graph", "slow": "slow_agent:graph"}
+    (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
+    port = find_port()
+    environment = os.environ | {
+        "ALPHA_UMI_CONFIG": str(home / "config.yaml"),
+        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
+        "LANGGRAPH_NO_VERSION_CHECK": "true",
+        "LANGSMITH_TRACING": "false",
+        "PYTHONPATH": str(home),
+    }
+    command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
+    command += ["--port", str(port), "--n-jobs-per-worker", "4"]
+    log = home / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{url}/ok").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.25)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[LangGraphClient]:
+    async with get_client(url=server) as client:
+        yield client
+
+
+async def new_thread(client: LangGraphClient) -> str:
+    return str((await client.threads.create())["thread_id"])
+
+
+async def test_server_answers_a_stateless_run(client: LangGraphClient) -> None:
+    result: Any = await client.runs.wait(None, "agent", input=QUESTION)
+    assert (result["answer"], result["finish"]) == ("It is 42.", "answer")
+
+
+async def test_server_streams_values_updates_and_messages(client: LangGraphClient) -> None:
+    seen: dict[str, list[Any]] = {}
+    stream = client.runs.stream(None, "agent", input=QUESTION, stream_mode=["values", "updates", "messages-tuple"])
+    async for part in stream:
+        seen.setdefault(part.event, []).append(part.data)
+    assert "error" not in seen
+    nodes = [name for update in seen["updates"] for name in update]
+    assert nodes == ["entry", "planner", "caller", "approval", "tools", "planner", "summarizer"]
+    assert seen["values"][-1]["answer"] == "It is 42."
+    tokens = [chunk["content"] for chunk, meta in seen["messages"] if meta["langgraph_node"] == "summarizer"]
+    assert len(tokens) > 1
+    assert "".join(token for token in tokens if isinstance(token, str)) == "It is 42."
+
+
+async def test_server_keeps_state_history_and_travels_in_time(client: LangGraphClient) -> None:
+    thread = await new_thread(client)
+    await client.runs.wait(thread, "agent", input=QUESTION)
+    state: Any = await client.threads.get_state(thread)
+    values: Any = state["values"]
+    assert [message["type"] for message in values["messages"]] == ["human", "ai", "tool", "ai"]
+    history = await client.threads.get_history(thread, limit=50)
+    before_tools = next(past for past in history if past["next"] == ["tools"])
+    replayed: Any = await client.runs.wait(
+        thread, "agent", input=None, checkpoint_id=before_tools["checkpoint"]["checkpoint_id"]
+    )
+    assert replayed["answer"] == "It is 42."
+    assert len(await client.threads.get_history(thread, limit=50)) > len(history)
+
+
+@pytest.mark.parametrize(
+    ("decision", "observation"),
+    [({"type": "approve"}, "42"), ({"type": "reject", "message": "not now"}, "not now")],
+)
+async def test_server_asks_for_approval_and_resumes(
+    client: LangGraphClient, decision: dict[str, str], observation: str
+) -> None:
+    thread = await new_thread(client)
+    await client.runs.wait(thread, "agent", input=QUESTION, context={"approve_tools": True})
+    state = await client.threads.get_state(thread)
+    assert state["next"] == ["approval"]
+    request = state["tasks"][0]["interrupts"][0]["value"]["action_requests"][0]
+    assert (request["name"], request["args"]) == ("calculator", {"expression": "6*7"})
+    result: Any = await client.runs.wait(thread, "agent", command={"resume": {"decisions": [decision]}})
+    tools = [message for message in result["messages"] if message["type"] == "tool"]
+    assert observation in tools[0]["content"]
+    assert result["finish"] == "answer"
+
+
+async def test_server_cancels_a_run_and_the_thread_goes_on(client: LangGraphClient) -> None:
+    thread = await new_thread(client)
+    run = await client.runs.create(thread, "slow", input=QUESTION)
+    await asyncio.sleep(1.5)
+    started = time.monotonic()
+    await client.runs.cancel(thread, run["run_id"], wait=True)
+    assert time.monotonic() - started < 5
+    assert (await client.runs.get(thread, run["run_id"]))["status"] in ("interrupted", "error")
+    result: Any = await client.runs.wait(thread, "agent", input=QUESTION)
+    assert result["answer"] == "It is 42."
+
+
+async def test_server_runs_two_threads_at_once_without_crossing_them(client: LangGraphClient) -> None:
+    async def ask(question: str) -> Any:
+        thread = await new_thread(client)
+        return await client.runs.wait(thread, "agent", input={"messages": [{"role": "user", "content": question}]})
+
+    first, second = await asyncio.gather(ask("first"), ask("second"))
+    assert [first["messages"][0]["content"], second["messages"][0]["content"]] == ["first", "second"]
+    assert first["answer"] == second["answer"] == "It is 42."
+
+
+async def test_server_offers_the_context_as_an_editable_assistant(client: LangGraphClient) -> None:
+    assistant = (await client.assistants.search(graph_id="agent"))[0]
+    schemas = await client.assistants.get_schemas(assistant["assistant_id"])
+    context = schemas["context_schema"]
+    assert context is not None
+    assert set(context["properties"]) == {"max_steps", "approve_tools", "temperature", "strategy"}
+    changed = await client.assistants.create("agent", context={"approve_tools": True}, name="careful")
+    thread = await new_thread(client)
+    await client.runs.wait(thread, changed["assistant_id"], input=QUESTION)
+    assert (await client.threads.get_state(thread))["next"] == ["approval"]
+
+
+async def test_server_refuses_bad_input_with_a_readable_error(client: LangGraphClient) -> None:
+    thread = await new_thread(client)
+    result: Any = await client.runs.wait(thread, "agent", input={"messages": []}, raise_error=False)
+    assert "There is no message to answer" in json.dumps(result)
+
+
+async def test_server_graph_is_usable_as_a_remote_graph(server: str) -> None:
+    remote = RemoteGraph("agent", url=server)
+    result = await remote.ainvoke(QUESTION)
+    assert result["answer"] == "It is 42."
+
+
+async def test_server_offers_the_agent_over_mcp(server: str) -> None:
+    async with (
+        streamablehttp_client(f"{server}/mcp") as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        tool = next(tool for tool in (await session.list_tools()).tools if tool.name == "agent")
+        assert tool.inputSchema["required"] == ["messages"]
+        result = await session.call_tool("agent", QUESTION)
+        assert "It is 42." in result.content[0].text  # type: ignore[union-attr]  # the server sends text

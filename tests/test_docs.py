@@ -1,0 +1,113 @@
+"""What the README and its companions show can be run, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alpha_umi.graph.agent import graph
+from alpha_umi.graph.config import load_settings
+from alpha_umi.nodes.models.specs import SCHEMES
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPT = {
+    "planner": ["I look up the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],
+    "caller": ['Action: count_stock\nAction Input: {"item": "bolt"}'],
+    "summarizer": ["There are 1200 bolts."],
+}
+
+
+def list_blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def list_commands() -> list[str]:
+    """Every command line of the console blocks of all pages, without its comment."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    lines = [line for block in list_blocks("console", text) for line in block.splitlines() if line.startswith("$ ")]
+    return list(dict.fromkeys(re.sub(r"\s+#.*", "", line[2:]) for line in lines))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the README's tool and a configuration that replays a script, as working directory."""
+    (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": f"scripted:{tmp_path / 'script.yaml'}"}))
+    tool = next(block for block in list_blocks("python") if "def count_stock" in block)
+    (tmp_path / "my_tools.py").write_text(tool[tool.index("def ") : tool.index("agent =")])
+    monkeypatch.setenv("ALPHA_UMI_CONFIG", str(tmp_path / "config.yaml"))
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, Any] = {}
+    for block in list_blocks("python"):
+        exec(block.replace("hf:smollm2-135m", f"scripted:{workplace / 'script.yaml'}"), namespace)
+    assert namespace["result"]["finish"] == "answer"
+    assert namespace["chain"].invoke({"question": "How many bolts?"}) == "There are 1200 bolts."
+    assert namespace["ask_stock"].invoke({"query": "How many bolts?"}) == "There are 1200 bolts."
+    printed = capsys.readouterr().out
+    assert "answer There are 1200 bolts." in printed
+    assert "[('count_stock', {'item': 'bolt'})]" in printed
+
+
+@pytest.mark.parametrize("command", [line for line in list_commands() if line.startswith("make ")])
+def test_make_targets_exist(command: str) -> None:
+    done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in list_commands() if line.startswith("alpha-umi ") and "models pull" not in line]
+)
+def test_command_lines_run(command: str, workplace: Path) -> None:
+    program, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=workplace,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_other_commands_are_known() -> None:
+    others = [line for line in list_commands() if not line.startswith(("make ", "alpha-umi "))]
+    assert {shlex.split(line)[0] for line in others} <= {"python3", "pip", "export"}
+
+
+def test_drawing_is_that_of_the_graph() -> None:
+    assert list_blocks("mermaid") == [graph.get_graph().draw_mermaid()]
+
+
+def test_yaml_block_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALPHA_UMI_CONFIG", raising=False)
+    (block,) = list_blocks("yaml")
+    (tmp_path / "config.yaml").write_text(block)
+    assert load_settings(tmp_path / "config.yaml") == load_settings()
+
+
+def test_table_names_every_kind_of_role_spec() -> None:
+    assert [scheme for scheme in SCHEMES if f"| `{scheme}:" not in README] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [page.parent / target for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
+    paths = [ROOT / path for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml|jinja|ipynb))`", text)]
+    assert [str(path) for path in links + paths if path.stem != "x" and not path.exists()] == []

@@ -1,0 +1,200 @@
+import functools
+from typing import Annotated, Any, Literal
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
+from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
+from pydantic import BaseModel
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools import ToolSpec, make_tool, spec_from_tool
+from alpha_umi.tools.convert import runs_async, to_base_tool
+
+
+class Point(BaseModel):
+    """A place on the map."""
+
+    x: int
+    title: str = "here"
+
+
+def weather(
+    city: str, at: Point | None = None, unit: Literal["C", "F"] = "C", config: RunnableConfig | None = None
+) -> str:
+    """Look up the weather.
+
+    Args:
+        city: Name of the city.
+        at: Where in the city.
+
+    Returns:
+        The weather.
+    """
+    return city
+
+
+async def later(seconds: float) -> str:
+    """Wait."""
+    return str(seconds)
+
+
+def test_function_becomes_a_spec_without_noise() -> None:
+    spec = spec_from_tool(to_base_tool(weather))
+    assert spec == ToolSpec(
+        "weather",
+        "Look up the weather.",
+        {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "description": "Name of the city."},
+                "at": {
+                    "anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}],
+                    "default": None,
+                    "description": "Where in the city.",
+                },
+                "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
+            },
+            "required": ["city"],
+            "additionalProperties": False,
+            "$defs": {
+                "Point": {
+                    "type": "object",
+                    "description": "A place on the map.",
+                    "properties": {"x": {"type": "integer"}, "title": {"type": "string", "default": "here"}},
+                    "required": ["x"],
+                }
+            },
+        },
+    )
+
+
+def test_method_and_cached_function_become_tools() -> None:
+    class Shop:
+        def price(self, item: str) -> str:
+            """Tell the price."""
+            return item
+
+    assert set(spec_from_tool(to_base_tool(Shop().price)).parameters["properties"]) == {"item"}
+    assert to_base_tool(functools.cache(weather)).name == "weather"
+
+
+def test_coroutine_function_becomes_a_coroutine_tool() -> None:
+    assert runs_async(to_base_tool(later), on_loop=True)
+    assert runs_async(to_base_tool(later), on_loop=False)
+    assert not runs_async(to_base_tool(weather), on_loop=True)
+
+
+def test_tool_with_both_ways_runs_the_way_its_caller_waits() -> None:
+    both = StructuredTool.from_function(weather, later, name="both", description="Both.")
+    assert runs_async(both, on_loop=True)
+    assert not runs_async(both, on_loop=False)
+
+
+def no_docstring(x: int) -> int:
+    return x
+
+
+def unschematic(x: RunnableConfig, y: "set[Any] | type[Point] | functools.partial[Any]") -> None:
+    """Take what JSON Schema cannot say."""
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        (no_docstring, "needs a docstring"),
+        (lambda x: x, "needs a docstring"),
+        (len, "wrap anything else"),
+        (int, "wrap anything else"),
+        (functools.partial(weather, "Köln"), "wrap anything else"),
+        ({"type": "web_search"}, "wrap anything else"),
+        (None, "wrap anything else"),
+    ],
+)
+def test_thing_that_is_no_tool_is_refused(thing: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        to_base_tool(thing)
+
+
+def test_arguments_without_json_schema_are_refused() -> None:
+    with pytest.raises(ConfigError, match="have no JSON Schema"):
+        spec_from_tool(to_base_tool(unschematic))
+
+
+def with_state(x: int, state: Annotated[dict[str, Any], InjectedState]) -> None:
+    """Read the state."""
+
+
+def with_store(x: int, store: Annotated[Any, InjectedStore()]) -> None:
+    """Read the store."""
+
+
+def with_runtime(x: int, runtime: ToolRuntime) -> None:
+    """Read the runtime."""
+
+
+def with_typed_runtime(x: int, runtime: ToolRuntime[None, dict[str, Any]]) -> None:
+    """Read the runtime."""
+
+
+async def with_secret(x: int, user: Annotated[str, InjectedToolArg]) -> None:
+    """Read a secret."""
+
+
+class StateTool(BaseTool):
+    name: str = "state_tool"
+    description: str = "Read the state."
+
+    def _run(self, x: int, state: Annotated[dict[str, Any], InjectedState]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "tool", [with_state, with_store, with_runtime, with_typed_runtime, with_secret, StateTool()], ids=str
+)
+def test_tool_with_injected_arguments_is_refused(tool: Any) -> None:
+    with pytest.raises(ConfigError, match="injected by LangGraph's ToolNode"):
+        spec_from_tool(to_base_tool(tool))
+
+
+def with_call_id(x: int, call_id: Annotated[str, InjectedToolCallId]) -> str:
+    """Read the call's id."""
+    return call_id
+
+
+def test_injected_call_id_is_not_shown_to_the_model() -> None:
+    assert set(spec_from_tool(to_base_tool(with_call_id)).parameters["properties"]) == {"x"}
+
+
+def test_argument_name_that_langchain_would_swallow_is_refused() -> None:
+    def search(query: str, config: str) -> None:
+        """Search."""
+
+    with pytest.raises(ConfigError, match="keeps the argument name 'config'"):
+        spec_from_tool(to_base_tool(search))
+
+
+def test_single_input_tool_takes_one_string() -> None:
+    spec = spec_from_tool(Tool("echo", lambda text: text, "Repeat."))
+    assert spec.parameters == {
+        "type": "object",
+        "properties": {"tool_input": {"type": "string"}},
+        "required": ["tool_input"],
+    }
+
+
+def test_made_tool_has_its_spec_and_passes_every_name() -> None:
+    text = {"type": "string"}
+    properties = {"config": text, "run_manager": text, "self": text, "from": text, "X-Key": text}
+    spec = ToolSpec("call", "Call.", {"type": "object", "properties": properties})
+    tool = make_tool(spec, lambda **arguments: arguments)
+    assert spec_from_tool(tool) == spec
+    assert tool.invoke(dict.fromkeys(properties, "v")) == dict.fromkeys(properties, "v")
+
+
+async def test_made_tool_runs_a_coroutine() -> None:
+    async def call(**arguments: Any) -> Any:
+        return arguments
+
+    tool = make_tool(ToolSpec("call", "Call."), call)
+    assert await tool.ainvoke({"config": "v"}) == {"config": "v"}
+    assert runs_async(tool, on_loop=False)

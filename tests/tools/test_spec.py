@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools import ToolSpec
+
+ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+def test_spec_survives_the_openai_form() -> None:
+    spec = ToolSpec("add", "Add.", ADD)
+    assert spec.to_openai() == {
+        "type": "function",
+        "function": {"name": "add", "description": "Add.", "parameters": ADD},
+    }
+    assert ToolSpec.from_openai(spec.to_openai()) == spec
+
+
+def test_spec_in_openai_form_shares_nothing_with_the_spec() -> None:
+    spec = ToolSpec("add", "Add.", ADD)
+    spec.to_openai()["function"]["parameters"]["properties"].clear()
+    assert "a" in spec.parameters["properties"]
+
+
+def test_spec_from_openai_without_description_and_parameters_takes_no_arguments() -> None:
+    spec = ToolSpec.from_openai({"type": "function", "function": {"name": "now"}})
+    assert spec == ToolSpec("now", "", {"type": "object", "properties": {}})
+
+
+@pytest.mark.parametrize(
+    "tool", [{}, {"type": "web_search"}, {"type": "function", "function": "add"}, {"type": "function", "function": {}}]
+)
+def test_spec_from_openai_refuses_other_forms(tool: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="Not a tool"):
+        ToolSpec.from_openai(tool)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a" * 129, "<lambda>", "naïve\n"])
+def test_spec_refuses_names_no_model_can_write(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be used"):
+        ToolSpec(name)
+
+
+@pytest.mark.parametrize("parameters", [{"type": "array"}, {"type": "object", "properties": {"a": {"type": "text"}}}])
+def test_spec_refuses_schemas_that_are_none(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'parameters'"):
+        ToolSpec("add", "", parameters)
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/Point", "https://example.com/point.json"])
+def test_spec_refuses_references_that_lead_nowhere(reference: str) -> None:
+    with pytest.raises(ConfigError, match="leads nowhere"):
+        ToolSpec("add", "", {"type": "object", "properties": {"a": {"$ref": reference}}})
+
+
+def test_validator_follows_references_inside_the_schema() -> None:
+    point = {"type": "object", "required": ["x"]}
+    spec = ToolSpec("plot", "", {"properties": {"at": {"$ref": "#/$defs/Point"}}, "$defs": {"Point": point}})
+    validator = spec.make_validator()
+    assert validator.is_valid({"at": {"x": 1}})
+    assert not validator.is_valid({"at": {}})
+
+
+def test_validator_reads_the_draft_that_the_schema_declares() -> None:
+    pair = {"type": "array", "items": [{"type": "integer"}, {"type": "string"}]}
+    draft7 = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {"pair": pair}}
+    validator = ToolSpec("tuple", "", draft7).make_validator()
+    assert validator.is_valid({"pair": [1, "a"]})
+    assert not validator.is_valid({"pair": ["a", 1]})

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import cast, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, processors, trainers
+from transformers import BatchEncoding, PreTrainedTokenizerFast
+
+from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
+from alpha_umi.nodes.render import STUB, Style, load_template, render_messages
+from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_prompt_ids, make_sample, make_samples
+
+ADD = ToolSpec("add")
+WORKED = Trajectory(
+    (ADD,),
+    (
+        Turn(
+            "2+3?",
+            (
+                Step("I add.", "caller", (Call("1", "add", {"a": 2}, Observation("5")),)),
+                Step("", "conclusion", answer="5."),
+            ),
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def llama_tokenizer() -> PreTrainedTokenizerFast:
+    """Like Llama 2's: puts a space before each text, so that prompt and completion cannot be joined as text."""
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=[*special, *(f"<0x{i:02X}>" for i in range(128))], show_progress=False
+    )
+    bpe.train_from_iterator(["The planner assistant: I add. caller: Action: x conclusion: 5."], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def _cut_before_each_turn(trajectory: Trajectory) -> Iterator[tuple[Role, Trajectory]]:
+    """Yield the role of every model turn and what a served role knows when it is its turn."""
+    for i, turn in enumerate(trajectory.turns):
+        for j, step in enumerate(turn.steps):
+            before, pending = turn.steps[:j], replace(step, calls=(), answer=None)
+            roles: list[tuple[Role, tuple[Step, ...]]] = [("planner", before)]
+            if step.calls:
+                roles.append(("caller", (*before, pending)))
+            if step.answer is not None:
+                roles.append(("summarizer", (*before, pending)))
+            for role, steps in roles:
+                yield role, replace(trajectory, turns=(*trajectory.turns[:i], Turn(turn.instruction, steps)))
+
+
+def _hash(ids: list[int]) -> str:
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
+def _trained(*ids: int) -> list[tuple[int, int]]:
+    return [(id_, id_) for id_ in ids]
+
+
+def _ignored(*ids: int) -> list[tuple[int, int]]:
+    return [(id_, IGNORE_INDEX) for id_ in ids]
+
+
+def _decode_targets(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> str:
+    return str(tokenizer.decode([label for label in sample.labels if label != IGNORE_INDEX]))
+
+
+def test_make_sample_of_worked_trajectory_is_pinned(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_sample(WORKED, tokenizer)
+    n_system = 227
+    assert _hash(sample.input_ids[:n_system]) == "1e5725a33d512f77"
+    assert sample.labels[:n_system] == [IGNORE_INDEX] * n_system
+    assert list(zip(sample.input_ids, sample.labels, strict=True))[n_system:] == [
+        *_ignored(1, 290, 201, 20, 13, 21, 33, 2, 201),  # user: 2+3?
+        *_ignored(1, 284, 282, 201),  # planner: I add. Next: caller.
+        *_trained(43, 223, 67, 70, 70, 16, 201, 277, 28, 299, 16, 2),
+        *_ignored(201, 1, 69, 264, 280, 201),  # caller: Action: add, Action Input: {"a":2}
+        *_trained(300, 28, 223, 67, 70, 70, 201, 300, 396, 28, 363, 67, 302, 20, 95, 2),
+        *_ignored(201, 1, 81, 312, 346, 201, 23, 2, 201),  # observation: 5
+        *_ignored(1, 284, 282, 201),  # planner: Next: conclusion.
+        *_trained(277, 28, 405, 16, 2),
+        *_ignored(201, 1, 85, 343, 389, 201),  # summarizer: 5.
+        *_trained(23, 16, 2),
+        *_ignored(201),
+    ]
+    assert [(turn.role, turn.start, turn.end) for turn in sample.turns] == [
+        ("planner", 240, 252),
+        ("caller", 258, 274),
+        ("planner", 287, 292),
+        ("summarizer", 298, 301),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("style", "hashes"),
+    [
+        ("toolbench", ["c4a0f0230b2b927f", "13429899c9a9dc4c", "e1e8db12fc9b2768", "f63bb30f2593a051"]),
+        ("toolalpaca", ["22f591b015a80d15", "13429899c9a9dc4c", "2abde5018266e9d1", "f63bb30f2593a051"]),
+    ],
+)
+def test_make_samples_of_paper_style_are_pinned(
+    tokenizer: PreTrainedTokenizerFast, style: Style, hashes: list[str]
+) -> None:
+    samples = make_samples(WORKED, tokenizer, style=style)
+    assert [_hash(sample.input_ids) for sample in samples] == hashes
+    assert [label for sample in samples for label in sample.labels if label != IGNORE_INDEX] == [
+        *(43, 223, 67, 70, 70, 16, 201, 352, 28, 299, 16, 2),
+        *(300, 28, 223, 67, 70, 70, 201, 300, 396, 28, 223, 93, 201, 223, 223, 4, 67, 302, 223, 20, 201, 95, 2),
+        *(352, 28, 405, 16, 2),
+        *(23, 16, 2),
+    ]
+
+
+@given(data=st.data())
+def test_served_prompt_and_output_are_what_was_trained(
+    tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory], data: st.DataObject
+) -> None:
+    trajectory = data.draw(trajectories.filter(lambda drawn: any(turn.steps for turn in drawn.turns)))
+    sample = make_sample(trajectory, tokenizer)
+    written = [message for message in render_messages(trajectory) if message.role in ROLES]
+    cuts = list(_cut_before_each_turn(trajectory))
+    assert len(sample.turns) == len(written) == len(cuts)
+    for turn, message, (role, cut) in zip(sample.turns, written, cuts, strict=True):
+        prompt = make_prompt_ids(render_messages(cut), tokenizer, role, cut.tools)
+        output = tokenizer.encode(f"{message.content}<|im_end|>", add_special_tokens=False)
+        assert turn.role == role
+        assert sample.input_ids[: turn.start] == prompt
+        assert sample.input_ids[turn.start : turn.end] == output
+        assert sample.labels[turn.start : turn.end] == output
+
+
+@given(data=st.data(), style=st.sampled_from(["toolbench", "toolalpaca"]))
+def test_served_prompt_of_paper_style_is_what_was_trained(
+    tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory], data: st.DataObject, style: Style
+) -> None:
+    trajectory = data.draw(trajectories.filter(lambda drawn: any(turn.steps for turn in drawn.turns)))
+    samples = make_samples(trajectory, tokenizer, style=style)
+    cuts = list(_cut_before_each_turn(trajectory))
+    assert len(samples) == len(cuts)
+    for sample, (role, cut) in zip(samples, cuts, strict=True):
+        prompt = make_prompt_ids(render_messages(cut, style=style), tokenizer, role, cut.tools, style=style)
+        (turn,) = sample.turns
+        assert (turn.role, turn.start, turn.end) == (role, len(prompt), len(sample.input_ids))
+        assert sample.input_ids[: turn.start] == prompt
+        assert sample.labels == [IGNORE_INDEX] * len(prompt) + sample.input_ids[len(prompt) :]
+
+
+def test_paper_sample_joins_prompt_and_completion_as_its_training_code(
+    llama_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    prompt = (
+        'system: You have assess to the following apis:\n{"Name": "add", "function": "", "input": {}}\n\n'
+        "The conversation history is:\nuser: 2+3?</s>\n"
+        "You are the assistant to plan what to do next and whether is caller's or conclusion's turn to answer.\n"
+        "Answer with a following format:\nThe thought of the next step, followed by Next: caller or conclusion "
+        "or give up. assistant: "
+    )
+    target = "I add.\n Next: caller.</s>"
+    sample = make_samples(WORKED, llama_tokenizer, style="toolbench")[0]
+    assert sample.input_ids == llama_tokenizer.encode(prompt) + llama_tokenizer.encode(target)[1:]
+    assert sample.input_ids != llama_tokenizer.encode(prompt + target)
+    assert sample.input_ids[-1] == llama_tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("roles", [ROLES, ("planner",), ("caller",), ("summarizer",), ("summarizer", "caller")])
+def test_make_sample_trains_only_what_the_roles_wrote(
+    tokenizer: PreTrainedTokenizerFast, roles: tuple[Role, ...]
+) -> None:
+    sample = make_sample(WORKED, tokenizer, roles=roles)
+    written = [f"{m.content}<|im_end|>" for m in render_messages(WORKED) if m.role in roles]
+    assert _decode_targets(sample, tokenizer) == "".join(written)
+    assert sample.input_ids == make_sample(WORKED, tokenizer).input_ids
+    assert all(label in (id_, IGNORE_INDEX) for id_, label in zip(sample.input_ids, sample.labels, strict=True))
+
+
+def test_make_samples_of_paper_style_trains_each_turn_of_the_roles(tokenizer: PreTrainedTokenizerFast) -> None:
+    samples = make_samples(WORKED, tokenizer, style="toolbench", roles=("planner", "summarizer"))
+    targets = [_decode_targets(sample, tokenizer) for sample in samples]
+    assert targets == ["I add.\n Next: caller.<|im_end|>", " Next: conclusion.<|im_end|>", "5.<|im_end|>"]
+    last = make_sample(WORKED, tokenizer, style="toolbench", roles=("planner", "summarizer"))
+    assert last == samples[-1]
+
+
+@pytest.mark.parametrize("style", get_args(Style))
+def test_template_marks_the_same_text_for_other_trainers(tokenizer: PreTrainedTokenizerFast, style: Style) -> None:
+    ends = (7,) if style == "umi" else (3, 4, 6, 7)
+
+    for sample, end in zip(make_samples(WORKED, tokenizer, style=style), ends, strict=True):
+        rows = [{"role": m.role, "content": str(m.content)} for m in render_messages(WORKED, style=style)[:end]]
+        encoded = cast(
+            BatchEncoding,
+            tokenizer.apply_chat_template(
+                rows,
+                chat_template=load_template(style),
+                return_assistant_tokens_mask=True,
+                return_dict=True,
+                tool_names=["add"],
+            ),
+        )
+        ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+        marked = [id_ for id_, bit in zip(ids, mask, strict=True) if bit]
+        assert tokenizer.decode(ids) == tokenizer.decode(sample.input_ids)
+        assert str(tokenizer.decode(marked)).lstrip() == _decode_targets(sample, tokenizer).lstrip()
+
+
+@pytest.mark.parametrize("style", get_args(Style))
+def test_make_sample_cuts_old_observations_to_the_limit(tokenizer: PreTrainedTokenizerFast, style: Style) -> None:
+    steps = tuple(Step("", "caller", (Call(str(i), "add", {}, Observation("word " * 50)),)) for i in range(3))
+    trajectory = Trajectory((), (Turn("Go", (*steps, Step("", "conclusion", answer="Done."))),))
+    full = make_sample(trajectory, tokenizer, style=style)
+    cut = make_sample(trajectory, tokenizer, style=style, limit_tokens=len(full.input_ids) - 1)
+    assert len(cut.input_ids) < len(full.input_ids)
+    assert STUB in tokenizer.decode(cut.input_ids)
+    assert _decode_targets(cut, tokenizer) == _decode_targets(full, tokenizer)
+    with pytest.raises(ContextOverflow):
+        make_sample(trajectory, tokenizer, style=style, limit_tokens=100)
+
+
+def test_make_sample_refuses_trajectory_without_trained_turn(tokenizer: PreTrainedTokenizerFast) -> None:
+    roles: tuple[Role, ...] = ("caller",)
+    with pytest.raises(TrajectoryError, match="no turn of caller to train"):
+        make_sample(Trajectory((), (Turn("Hi", (Step("", "give up"),)),)), tokenizer, roles=roles)
+
+
+def test_make_sample_refuses_tokenizer_without_control_tokens(llama_tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ConfigError, match="add both as special tokens"):
+        make_sample(WORKED, llama_tokenizer)

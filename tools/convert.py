@@ -1,0 +1,190 @@
+"""Tools from and to what LangChain calls a tool; the only place that knows LangChain's tool classes.
+
+Everything that runs is a LangChain `BaseTool`: a user's own, a plain function, or a function behind a `ToolSpec`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
+from langchain_core.tools.base import get_all_basemodel_annotations
+from langgraph.prebuilt import ToolRuntime
+from pydantic import BaseModel
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.spec import ToolSpec
+
+ToolLike: TypeAlias = BaseTool | Callable[..., Any]
+
+_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+_SCHEMAS = frozenset({"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"})
+# StructuredTool takes these two for itself, so the function never sees the model's value.
+_TAKEN_BY_LANGCHAIN = frozenset({"config", "run_manager"})
+
+
+class _SpecTool(StructuredTool):
+    """A function behind a spec; unlike its base it may have arguments named `config` or `run_manager`."""
+
+    def _run(self, /, **arguments: Any) -> Any:  # type: ignore[override]
+        if self.func is None:
+            raise NotImplementedError(f"Tool {self.name!r} is asynchronous; call it with ainvoke.")
+        return self.func(**arguments)
+
+    async def _arun(self, /, **arguments: Any) -> Any:  # type: ignore[override]
+        if self.coroutine is None:
+            raise NotImplementedError(f"Tool {self.name!r} is synchronous; call it with invoke.")
+        return await self.coroutine(**arguments)
+
+
+def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
+    """Put a function, sync or async, behind a spec.
+
+    Args:
+        spec: What the model is told; its schema is what the arguments are checked against.
+        function: Called with the arguments as keywords.
+    """
+    is_async = inspect.iscoroutinefunction(function)
+    return _SpecTool(
+        name=spec.name,
+        description=spec.description,
+        args_schema=deepcopy(dict(spec.parameters)),
+        func=None if is_async else function,
+        coroutine=function if is_async else None,
+    )
+
+
+def to_base_tool(tool: ToolLike) -> BaseTool:
+    """Return a LangChain tool as it is, and a plain function as one.
+
+    The function's name, docstring (Google style) and type hints become name, descriptions and schema.
+
+    Raises:
+        ConfigError: If it is neither, or the function lacks what the model must be told.
+    """
+    if isinstance(tool, BaseTool):
+        return tool
+    if not (inspect.ismethod(tool) or inspect.isfunction(inspect.unwrap(tool))):
+        raise ConfigError(
+            f"{tool!r} cannot be used as a tool: give a LangChain tool, or a function or method with a docstring; "
+            "wrap anything else in a function."
+        )
+    if not inspect.getdoc(tool):
+        raise ConfigError(f"Function {tool.__name__!r} needs a docstring: it tells the model what the tool does.")
+    is_async = inspect.iscoroutinefunction(tool)
+    try:
+        return StructuredTool.from_function(
+            func=None if is_async else tool, coroutine=tool if is_async else None, parse_docstring=True
+        )
+    except Exception as error:
+        raise ConfigError(
+            f"Function {tool.__name__!r} cannot be used as a tool: {error}. "
+            "Give its arguments type hints that JSON Schema can express."
+        ) from error
+
+
+def spec_from_tool(tool: BaseTool) -> ToolSpec:
+    """Return what the model is told about a LangChain tool.
+
+    Raises:
+        ConfigError: If its name or schema cannot be used, or an argument can only be filled by LangGraph's own nodes.
+    """
+    _refuse_injected(tool)
+    if isinstance(tool, Tool) and tool.args_schema is None:
+        # Its own schema is that of a wrapper; the tool takes one string.
+        return ToolSpec(tool.name, tool.description, _as_object(tool.args) | {"required": list(tool.args)})
+    schema = tool.tool_call_schema
+    if isinstance(schema, Mapping):
+        parameters = _tidy(schema)
+    else:
+        # Pydantic drops unknown arguments without a word; the model should learn that it made one up.
+        parameters = {"additionalProperties": False} | _tidy(_json_schema(tool, schema))
+    parameters.pop("description", None)
+    properties = parameters.pop("properties", {})
+    _refuse_taken(tool, properties)
+    return ToolSpec(tool.name, tool.description, _as_object(properties) | parameters)
+
+
+def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:
+    """Say whether the tool is to be run as a coroutine.
+
+    Args:
+        tool: The tool.
+        on_loop: Whether the caller is on an event loop; then a coroutine is preferred, otherwise only used for
+            tools that are nothing else (as MCP tools are).
+    """
+    if not on_loop:
+        return getattr(tool, "func", tool) is None
+    if hasattr(tool, "coroutine"):
+        return tool.coroutine is not None
+    return type(tool)._arun is not BaseTool._arun
+
+
+def _as_object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": dict(properties)}
+
+
+def _json_schema(tool: BaseTool, model: Any) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = model.model_json_schema() if issubclass(model, BaseModel) else model.schema()
+    except Exception as error:
+        raise ConfigError(
+            f"Tool {tool.name!r}: its arguments have no JSON Schema ({error}). "
+            "Use plain types (str, int, float, bool, list, dict, Literal, pydantic models)."
+        ) from error
+    return schema
+
+
+def _tidy(schema: Any) -> Any:
+    """Copy a schema without the titles that pydantic derives from names; `$defs` and references stay."""
+    if not isinstance(schema, Mapping):
+        return deepcopy(schema)
+    tidy: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "title":
+            continue
+        if key in _SCHEMA_MAPS and isinstance(value, Mapping):
+            tidy[key] = {name: _tidy(inner) for name, inner in value.items()}
+        elif key in _SCHEMA_LISTS and isinstance(value, list):
+            tidy[key] = [_tidy(inner) for inner in value]
+        else:
+            tidy[key] = _tidy(value) if key in _SCHEMAS else deepcopy(value)
+    return tidy
+
+
+def _refuse_taken(tool: BaseTool, properties: Mapping[str, Any]) -> None:
+    taken = sorted(_TAKEN_BY_LANGCHAIN.intersection(properties))
+    if taken and isinstance(tool, StructuredTool) and not isinstance(tool, _SpecTool):
+        raise ConfigError(
+            f"Tool {tool.name!r}: LangChain keeps the argument name {taken[0]!r} for itself and would drop the model's "
+            "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool."
+        )
+
+
+def _refuse_injected(tool: BaseTool) -> None:
+    for name, annotation in _annotations(tool).items():
+        marks = [mark if isinstance(mark, type) else type(mark) for mark in get_args(annotation)[1:]]
+        is_runtime = (get_origin(annotation) or annotation) is ToolRuntime
+        if is_runtime or any(issubclass(m, InjectedToolArg) and not issubclass(m, InjectedToolCallId) for m in marks):
+            raise ConfigError(
+                f"Tool {tool.name!r}: argument {name!r} is injected by LangGraph's ToolNode, which alpha-UMi does not "
+                "use. Remove the argument; a RunnableConfig or InjectedToolCallId argument can be used instead."
+            )
+
+
+def _annotations(tool: BaseTool) -> dict[str, Any]:
+    """Return the annotations of all places where LangChain looks for injected arguments."""
+    annotations: dict[str, Any] = {}
+    for function in (getattr(tool, "func", None), getattr(tool, "coroutine", None), type(tool)._run, type(tool)._arun):
+        if function is not None:
+            try:
+                annotations |= get_type_hints(function, include_extras=True)
+            except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
+                annotations |= getattr(function, "__annotations__", {})
+    if not isinstance(tool.args_schema, Mapping):
+        annotations |= get_all_basemodel_annotations(tool.get_input_schema())
+    return annotations

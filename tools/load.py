@@ -1,0 +1,90 @@
+"""Find tools by name: built-in ones and the user's own enter by the same door.
+
+A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools import builtin
+from alpha_umi.tools.convert import ToolLike, to_base_tool
+
+
+def list_builtin_tools() -> list[str]:
+    """Return the names of the built-in tools, without importing any."""
+    return sorted(module.name for module in pkgutil.iter_modules(builtin.__path__))
+
+
+def load_tools(specs: Sequence[str | ToolLike]) -> list[BaseTool]:
+    """Return LangChain tools for any mix of names, tools and functions.
+
+    Args:
+        specs: ``builtin:NAME``, ``builtin:*``, ``module:object`` (a tool, a function or a list of them; a module in the
+            working directory is found too), LangChain tools, plain functions.
+
+    Raises:
+        ConfigError: If there is no such tool, or it cannot be imported or used.
+    """
+    tools: list[BaseTool] = []
+    for spec in specs:
+        found = _find(spec) if isinstance(spec, str) else [spec]
+        tools += map(to_base_tool, found)
+    return tools
+
+
+def _find(spec: str) -> Sequence[ToolLike]:
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise ConfigError(f"Tool {spec!r} cannot be read; write 'builtin:NAME', 'builtin:*' or 'module:object'.")
+    if module == "builtin":
+        return [_load_builtin(known) for known in (list_builtin_tools() if name == "*" else [name])]
+    found = _import_object(module, name)
+    return found if isinstance(found, list | tuple) else [found]
+
+
+def _load_builtin(name: str) -> BaseTool:
+    known = list_builtin_tools()
+    if name not in known:
+        raise ConfigError(f"There is no built-in tool {name!r}; the built-in tools are {', '.join(known)}.")
+    tool: BaseTool = importlib.import_module(f"{builtin.__name__}.{name}").tool
+    return tool
+
+
+def _import_object(module: str, name: str) -> Any:
+    try:
+        with _working_directory_importable():
+            found: Any = importlib.import_module(module)
+    except Exception as error:  # the user's module may raise anything while it is imported
+        raise ConfigError(
+            f"Tools '{module}:{name}': importing {module!r} failed with {type(error).__name__}: {error}. "
+            "Check the name, and run from the folder that holds the file."
+        ) from error
+    try:
+        return getattr(found, name)
+    except AttributeError as error:
+        raise ConfigError(
+            f"Tools '{module}:{name}': {getattr(found, '__file__', module)} has no {name!r}. "
+            "Name a tool, a function or a list of them."
+        ) from error
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """Let an import find the user's own file, as `python file.py` would, and leave the path as it was."""
+    directory = os.getcwd()
+    importlib.invalidate_caches()
+    sys.path.insert(0, directory)
+    try:
+        yield
+    finally:
+        sys.path.remove(directory)

@@ -1,0 +1,224 @@
+"""Runs tools: every call gives a `ToolMessage`, in bounded time and size, whatever the model or the tool did wrong.
+
+Sync tools run in daemon threads and coroutines on an event loop, so that a timeout returns although Python cannot stop
+a thread, and so that no tool blocks a server's event loop. Knows nothing about the graph.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from copy import deepcopy
+from threading import Thread
+from typing import Any, Literal
+
+from langchain_core.messages import ToolMessage
+from langchain_core.messages.tool import ToolOutputMixin, tool_call
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from langgraph.errors import GraphBubbleUp
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.arguments import render_unknown_tool, render_violations
+from alpha_umi.tools.convert import ToolLike, to_base_tool, runs_async, spec_from_tool
+from alpha_umi.tools.observation import render_error, render_observation
+from alpha_umi.tools.spec import ToolSpec
+
+_MIN_CHARS = 100
+
+
+class Toolbox:
+    """The tools of one agent, and the one way in which they are run."""
+
+    def __init__(
+        self, tools: Sequence[ToolLike], *, timeout_s: float = 30.0, max_observation_chars: int = 4000
+    ) -> None:
+        """Take the tools and read what the model is told about them.
+
+        Args:
+            tools: LangChain tools and plain functions, sync or async.
+            timeout_s: Seconds after which a call is answered with an error. A coroutine is then cancelled; the thread
+                of a sync tool is left to itself, because Python cannot stop it.
+            max_observation_chars: Bound on an observation's text, in characters; its head and tail are kept.
+
+        Raises:
+            ConfigError: If a tool cannot be used, two have one name, or a bound makes no sense.
+        """
+        if not timeout_s > 0:
+            raise ConfigError(f"timeout_s is {timeout_s}; give a number of seconds above 0.")
+        if max_observation_chars < _MIN_CHARS:
+            raise ConfigError(f"max_observation_chars is {max_observation_chars}; give {_MIN_CHARS} or more.")
+        self._timeout_s = timeout_s
+        self._max_chars = max_observation_chars
+        self._tools: dict[str, BaseTool] = {}
+        self._specs: dict[str, ToolSpec] = {}
+        for tool in map(to_base_tool, tools):
+            if tool.name in self._tools:
+                raise ConfigError(f"Two tools are named {tool.name!r}; rename one of them.")
+            self._specs[tool.name] = spec_from_tool(tool)
+            self._tools[tool.name] = _make_observing(tool, max_observation_chars)
+        self._validators = {name: spec.make_validator() for name, spec in self._specs.items()}
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told about the tools, in the order given."""
+        return tuple(self._specs.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tools, in the order given."""
+        return tuple(self._specs)
+
+    def execute(
+        self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
+    ) -> ToolMessage:
+        """Run one call and return its observation.
+
+        Args:
+            name: Tool name as the model wrote it; only an exact match runs.
+            arguments: The model's arguments, or its raw text where that did not parse.
+            call_id: Id of the call that the message answers.
+            config: The caller's config, so that the tool is a child run in its trace.
+        """
+        work = self._start(name, arguments, call_id, config, None)
+        try:
+            wait([work], self._timeout_s)
+            return self._finish(name, call_id, work)
+        finally:
+            work.cancel()
+
+    async def aexecute(
+        self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
+    ) -> ToolMessage:
+        """Do what `execute` does without blocking the event loop; to cancel it cancels a coroutine tool."""
+        work = asyncio.wrap_future(self._start(name, arguments, call_id, config, asyncio.get_running_loop()))
+        try:
+            await asyncio.wait([work], timeout=self._timeout_s)
+            return self._finish(name, call_id, work)
+        finally:
+            work.cancel()
+
+    def _start(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str,
+        call_id: str,
+        config: RunnableConfig | None,
+        loop: asyncio.AbstractEventLoop | None,
+    ) -> Future[Any]:
+        """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine."""
+        try:
+            refusal = self._refuse(name, arguments)
+            # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
+            own = deepcopy(arguments)
+        except RecursionError:
+            refusal = f"The arguments of {name} are nested too deeply. Write simpler ones."
+        if refusal or isinstance(own, str):
+            refused: Future[Any] = Future()
+            refused.set_result(self._make_message(name, call_id, refusal, "error"))
+            return refused
+        tool = self._tools[name]
+        call = tool_call(name=name, args=dict(own), id=call_id)
+        if runs_async(tool, on_loop=loop is not None):
+            return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop or _background_loop())
+        return _run_in_thread(functools.partial(tool.invoke, call, config), name)
+
+    def _refuse(self, name: str, arguments: Mapping[str, Any] | str) -> str:
+        if name not in self._tools:
+            return render_unknown_tool(name, self.names)
+        return render_violations(self._specs[name], self._validators[name], arguments)
+
+    def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
+        """Turn what has, or has not, come out of the work into a message."""
+        if not work.done():
+            problem = f"no answer within {self._timeout_s:g} s. Try other arguments or another tool."
+        elif work.cancelled():
+            problem = "it was cancelled."
+        elif error := work.exception():
+            if isinstance(error, KeyboardInterrupt | GraphBubbleUp):
+                raise error
+            problem = render_error(error)
+        else:
+            result = work.result()
+            if isinstance(result, ToolMessage):
+                return self._make_message(name, call_id, result.content, result.status, result.artifact)
+            return self._make_message(name, call_id, result, "success")
+        return self._make_message(name, call_id, f"{name} failed: {problem}", "error")
+
+    def _make_message(
+        self, name: str, call_id: str, content: Any, status: Literal["success", "error"], artifact: Any = None
+    ) -> ToolMessage:
+        text = render_observation(content, self._max_chars)
+        return ToolMessage(text, name=name, tool_call_id=call_id, status=status, artifact=artifact)
+
+
+def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
+    """Return a copy of the tool that returns observations, so that traces and callbacks are bounded as well.
+
+    LangChain would turn bytes into their repr, a list of strings into one run-together text and None into "null", and
+    hand 50 MB to every tracer.
+    """
+
+    def observe(result: Any) -> Any:
+        if tool.response_format == "content_and_artifact" and isinstance(result, tuple) and len(result) == 2:
+            return observe_content(result[0]), result[1]
+        return observe_content(result)
+
+    def observe_content(content: Any) -> Any:
+        if isinstance(content, ToolMessage):
+            return content.model_copy(update={"content": render_observation(content.content, max_chars)})
+        if isinstance(content, ToolOutputMixin):
+            raise ToolException(f"it returned a {type(content).__name__}; only values and ToolMessages can be used.")
+        return render_observation(content, max_chars)
+
+    @functools.wraps(tool._run)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _contain_exit():
+            return observe(tool._run(*args, **kwargs))
+
+    @functools.wraps(tool._arun)
+    async def arun(*args: Any, **kwargs: Any) -> Any:
+        with _contain_exit():
+            return observe(await tool._arun(*args, **kwargs))
+
+    copy = tool.model_copy()
+    # `_run` and `_arun` are what every tool class implements; `invoke` around them keeps callbacks and error handlers.
+    copy.__dict__.update(_run=run, _arun=arun)
+    return copy
+
+
+@contextmanager
+def _contain_exit() -> Iterator[None]:
+    """Make ordinary errors of the two that LangChain's callbacks and asyncio's futures cannot carry."""
+    try:
+        yield
+    except (SystemExit, StopIteration) as error:
+        raise ToolException(render_error(error)) from error
+
+
+def _run_in_thread(run: Callable[[], Any], name: str) -> Future[Any]:
+    """Run in a daemon thread, which unlike an executor's never keeps the interpreter from exiting."""
+    work: Future[Any] = Future()
+    work.set_running_or_notify_cancel()
+    context = contextvars.copy_context()
+
+    def target() -> None:
+        try:
+            work.set_result(context.run(run))
+        except BaseException as error:
+            work.set_exception(error)
+
+    Thread(target=target, name=f"tool-{name}", daemon=True).start()
+    return work
+
+
+@functools.cache
+def _background_loop() -> asyncio.AbstractEventLoop:
+    """Start the loop for coroutine tools of callers without one; it is kept, since async clients belong to a loop."""
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, name="tools-event-loop", daemon=True).start()
+    return loop

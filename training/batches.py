@@ -1,0 +1,169 @@
+"""From samples to tensors: batches of similar length, padded on the right, never beyond a token budget.
+
+Padding, and not packing into one row: with the padding on the right a causal mask needs no mask tensor, so attention
+takes its fast path. On a CPU (6 layers of the 135M model, bfloat16) four trajectories of 1,024 tokens trained at 591
+tokens/s as rows and at 285 packed; sorting by length keeps the padding at a few percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from langchain_core.messages import ChatMessage
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedTokenizerBase
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.render import load_template
+from alpha_umi.nodes.trajectory import Role
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn, make_prompt_ids
+
+Tensors: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One sample on its way into a batch.
+
+    Args:
+        id: Names the trajectory in messages to the user.
+        input_ids: int32, (T,).
+        labels: int32, (T,); `IGNORE_INDEX` where nothing is trained.
+        turns: The trained turns, in order.
+        weights: float32, (T,), weight of each label; `None` if all weigh 1.
+    """
+
+    id: str
+    input_ids: Tensor
+    labels: Tensor
+    turns: tuple[Turn, ...]
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.input_ids)
+
+
+Batch: TypeAlias = tuple[Item, ...]
+
+
+def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None) -> Item:
+    """Put a sample into compact tensors: a large data set is held in memory."""
+    input_ids = torch.tensor(sample.input_ids, dtype=torch.int32)
+    labels = torch.tensor(sample.labels, dtype=torch.int32)
+    return Item(id, input_ids, labels, sample.turns, None if weights is None else torch.tensor(weights))
+
+
+def make_batches(items: Iterable[Item], tokens_per_forward: int) -> list[Batch]:
+    """Group items of similar length so that rows times longest row is at most `tokens_per_forward`.
+
+    An item longer than that is a batch of its own. The result depends on the items alone, not on their order.
+    """
+    batches: list[list[Item]] = []
+    for item in sorted(items, key=lambda item: (-len(item), item.id)):
+        if batches and (len(batches[-1]) + 1) * len(batches[-1][0]) <= tokens_per_forward:
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return [tuple(batch) for batch in batches]
+
+
+def collate_whole(batches: Sequence[Batch]) -> Tensors:
+    """Return the tensors of whole trajectories; all (B, T), padded on the right.
+
+    Args:
+        batches: One batch; a list because a data loader hands over lists.
+    """
+    (batch,) = batches
+    tensors: Tensors = {
+        "ids": [item.id for item in batch],
+        "input_ids": _pad([item.input_ids for item in batch], 0),
+        "labels": _pad([item.labels for item in batch], IGNORE_INDEX),
+    }
+    weights = [item.weights for item in batch if item.weights is not None]
+    return tensors | ({"weights": _pad(weights, 0)} if weights else {})
+
+
+@dataclass(frozen=True)
+class CollateTurns:
+    """Splits trajectories into the prefix that the frozen backbone reads and the turns that an adapter is trained on.
+
+    Worked example, with one letter per token, marker ``M`` of one token and turns ``ab`` and ``cd``::
+
+        trajectory    s s M a b o o M c d        positions 0 … 9
+        prefix_ids    s s M a b o o              everything before the last marker, seen by the backbone alone
+        input_ids     M a b M c d                position_ids 2 3 4 7 8 9
+        labels        · a b · c d                turn_starts  2 2 2 7 7 7
+
+    Args:
+        markers: Token ids of each role's marker.
+    """
+
+    markers: Mapping[Role, Sequence[int]]
+
+    def __call__(self, batches: Sequence[Batch]) -> Tensors:
+        """Return int64 tensors: ``prefix_ids`` (B, P), the others (B, T); padded on the right."""
+        (batch,) = batches
+        spans = [[(self._find_start(item, turn), turn.end) for turn in item.turns] for item in batch]
+        tensors: Tensors = {
+            "ids": [item.id for item in batch],
+            "prefix_ids": _pad([item.input_ids[: each[-1][0]] for item, each in zip(batch, spans, strict=True)], 0),
+            "input_ids": _pad(_cut([item.input_ids for item in batch], spans), 0),
+            "labels": _pad(_cut([item.labels for item in batch], spans), IGNORE_INDEX),
+            "position_ids": _pad(_cut([torch.arange(len(item)) for item in batch], spans), 0),
+            "turn_starts": _pad([torch.cat([torch.full((e - s,), s) for s, e in each]) for each in spans], 0),
+        }
+        weights = [item.weights for item in batch if item.weights is not None]
+        return tensors | ({"weights": _pad(_cut(weights, spans), 0)} if weights else {})
+
+    def _find_start(self, item: Item, turn: Turn) -> int:
+        marker = list(self.markers[turn.role])
+        start = turn.start - len(marker)
+        if start < 1 or item.input_ids[start : turn.start].tolist() != marker:
+            raise ConfigError(
+                f"Trajectory {item.id!r}: the {turn.role}'s turn does not start with its marker as served; this "
+                "tokenizer joins the marker with its neighbours, so kind 'alora' cannot be used with it. Use 'lora'."
+            )
+        return start
+
+
+def make_turn_mask(turn_starts: Tensor, n_prefix: int) -> Tensor:
+    """Return which keys each turn token sees: the prefix before its own turn, and its turn up to itself.
+
+    Args:
+        turn_starts: int64, (B, T); where the turn of each token starts in its trajectory, 0 for padding.
+        n_prefix: P, length of the padded prefix. Padding there is never seen: no turn starts after its own prefix.
+
+    Returns:
+        bool, (B, 1, T, P + T). Padding sees at least itself: a row without keys would make attention give NaN.
+    """
+    n_turn = turn_starts.shape[1]
+    sees_prefix = torch.arange(n_prefix, device=turn_starts.device) < turn_starts[:, :, None]
+    same_turn = turn_starts[:, :, None] == turn_starts[:, None, :]
+    causal = torch.ones(n_turn, n_turn, dtype=torch.bool, device=turn_starts.device).tril()
+    return torch.cat([sees_prefix, same_turn & causal], dim=-1)[:, None]
+
+
+def make_marker(tokenizer: PreTrainedTokenizerBase, role: Role) -> list[int]:
+    """Return the token ids that open a role's turn: what the umi template adds to ask for it."""
+    messages = [ChatMessage(role="user", content="x")]
+    prompt = make_prompt_ids(messages, tokenizer, role, ())
+    unasked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "x"}], chat_template=load_template("umi"), return_dict=False
+    )
+    return prompt[len(unasked) :]
+
+
+def _cut(rows: Sequence[Tensor], spans: Sequence[Sequence[tuple[int, int]]]) -> list[Tensor]:
+    """Keep and join the spans of each row."""
+    return [torch.cat([row[start:end] for start, end in each]) for row, each in zip(rows, spans, strict=True)]
+
+
+def _pad(rows: Sequence[Tensor], value: int) -> Tensor:
+    """Stack rows of different length, (B, T); integers become int64, which embeddings and losses ask for."""
+    padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
+    return padded if padded.is_floating_point() else padded.long()

@@ -1,0 +1,165 @@
+"""Settings of a training run, read from a YAML file.
+
+Every setting has one home, a unit and a range, so that a wrong file is refused before any weights are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.trajectory import ROLES, Role
+
+Method: TypeAlias = Literal["umi", "multi-one-stage", "single", "single-multitask"]
+Kind: TypeAlias = Literal["full", "lora", "alora"]
+StageName: TypeAlias = Literal["backbone", "planner", "caller", "summarizer"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+
+_STAGES_OF: dict[Method, tuple[StageName, ...]] = {
+    "umi": STAGES,
+    "multi-one-stage": ROLES,
+    "single": ("backbone",),
+    "single-multitask": ("backbone",),
+}
+
+
+class StageConfig(BaseModel):
+    """How one model is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind = Field(
+        description="full: all weights. lora: an adapter that is always on. alora: an adapter that is on from the "
+        "role's marker onwards, so that the roles share the key/value cache before it."
+    )
+    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW; decays along a cosine to 0.")
+    epochs: float = Field(1.0, gt=0, le=1000, description="Passes over the stage's trajectories.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps, for short trials.")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this Euclidean norm.")
+    tokens_per_forward: int = Field(
+        4096, ge=1, description="Tokens in one forward pass per device, padding included; a longer trajectory goes alone."
+    )
+    forwards_per_step: int = Field(
+        1, ge=1, description="Forward passes per device that make one optimiser step (gradient accumulation)."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, a third more time.")
+    lora_rank: int = Field(16, ge=1, le=1024, description="Rank of the adapter on every linear layer but the head.")
+    lora_alpha: float = Field(32.0, gt=0, description="The adapter's output is scaled by alpha / rank.")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
+    log_every_steps: int = Field(1, ge=1, description="Optimiser steps between two rows of metrics.")
+    save_every_steps: int = Field(100, ge=1, description="Optimiser steps between two resumable checkpoints.")
+
+    @model_validator(mode="after")
+    def _check(self) -> StageConfig:
+        if self.kind == "alora" and self.gradient_checkpointing:
+            raise ValueError("kind 'alora' trains against a cache, which gradient_checkpointing would drop; turn it off")
+        if self.save_every_steps % self.log_every_steps:
+            # a row that straddles a checkpoint would be averaged over other steps after a resume
+            raise ValueError("save_every_steps must be a multiple of log_every_steps")
+        return self
+
+
+class TokenWeights(BaseModel):
+    """Weights of the tokens on which routing and tool choice hang; 1 as in the paper, ms-swift uses 2."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: float = Field(1.0, ge=0, le=100, description="Weight of 'caller.', 'conclusion.' or 'give up.'.")
+    action: float = Field(1.0, ge=0, le=100, description="Weight of the tool's name after 'Action:'.")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every token weighs the same."""
+        return self.decision == self.action == 1.0
+
+
+class TrainConfig(BaseModel):
+    """One training run: the method and the settings of each of its stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method = Field("umi", description="Row of the paper's Table 1; see docs/training.md.")
+    base: str = Field(description="Base model: a short name, a folder, or a Hugging Face id that was pulled.")
+    base_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Refuse a base with other weights.")
+    reuse: bool = Field(
+        True, description="Stage 2 sees the instructions of stage 1 again; false splits them between the two."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seeds the order of the data, the adapters and dropout.")
+    max_tokens: int = Field(4096, ge=16, description="Longest sequence; old observations are cut as in serving.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="Type of the frozen weights and of the arithmetic; trained weights are float32."
+    )
+    device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU where there is one.")
+    token_weights: TokenWeights = TokenWeights()
+    stages: dict[StageName, StageConfig] = Field(description="Settings per stage.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_defaults(cls, data: Any) -> Any:
+        """Lay each stage's own settings over `defaults`, which so need not be repeated."""
+        if not isinstance(data, Mapping) or "defaults" not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "defaults"}
+        own = rest.get("stages") or {}
+        names = dict.fromkeys((*_STAGES_OF.get(rest.get("method", "umi"), ()), *own))
+        return rest | {"stages": {name: {**data["defaults"], **(own.get(name) or {})} for name in names}}
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        missing = [name for name in self.stage_names if name not in self.stages]
+        if missing:
+            raise ValueError(f"method {self.method!r} needs settings for stage {missing[0]!r}")
+        if "backbone" in self.stages and self.stages["backbone"].kind == "alora":
+            raise ValueError("stage 'backbone' has no marker to start from, so its kind cannot be 'alora'")
+        return self
+
+    @property
+    def stage_names(self) -> tuple[StageName, ...]:
+        """The stages of the method, in the order in which they run."""
+        return _STAGES_OF[self.method]
+
+    @property
+    def style(self) -> Literal["umi", "single"]:
+        """The chat template the method trains."""
+        return "single" if self.method == "single" else "umi"
+
+    def get_roles(self, stage: StageName) -> tuple[Role, ...]:
+        """Return the roles whose turns a stage is trained on."""
+        return ROLES if stage == "backbone" else (stage,)
+
+
+def list_configs() -> list[str]:
+    """Return the names of the configurations that ship."""
+    return sorted(path.name.removesuffix(".yaml") for path in _shipped() if path.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path) -> TrainConfig:
+    """Read a configuration file, or one of those that ship by its name.
+
+    Raises:
+        ConfigError: If there is no such file or it holds a wrong setting; the message names the setting.
+    """
+    path = Path(source)
+    if not path.is_file() and str(source) not in list_configs():
+        raise ConfigError(f"No configuration {str(source)!r}: give a YAML file or one of {', '.join(list_configs())}.")
+    shipped = files("alpha_umi.training") / "configs" / f"{source}.yaml"
+    text = path.read_text("utf-8") if path.is_file() else shipped.read_text("utf-8")
+    try:
+        return TrainConfig.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is no valid YAML: {error}") from error
+    except ValidationError as error:
+        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error
+
+
+def _shipped() -> list[Path]:
+    return [Path(str(entry)) for entry in (files("alpha_umi.training") / "configs").iterdir()]

@@ -1,0 +1,139 @@
+"""The built training file, and the samples a stage makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from alpha_umi.errors import ContextOverflow, TrajectoryError
+from alpha_umi.nodes.models.checkpoint import hash_file
+from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.training.batches import Item, make_item
+from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.samples import Sample, make_samples
+from alpha_umi.training.weights import make_weights
+
+TRAJECTORIES = "trajectories.jsonl"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What ``alpha-umi data build`` made.
+
+    Args:
+        trajectories: Those of the training split, by id.
+        sha256: Of the file.
+    """
+
+    trajectories: dict[str, Trajectory]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What one stage is trained on.
+
+    Args:
+        items: One or more per trajectory that has a turn of the stage's roles.
+        n_too_long: Trajectories left out because no cutting makes them fit.
+    """
+
+    items: list[Item]
+    n_too_long: int
+
+
+def load_corpus(data: str | Path) -> Corpus:
+    """Read the training split of a built data folder, or of a ``trajectories.jsonl``.
+
+    Raises:
+        ConfigError: If the file does not exist.
+        TrajectoryError: If a row is wrong, or there is none; the message names file and line.
+    """
+    path = Path(data)
+    path = path / TRAJECTORIES if path.is_dir() else path
+    trajectories: dict[str, Trajectory] = {}
+    for where, row in read_records(path):
+        id_, trajectory = _read_row(row, where)
+        if id_ in trajectories:
+            raise TrajectoryError(f"{where}: id {id_!r} occurs twice; build the data again.")
+        if row.get("split") == "train":
+            trajectories[id_] = trajectory
+    if not trajectories:
+        raise TrajectoryError(f"{path} has no trajectory of the split 'train'; build the data again with more sources.")
+    return Corpus(trajectories, hash_file(path))
+
+
+def _read_row(row: Record, where: str) -> tuple[str, Trajectory]:
+    if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
+        raise TrajectoryError(f"{where}: expected 'id' and 'trajectory'; is this a file of 'alpha-umi data build'?")
+    try:
+        trajectory = Trajectory.from_row(row["trajectory"])
+    except ValueError as error:
+        raise TrajectoryError(f"{where}: trajectory {row['id']!r}: {error}") from error
+    if not trajectory.tools:
+        raise TrajectoryError(f"{where}: trajectory {row['id']!r} has no tools; remove the row or give it tools.")
+    return row["id"], trajectory
+
+
+def make_stage_samples(
+    corpus: Corpus, config: TrainConfig, stage: StageName, tokenizer: PreTrainedTokenizerBase
+) -> Samples:
+    """Return the samples of a stage; a trajectory without a turn of its roles has none.
+
+    Raises:
+        TrajectoryError: If nothing is left.
+    """
+    roles = config.get_roles(stage)
+    items: list[Item] = []
+    n_too_long = 0
+    for id_, trajectory in _select(corpus, config, stage):
+        if not _has_turn(trajectory, roles):
+            continue
+        try:
+            samples = make_samples(
+                trajectory, tokenizer, style=config.style, roles=roles, limit_tokens=config.max_tokens
+            )
+        except ContextOverflow:
+            n_too_long += 1
+            continue
+        items += [make_item(id_, sample, _weigh(sample, config, tokenizer)) for sample in samples]
+    if not items:
+        raise TrajectoryError(
+            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are longer "
+            f"than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}."
+        )
+    return Samples(items, n_too_long)
+
+
+def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[tuple[str, Trajectory]]:
+    """Without reuse each instruction belongs to one of the two stages for good, whatever else is in the data."""
+    if config.reuse or config.method != "umi":
+        return corpus.trajectories.items()
+    wanted = 0 if stage == "backbone" else 1
+    return [(id_, each) for id_, each in corpus.trajectories.items() if _get_half(each) == wanted]
+
+
+def _get_half(trajectory: Trajectory) -> int:
+    return hashlib.sha256(trajectory.turns[0].instruction.encode("utf-8", "replace")).digest()[0] % 2
+
+
+_HAS_TURN: dict[str, Callable[[Trajectory], bool]] = {
+    "planner": lambda trajectory: any(turn.steps for turn in trajectory.turns),
+    "caller": lambda trajectory: any(step.calls for turn in trajectory.turns for step in turn.steps),
+    "summarizer": lambda trajectory: any(
+        step.decision == "conclusion" and step.answer is not None for turn in trajectory.turns for step in turn.steps
+    ),
+}
+
+
+def _has_turn(trajectory: Trajectory, roles: Iterable[str]) -> bool:
+    return any(_HAS_TURN[role](trajectory) for role in roles)
+
+
+def _weigh(sample: Sample, config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> list[float] | None:
+    return None if config.token_weights.is_plain else make_weights(sample, tokenizer, config.token_weights)

@@ -1,0 +1,1 @@
+"""Training data: one file per source, all read into trajectories."""

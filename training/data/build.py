@@ -1,0 +1,228 @@
+"""`alpha-umi data build`: sources → `trajectories.jsonl`, `report.json` and `report.md`.
+
+Two passes, so that memory grows only with the number of hashes: the first reads, cleans and deduplicates into a
+temporary file, the second, knowing which tools are called how often, splits and writes. A line of the result is
+``{"id", "source", "split", "trajectory"}``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.training.data.base import Example, Reader, Tally, load_reader
+from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.exclude import Exclusions, normalize
+from alpha_umi.training.data.files import write_atomically
+from alpha_umi.training.data.report import BuildReport, render_report
+from alpha_umi.training.data.split import ToolUse, assign_split, choose_heldout_tools
+from alpha_umi.training.samples import make_sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ROWS_FILE = "trajectories.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How examples become the training file.
+
+    Args:
+        exclude: Tasks to leave out.
+        heldout_tools: Share of each source's trajectories that tools may take into ``dev-tools``, in [0, 1).
+        heldout_instructions: Share of the remaining instructions in ``dev-instructions``, in [0, 1).
+        max_observation_chars: Longer observations are cut in the middle, as a `Toolbox` with this bound does.
+        seed: Of the splits and of the sources that draw at random.
+
+    Raises:
+        ConfigError: If a share is not in [0, 1).
+    """
+
+    exclude: Exclusions = field(default_factory=Exclusions)
+    heldout_tools: float = 0.1
+    heldout_instructions: float = 0.05
+    max_observation_chars: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave nothing to train on."""
+        for name in ("heldout_tools", "heldout_instructions"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give a share of at least 0 and below 1.")
+
+
+def build(
+    sources: Sequence[str],
+    out: Path,
+    settings: BuildSettings = BuildSettings(),
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    console: Console | None = None,
+) -> BuildReport:
+    """Read all sources and write the training file and its reports; either all three files are replaced, or none.
+
+    Args:
+        sources: ``NAME:LOCATION`` each; what a location is, the source's docstring says.
+        out: Folder to write into.
+        settings: How to split and clean.
+        tokenizer: If given, the lengths of the trajectories in tokens are part of the report.
+        console: Where progress is shown.
+
+    Raises:
+        ConfigError: If a source is unknown or its location is not there.
+        TrajectoryError: If a record is not what its source is documented to hold (with file and line), or if nothing
+            is left to train on.
+    """
+    readers = [_parse_source(source) for source in sources]
+    report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as spool, _make_progress(console) as progress:
+        use = _read_all(readers, settings, report, spool, progress)
+        if not use.totals:
+            raise TrajectoryError(_explain_empty(report))
+        report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
+        _write_all(spool, out, settings, report, tokenizer, progress)
+    return report
+
+
+def _parse_source(source: str) -> tuple[str, str, Reader]:
+    name, colon, location = source.partition(":")
+    if not colon or not location:
+        raise ConfigError(f"--source {source!r}: write NAME:PATH, for example gsm8k:train.jsonl.")
+    return name, location, load_reader(name)
+
+
+def _settings_to_json(settings: BuildSettings) -> dict[str, Any]:
+    names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _read_all(
+    readers: Sequence[tuple[str, str, Reader]],
+    settings: BuildSettings,
+    report: BuildReport,
+    spool: TextIO,
+    progress: Progress,
+) -> ToolUse:
+    """Write every example that is kept to the spool, and count which tools are called."""
+    use = ToolUse()
+    seen: set[bytes] = set()
+    for name, location, read in readers:
+        tally = report.tallies.setdefault(name, Tally())
+        task = progress.add_task(name, total=None, detail="")
+        for example in read(location, tally, seed=settings.seed):
+            trajectory = _keep(example, settings, seen, tally)
+            if trajectory is not None:
+                tally.kept += 1
+                use.add(example.source, trajectory, movable=example.split is None)
+                _write_line(spool, _to_spool(example, trajectory))
+            progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
+    return use
+
+
+def _keep(example: Example, settings: BuildSettings, seen: set[bytes], tally: Tally) -> Trajectory | None:
+    if example in settings.exclude:
+        tally.drop("excluded", example.where)
+        return None
+    trajectory = clean(example, tally, max_observation_chars=settings.max_observation_chars)
+    if trajectory is None:
+        return None
+    key = _hash_task(trajectory)
+    if key in seen:
+        tally.drop("duplicate of a task already read", example.where)
+        return None
+    seen.add(key)
+    return trajectory
+
+
+def _hash_task(trajectory: Trajectory) -> bytes:
+    """Return what two trajectories share if they solve the same task with the same tools."""
+    names = sorted(tool.name for tool in trajectory.tools)
+    key = [normalize(turn.instruction) for turn in trajectory.turns], names
+    return blake2b(json.dumps(key).encode(), digest_size=16).digest()
+
+
+def _to_spool(example: Example, trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "source": example.source,
+        "split": example.split,
+        "group": example.group or normalize(trajectory.turns[0].instruction),
+        "trajectory": trajectory.to_row(),
+    }
+
+
+def _write_all(
+    spool: TextIO,
+    out: Path,
+    settings: BuildSettings,
+    report: BuildReport,
+    tokenizer: PreTrainedTokenizerBase | None,
+    progress: Progress,
+) -> None:
+    n_rows = sum(tally.kept for tally in report.tallies.values())
+    task = progress.add_task("write", total=n_rows, detail="")
+    digest = hashlib.sha256()
+    with ExitStack() as files:
+        rows = files.enter_context(write_atomically(out / ROWS_FILE))
+        for row, trajectory in _split_rows(spool, settings, report):
+            length_tokens = None if tokenizer is None else len(make_sample(trajectory, tokenizer).input_ids)
+            report.splits[row["split"]].add(row["source"], trajectory, length_tokens)
+            digest.update(_write_line(rows, row).encode())
+            progress.update(task, advance=1, detail=f"of {n_rows:,}")
+        if not report.splits["train"].sources:
+            raise TrajectoryError(
+                "Every trajectory is held out and none is left to train on; lower the held-out shares."
+            )
+        report.sha256 = digest.hexdigest()
+        content = report.to_json()
+        json.dump(content, files.enter_context(write_atomically(out / "report.json")), ensure_ascii=False, indent=2)
+        files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
+
+
+def _split_rows(
+    spool: TextIO, settings: BuildSettings, report: BuildReport
+) -> Iterator[tuple[dict[str, Any], Trajectory]]:
+    heldout_tools = frozenset(report.heldout_tools)
+    spool.seek(0)
+    for line in spool:
+        row = json.loads(line)
+        group, trajectory = row.pop("group"), Trajectory.from_row(row["trajectory"])
+        if row["split"] is None:
+            row["split"], trajectory = assign_split(
+                trajectory,
+                group,
+                heldout_tools=heldout_tools,
+                share=settings.heldout_instructions,
+                seed=settings.seed,
+            )
+        row["trajectory"] = trajectory.to_row()
+        yield row, trajectory
+
+
+def _write_line(file: TextIO, row: dict[str, Any]) -> str:
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    file.write(line)
+    return line
+
+
+def _explain_empty(report: BuildReport) -> str:
+    reasons = [f"{reason} ({n})" for tally in report.tallies.values() for reason, n in tally.dropped.items()]
+    return f"No trajectory is left to write: {', '.join(reasons) or 'the sources hold no records'}. Check the sources."
+
+
+def _make_progress(console: Console | None) -> Progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
+    return Progress(*columns, TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), console=console)

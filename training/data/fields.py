@@ -1,0 +1,96 @@
+"""From what sources write in their records to tool specifications and tool names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.tools.spec import ToolSpec
+
+_JSON_TYPES = {
+    "str": "string",
+    "string": "string",
+    "date": "string",
+    "int": "integer",
+    "integer": "integer",
+    "float": "number",
+    "number": "number",
+    "double": "number",
+    "bool": "boolean",
+    "boolean": "boolean",
+    "list": "array",
+    "array": "array",
+    "tuple": "array",
+    "set": "array",
+    "dict": "object",
+    "object": "object",
+}
+_ITEMS = re.compile(r"(?:list|array|set)\[(.+)\]", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
+
+
+def clean_name(name: str) -> str:
+    """Return `name` with everything that `ToolSpec` does not allow replaced by underscores.
+
+    Example:
+        >>> clean_name("Get_Hotel_Reviews(Tips)")
+        'Get_Hotel_Reviews_Tips'
+    """
+    return re.sub(r"[^\w.:/-]+", "_", name).strip("_")[:128]
+
+
+def parse_type(text: Any) -> dict[str, Any]:
+    """Return the JSON Schema for a type as people and Python write it; a type that is not known allows anything.
+
+    Example:
+        >>> parse_type("List[int], optional")
+        {'type': 'array', 'items': {'type': 'integer'}}
+    """
+    if not isinstance(text, str):
+        return {}
+    bare = text.replace(", optional", "").strip().lower()
+    if match := _ITEMS.fullmatch(bare):
+        return {"type": "array", "items": parse_type(match[1])}
+    name = _JSON_TYPES.get(re.split(r"[\[(<]", bare)[0].strip())
+    return {"type": name} if name else {}
+
+
+def make_schema(properties: Mapping[str, dict[str, Any]], required: Iterable[str]) -> dict[str, Any]:
+    """Return a JSON Schema of type ``object``; names in `required` that are no property are left out."""
+    names = [name for name in properties if name in set(required)]
+    return {"type": "object", "properties": dict(properties)} | ({"required": names} if names else {})
+
+
+def make_spec(name: str, description: Any, parameters: Mapping[str, Any], where: str) -> ToolSpec:
+    """Return a tool specification; a `ConfigError` becomes a `TrajectoryError` that names the place."""
+    try:
+        return ToolSpec(clean_name(name), " ".join(str(description or "").split()), parameters)
+    except ConfigError as error:
+        raise TrajectoryError(f"{where}: {error}") from error
+
+
+def parse_openai_tool(tool: Mapping[str, Any]) -> ToolSpec:
+    """Read one entry of ``tools``, or of the older ``functions``, of an OpenAI request.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    return ToolSpec.from_openai(tool if "function" in tool else {"type": "function", "function": tool})
+
+
+def fit_value(value: Any, schema: Any) -> Any:
+    """Write a number as text, or a numeric text as number, where `schema` wants that; leave anything else as it is.
+
+    Example:
+        >>> fit_value("-73.78", {"type": "number"})
+        -73.78
+    """
+    kind = schema.get("type") if isinstance(schema, Mapping) else None
+    if kind == "string" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind in ("integer", "number") and isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+        return int(number) if number.is_integer() and (kind == "integer" or "." not in value) else number
+    return value

@@ -1,0 +1,152 @@
+"""Reading records from files, folders and archives one at a time, and writing files whole or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, TypeAlias
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+
+Record: TypeAlias = dict[str, Any]
+_CHUNK = 1 << 20
+_MAX_ITEM = 1 << 26
+_BETWEEN_ITEMS = re.compile(r"[\s,]*")
+
+
+def read_records(location: str | Path) -> Iterator[tuple[str, Record]]:
+    """Yield `(where, record)` from a JSON Lines file or a file that is one JSON array, gzipped or not.
+
+    Neither form is read into memory as a whole.
+
+    Raises:
+        ConfigError: If there is no such file.
+        TrajectoryError: If a line or item is not a JSON object; the message names file and line.
+    """
+    path = _check_file(Path(location))
+    try:
+        with open_text(path) as file:
+            records = _read_array(file, path) if _starts_with_bracket(file) else _read_lines(file, path)
+            for where, record in records:
+                yield where, _check_object(record, where)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
+
+
+def read_members(location: str | Path) -> Iterator[tuple[str, Record]]:
+    """Yield `(where, record)` for a ``.json`` file, or every one in a folder (at any depth) or a (gzipped) tar archive.
+
+    Raises:
+        ConfigError: If the location does not exist.
+        TrajectoryError: If a member is not one JSON object; the message names it.
+    """
+    path = Path(location)
+    if path.is_dir() or path.suffix == ".json":
+        for member in sorted(path.rglob("*.json")) if path.is_dir() else [_check_file(path)]:
+            yield str(member), _parse_object(member.read_bytes(), str(member))
+        return
+    try:
+        with tarfile.open(_check_file(path), "r|*") as archive:
+            for info in archive:
+                stream = archive.extractfile(info) if info.name.endswith(".json") else None
+                if stream is not None:
+                    where = f"{path}!{info.name}"
+                    yield where, _parse_object(stream.read(), where)
+    except (tarfile.TarError, EOFError) as error:
+        raise TrajectoryError(f"{path}: not a readable tar archive ({error}); give a folder or a .tar(.gz).") from error
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a UTF-8 text file, unpacking gzip by its magic number."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    return io.TextIOWrapper(gzip.open(path), encoding="utf-8") if packed else path.open(encoding="utf-8")
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[TextIO]:
+    """Open a temporary file beside `path` that replaces it when the block ends well and is removed otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+def _check_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; check the path after the source's name.")
+    return path
+
+
+def _starts_with_bracket(file: TextIO) -> bool:
+    start = file.read(256).lstrip("\ufeff \t\r\n")[:1]
+    file.seek(0)
+    return start == "["
+
+
+def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(file, 1):
+        where = f"{path}:{number}"
+        if text := line.strip().lstrip("\ufeff"):
+            try:
+                yield where, json.loads(text)
+            except json.JSONDecodeError as error:
+                raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove the line.") from error
+
+
+def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
+    """Decode the items of one JSON array from a buffer that is refilled as needed."""
+    decoder = json.JSONDecoder()
+    buffer = file.read(_CHUNK)
+    position, index = buffer.index("[") + 1, 0
+    while True:
+        position = _find_item(buffer, position)
+        if buffer.startswith("]", position):
+            return
+        where = f"{path}[{index}]"
+        try:
+            item, position = decoder.raw_decode(buffer, position)
+        except json.JSONDecodeError as error:
+            chunk = file.read(_CHUNK)
+            if not chunk or len(buffer) - position > _MAX_ITEM:
+                raise TrajectoryError(f"{where}: not valid JSON ({error}); is the file complete?") from error
+            buffer, position = buffer[position:] + chunk, 0
+            continue
+        yield where, item
+        index += 1
+
+
+def _find_item(buffer: str, position: int) -> int:
+    match = _BETWEEN_ITEMS.match(buffer, position)
+    return match.end() if match else position
+
+
+def _parse_object(raw: bytes, where: str) -> Record:
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove it.") from error
+    return _check_object(record, where)
+
+
+def _check_object(record: Any, where: str) -> Record:
+    if not isinstance(record, dict):
+        raise TrajectoryError(f"{where}: expected a JSON object, found {type(record).__name__}.")
+    return record

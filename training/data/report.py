@@ -1,0 +1,164 @@
+"""What a build did: counted as it goes, written as JSON for programs and as Markdown for people."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from alpha_umi.nodes.trajectory import DECISIONS, Trajectory
+from alpha_umi.training.data.base import SPLITS, Split, Tally
+
+_N_TOP_TOOLS = 10
+_QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1.0}
+
+
+@dataclass(slots=True)
+class SplitStats:
+    """Counts over the trajectories of one split."""
+
+    sources: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    steps_per_trajectory: Counter[int] = field(default_factory=Counter)
+    offered: set[str] = field(default_factory=set)
+    n_error_observations: int = 0
+    n_answers: int = 0
+    lengths_tokens: array[int] = field(default_factory=lambda: array("l"))
+
+    def add(self, source: str, trajectory: Trajectory, length_tokens: int | None) -> None:
+        """Count one trajectory."""
+        steps = [step for turn in trajectory.turns for step in turn.steps]
+        calls = [call for step in steps for call in step.calls]
+        self.sources[source] += 1
+        self.steps_per_trajectory[len(steps)] += 1
+        self.decisions.update(step.decision for step in steps)
+        self.calls.update(call.name for call in calls)
+        self.offered.update(tool.name for tool in trajectory.tools)
+        self.n_error_observations += sum(call.observation is not None and call.observation.is_error for call in calls)
+        self.n_answers += sum(step.answer is not None for step in steps)
+        if length_tokens is not None:
+            self.lengths_tokens.append(length_tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "trajectories": self.sources.total(),
+            "by_source": dict(self.sources),
+            "steps": self.decisions.total(),
+            "decisions": {decision: self.decisions[decision] for decision in DECISIONS},
+            "steps_per_trajectory": {str(n): self.steps_per_trajectory[n] for n in sorted(self.steps_per_trajectory)},
+            "answers": self.n_answers,
+            "calls": self.calls.total(),
+            "tools_offered": len(self.offered),
+            "tools_called": len(self.calls),
+            "most_called": dict(self.calls.most_common(_N_TOP_TOOLS)),
+            "error_observations": self.n_error_observations,
+            "length_tokens": summarize(self.lengths_tokens),
+        }
+
+
+@dataclass(slots=True)
+class BuildReport:
+    """Everything worth knowing about one build."""
+
+    settings: Mapping[str, Any]
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    splits: defaultdict[Split, SplitStats] = field(default_factory=lambda: defaultdict(SplitStats))
+    heldout_tools: Sequence[str] = ()
+    sha256: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``report.json``."""
+        return {
+            "settings": dict(self.settings),
+            "sha256": self.sha256,
+            "sources": {name: _tally_to_json(tally) for name, tally in self.tallies.items()},
+            "splits": {split: self.splits[split].to_json() for split in SPLITS},
+            "heldout_tools": sorted(self.heldout_tools),
+        }
+
+
+def summarize(lengths: Sequence[int]) -> dict[str, float] | None:
+    """Return total, mean and quantiles, or None if nothing was measured."""
+    if not lengths:
+        return None
+    ordered = sorted(lengths)
+    quantiles = {name: ordered[round(share * (len(ordered) - 1))] for name, share in _QUANTILES.items()}
+    return {"total": sum(ordered), "mean": round(fmean(ordered), 1), **quantiles}
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """Return ``report.json`` as Markdown."""
+    sources, splits = report["sources"], report["splits"]
+    parts = [
+        "# Training data",
+        "## Sources",
+        _table(
+            ["source", "kept", "repairs", "dropped"],
+            ([name, t["kept"], sum(_counts(t["repaired"])), sum(_counts(t["dropped"]))] for name, t in sources.items()),
+        ),
+        "## Splits",
+        _table(
+            ["split", "trajectories", "steps", *DECISIONS, "answers", "calls", "tools called / offered"],
+            (
+                [name, s["trajectories"], s["steps"], *s["decisions"].values(), s["answers"], s["calls"], _tools(s)]
+                for name, s in splits.items()
+            ),
+        ),
+        f"{len(report['heldout_tools']):,} tools are held out: only `dev-tools` calls or offers them.",
+    ]
+    measured = {name: split["length_tokens"] for name, split in splits.items() if split["length_tokens"]}
+    if measured:
+        names = ["total", "mean", *_QUANTILES]
+        rows = ([split, *(lengths[name] for name in names)] for split, lengths in measured.items())
+        parts += ["## Length in tokens", _table(["split", *names], rows)]
+    parts += ["## Trajectories by source", _by_source(splits), "## Steps per trajectory", _by_steps(splits)]
+    parts += ["## Most called tools in training", _table(["tool", "calls"], splits["train"]["most_called"].items())]
+    for kind, title in (("repaired", "Repairs"), ("dropped", "Dropped")):
+        rows = (
+            [name, reason, entry["count"], f"`{entry['first']}`"]
+            for name, tally in sources.items()
+            for reason, entry in tally[kind].items()
+        )
+        parts += [f"## {title}", _table(["source", "reason", "count", "first at"], rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _tools(split: Mapping[str, Any]) -> str:
+    return f"{split['tools_called']:,} / {split['tools_offered']:,}"
+
+
+def _by_source(splits: Mapping[str, Any]) -> str:
+    names = sorted({name for split in splits.values() for name in split["by_source"]})
+    rows = ([name, *(split["by_source"].get(name, 0) for split in splits.values())] for name in names)
+    return _table(["source", *splits], rows)
+
+
+def _by_steps(splits: Mapping[str, Any]) -> str:
+    numbers = sorted({int(n) for split in splits.values() for n in split["steps_per_trajectory"]})
+    rows = ([n, *(split["steps_per_trajectory"].get(str(n), 0) for split in splits.values())] for n in numbers)
+    return _table(["steps", *splits], rows)
+
+
+def _tally_to_json(tally: Tally) -> dict[str, Any]:
+    def entries(counter: Counter[str]) -> dict[str, Any]:
+        return {reason: {"count": n, "first": tally.first[reason]} for reason, n in counter.most_common()}
+
+    return {"kept": tally.kept, "repaired": entries(tally.repaired), "dropped": entries(tally.dropped)}
+
+
+def _counts(entries: Mapping[str, Any]) -> Iterable[int]:
+    return (entry["count"] for entry in entries.values())
+
+
+def _table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if len(lines) > 2 else "none"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value).replace("|", "\\|")

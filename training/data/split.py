@@ -1,0 +1,80 @@
+"""Who goes into training and who is held out: by tool, and by instruction.
+
+A trajectory that calls a held-out tool is in ``dev-tools``; elsewhere the documents of held-out tools are taken away,
+so that training never sees them, not even among the tools to choose from. Of the rest a share of the instructions is in
+``dev-instructions``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.training.data.base import Split
+
+_MAX_HASH = 1 << 64
+
+
+@dataclass(slots=True)
+class ToolUse:
+    """How many trajectories of each source call each tool."""
+
+    totals: Counter[str] = field(default_factory=Counter)
+    calls: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    pinned: set[str] = field(default_factory=set)
+
+    def add(self, source: str, trajectory: Trajectory, *, movable: bool) -> None:
+        """Count one trajectory; the tools of one that its source has put into a split cannot be held out."""
+        self.totals[source] += 1
+        if not movable:
+            self.pinned.update(tool.name for tool in trajectory.tools)
+            return
+        for name in called_tools(trajectory):
+            self.calls[name][source] += 1
+
+
+def choose_heldout_tools(use: ToolUse, share: float, seed: int) -> frozenset[str]:
+    """Return tools in random order as long as no source loses more than `share` of its trajectories to them.
+
+    So a source with one tool, as GSM8K has, loses none.
+    """
+    budget = {source: share * total for source, total in use.totals.items()}
+    chosen = []
+    for name in sorted(use.calls.keys() - use.pinned, key=lambda name: hash_text(name, seed)):
+        if all(n_calls <= budget[source] for source, n_calls in use.calls[name].items()):
+            chosen.append(name)
+            for source, n_calls in use.calls[name].items():
+                budget[source] -= n_calls
+    return frozenset(chosen)
+
+
+def assign_split(
+    trajectory: Trajectory, group: str, *, heldout_tools: AbstractSet[str], share: float, seed: int
+) -> tuple[Split, Trajectory]:
+    """Return the split of a trajectory, and the trajectory with only the tools that this split may see.
+
+    Args:
+        trajectory: At least one tool.
+        group: Trajectories of one group come into one split, as far as their tools allow.
+        heldout_tools: Names of tools that must not be trained on.
+        share: Of the groups to hold out, between 0 and 1.
+        seed: Another seed holds out other groups.
+    """
+    known = tuple(tool for tool in trajectory.tools if tool.name not in heldout_tools)
+    if not known or not heldout_tools.isdisjoint(called_tools(trajectory)):
+        return "dev-tools", trajectory
+    held_out = hash_text(group, seed) < share * _MAX_HASH
+    return "dev-instructions" if held_out else "train", replace(trajectory, tools=known)
+
+
+def called_tools(trajectory: Trajectory) -> set[str]:
+    """Return the names of all tools that are called."""
+    return {call.name for turn in trajectory.turns for step in turn.steps for call in step.calls}
+
+
+def hash_text(text: str, seed: int) -> int:
+    """Return a number in [0, 2**64) that is the same on every machine."""
+    return int.from_bytes(blake2b(f"{seed} {text}".encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,172 @@
+"""The Hugging Face `Trainer` with our two losses, and checkpoints that are either whole or not there.
+
+Knows tensors, not trajectories: `alpha_umi.training.batches` makes them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from alpha_umi.errors import AlphaUmiError
+from alpha_umi.training.batches import Tensors, make_turn_mask
+from alpha_umi.training.samples import IGNORE_INDEX
+
+WHOLE = "whole"
+"""Name of the empty file that is written into a checkpoint last."""
+
+
+class TrainingStopped(AlphaUmiError, RuntimeError):
+    """The training cannot go on; what was saved before is untouched."""
+
+
+class UmiTrainer(Trainer):
+    """Trains on batches of `collate_whole` or `CollateTurns`; which one it is shows in the tensors.
+
+    The loss is the sum over the trained tokens of an optimiser step, of all its forward passes and processes, divided
+    by their number. So it does not depend on how trajectories are grouped.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """See `transformers.Trainer`."""
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # makes the Trainer count the trained tokens of each step
+        self._n_tokens, self._since = 0, time.monotonic()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Tensors,
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the loss of one forward pass as its share of the step's loss."""
+        labels, weights = inputs["labels"], inputs.get("weights")
+        known = {"input_ids": inputs["input_ids"]}
+        if "prefix_ids" in inputs:
+            known |= self._read_prefix(model, inputs)
+        trained = labels[:, 1:] != IGNORE_INDEX
+        with _keep_trained(self.accelerator.unwrap_model(model), trained):
+            outputs = model(**known)
+        losses = F.cross_entropy(outputs.logits.float(), labels[:, 1:][trained], reduction="none")
+        if weights is not None:
+            losses = losses * weights[:, 1:][trained]
+        if num_items_in_batch is None:
+            loss = losses.mean()
+        else:
+            # the gradients of the processes are averaged, but the count is already that of all of them
+            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _read_prefix(self, model: nn.Module, inputs: Tensors) -> Tensors:
+        """Let the backbone alone read what stands before the last trained turn; its cache serves all turns."""
+        prefix_ids = inputs["prefix_ids"]
+        backbone: Any = self.accelerator.unwrap_model(model)
+        with torch.no_grad(), backbone.disable_adapter():
+            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=1).past_key_values
+        return {
+            "past_key_values": cache,
+            "position_ids": inputs["position_ids"],
+            "attention_mask": make_turn_mask(inputs["turn_starts"], prefix_ids.shape[1]),
+        }
+
+    def training_step(self, model: nn.Module, inputs: Tensors, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        """Run one forward and backward pass; a loss that is no number ends the training before it does harm."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            self._stop(f"the loss is {loss.item()} on trajectories {', '.join(inputs['ids'][:4])}")
+        n_tokens = inputs["input_ids"].numel() + (inputs["prefix_ids"].numel() if "prefix_ids" in inputs else 0)
+        self._n_tokens += n_tokens * self.accelerator.num_processes
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the tokens per second since the last row, padding and prefixes included."""
+        if "loss" in logs:
+            now = time.monotonic()
+            logs["tokens_per_s"] = self._n_tokens / max(now - self._since, 1e-9)
+            self._n_tokens, self._since = 0, now
+        super().log(logs, start_time)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """Return the norm of the gradients, which must be a number for the optimiser to use them."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not torch.isfinite(torch.as_tensor(norm)):
+            self._stop(f"the norm of the gradients is {float(norm)}")
+        return norm
+
+    def _stop(self, fault: str) -> None:
+        last = find_checkpoint(Path(cast(str, self.args.output_dir)))
+        raise TrainingStopped(
+            f"Stopped in step {self.state.global_step + 1} of {self.state.max_steps}: {fault}. "
+            f"The last good checkpoint is {last.name if last else 'none'}. Lower learning_rate or max_grad_norm, or look "
+            "at these trajectories with 'alpha-umi data show'; a changed setting needs a fresh --out folder."
+        )
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save a checkpoint and then mark it as whole; what cannot be saved whole is removed."""
+        folder = Path(cast(str, self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with saving(folder):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                (folder / WHOLE).touch()
+
+
+def find_checkpoint(run: Path) -> Path | None:
+    """Return the newest whole checkpoint of a run, ignoring those that a kill left half-written."""
+    folders = [mark.parent for mark in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{WHOLE}")]
+    return max(folders, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Turn a failure to write `folder` into an error that says what to do, and remove what was written.
+
+    Raises:
+        TrainingStopped: The disk is full, or cannot be written for another reason.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        last = find_checkpoint(folder.parent)
+        free = shutil.disk_usage(folder.parent).free
+        raise TrainingStopped(
+            f"{folder} could not be written ({error}); {free / 1e6:,.0f} MB are free there. Nothing that was saved "
+            f"before is lost: the last good checkpoint is {last.name if last else 'none'}. Make room, then run the same "
+            "command with --resume."
+        ) from error
+
+
+@contextmanager
+def _keep_trained(model: PreTrainedModel, trained: Tensor) -> Iterator[None]:
+    """Let the head see only the positions whose next token is trained: it is a fifth of a small model's work.
+
+    `logits_to_keep` cannot say this for rows that differ in transformers before 5.23.
+
+    Args:
+        model: A causal language model.
+        trained: bool, (B, T - 1).
+    """
+
+    def keep(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
+        return (args[0][:, :-1][trained],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()
