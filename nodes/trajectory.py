@@ -215,15 +215,18 @@ def parse_message(message: AIMessage) -> Step:
     """Read one AI message as one step; the inverse of `make_message` for our own messages."""
     calls = [Call(call["id"] or "", call["name"], dict(call["args"])) for call in message.tool_calls]
     calls += [Call(bad["id"] or "", bad["name"] or "", bad["args"] or "") for bad in message.invalid_tool_calls]
-    thoughts = [str(block.get("reasoning", "")) for block in message.content_blocks if block["type"] == "reasoning"]
     decision = message.additional_kwargs.get("decision")
     if decision not in DECISIONS:
-        return _parse_foreign(message, tuple(calls), thoughts)
-    has_text = any(block["type"] == "text" for block in message.content_blocks)
-    return Step("\n".join(thoughts), decision, tuple(calls), message.text if has_text else None)
+        return _parse_foreign(message, tuple(calls))
+    # not `content_blocks`, which costs ten times as much and is asked for at every step of a run
+    blocks = [block for block in message.content if isinstance(block, dict)]
+    thoughts = [block["reasoning"] for block in blocks if block["type"] == "reasoning"]
+    texts = [block["text"] for block in blocks if block["type"] == "text"]
+    return Step("\n".join(thoughts), decision, tuple(calls), "".join(texts) if texts else None)
 
 
-def _parse_foreign(message: AIMessage, calls: tuple[Call, ...], thoughts: list[str]) -> Step:
+def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
+    thoughts = [str(block.get("reasoning", "")) for block in message.content_blocks if block["type"] == "reasoning"]
     text = str(message.text)
     if calls:
         return Step("\n".join(filter(None, [*thoughts, text])), "caller", calls)

@@ -61,7 +61,7 @@ def render_violations(spec: ToolSpec, validator: Validator, arguments: Mapping[s
         problems = [problem for error in errors for problem in _describe(error)]
     if not problems:
         return ""
-    # jsonschema reports each missing argument by an error that does not name it, so each is described as often.
+    # Several errors can stand for one mistake: a value breaks both `type` and `enum`, and no error names what is missing.
     lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
     return "\n".join(
         [
@@ -94,8 +94,7 @@ def _describe(error: ValidationError) -> Iterator[str]:
         for cause in inner:
             yield from _describe(cause)
     elif error.validator in {"type", "enum", "const", "anyOf", "oneOf"}:
-        expected = _expected({error.validator: rule})
-        yield f"{_render_path(path)}: got {_render_value(value)} ({_kind(value)}); expected {expected}"
+        yield f"{_render_path(path)}: got {_render_value(value)} ({_kind(value)}); expected {_expected(schema)}"
     else:
         yield f"{_render_path(path)}: {cut(error.message, _MAX_MESSAGE_CHARS)}"
 

@@ -6,13 +6,12 @@ Everything that runs is a LangChain `BaseTool`: a user's own, a plain function, 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
-from langchain_core.tools.base import get_all_basemodel_annotations
-from langgraph.prebuilt import ToolRuntime
+from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
+from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
@@ -161,30 +160,32 @@ def _refuse_taken(tool: BaseTool, properties: Mapping[str, Any]) -> None:
     if taken and isinstance(tool, StructuredTool) and not isinstance(tool, _SpecTool):
         raise ConfigError(
             f"Tool {tool.name!r}: LangChain keeps the argument name {taken[0]!r} for itself and would drop the model's "
-            "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool."
+            "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool. To be given the run's config, "
+            "annotate it as exactly `config: RunnableConfig`."
         )
 
 
 def _refuse_injected(tool: BaseTool) -> None:
-    for name, annotation in _annotations(tool).items():
-        marks = [mark if isinstance(mark, type) else type(mark) for mark in get_args(annotation)[1:]]
+    for name, annotation, has_default in _iter_parameters(tool):
+        marks = {mark if isinstance(mark, type) else type(mark) for mark in get_args(annotation)[1:]}
         is_runtime = (get_origin(annotation) or annotation) is ToolRuntime
-        if is_runtime or any(issubclass(m, InjectedToolArg) and not issubclass(m, InjectedToolCallId) for m in marks):
+        is_state = any(issubclass(mark, InjectedState | InjectedStore) for mark in marks)
+        if is_runtime or is_state or (InjectedToolArg in marks and not has_default):
             raise ConfigError(
                 f"Tool {tool.name!r}: argument {name!r} is injected by LangGraph's ToolNode, which alpha-UMi does not "
                 "use. Remove the argument; a RunnableConfig or InjectedToolCallId argument can be used instead."
             )
 
 
-def _annotations(tool: BaseTool) -> dict[str, Any]:
-    """Return the annotations of all places where LangChain looks for injected arguments."""
-    annotations: dict[str, Any] = {}
-    for function in (getattr(tool, "func", None), getattr(tool, "coroutine", None), type(tool)._run, type(tool)._arun):
-        if function is not None:
-            try:
-                annotations |= get_type_hints(function, include_extras=True)
-            except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
-                annotations |= getattr(function, "__annotations__", {})
-    if not isinstance(tool.args_schema, Mapping):
-        annotations |= get_all_basemodel_annotations(tool.get_input_schema())
-    return annotations
+def _iter_parameters(tool: BaseTool) -> Iterator[tuple[str, Any, bool]]:
+    """Yield name, annotation and "has a default" from all places where LangChain looks for injected arguments."""
+    sources = (getattr(tool, "func", None), getattr(tool, "coroutine", None), type(tool)._run, type(tool)._arun)
+    for source in (*sources, tool.args_schema):
+        if source is None or isinstance(source, Mapping):
+            continue
+        try:
+            hints = get_type_hints(source, include_extras=True)
+        except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
+            hints = {}
+        for name, parameter in inspect.signature(source).parameters.items():
+            yield name, hints.get(name, parameter.annotation), parameter.default is not parameter.empty

@@ -24,7 +24,7 @@ from langgraph.errors import GraphBubbleUp
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
-from alpha_umi.tools.convert import ToolLike, to_base_tool, runs_async, spec_from_tool
+from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
 from alpha_umi.tools.observation import render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 

@@ -101,8 +101,7 @@ def make_tensorboard(folder: Path, first_step: int) -> list[TrainerCallback]:
     if find_spec("tensorboard") is None:
         return []
     from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - tensorboard is optional
-    from transformers.integrations import TensorBoardCallback  # noqa: PLC0415 - imports it too
+    from transformers.integrations.integration_utils import TensorBoardCallback  # noqa: PLC0415 - imports it too
 
-    writer = SummaryWriter(str(folder), purge_step=first_step)  # type: ignore[no-untyped-call]
-    return [TensorBoardCallback(writer)]
-
+    writer = SummaryWriter(str(folder), purge_step=first_step)
+    return [TensorBoardCallback(writer)]  # type: ignore[no-untyped-call]

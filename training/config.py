@@ -39,28 +39,34 @@ class StageConfig(BaseModel):
         "role's marker onwards, so that the roles share the key/value cache before it."
     )
     learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW; decays along a cosine to 0.")
-    epochs: float = Field(1.0, gt=0, le=1000, description="Passes over the stage's trajectories.")
-    max_steps: int | None = Field(None, ge=1, description="Stop after this many optimiser steps, for short trials.")
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this Euclidean norm.")
+    epochs: float = Field(default=1.0, gt=0, le=1000, description="Passes over the stage's trajectories.")
+    max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps, for trials.")
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="Share of steps in which the rate rises from 0.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this Euclidean norm.")
     tokens_per_forward: int = Field(
-        4096, ge=1, description="Tokens in one forward pass per device, padding included; a longer trajectory goes alone."
+        4096,
+        ge=1,
+        description="Tokens per device in a forward pass, padding included; a longer trajectory goes alone.",
     )
     forwards_per_step: int = Field(
-        1, ge=1, description="Forward passes per device that make one optimiser step (gradient accumulation)."
+        default=1, ge=1, description="Forward passes per device in one optimiser step (gradient accumulation)."
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, a third more time.")
-    lora_rank: int = Field(16, ge=1, le=1024, description="Rank of the adapter on every linear layer but the head.")
-    lora_alpha: float = Field(32.0, gt=0, description="The adapter's output is scaled by alpha / rank.")
-    lora_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the adapter.")
-    log_every_steps: int = Field(1, ge=1, description="Optimiser steps between two rows of metrics.")
-    save_every_steps: int = Field(100, ge=1, description="Optimiser steps between two resumable checkpoints.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations: less memory, 1/3 more time."
+    )
+    lora_rank: int = Field(
+        default=16, ge=1, le=1024, description="Rank of the adapter on all linear layers but the head."
+    )
+    lora_alpha: float = Field(default=32.0, gt=0, description="The adapter's output is scaled by alpha / rank.")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the adapter.")
+    log_every_steps: int = Field(default=1, ge=1, description="Optimiser steps between two rows of metrics.")
+    save_every_steps: int = Field(default=100, ge=1, description="Optimiser steps between two resumable checkpoints.")
 
     @model_validator(mode="after")
     def _check(self) -> StageConfig:
         if self.kind == "alora" and self.gradient_checkpointing:
-            raise ValueError("kind 'alora' trains against a cache, which gradient_checkpointing would drop; turn it off")
+            raise ValueError("kind 'alora' needs a cache, which gradient_checkpointing drops; turn that off")
         if self.save_every_steps % self.log_every_steps:
             # a row that straddles a checkpoint would be averaged over other steps after a resume
             raise ValueError("save_every_steps must be a multiple of log_every_steps")
@@ -72,8 +78,8 @@ class TokenWeights(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    decision: float = Field(1.0, ge=0, le=100, description="Weight of 'caller.', 'conclusion.' or 'give up.'.")
-    action: float = Field(1.0, ge=0, le=100, description="Weight of the tool's name after 'Action:'.")
+    decision: float = Field(default=1.0, ge=0, le=100, description="Weight of 'caller.', 'conclusion.' or 'give up.'.")
+    action: float = Field(default=1.0, ge=0, le=100, description="Weight of the tool's name after 'Action:'.")
 
     @property
     def is_plain(self) -> bool:
@@ -86,18 +92,18 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Method = Field("umi", description="Row of the paper's Table 1; see docs/training.md.")
+    method: Method = Field(default="umi", description="Row of the paper's Table 1; see docs/training.md.")
     base: str = Field(description="Base model: a short name, a folder, or a Hugging Face id that was pulled.")
-    base_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Refuse a base with other weights.")
+    base_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Refuse other weights.")
     reuse: bool = Field(
-        True, description="Stage 2 sees the instructions of stage 1 again; false splits them between the two."
+        default=True, description="Stage 2 sees stage 1's instructions again; false splits them between the two."
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Seeds the order of the data, the adapters and dropout.")
-    max_tokens: int = Field(4096, ge=16, description="Longest sequence; old observations are cut as in serving.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the order of the data, the adapters and dropout.")
+    max_tokens: int = Field(default=4096, ge=16, description="Longest sequence; old observations are cut to fit.")
     precision: Literal["float32", "bfloat16"] = Field(
-        "bfloat16", description="Type of the frozen weights and of the arithmetic; trained weights are float32."
+        default="bfloat16", description="Of frozen weights and arithmetic; trained weights are float32."
     )
-    device: Literal["auto", "cpu"] = Field("auto", description="auto takes a GPU where there is one.")
+    device: Literal["auto", "cpu"] = Field(default="auto", description="auto takes a GPU where there is one.")
     token_weights: TokenWeights = TokenWeights()
     stages: dict[StageName, StageConfig] = Field(description="Settings per stage.")
 

@@ -104,8 +104,9 @@ def make_stage_samples(
         items += [make_item(id_, sample, _weigh(sample, config, tokenizer)) for sample in samples]
     if not items:
         raise TrajectoryError(
-            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are longer "
-            f"than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}."
+            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are "
+            f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
+            "Raise max_tokens, or build the data from more sources."
         )
     return Samples(items, n_too_long)
 

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
@@ -83,7 +84,9 @@ class UmiTrainer(Trainer):
             "attention_mask": make_turn_mask(inputs["turn_starts"], prefix_ids.shape[1]),
         }
 
-    def training_step(self, model: nn.Module, inputs: Tensors, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: Tensors, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
         """Run one forward and backward pass; a loss that is no number ends the training before it does harm."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
@@ -102,7 +105,7 @@ class UmiTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """Return the norm of the gradients, which must be a number for the optimiser to use them."""
-        norm = super()._get_grad_norm(model, grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not torch.isfinite(torch.as_tensor(norm)):
             self._stop(f"the norm of the gradients is {float(norm)}")
         return norm
@@ -111,8 +114,8 @@ class UmiTrainer(Trainer):
         last = find_checkpoint(Path(cast(str, self.args.output_dir)))
         raise TrainingStopped(
             f"Stopped in step {self.state.global_step + 1} of {self.state.max_steps}: {fault}. "
-            f"The last good checkpoint is {last.name if last else 'none'}. Lower learning_rate or max_grad_norm, or look "
-            "at these trajectories with 'alpha-umi data show'; a changed setting needs a fresh --out folder."
+            f"The last good checkpoint is {last.name if last else 'none'}. Lower learning_rate or max_grad_norm, or "
+            "look at these trajectories with 'alpha-umi data show'; changed settings need a fresh --out folder."
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
@@ -123,6 +126,11 @@ class UmiTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.is_world_process_zero():
                 (folder / WHOLE).touch()
+
+    def restore(self, checkpoint: Path) -> None:
+        """Load the weights and the history of a finished training."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
 
 def find_checkpoint(run: Path) -> Path | None:
@@ -146,8 +154,8 @@ def saving(folder: Path) -> Iterator[None]:
         free = shutil.disk_usage(folder.parent).free
         raise TrainingStopped(
             f"{folder} could not be written ({error}); {free / 1e6:,.0f} MB are free there. Nothing that was saved "
-            f"before is lost: the last good checkpoint is {last.name if last else 'none'}. Make room, then run the same "
-            "command with --resume."
+            f"before is lost: the last good checkpoint is {last.name if last else 'none'}. Make room, then run the "
+            "same command with --resume."
         ) from error
 
 
@@ -165,7 +173,8 @@ def _keep_trained(model: PreTrainedModel, trained: Tensor) -> Iterator[None]:
     def keep(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
         return (args[0][:, :-1][trained],)
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    handle = head.register_forward_pre_hook(keep)
     try:
         yield
     finally:

@@ -198,7 +198,8 @@ def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedMode
 
         adapted = PeftModel.from_pretrained(model, str(part.path))
         model = cast("PreTrainedModel", adapted.merge_and_unload())
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def hash_weights(folder: Path) -> str:

@@ -94,8 +94,9 @@ def _json_rule(schema_text: str) -> str:
     rule = _inline(_bound_numbers(schema) | _close(schema))
     if not LLMatcher.validate_grammar_with_warnings(f"start: {rule}")[0]:
         return rule
-    names_only = {"properties": {name: {"type": _ANY_TYPE} for name in schema.get("properties") or {}}}
-    return _inline(_bound_numbers(names_only) | {"additionalProperties": not names_only["properties"]})
+    names = {name: {"type": _ANY_TYPE} for name in schema.get("properties") or {}}
+    required = [name for name in schema.get("required") or () if name in names]
+    return _inline(_bound_numbers({"properties": names}) | {"required": required, "additionalProperties": not names})
 
 
 def _inline(schema: Mapping[str, Any]) -> str:

@@ -11,7 +11,6 @@ from langchain_core.language_models import BaseChatModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.endpoint import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
-from alpha_umi.nodes.models.hf import LocalChatModel
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.trajectory import ROLES, Role
 
@@ -73,6 +72,8 @@ def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> 
 
 
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    from alpha_umi.nodes.models.hf import LocalChatModel  # noqa: PLC0415 - other specs do not need it
+
     model, _, adapter = target.partition("#")
     return LocalChatModel(model=model, adapter=adapter or None, role=role, **options)
 

@@ -68,7 +68,7 @@ async def test_embed_in_a_pipe_between_prompt_and_parser(agent: UmiAgent) -> Non
 def test_embed_runnable_takes_text_and_messages(agent: UmiAgent) -> None:
     runnable = as_runnable(agent)
     for value in ("What is 2 + 3?", [("human", "What is 2 + 3?")], [HumanMessage("What is 2 + 3?")]):
-        reply = runnable.invoke(value)  # type: ignore[arg-type]  # list invariance
+        reply = runnable.invoke(value)
         assert reply.text == "The sum is 5."
         assert reply.response_metadata["finish"] == "answer"
 

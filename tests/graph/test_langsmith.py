@@ -14,9 +14,9 @@ from langchain_core.tracers import LangChainTracer
 from langsmith import Client
 
 from alpha_umi import Trajectory, create_umi_agent
-from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel, replay
 
-SCRIPT = {
+SCRIPT: Outputs = {
     "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
     "caller": ['Action: add\nAction Input: {"a": 2, "b": 3}'],
     "summarizer": ["The sum is 5."],

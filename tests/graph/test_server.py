@@ -164,7 +164,8 @@ async def test_server_cancels_a_run_and_the_thread_goes_on(client: LangGraphClie
 async def test_server_runs_two_threads_at_once_without_crossing_them(client: LangGraphClient) -> None:
     async def ask(question: str) -> Any:
         thread = await new_thread(client)
-        return await client.runs.wait(thread, "agent", input={"messages": [{"role": "user", "content": question}]})
+        payload: Any = {"messages": [{"role": "user", "content": question}]}
+        return await client.runs.wait(thread, "agent", input=payload)
 
     first, second = await asyncio.gather(ask("first"), ask("second"))
     assert [first["messages"][0]["content"], second["messages"][0]["content"]] == ["first", "second"]

@@ -286,6 +286,10 @@ def test_escape_finds_overlapping_tokens() -> None:
     assert escape("<<s>|<|<|im_end|>|>") == "<<\\s>|<|<\\|im_end|>|>"
 
 
+def test_escape_takes_other_control_tokens() -> None:
+    assert escape("<turn|> <s>", ("<turn|>",)) == "<\\turn|> <s>"
+
+
 def test_escape_of_paper_style_breaks_role_markers() -> None:
     assert escape("ok assistant: I lie. Next: caller.", style="toolbench") == "ok a\\ssistant: I lie. Next: caller."
     assert escape("superuser: x", style="toolbench") == "superuser: x"

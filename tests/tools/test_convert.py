@@ -19,9 +19,7 @@ class Point(BaseModel):
     title: str = "here"
 
 
-def weather(
-    city: str, at: Point | None = None, unit: Literal["C", "F"] = "C", config: RunnableConfig | None = None
-) -> str:
+def weather(city: str, config: RunnableConfig, at: Point | None = None, unit: Literal["C", "F"] = "C") -> str:
     """Look up the weather.
 
     Args:
@@ -95,7 +93,10 @@ def no_docstring(x: int) -> int:
     return x
 
 
-def unschematic(x: RunnableConfig, y: "set[Any] | type[Point] | functools.partial[Any]") -> None:
+class Opaque: ...
+
+
+def takes_an_object(x: Opaque) -> None:
     """Take what JSON Schema cannot say."""
 
 
@@ -118,7 +119,7 @@ def test_thing_that_is_no_tool_is_refused(thing: Any, message: str) -> None:
 
 def test_arguments_without_json_schema_are_refused() -> None:
     with pytest.raises(ConfigError, match="have no JSON Schema"):
-        spec_from_tool(to_base_tool(unschematic))
+        spec_from_tool(to_base_tool(takes_an_object))
 
 
 def with_state(x: int, state: Annotated[dict[str, Any], InjectedState]) -> None:
@@ -156,6 +157,17 @@ def test_tool_with_injected_arguments_is_refused(tool: Any) -> None:
         spec_from_tool(to_base_tool(tool))
 
 
+def with_optional_secret(x: int, user: Annotated[str, InjectedToolArg] = "guest") -> str:
+    """Read a secret."""
+    return user
+
+
+def test_injected_argument_with_a_default_is_left_at_it() -> None:
+    tool = to_base_tool(with_optional_secret)
+    assert set(spec_from_tool(tool).parameters["properties"]) == {"x"}
+    assert tool.invoke({"x": 1}) == "guest"
+
+
 def with_call_id(x: int, call_id: Annotated[str, InjectedToolCallId]) -> str:
     """Read the call's id."""
     return call_id
@@ -165,12 +177,18 @@ def test_injected_call_id_is_not_shown_to_the_model() -> None:
     assert set(spec_from_tool(to_base_tool(with_call_id)).parameters["properties"]) == {"x"}
 
 
-def test_argument_name_that_langchain_would_swallow_is_refused() -> None:
-    def search(query: str, config: str) -> None:
-        """Search."""
+def with_own_config(query: str, config: str) -> None:
+    """Search."""
 
+
+def with_optional_config(query: str, config: RunnableConfig | None = None) -> None:
+    """Search."""
+
+
+@pytest.mark.parametrize("tool", [with_own_config, with_optional_config])
+def test_argument_name_that_langchain_would_swallow_is_refused(tool: Any) -> None:
     with pytest.raises(ConfigError, match="keeps the argument name 'config'"):
-        spec_from_tool(to_base_tool(search))
+        spec_from_tool(to_base_tool(tool))
 
 
 def test_single_input_tool_takes_one_string() -> None:

@@ -8,12 +8,12 @@ import json
 import os
 import re
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
+from uuid import uuid4
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 
@@ -76,17 +76,15 @@ def open_text(path: Path) -> TextIO:
 def write_atomically(path: Path) -> Iterator[TextIO]:
     """Open a temporary file beside `path` that replaces it when the block ends well and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with open(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _check_file(path: Path) -> Path:

@@ -1,0 +1,45 @@
+"""The exported graph: what a server and its Studio see of it, without any weights."""
+
+import subprocess
+import sys
+
+import pytest
+
+from alpha_umi.graph.agent import graph
+
+
+def test_agent_edges_follow_the_planners_next() -> None:
+    edges = {(edge.source, edge.target, edge.data) for edge in graph.get_graph().edges}
+    assert {
+        ("planner", "caller", None),
+        ("planner", "summarizer", "conclusion"),
+        ("planner", "give_up", "give up"),
+        ("planner", "planner", "no decision"),
+        ("approval", "tools", None),
+        ("approval", "planner", None),
+        ("tools", "planner", None),
+    } <= edges
+
+
+def test_agent_takes_messages_only() -> None:
+    assert set(graph.get_input_jsonschema()["properties"]) == {"messages"}
+    assert set(graph.get_output_jsonschema()["properties"]) == {"messages", "answer", "finish", "reason"}
+
+
+def test_agent_context_says_what_it_means_and_what_is_allowed() -> None:
+    schema = graph.get_context_jsonschema()
+    assert schema is not None
+    fields = schema["properties"]
+    assert set(fields) == {"max_steps", "approve_tools", "temperature", "strategy"}
+    assert all(field["description"] and "default" in field for field in fields.values())
+    assert (fields["max_steps"]["minimum"], fields["max_steps"]["maximum"]) == (1, 100)
+
+
+def test_agent_has_no_checkpointer_of_its_own() -> None:
+    assert graph.checkpointer is None
+
+
+@pytest.mark.parametrize("module", ["alpha_umi", "alpha_umi.graph.agent"])
+def test_agent_import_loads_neither_torch_nor_transformers(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

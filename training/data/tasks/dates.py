@@ -1,0 +1,219 @@
+"""Weekdays, date arithmetic and time zones for the calendar."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+
+from alpha_umi.training.data.tasks.draw import Draw, Wording
+from alpha_umi.training.data.tasks.piece import Arguments, Piece, fixed
+
+_WEEKDAY = Wording(
+    (
+        "Which weekday is {date}?",
+        "What day of the week is {date}?",
+        "On which weekday does {date} fall?",
+        "Is {date} a weekend day?",
+        "What weekday was {date}?",
+        "Tell me the weekday of {date}.",
+        "{date}: which day of the week is that?",
+        "I was born on {date}. Which weekday was it?",
+        "Our meeting is on {date}. What day is that?",
+        "Find out the weekday for {date}.",
+    ),
+    (
+        "What day does {date} fall on?",
+        "Do you know the weekday of {date}?",
+        "My flight leaves on {date}. Which weekday is it?",
+    ),
+)
+_AFTER = Wording(
+    (
+        "What date is {n} {unit} after {date}?",
+        "Add {n} {unit} to {date}.",
+        "Which date comes {n} {unit} after {date}?",
+        "A contract starts on {date} and runs for {n} {unit}. When does it end?",
+        "What is the date {n} {unit} from {date}?",
+        "I have {n} {unit} from {date} on. What is the deadline?",
+        "Count {n} {unit} forward from {date}.",
+    ),
+    ("Which day is {n} {unit} later than {date}?", "A course begins on {date} and takes {n} {unit}. When is it over?"),
+)
+_BEFORE = Wording(
+    (
+        "What date was {n} {unit} before {date}?",
+        "Go back {n} {unit} from {date}.",
+        "Which date is {n} {unit} earlier than {date}?",
+        "Subtract {n} {unit} from {date}.",
+        "I must book {n} {unit} before {date}. Which date is that?",
+    ),
+    ("Which day lies {n} {unit} before {date}?", "Count {n} {unit} back from {date}."),
+)
+_BETWEEN = Wording(
+    (
+        "How many days are there between {date} and {end}?",
+        "How many days is it from {date} to {end}?",
+        "Count the days from {date} to {end}.",
+        "My holiday is from {date} to {end}. How many days is that?",
+        "What is the number of days between {date} and {end}?",
+        "How long is it from {date} until {end} in days?",
+        "A project ran from {date} to {end}. How many days did it take?",
+    ),
+    ("How many days lie between {date} and {end}?", "From {date} to {end}: how many days are that?"),
+)
+_UNTIL = Wording(
+    (
+        "How many days until {date}?",
+        "How many days are left until {date}?",
+        "How many days is it from today to {date}?",
+        "Count the days from today until {date}.",
+    ),
+    ("How many more days is it to {date}?", "In how many days is {date}?"),
+)
+_NOW = Wording(
+    (
+        "What time is it in {place}?",
+        "What is the time in {place} now?",
+        "Tell me the current time in {place}.",
+        "How late is it in {place}?",
+        "What time do they have in {place} right now?",
+        "I want to call someone in {place}. What time is it there?",
+    ),
+    ("Do you know what time it is in {place}?", "What's the local time in {place}?"),
+)
+_CONVERT = Wording(
+    (
+        "It is {time} in {zone}. What time is that in {place}?",
+        "Convert {time} from {zone} to {place} time.",
+        "A call is at {time} {zone} time. When is it in {place}?",
+        "What is {time} in {zone} in the time zone {place}?",
+        "The show starts at {time} in {zone}. What time is that in {place}?",
+    ),
+    ("When it is {time} in {zone}, what time is it in {place}?", "Translate {time} {zone} into {place} time."),
+)
+_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+# Cities that name a time zone, and zones; the calendar itself says which zone a city stands for.
+_CITIES = (
+    *("Tokyo", "Berlin", "Paris", "London", "Madrid", "Rome", "Lisbon", "Vienna", "Oslo", "Stockholm", "Helsinki"),
+    *("Athens", "Istanbul", "Moscow", "Dubai", "Karachi", "Kolkata", "Dhaka", "Bangkok", "Singapore", "Shanghai"),
+    *("Seoul", "Sydney", "Melbourne", "Auckland", "Honolulu", "Los Angeles", "Denver", "Chicago", "New York"),
+    *("Toronto", "Mexico City", "Bogota", "Lima", "Santiago", "Sao Paulo", "Cairo", "Lagos", "Nairobi", "Johannesburg"),
+    *("Warsaw", "Prague", "Budapest", "Dublin", "Amsterdam", "Brussels", "Zurich", "Copenhagen", "Kathmandu", "Manila"),
+)
+_ZONES = (
+    *("Europe/Berlin", "Europe/London", "Europe/Paris", "Europe/Madrid", "Europe/Athens", "Europe/Oslo", "Asia/Tokyo"),
+    *("America/New_York", "America/Los_Angeles", "America/Chicago", "America/Denver", "America/Toronto", "Asia/Dubai"),
+    *("America/Sao_Paulo", "Asia/Kolkata", "Asia/Shanghai", "Asia/Singapore", "Asia/Seoul", "Australia/Sydney"),
+    *("Pacific/Auckland", "Africa/Cairo", "Africa/Nairobi", "Africa/Lagos", "Africa/Johannesburg", "Asia/Bangkok"),
+)
+_ADVICE = re.compile(r"there is no time zone '(.+?)'\. Write it like ([\w/+-]+)")
+
+
+def make_date_question(draw: Draw) -> Piece:
+    """Return one question for the calendar."""
+    return draw.pick(_FAMILIES)(draw)
+
+
+def write_date(draw: Draw, date: dt.date) -> str:
+    """Return a date as people write it; half of the time already as the calendar wants it."""
+    month = _MONTHS[date.month - 1]
+    forms = (f"{month} {date.day}, {date.year}", f"{date.day} {month} {date.year}")
+    return date.isoformat() if draw.chance(0.5) else draw.pick(forms)
+
+
+def first_date(observation: str) -> str:
+    """Return the date at the start of an observation such as ``2027-03-01, a Monday``."""
+    return observation.split(",")[0].split(" is ")[0]
+
+
+def _make_weekday(draw: Draw) -> Piece:
+    date = draw.date()
+    question = draw.say(_WEEKDAY, date=write_date(draw, date))
+    return Piece(question, "weekday", fixed(date=date.isoformat()), result=lambda text: text.rsplit(" ", 1)[-1])
+
+
+def _make_shift(wording: Wording, sign: int) -> Callable[[Draw], Piece]:
+    def make(draw: Draw) -> Piece:
+        date, unit = draw.date(), draw.pick(("days", "days", "days", "weeks", "months", "years"))
+        n = draw.integer(2, {"days": 400, "weeks": 60, "months": 30, "years": 12}[unit])
+        question = draw.say(wording, n=n, unit=unit, date=write_date(draw, date))
+        return make_shift(question, date.isoformat(), unit, sign * n)
+
+    return make
+
+
+def make_shift(question: str, date: str, unit: str, n: int) -> Piece:
+    """Return a question for the date `n` units after (or before) another."""
+    direction = "after" if n > 0 else "before"
+
+    def answer(arguments: Arguments, observation: str) -> str:
+        return f"{abs(n)} {unit} {direction} {arguments['date']} is {observation}."
+
+    return Piece(question, "add", fixed(date=date, **{unit: n}), answer, first_date)
+
+
+def make_difference(question: str, arguments: Callable[[str], Arguments]) -> Piece:
+    """Return a question for the number of days between two dates."""
+
+    def answer(arguments: Arguments, observation: str) -> str:
+        return f"From {arguments['date']} to {arguments['end_date']} it is {observation}."
+
+    return Piece(question, "difference", arguments, answer, lambda text: text.split(" ", 1)[0])
+
+
+def _make_between(draw: Draw) -> Piece:
+    start, end = sorted((draw.date(), draw.date()))
+    question = draw.say(_BETWEEN, date=write_date(draw, start), end=write_date(draw, end))
+    return make_difference(question, fixed(date=start.isoformat(), end_date=end.isoformat()))
+
+
+def _make_until(draw: Draw) -> Piece:
+    date = draw.date().replace(year=draw.pick((2031, 2032)), day=draw.pick(range(1, 29)))
+    question = draw.say(_UNTIL, date=write_date(draw, date))
+    return make_difference(question, fixed(date="today", end_date=date.isoformat()))
+
+
+def _make_now(draw: Draw) -> Piece:
+    place = draw.name(_CITIES if draw.chance(0.7) else _ZONES)
+    return Piece(draw.say(_NOW, place=place), "now", fixed(zone=place), _its_time, _time_of, _correct_zone)
+
+
+def _make_convert(draw: Draw) -> Piece:
+    zone = draw.name(_ZONES)
+    place = draw.name(_CITIES if draw.chance(0.4) else [other for other in _ZONES if other != zone])
+    time = f"{draw.date()} {draw.pick(range(24)):02}:{draw.pick((0, 15, 30, 45)):02}"
+    question = draw.say(_CONVERT, time=time, zone=zone, place=place)
+    arguments = fixed(date=time, zone=zone, to_zone=place)
+    return Piece(question, "convert_time", arguments, _its_time, _time_of, _correct_zone)
+
+
+def _its_time(arguments: Arguments, observation: str) -> str:
+    return f"It is {observation}."
+
+
+def _time_of(observation: str) -> str:
+    return observation.split(" in ", 1)[0]
+
+
+def _correct_zone(arguments: Arguments, error: str) -> Arguments | None:
+    """Take the zone that the calendar proposes instead of the city."""
+    advice = _ADVICE.search(error)
+    if advice is None:
+        return None
+    return {key: advice[2] if value == advice[1] else value for key, value in arguments.items()}
+
+
+_FAMILIES: tuple[Callable[[Draw], Piece], ...] = (
+    _make_weekday,
+    _make_weekday,
+    _make_weekday,
+    _make_shift(_AFTER, 1),
+    _make_shift(_AFTER, 1),
+    _make_shift(_BEFORE, -1),
+    _make_between,
+    _make_between,
+    _make_until,
+    _make_now,
+    _make_convert,
+)

@@ -1,0 +1,285 @@
+"""The tools of a task: which can do what is asked, under which name, and among which others they hide.
+
+An ability is one thing that a built-in tool can do. It is offered by the built-in tool itself, or by a *view*: the same
+function behind another name, description and argument names, so that a model has to read what it is offered.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from langchain_core.tools import BaseTool, ToolException
+
+from alpha_umi.tools.convert import make_tool, spec_from_tool
+from alpha_umi.tools.load import list_builtin_tools, load_tools
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.data.fields import make_schema
+from alpha_umi.training.data.tasks.draw import Draw
+from alpha_umi.training.data.tasks.fakes import FAKES
+from alpha_umi.training.data.tasks.piece import Arguments
+
+OUTAGE = "the service is not available right now. Use another tool."
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One thing a built-in tool can do.
+
+    Args:
+        tool: Name of the built-in tool.
+        need: What the user wants from it, to go after "No tool can".
+        fixed: Arguments that choose this ability.
+    """
+
+    tool: str
+    need: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+ABILITIES: Mapping[str, Ability] = {
+    "calculate": Ability("calculator", "calculate"),
+    "weekday": Ability("calendar", "find a weekday", {"operation": "weekday"}),
+    "add": Ability("calendar", "count on from a date", {"operation": "add"}),
+    "difference": Ability("calendar", "count days", {"operation": "difference"}),
+    "now": Ability("calendar", "tell the time", {"operation": "now"}),
+    "convert_time": Ability("calendar", "convert between time zones", {"operation": "convert"}),
+    "convert_units": Ability("convert_units", "convert units"),
+    "search_files": Ability("search_files", "search files"),
+    "sql_query": Ability("sql_query", "ask a database"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A built-in ability under another name.
+
+    Args:
+        ability: Which ability.
+        name: Tool name.
+        description: What the model is told.
+        arguments: The tool's argument names by the ability's; an ability's argument that is missing cannot be given.
+        held_out: Whether it never occurs in training.
+    """
+
+    ability: str
+    name: str
+    description: str
+    arguments: Mapping[str, str]
+    held_out: bool = False
+
+
+_SHIFT = {"date": "start", "days": "days", "weeks": "weeks", "months": "months", "years": "years"}
+VIEWS: tuple[View, ...] = (
+    View("calculate", "evaluate", "Evaluate an arithmetic expression.", {"expression": "formula"}),
+    View("calculate", "math", "Do the maths: + - * / % and brackets.", {"expression": "expr"}),
+    View("calculate", "compute_number", "Returns the value of a mathematical expression.", {"expression": "input"}),
+    View("calculate", "arithmetic_tool", "Adds, subtracts, multiplies, divides.", {"expression": "query"}),
+    View("calculate", "calc", "Pocket calculator.", {"expression": "expression"}),
+    View("calculate", "solve_sum", "Work out sums and percentages.", {"expression": "sum"}, held_out=True),
+    View("weekday", "get_weekday", "Get the day of the week of a date (YYYY-MM-DD).", {"date": "date"}),
+    View("weekday", "day_of_week", "Which weekday a date falls on.", {"date": "day"}),
+    View("weekday", "weekday_finder", "Monday to Sunday for any date, YYYY-MM-DD.", {"date": "when"}, held_out=True),
+    View("add", "shift_date", "Move a date (YYYY-MM-DD) forward or, negative, back.", _SHIFT),
+    View("add", "date_plus", "Add time to a date, or take it away with a minus.", {**_SHIFT, "date": "date"}),
+    View("add", "move_day", "Find the date some time after or before another.", {**_SHIFT, "date": "from"}, True),
+    View("difference", "days_between", "Count the days between two dates.", {"date": "first", "end_date": "second"}),
+    View("difference", "date_diff", "Number of days from start to end.", {"date": "start", "end_date": "end"}),
+    View("difference", "count_days", "Days from one date to another.", {"date": "since", "end_date": "until"}, True),
+    View("now", "current_time", "The time it is now in a time zone.", {"zone": "timezone"}),
+    View("now", "clock", "Tells the time anywhere.", {"zone": "place"}),
+    View("now", "world_clock", "What the clocks show in a time zone.", {"zone": "where"}, True),
+    View(
+        "convert_time",
+        "change_timezone",
+        "Convert a date and time (YYYY-MM-DD HH:MM) to another time zone.",
+        {"date": "time", "zone": "source", "to_zone": "target"},
+    ),
+    View(
+        "convert_time",
+        "timezone_converter",
+        "The same moment in another time zone.",
+        {"date": "datetime", "zone": "from_tz", "to_zone": "to_tz"},
+        True,
+    ),
+    View(
+        "convert_units",
+        "unit_converter",
+        "Convert between units of measurement.",
+        {"value": "amount", "from_unit": "source", "to_unit": "target"},
+    ),
+    View(
+        "convert_units",
+        "convert_measure",
+        "Express a measurement in another unit.",
+        {"value": "number", "from_unit": "unit", "to_unit": "new_unit"},
+    ),
+    View(
+        "convert_units",
+        "change_unit",
+        "Turn a quantity into another unit.",
+        {"value": "quantity", "from_unit": "have", "to_unit": "want"},
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a task's tools do one ability."""
+
+    tool: str
+    fixed: Mapping[str, Any]
+    names: Mapping[str, str] | None = None
+
+    def to_call(self, arguments: Arguments) -> Arguments:
+        """Return the arguments as this tool wants them."""
+        if self.names is None:
+            return {**self.fixed, **arguments}
+        return {self.names[name]: value for name, value in arguments.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The tools that are offered, and for every ability the ways to get it done, best first."""
+
+    tools: tuple[BaseTool, ...]
+    ways: Mapping[str, tuple[Way, ...]]
+
+
+def describe_need(ability: str) -> str:
+    """Return what the user wants, to go after "No tool can"."""
+    if ability in ABILITIES:
+        return ABILITIES[ability].need
+    return next(fake.need for fake in FAKES if fake.name == ability)
+
+
+def make_kit(
+    draw: Draw,
+    abilities: Collection[str],
+    builtin: Mapping[str, BaseTool],
+    *,
+    without: Collection[str] = (),
+    broken: str | None = None,
+) -> Kit:
+    """Return tools for `abilities`, among others.
+
+    Half of the kits are the built-in tools as they are, as most users have them.
+
+    Args:
+        draw: Where to draw from.
+        abilities: What the tools must be able to do.
+        builtin: The built-in tools by name; see `load_builtin`.
+        without: What none of them may be able to do.
+        broken: An ability for which there is first a tool that is out of order.
+    """
+    missing = {ABILITIES[name].tool for name in without if name in ABILITIES}
+    plain = {name: tool for name, tool in builtin.items() if name not in missing}
+    if draw.chance(0.5):
+        ways = {name: _builtin_way(name) for name in abilities if name in ABILITIES}
+    else:
+        ways = {name: _any_way(draw, name) for name in abilities if name in ABILITIES}
+        needed = {way.tool for way in ways.values()}
+        shadowed = {ABILITIES[name].tool for name in ways} - needed
+        plain = {
+            name: tool
+            for name, tool in plain.items()
+            if name in needed or (name not in shadowed and draw.chance(0.3))
+        }
+    tools = dict(plain)
+    tools |= {way.tool: _view_tool(way.tool, builtin) for way in ways.values() if way.tool not in builtin}
+    tools |= _make_fakes(draw, abilities, without)
+    ways |= {name: Way(name, {}) for name in abilities if name not in ABILITIES}
+    found = {name: (way,) for name, way in ways.items()}
+    if broken is not None:
+        tool, way = _make_broken(draw, broken, builtin, tools)
+        tools[tool.name] = tool
+        found[broken] = (way, *found.get(broken, ()))
+    order = draw.rng.sample(list(tools), len(tools))
+    return Kit(tuple(tools[name] for name in order), found)
+
+
+def _builtin_way(ability: str) -> Way:
+    return Way(ABILITIES[ability].tool, ABILITIES[ability].fixed)
+
+
+def _any_way(draw: Draw, ability: str) -> Way:
+    views = [view for view in VIEWS if view.ability == ability and view.held_out == draw.held_out]
+    if not views or draw.chance(0.25):
+        return _builtin_way(ability)
+    view = draw.pick(views)
+    return Way(view.name, {}, view.arguments)
+
+
+def _make_fakes(draw: Draw, abilities: Collection[str], without: Collection[str]) -> dict[str, BaseTool]:
+    """Return the invented tools that are needed and up to five that are not."""
+    known = [fake for fake in FAKES if not fake.held_out or draw.held_out]
+    others = [fake for fake in known if fake.name not in {*abilities, *without}]
+    chosen = draw.rng.sample(others, draw.pick((0, 0, 0, 1, 2, 3, 5)))
+    chosen += [fake for fake in known if fake.name in abilities]
+    return {fake.name: fake.make_tool() for fake in chosen}
+
+
+def _make_broken(
+    draw: Draw, ability: str, builtin: Mapping[str, BaseTool], taken: Collection[str]
+) -> tuple[BaseTool, Way]:
+    """Return a view of `ability` that is out of order."""
+    views = [view for view in VIEWS if view.ability == ability and view.held_out == draw.held_out]
+    view = draw.pick([view for view in views if view.name not in taken] or views)
+
+    def refuse(**_: Any) -> str:
+        raise ToolException(OUTAGE)
+
+    return make_tool(_view_spec(view, builtin), refuse), Way(view.name, {}, view.arguments)
+
+
+def _view_tool(name: str, builtin: Mapping[str, BaseTool]) -> BaseTool:
+    view = next(view for view in VIEWS if view.name == name)
+    ability = ABILITIES[view.ability]
+    original = {theirs: ours for ours, theirs in view.arguments.items()}
+
+    def run(**arguments: Any) -> Any:
+        return builtin[ability.tool].invoke(
+            {**ability.fixed, **{original[name]: value for name, value in arguments.items()}}
+        )
+
+    return make_tool(_view_spec(view, builtin), run)
+
+
+def _view_spec(view: View, builtin: Mapping[str, BaseTool]) -> ToolSpec:
+    """Take types from the built-in tool; of a view's arguments only those are required that have no default there."""
+    properties = spec_from_tool(builtin[ABILITIES[view.ability].tool]).parameters["properties"]
+    kept = {theirs: {"type": properties[ours]["type"]} for ours, theirs in view.arguments.items()}
+    optional = {"days", "weeks", "months", "years"}
+    return ToolSpec(view.name, view.description, make_schema(kept, [name for name in kept if name not in optional]))
+
+
+@cache
+def _load_originals() -> tuple[BaseTool, ...]:
+    return tuple(load_tools([f"builtin:{name}" for name in list_builtin_tools()]))
+
+
+def load_builtin(moment: dt.datetime, replaced: Sequence[BaseTool] = ()) -> dict[str, BaseTool]:
+    """Return the built-in tools by name, with the calendar's clock stopped, so that its answers can be checked.
+
+    Args:
+        moment: What time it is, in UTC without a time zone.
+        replaced: Tools to take instead of those of the same name.
+    """
+    tools = {tool.name: tool for tool in (*_load_originals(), *replaced)}
+    calendar = tools["calendar"]
+    return tools | {"calendar": make_tool(spec_from_tool(calendar), _stop_clock(calendar, moment))}
+
+
+def _stop_clock(calendar: BaseTool, moment: dt.datetime) -> Callable[..., Any]:
+    def run(**arguments: Any) -> Any:
+        if arguments["operation"] == "now":
+            time = moment.isoformat(" ", "minutes")
+            arguments = {"operation": "convert", "date": time, "zone": "UTC", "to_zone": arguments.get("zone", "UTC")}
+        today = moment.date().isoformat()
+        return calendar.invoke({name: today if value == "today" else value for name, value in arguments.items()})
+
+    return run

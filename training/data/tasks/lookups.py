@@ -1,0 +1,138 @@
+"""Questions about the user's files and database, which are made up together with the questions."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.tools.builtin.search_files import make_search_files
+from alpha_umi.tools.builtin.sql_query import make_sql_query
+from alpha_umi.training.data.tasks.draw import Draw, Wording
+from alpha_umi.training.data.tasks.piece import Arguments, Piece, fixed
+
+_FIND = Wording(
+    (
+        "Where do my files mention {text}?",
+        "Search my files for {text}.",
+        "Which of my notes is about {text}?",
+        "Find {text} in my documents.",
+        "Look for {text} in my files.",
+        "What do my notes say about {text}?",
+    ),
+    ("In which file did I write about {text}?", "Find the line on {text} in my notes."),
+)
+_COUNT = Wording(
+    (
+        "How many rows has the table {table}?",
+        "Count the entries of the table {table}.",
+        "How many {table} are in the database?",
+        "Tell me the number of rows in {table}.",
+    ),
+    ("How large is the table {table}?", "How many records does {table} hold?"),
+)
+_AGGREGATE = Wording(
+    (
+        "What is the {word} {column} in the table {table}?",
+        "Find the {word} {column} of all {table} in the database.",
+        "Give me the {word} {column} in {table}.",
+    ),
+    ("In the table {table}, what is the {word} {column}?",),
+)
+_WHERE = Wording(
+    (
+        "What is the {column} of {name} in the table {table}?",
+        "Look up the {column} of {name} in {table}.",
+        "Which {column} does {name} have in the table {table}?",
+    ),
+    ("Find {name} in the table {table} and tell me the {column}.",),
+)
+_WORDS = {"total": "SUM", "average": "AVG", "highest": "MAX", "lowest": "MIN"}
+_FOLDERS = ("notes", "work", "travel", "home", "ideas")
+_SUBJECTS = ("the lease", "the dentist", "the boiler", "the garden fence", "the passport", "the choir", "the car tyres")
+_REMARKS = ("costs {n} euros", "is due in week {n}", "has the number {n}", "takes {n} days", "is on page {n}")
+TABLES = {
+    "orders": ("amount", "weight"),
+    "customers": ("age", "balance"),
+    "products": ("price", "stock"),
+    "employees": ("salary", "age"),
+    "invoices": ("total", "discount"),
+    "books": ("pages", "price"),
+}
+_NAMES = ("Adler", "Bauer", "Conte", "Dunn", "Engel", "Fuchs", "Grant", "Huber", "Irving", "Jansen", "Keller", "Lund")
+
+
+def make_fixtures(folder: Path, rng: random.Random) -> tuple[BaseTool, BaseTool]:
+    """Write small files and a database into `folder` and return the tools that read them."""
+    files = folder / "files"
+    for name in _FOLDERS:
+        (files / name).mkdir(parents=True)
+    for subject in _SUBJECTS:
+        path = files / rng.choice(_FOLDERS) / f"{subject.removeprefix('the ').replace(' ', '-')}.md"
+        remark = rng.choice(_REMARKS).format(n=rng.randint(2, 400))
+        path.write_text(f"# {subject.removeprefix('the ').title()}\n\nRemember: {subject} {remark}.\n", encoding="utf-8")
+    database = folder / "data.sqlite"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, columns in TABLES.items():
+            connection.execute(f"CREATE TABLE {table} (name TEXT, {', '.join(f'{name} REAL' for name in columns)})")
+            rows = [(name, *(rng.randint(10, 9000) / 10 for _ in columns)) for name in _NAMES[: rng.randint(5, 12)]]
+            connection.executemany(f"INSERT INTO {table} VALUES (?, {', '.join('?' * len(columns))})", rows)
+    return make_search_files(files), make_sql_query(database)
+
+
+def make_lookup(draw: Draw) -> Piece:
+    """Return one question about the files or the database."""
+    return draw.pick(_FAMILIES)(draw)
+
+
+def _make_find(draw: Draw) -> Piece:
+    text = draw.name(_SUBJECTS)
+    return Piece(draw.say(_FIND, text=text), "search_files", fixed(text=text), _quote, _quote_line)
+
+
+def _make_count(draw: Draw) -> Piece:
+    table = draw.pick(tuple(TABLES))
+    return _query(draw.say(_COUNT, table=table), f"SELECT COUNT(*) FROM {table}")
+
+
+def _make_aggregate(draw: Draw) -> Piece:
+    table = draw.pick(tuple(TABLES))
+    column, word = draw.pick(TABLES[table]), draw.pick(tuple(_WORDS))
+    question = draw.say(_AGGREGATE, word=word, column=column, table=table)
+    return _query(question, f"SELECT {_WORDS[word]}({column}) FROM {table}")
+
+
+def _make_where(draw: Draw) -> Piece:
+    table, name = draw.pick(tuple(TABLES)), draw.pick(_NAMES[:5])
+    column = draw.pick(TABLES[table])
+    question = draw.say(_WHERE, column=column, name=name, table=table)
+    return _query(question, f"SELECT {column} FROM {table} WHERE name = '{name}'")
+
+
+def _query(question: str, query: str) -> Piece:
+    return Piece(question, "sql_query", fixed(query=query), _say_value, _last_line)
+
+
+def _last_line(observation: str) -> str:
+    return observation.splitlines()[-1]
+
+
+def _say_value(arguments: Arguments, observation: str) -> str:
+    return f"The database says {_last_line(observation)}."
+
+
+def _quote_line(observation: str) -> str:
+    """Return the file name of the first line found."""
+    return observation.split(":", 1)[0]
+
+
+def _quote(arguments: Arguments, observation: str) -> str:
+    name, _, line = observation.splitlines()[0].split(":", 2)
+    return f"{name} says: {line.strip().rstrip('.')}."
+
+
+_FAMILIES: tuple[Callable[[Draw], Piece], ...] = (_make_find, _make_find, _make_count, _make_aggregate, _make_where)

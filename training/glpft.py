@@ -1,0 +1,272 @@
+"""Global-to-local progressive fine-tuning: the stages of a method, run in order, each at most once.
+
+Stage 1 trains one backbone on whole trajectories; stage 2 goes on from it once per role. What is in the folder decides
+what is left to do (`alpha_umi.training.output`), so a run can be killed at any moment and started again.
+
+Source: arXiv 2401.07324, section 3.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.checkpoint import FORMAT, Part, check_part_folder, hash_weights
+from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.render import load_template
+from alpha_umi.nodes.trajectory import ROLES, Role
+from alpha_umi.training.batches import Item, make_batches, make_marker
+from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
+from alpha_umi.training.output import Output
+from alpha_umi.training.stage import Job, run_stage
+
+Status: TypeAlias = Literal["done", "resume", "new"]
+_PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What was done, or in a dry run would be done, for one stage.
+
+    Args:
+        name: Of the stage.
+        kind: What is trained.
+        status: ``done`` (nothing to do), ``resume`` (goes on from a checkpoint) or ``new``.
+        n_samples: Training sequences.
+        n_tokens: Tokens of them.
+        n_batches: Forward passes per epoch.
+        n_too_long: Trajectories that do not fit `max_tokens` even when cut.
+        metrics: As recorded in ``umi.json``; empty if the stage has not run.
+    """
+
+    name: StageName
+    kind: str
+    status: Status
+    n_samples: int
+    n_tokens: int
+    n_batches: int
+    n_too_long: int
+    metrics: Mapping[str, Any]
+
+
+def train(
+    config: TrainConfig,
+    data: str | Path,
+    out: str | Path,
+    *,
+    only: Role | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: bool = False,
+) -> list[StageReport]:
+    """Train the stages of a method into a checkpoint folder.
+
+    Started by ``accelerate launch``, it uses several processes.
+
+    Args:
+        config: From `load_config`.
+        data: Folder made by ``alpha-umi data build``.
+        out: The checkpoint folder.
+        only: Train this role alone, again if it was trained before; what it stands on must be there.
+        resume: Go on with what is in `out`.
+        dry_run: Check everything and report what would be done, without training or writing.
+        progress: Draw progress bars on stderr.
+
+    Raises:
+        ConfigError: If settings, base model or `out` do not fit together.
+        TrajectoryError: If the data cannot be used.
+        TrainingStopped: If the loss is no number or the disk is full; `resume` goes on from the last checkpoint.
+    """
+    if only is not None and only not in config.stage_names:
+        raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
+    base = _check_base(config)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = load_template(config.style)
+    output = Output(Path(out), _make_card(config, base, tokenizer))
+    _check_output(output, config, base, tokenizer, only=only, resume=resume)
+    run = _Run(config, load_corpus(data), base, tokenizer, output, only=only, resume=resume, progress=progress)
+    return [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
+
+
+class _Run:
+    """What the stages of one call of `train` share."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        corpus: Corpus,
+        base: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        output: Output,
+        *,
+        only: Role | None,
+        resume: bool,
+        progress: bool,
+    ) -> None:
+        self._config = config
+        self._corpus = corpus
+        self._base = base
+        self._tokenizer = tokenizer
+        self._output = output
+        self._only = only
+        self._resume = resume
+        self._progress = progress
+        self._state = PartialState(cpu=config.device == "cpu" or not torch.accelerator.is_available())
+
+    def do(self, name: StageName, *, dry_run: bool) -> StageReport:
+        """Bring one stage to its end, from wherever it stands."""
+        samples = make_stage_samples(self._corpus, self._config, name, self._tokenizer)
+        settings = self._config.stages[name]
+        inputs = self._get_inputs(name)
+        status = self._get_status(name, inputs)
+        if not dry_run and status != "done":
+            self._run(name, inputs, samples.items, anew=status == "new")
+        return StageReport(
+            name=name,
+            kind=settings.kind,
+            status=status,
+            n_samples=len(samples.items),
+            n_tokens=sum(map(len, samples.items)),
+            n_batches=len(make_batches(samples.items, settings.tokens_per_forward)),
+            n_too_long=samples.n_too_long,
+            metrics=self._output.card["stages"].get(name, {}).get("metrics", {}),
+        )
+
+    def _get_inputs(self, name: StageName) -> dict[str, Any]:
+        """Return all that the result of a stage depends on."""
+        parent = {} if name == "backbone" else self._output.card.get("backbone", {})
+        return {
+            **self._config.model_dump(include={"reuse", "seed", "max_tokens", "precision", "token_weights"}),
+            **self._config.stages[name].model_dump(),
+            "data": self._corpus.sha256,
+            "parent": parent.get("sha256", ""),
+        }
+
+    def _get_status(self, name: StageName, inputs: dict[str, Any]) -> Status:
+        trained, begun = self._output.get_trained(name), self._output.get_begun(name)
+        if self._only is not None and not self._resume:
+            return "new"
+        if begun is not None:
+            remedy = f"put it back, or remove {self._output.get_work(name)} to begin it anew"
+            _check_same(begun, inputs, f"Stage {name!r} was begun", remedy)
+            return "resume"
+        if trained is None or (self._only is not None and trained != inputs):
+            return "new"
+        _check_same(trained, inputs, f"Stage {name!r} was trained", "put it back, or give another --out")
+        return "done"
+
+    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[Item], *, anew: bool) -> None:
+        if self._state.is_main_process:
+            self._output.begin(name, inputs, anew=anew)
+            self._output.save_tokenizer(self._tokenizer)
+        self._state.wait_for_everyone()
+        job = Job(
+            name=name,
+            config=self._config,
+            base=self._base,
+            parent=self._read_parent(name),
+            items=items,
+            markers={role: tuple(make_marker(self._tokenizer, role)) for role in ROLES},
+            work=self._output.get_work(name),
+            logs=self._output.get_logs(name),
+            progress=self._progress,
+        )
+        metrics = run_stage(job)
+        self._enter(job)
+        self._output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
+        self._output.card |= {"config": self._config.model_dump(), "versions": _get_versions()}
+        self._state.wait_for_everyone()
+        if self._state.is_main_process:
+            self._output.publish(name)
+        self._state.wait_for_everyone()
+
+    def _read_parent(self, name: StageName) -> Part:
+        entry: dict[str, Any] = {"kind": "none"} if name == "backbone" else self._output.card["backbone"]
+        if entry["kind"] == "none":
+            return Part("none")
+        path = self._output.path / entry["path"]
+        check_part_folder(path, entry["kind"])
+        if hash_weights(path) != entry["sha256"]:
+            raise ConfigError(f"{path} was changed after its training; restore it, or train again into another --out.")
+        return Part(entry["kind"], path, entry["sha256"])
+
+    def _enter(self, job: Job) -> None:
+        """Name a finished stage in the card."""
+        card = self._output.card
+        entry: dict[str, Any] = {"kind": job.settings.kind, "path": job.name}
+        entry["sha256"] = self._output.hash_export(job.name)
+        if job.name != "backbone":
+            marker = {"invocation_tokens": list(job.markers[job.name])} if job.settings.kind == "alora" else {}
+            card["roles"][job.name] = entry | marker
+            return
+        card["backbone"] = entry
+        if self._config.stage_names == ("backbone",):
+            card["roles"] = {role: {"kind": "none"} for role in ROLES}
+
+
+def _check_base(config: TrainConfig) -> Path:
+    base = resolve(config.base)
+    check_part_folder(base, "full")
+    found = hash_weights(base)
+    if config.base_sha256 not in (None, found):
+        raise ConfigError(
+            f"Base model {base} has other weights (sha256 {found}) than the configuration's base_sha256 "
+            f"({config.base_sha256}); pull the right one, or correct the configuration."
+        )
+    return base
+
+
+def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "method": config.method,
+        "base": {"name": config.base, "sha256": hash_weights(base)},
+        "template": {"style": config.style, "sha256": template},
+        "roles": {},
+        "stages": {},
+    }
+    return card if "backbone" in config.stage_names else card | {"backbone": {"kind": "none"}}
+
+
+def _check_output(
+    output: Output,
+    config: TrainConfig,
+    base: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    only: Role | None,
+    resume: bool,
+) -> None:
+    """Refuse a folder that holds another training, or one that nobody said to go on with."""
+    if output.has_begun and not resume and only is None:
+        raise ConfigError(
+            f"{output.path} holds a training already: go on with --resume, retrain one role with --only ROLE, or give "
+            "another --out."
+        )
+    fresh = _make_card(config, base, tokenizer)
+    for key in ("method", "base", "template"):
+        _check_same({key: output.card[key]}, {key: fresh[key]}, f"{output.path} was begun", "give another --out")
+    if only is not None and "backbone" not in output.card:
+        raise ConfigError(f"{output.path} has no backbone for the {only} to start from; train without --only first.")
+
+
+def _check_same(was: Mapping[str, Any], is_: Mapping[str, Any], what: str, remedy: str) -> None:
+    for key in was.keys() | is_.keys():
+        if was.get(key) != is_.get(key):
+            raise ConfigError(f"{what} with {key} {was.get(key)!r}, now it is {is_.get(key)!r}: {remedy}.")
+
+
+def _get_versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

@@ -1,0 +1,123 @@
+"""The checkpoint folder while it is being trained.
+
+OUT/umi.json, OUT/<stage>/           finished stages; a stage counts only once ``umi.json`` names it
+OUT/.work/<stage>/                   Trainer checkpoints of a stage that is not finished, and what it is made from
+OUT/logs/<stage>/                    metrics.jsonl and TensorBoard files
+
+Every step leaves the folder in a state from which the next run can go on, so a kill at any moment loses only the work
+since the last Trainer checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_weights, read_card
+from alpha_umi.training.config import StageName
+from alpha_umi.training.stage import EXPORT
+from alpha_umi.training.trainer import saving
+
+WORK = ".work"
+LOGS = "logs"
+_INPUTS = "inputs.json"
+
+
+class Output:
+    """The folder and its card.
+
+    Args:
+        path: The folder; need not exist.
+        fresh: The card to begin with where there is none.
+    """
+
+    def __init__(self, path: Path, fresh: Mapping[str, Any]) -> None:
+        """Read the card; nothing is written yet."""
+        self.path = path
+        self.has_begun = (path / CARD).exists() or (path / WORK).exists()
+        self.card: dict[str, Any] = read_card(path) if (path / CARD).is_file() else dict(fresh)
+
+    def get_work(self, stage: StageName) -> Path:
+        """Return the folder of an unfinished stage."""
+        return self.path / WORK / stage
+
+    def get_logs(self, stage: StageName) -> Path:
+        """Return the folder of a stage's metrics."""
+        return self.path / LOGS / stage
+
+    def get_trained(self, stage: StageName) -> dict[str, Any] | None:
+        """Return what a finished stage was made from."""
+        inputs: dict[str, Any] | None = self.card["stages"].get(stage, {}).get("inputs")
+        return inputs
+
+    def get_begun(self, stage: StageName) -> dict[str, Any] | None:
+        """Return what an unfinished stage is being made from."""
+        path = self.get_work(stage) / _INPUTS
+        inputs: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
+        return inputs
+
+    def begin(self, stage: StageName, inputs: Mapping[str, Any], *, anew: bool) -> None:
+        """Prepare the work folder of a stage.
+
+        Args:
+            stage: The stage.
+            inputs: All that its result depends on.
+            anew: Forget what an earlier run did for it.
+        """
+        work = self.get_work(stage)
+        if anew:
+            _remove(work)
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(work / _INPUTS, inputs)
+
+    def publish(self, stage: StageName) -> None:
+        """Put a stage's export in its place and then write the card, which is what counts."""
+        work, target = self.get_work(stage), self.path / stage
+        if target.exists():
+            shutil.rmtree(work / "old", ignore_errors=True)
+            os.replace(target, work / "old")
+        os.replace(work / EXPORT, target)
+        write_json(self.path / CARD, self.card)
+        _remove(work)
+
+    def hash_export(self, stage: StageName) -> str:
+        """Return the sha256 of the weights a stage has exported."""
+        return hash_weights(self.get_work(stage) / EXPORT)
+
+    def save_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Write the tokenizer once; its template goes last, so that its presence says that all is there."""
+        if (self.path / TEMPLATE).is_file():
+            return
+        folder = self.path / WORK / "tokenizer"
+        with saving(folder):
+            tokenizer.save_pretrained(folder)
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == TEMPLATE):
+            os.replace(path, self.path / path.name)
+        folder.rmdir()
+
+
+def _remove(work: Path) -> None:
+    """Remove a work folder; a kill in between must not leave one that looks as if it could be resumed."""
+    (work / _INPUTS).unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        TrainingStopped: If it cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    with saving(fresh), fresh.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)

@@ -1,0 +1,204 @@
+"""Training one model: from its parent's weights and a list of items to a folder of weights.
+
+Knows nothing about the order of the stages; see `alpha_umi.training.glpft`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from alpha_umi.nodes.models.checkpoint import Part, load_merged
+from alpha_umi.nodes.trajectory import Role
+from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
+from alpha_umi.training.callbacks import METRICS, MetricsFile, ProgressBar, make_tensorboard
+from alpha_umi.training.config import StageConfig, StageName, TrainConfig
+from alpha_umi.training.trainer import WHOLE, UmiTrainer, find_checkpoint, saving
+
+EXPORT = "export"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one stage needs.
+
+    Args:
+        name: Of the stage.
+        config: The whole run's settings.
+        base: Folder of the base model.
+        parent: What the stage starts from, on top of the base.
+        items: What it is trained on.
+        markers: Token ids of each role's marker, for kind ``alora``.
+        work: Folder for checkpoints and the export; kept until the export is in its place.
+        logs: Folder for metrics.
+        progress: Draw a progress bar.
+    """
+
+    name: StageName
+    config: TrainConfig
+    base: Path
+    parent: Part
+    items: Sequence[Item]
+    markers: Mapping[Role, Sequence[int]]
+    work: Path
+    logs: Path
+    progress: bool = False
+
+    @property
+    def settings(self) -> StageConfig:
+        """The stage's own settings."""
+        return self.config.stages[self.name]
+
+
+def run_stage(job: Job) -> dict[str, Any]:
+    """Train, or go on training from the newest whole checkpoint, and export the weights to ``work/export``.
+
+    Returns:
+        Metrics of the stage for ``umi.json``.
+
+    Raises:
+        TrainingStopped: The loss is no number, or the disk is full.
+    """
+    checkpoint = _sweep(job.work)
+    # before the adapter is made, whose first weights are random
+    set_seed(job.config.seed)
+    bar = ProgressBar(job.name, show=job.progress)
+    trainer = make_trainer(job, make_model(job), [bar, MetricsFile(job.logs / METRICS, job.name)])
+    if trainer.is_world_process_zero():
+        for callback in make_tensorboard(job.logs, _read_step(checkpoint) + 1):
+            trainer.add_callback(callback)
+    try:
+        if checkpoint is not None and _is_last(checkpoint):
+            # train() would add a step where an epoch was cut short
+            trainer.restore(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        bar.stop()
+    _export(trainer, job)
+    return _summarize(trainer, job)
+
+
+def make_model(job: Job) -> Any:
+    """Load the parent and put on it what the stage trains: an adapter, or all weights in float32."""
+    settings = job.settings
+    if settings.kind == "full":
+        return load_merged(job.base, job.parent, dtype=torch.float32)
+    model = load_merged(job.base, job.parent, dtype=getattr(torch, job.config.precision))
+    adapter = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # documented as int, used as a factor
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads a property that transformers 5.23 has renamed
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, adapter)
+
+
+def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
+    """Return the trainer of a stage."""
+    settings = job.settings
+    use_cpu = job.config.device == "cpu" or not torch.accelerator.is_available()
+    args = TrainingArguments(
+        output_dir=str(job.work),
+        per_device_train_batch_size=1,  # an item of the data set is a batch already
+        gradient_accumulation_steps=settings.forwards_per_step,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        bf16=job.config.precision == "bfloat16",
+        use_cpu=use_cpu,
+        seed=job.config.seed,
+        data_seed=job.config.seed,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        logging_steps=settings.log_every_steps,
+        logging_nan_inf_filter=False,
+        save_steps=settings.save_every_steps,
+        save_total_limit=2,  # while one is written, the one before is whole
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=not use_cpu,
+        ddp_find_unused_parameters=False,
+    )
+    # several GPUs without a launcher would be split by DataParallel, which knows nothing of our batches
+    args._n_gpu = min(args.n_gpu, 1)
+    batches: list[Batch] = make_batches(job.items, settings.tokens_per_forward)
+    collate: Any = CollateTurns(job.markers) if settings.kind == "alora" else collate_whole
+    trainer = UmiTrainer(
+        model=model, args=args, train_dataset=batches, data_collator=collate, callbacks=list(callbacks)
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _sweep(work: Path) -> Path | None:
+    """Remove what a kill left half-written and return the newest whole checkpoint."""
+    checkpoint = find_checkpoint(work)
+    shutil.rmtree(work / EXPORT, ignore_errors=True)
+    for folder in work.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if not (folder / WHOLE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+    return checkpoint
+
+
+def _read_step(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step
+
+
+def _is_last(checkpoint: Path) -> bool:
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    return bool(state.global_step >= state.max_steps)
+
+
+def _export(trainer: UmiTrainer, job: Job) -> None:
+    """Save the trained weights alone, in the form in which they are served."""
+    folder = job.work / EXPORT
+    with saving(folder):
+        trainer.save_model(str(folder))
+        if trainer.is_world_process_zero():
+            for name in ("README.md", TRAINING_ARGS_NAME):
+                (folder / name).unlink(missing_ok=True)
+            if job.settings.kind != "full":
+                _complete_adapter(folder / "adapter_config.json", job)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _complete_adapter(path: Path, job: Job) -> None:
+    """Say what the adapter belongs on, without the paths of this machine, and from where on it is active."""
+    settings = json.loads(path.read_text("utf-8"))
+    settings["base_model_name_or_path"] = job.config.base if job.parent.kind == "none" else None
+    if job.settings.kind == "alora":
+        (role,) = job.config.get_roles(job.name)
+        settings["alora_invocation_tokens"] = list(job.markers[role])
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _summarize(trainer: UmiTrainer, job: Job) -> dict[str, Any]:
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return {
+        "n_steps": trainer.state.global_step,
+        "n_samples": len(job.items),
+        "n_tokens": sum(map(len, job.items)),
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+    }
