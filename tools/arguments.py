@@ -61,7 +61,7 @@ def render_violations(spec: ToolSpec, validator: Validator, arguments: Mapping[s
         problems = [problem for error in errors for problem in _describe(error)]
     if not problems:
         return ""
-    # Several errors can stand for one mistake: a value breaks both `type` and `enum`, and no error names what is missing.
+    # Several errors may stand for one mistake: a value breaks `type` and `enum`, and none names what is missing.
     lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
     return "\n".join(
         [

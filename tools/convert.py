@@ -160,8 +160,8 @@ def _refuse_taken(tool: BaseTool, properties: Mapping[str, Any]) -> None:
     if taken and isinstance(tool, StructuredTool) and not isinstance(tool, _SpecTool):
         raise ConfigError(
             f"Tool {tool.name!r}: LangChain keeps the argument name {taken[0]!r} for itself and would drop the model's "
-            "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool. To be given the run's config, "
-            "annotate it as exactly `config: RunnableConfig`."
+            "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool. If it is to be the run's "
+            "config, annotate it as exactly `config: RunnableConfig`."
         )
 
 

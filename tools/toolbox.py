@@ -25,7 +25,7 @@ from langgraph.errors import GraphBubbleUp
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
-from alpha_umi.tools.observation import render_error, render_observation
+from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
 _MIN_CHARS = 100
@@ -94,7 +94,7 @@ class Toolbox:
     async def aexecute(
         self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
     ) -> ToolMessage:
-        """Do what `execute` does without blocking the event loop; to cancel it cancels a coroutine tool."""
+        """Do what `execute` does without blocking the event loop; cancelling it cancels a coroutine tool."""
         work = asyncio.wrap_future(self._start(name, arguments, call_id, config, asyncio.get_running_loop()))
         try:
             await asyncio.wait([work], timeout=self._timeout_s)
@@ -153,7 +153,7 @@ class Toolbox:
         self, name: str, call_id: str, content: Any, status: Literal["success", "error"], artifact: Any = None
     ) -> ToolMessage:
         text = render_observation(content, self._max_chars)
-        return ToolMessage(text, name=name, tool_call_id=call_id, status=status, artifact=artifact)
+        return ToolMessage(text, name=make_storable(name), tool_call_id=call_id, status=status, artifact=artifact)
 
 
 def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:

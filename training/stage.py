@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from transformers import PrinterCallback, TrainerState, TrainingArguments, set_s
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from alpha_umi.nodes.models.checkpoint import Part, load_merged
+from alpha_umi.nodes.models.checkpoint import Part, load_merged, quiet_peft
 from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
 from alpha_umi.training.callbacks import METRICS, MetricsFile, ProgressBar, make_tensorboard
@@ -27,6 +26,11 @@ from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.trainer import WHOLE, UmiTrainer, find_checkpoint, saving
 
 EXPORT = "export"
+# the old name: the new one is not known to transformers before 5.23
+_RECOMPUTE: dict[str, Any] = {
+    "gradient_checkpointing": True,
+    "gradient_checkpointing_kwargs": {"use_reentrant": False},
+}
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,7 @@ def make_model(job: Job) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # PEFT 0.21 reads a property that transformers 5.23 has renamed
-        warnings.simplefilter("ignore", FutureWarning)
+    with quiet_peft():
         return get_peft_model(model, adapter)
 
 
@@ -128,8 +130,6 @@ def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrai
         use_cpu=use_cpu,
         seed=job.config.seed,
         data_seed=job.config.seed,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=settings.log_every_steps,
         logging_nan_inf_filter=False,
         save_steps=settings.save_every_steps,
@@ -139,6 +139,7 @@ def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrai
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         ddp_find_unused_parameters=False,
+        **_RECOMPUTE if settings.gradient_checkpointing else {},
     )
     # several GPUs without a launcher would be split by DataParallel, which knows nothing of our batches
     args._n_gpu = min(args.n_gpu, 1)

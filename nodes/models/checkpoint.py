@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
@@ -196,10 +198,19 @@ def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedMode
     if part.kind == "lora":
         from peft import PeftModel  # noqa: PLC0415 - takes seconds
 
-        adapted = PeftModel.from_pretrained(model, str(part.path))
+        with quiet_peft():
+            adapted = PeftModel.from_pretrained(model, str(part.path))
         model = cast("PreTrainedModel", adapted.merge_and_unload())
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide a warning that is not for the user: PEFT 0.21 reads a property that transformers 5.23 has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def hash_weights(folder: Path) -> str:

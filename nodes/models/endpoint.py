@@ -50,7 +50,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
     """Build the role-aware client of a server that serves one of our checkpoints.
 
     Args:
-        model: Name of the model on the server; ``{role}`` in it becomes the role, for one LoRA module per role.
+        model: Name of the model on the server, or of its LoRA module for the role.
         role: The role this client plays.
         options: Generation settings; those that only a local model has are passed over.
         base_url: Where the server is, with its ``/v1``. A key for it is read from ``ALPHA_UMI_SERVER_API_KEY``; the
@@ -58,7 +58,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
     """
     server = _import_extra("alpha_umi.nodes.models.server", "openai")
     chat: BaseChatModel = server.UmiServerChatModel(
-        model=model.replace("{role}", role),
+        model=model,
         role=role,
         base_url=base_url,
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",

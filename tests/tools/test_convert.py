@@ -8,7 +8,7 @@ from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import ToolSpec, make_tool, spec_from_tool
+from alpha_umi.tools import Toolbox, ToolSpec, make_tool, spec_from_tool
 from alpha_umi.tools.convert import runs_async, to_base_tool
 
 
@@ -207,6 +207,12 @@ def test_made_tool_has_its_spec_and_passes_every_name() -> None:
     tool = make_tool(spec, lambda **arguments: arguments)
     assert spec_from_tool(tool) == spec
     assert tool.invoke(dict.fromkeys(properties, "v")) == dict.fromkeys(properties, "v")
+
+
+def test_made_tool_runs_in_a_toolbox() -> None:
+    spec = ToolSpec("call", "Call.", {"type": "object", "properties": {"config": {"type": "string"}}})
+    toolbox = Toolbox([make_tool(spec, lambda **arguments: arguments)])
+    assert toolbox.execute("call", {"config": "v"}, "1").content == '{"config":"v"}'
 
 
 async def test_made_tool_runs_a_coroutine() -> None:

@@ -115,7 +115,7 @@ def test_json_data_is_shown_as_json(value: Any) -> None:
 def test_50_mb_are_cut_cheaply() -> None:
     start = time.perf_counter()
     shown = render_observation("x" * 50_000_000, 4000)
-    assert time.perf_counter() - start < 1
+    assert time.perf_counter() - start < 2
     assert len(shown) <= 4000
     assert "49,996," in shown
 

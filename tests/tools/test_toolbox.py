@@ -91,6 +91,7 @@ async def test_only_the_exact_name_runs(run: Run, name: str) -> None:
     message = await run(Toolbox([add]), name, {"a": 1}, "1")
     assert message.status == "error"
     assert "Use one of these names exactly: add" in message.text
+    assert message.model_dump_json()
 
 
 @pytest.mark.parametrize("arguments", [{}, {"a": "2"}, {"a": 1, "c": 1}, "{a: 1}"])
@@ -230,7 +231,7 @@ async def test_50_mb_are_cut_with_head_and_tail_kept(run: Run) -> None:
 
     start = time.perf_counter()
     message = await run(Toolbox([read], max_observation_chars=200), "read", {}, "1")
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 5
     assert len(message.text) <= 200
     assert message.text.startswith("head")
     assert message.text.endswith("tail")
@@ -323,7 +324,7 @@ async def test_async_tool_that_hangs_times_out_and_is_cancelled(run: Run) -> Non
 async def test_async_tool_that_ignores_cancellation_times_out(run: Run) -> None:
     async def cling() -> None:
         """Cling."""
-        end = time.perf_counter() + 0.6
+        end = time.perf_counter() + 1.2
         while time.perf_counter() < end:
             try:
                 await asyncio.sleep(0.05)
@@ -332,7 +333,7 @@ async def test_async_tool_that_ignores_cancellation_times_out(run: Run) -> None:
 
     start = time.perf_counter()
     message = await run(Toolbox([cling], timeout_s=0.2), "cling", {}, "1")
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1
     assert "no answer within" in message.text
 
 
@@ -343,17 +344,17 @@ async def test_sync_tool_does_not_block_the_event_loop() -> None:
         start = time.perf_counter()
         await asyncio.sleep(0.01)
         longest_pause = max(longest_pause, time.perf_counter() - start)
-    assert longest_pause < 0.2
+    assert longest_pause < 0.5
 
 
 def work() -> None:
     """Work."""
-    time.sleep(0.5)
+    time.sleep(1)
 
 
 async def work_later() -> None:
     """Work."""
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
 
 
 @pytest.mark.parametrize("function", [work, work_later])
@@ -364,7 +365,7 @@ async def test_cancellation_is_passed_on_at_once(function: Callable[[], Any]) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.perf_counter() - start < 0.2
+    assert time.perf_counter() - start < 0.3
 
 
 async def test_tool_that_hangs_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:
@@ -426,7 +427,7 @@ class Recorder(BaseCallbackHandler):
         self.outputs.append(error)
 
 
-INNER = RunnableLambda(lambda text: text * 1000, name="inner")
+INNER: RunnableLambda[str, str] = RunnableLambda(lambda text: text * 1000, name="inner")
 
 
 def outer(text: str) -> str:

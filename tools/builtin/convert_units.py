@@ -12,7 +12,7 @@ from langchain_core.tools import StructuredTool, ToolException
 
 _MAX_UNIT_CHARS = 60
 # Names with at most one small whole power each: pint would compute 9**9**9 where a unit ought to be.
-_NAME = r"[°]?[^\W\d]\w*(?:\s*(?:\^|\*\*)\s*-?\d)?"
+_NAME = r"[A-Za-z_°µμΩÅ][A-Za-z0-9_µμΩ]*(?:\s*(?:\^|\*\*)\s*-?[0-9])?"
 _UNIT = re.compile(rf"{_NAME}(?:\s*[*/·]\s*{_NAME}|\s+{_NAME})*")
 _TEMPERATURES = {"C": "degC", "F": "degF"}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -119,6 +120,7 @@ def _read_all(
     """Write every example that is kept to the spool, and count which tools are called."""
     use = ToolUse()
     seen: set[bytes] = set()
+    ids: Counter[str] = Counter()
     for name, location, read in readers:
         tally = report.tallies.setdefault(name, Tally())
         task = progress.add_task(name, total=None, detail="")
@@ -127,7 +129,8 @@ def _read_all(
             if trajectory is not None:
                 tally.kept += 1
                 use.add(example.source, trajectory, movable=example.split is None)
-                _write_line(spool, _to_spool(example, trajectory))
+                ids[example.id] += 1
+                _write_line(spool, _to_spool(example, trajectory, copy=ids[example.id]))
             progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
     return use
 
@@ -154,9 +157,10 @@ def _hash_task(trajectory: Trajectory) -> bytes:
     return blake2b(json.dumps(key).encode(), digest_size=16).digest()
 
 
-def _to_spool(example: Example, trajectory: Trajectory) -> dict[str, Any]:
+def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> dict[str, Any]:
+    """Return the row to be; ids that occur again, as when a source is given twice, get a number."""
     return {
-        "id": example.id,
+        "id": example.id if copy == 1 else f"{example.id}~{copy}",
         "source": example.source,
         "split": example.split,
         "group": example.group or normalize(trajectory.turns[0].instruction),

@@ -1,32 +1,37 @@
 """GSM8K: `{"question", "answer"}` in JSON Lines; every `<<48/2=24>>` becomes a call of the built-in calculator.
 
 The people's own words are the rationales, up to the result, which the planner must not know before the call. The
-calculator really runs; a problem where it disagrees with the stated value is dropped.
+calculator really runs; a problem where it disagrees with the stated value is dropped. Other tools are offered beside.
 
 Source: openai/grade-school-math.
 """
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.tasks.fakes import FAKES
 from alpha_umi.training.data.wording import describe_calls
 
 _CALCULATION = re.compile(r"(?P<equals>\s*=?\s*\$?\s*)<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
+_MAX_DISTRACTORS = 5
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per problem that is solved by calculating."""
-    toolbox = Toolbox(load_tools(["builtin:calculator"]))
+    toolbox = Toolbox(load_tools(["builtin:*", *(fake.make_tool() for fake in FAKES if not fake.held_out)]))
+    calculator, others = _part(toolbox.specs)
     for number, (where, record) in enumerate(read_records(location)):
         question, solution = record.get("question"), record.get("answer")
         if not isinstance(question, str) or not isinstance(solution, str):
@@ -37,8 +42,15 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             continue
         steps = _read_steps(solution[: final.start()], final[1].strip(), toolbox, tally, where)
         if steps is not None:
-            trajectory = Trajectory(toolbox.specs, (Turn(question.strip(), steps),))
+            rng = random.Random(f"{seed} {question}")
+            tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
+            trajectory = Trajectory(tuple(rng.sample(tools, len(tools))), (Turn(question.strip(), steps),))
             yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)
+
+
+def _part(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, list[ToolSpec]]:
+    calculator = next(spec for spec in specs if spec.name == "calculator")
+    return calculator, [spec for spec in specs if spec is not calculator]
 
 
 def _read_steps(solution: str, final: str, toolbox: Toolbox, tally: Tally, where: str) -> tuple[Step, ...] | None:

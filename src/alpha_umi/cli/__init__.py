@@ -42,7 +42,6 @@ def root(
 
 def main() -> None:
     """Run the command line; an error becomes one message on stderr and an exit code."""
-    sys.path.insert(0, os.getcwd())  # for --tools my_tools:OBJECT, as `python -m` has it
     try:
         app(prog_name="alpha-umi")
     except Exception as error:

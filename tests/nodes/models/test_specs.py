@@ -17,6 +17,7 @@ from alpha_umi.nodes.models.specs import SCHEMES, load_model, load_models
 from alpha_umi.nodes.trajectory import ROLES
 
 URL = "http://127.0.0.1:1/v1"
+ALL_LOCAL: dict[str, Any] = dict.fromkeys(ROLES, "hf:x")
 
 
 @pytest.fixture
@@ -48,6 +49,24 @@ def test_server_spec_names_model_and_url(spec: str) -> None:
     assert isinstance(loaded, ChatOpenAI)
     assert (loaded.model_name, loaded.openai_api_base, loaded.max_tokens) == ("org/name@main", URL, 7)
     assert is_role_aware(loaded) == spec.startswith("umi-server")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "expected"),
+    [
+        ("hf:base#ckpt/{role}", "adapter", "ckpt/summarizer"),
+        ("hf:ckpt/{role}", "model", "ckpt/summarizer"),
+        (f"umi-server:umi-{{role}}@{URL}", "model_name", "umi-summarizer"),
+    ],
+)
+def test_role_in_a_spec_becomes_the_role(spec: str, field: str, expected: str) -> None:
+    assert getattr(load_models(spec)["summarizer"], field) == expected
+
+
+@pytest.mark.parametrize("spec", ["hf:x", f"umi-server:x@{URL}"])
+def test_setting_of_wrong_type_or_range_is_refused_by_name(spec: str) -> None:
+    with pytest.raises(ConfigError, match=r"max_tokens|max_completion_tokens"):
+        load_model(spec, "planner", max_tokens="many")
 
 
 def test_openai_spec_without_url_is_openai_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +144,9 @@ def test_completion_llm_is_wrapped() -> None:
     [
         ({"planner": "hf:x"}, "no model for caller, summarizer; give one for each of planner, caller, summarizer"),
         ({}, "no model for planner, caller, summarizer"),
-        ({**dict.fromkeys(ROLES, "hf:x"), "cook": "hf:x"}, "unknown role cook"),
-        ({**dict.fromkeys(ROLES, "hf:x"), "caller": "nope"}, "'nope' is not understood"),
-        ({**dict.fromkeys(ROLES, "hf:x"), "caller": None}, "A NoneType cannot play a role"),
+        ({**ALL_LOCAL, "cook": "hf:x"}, "unknown role cook"),
+        ({**ALL_LOCAL, "caller": "nope"}, "'nope' is not understood"),
+        ({**ALL_LOCAL, "caller": None}, "A NoneType cannot play a role"),
         (7, "A int cannot play a role"),
     ],
 )

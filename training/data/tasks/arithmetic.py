@@ -22,8 +22,24 @@ _PLAIN = Wording(
         "Can you do the sum {expression}?",
         "Please solve {expression}.",
         "{expression}",
+        "{expression}?",
+        "What's {expression}?",
+        "Give me {expression}.",
+        "What do I get for {expression}?",
+        "Can you calculate {expression}?",
+        "I want to know {expression}.",
+        "Result of {expression}?",
+        "Let me know what {expression} gives.",
+        "What value has {expression}?",
+        "Do this sum: {expression}.",
+        "My homework is {expression}. What is the answer?",
     ),
-    ("What does {expression} come to?", "Find the value of {expression}.", "Could you calculate {expression}?"),
+    (
+        "What does {expression} come to?",
+        "Find the value of {expression}.",
+        "Could you calculate {expression}?",
+        "What is the outcome of {expression}?",
+    ),
 )
 _TIMES = Wording(
     (
@@ -33,6 +49,10 @@ _TIMES = Wording(
         "How much is {a} multiplied by {b}?",
         "{a} times {b}, please.",
         "What is the product of {a} and {b}?",
+        "What does {a} times {b} make?",
+        "Find {a} multiplied by {b}.",
+        "What's {a} x {b}?",
+        "How much do {a} and {b} give when multiplied?",
     ),
     ("Give me {a} times {b}.", "What's {a} multiplied with {b}?"),
 )
@@ -43,6 +63,10 @@ _DIVIDE = Wording(
         "How often does {b} go into {a}?",
         "How much is {a} over {b}?",
         "Split {a} into {b} equal parts. How big is each?",
+        "What's {a} divided by {b}?",
+        "Work out {a} divided by {b}.",
+        "How much is {a} shared by {b}?",
+        "{a} divided by {b}, please.",
     ),
     ("What do you get when you divide {a} by {b}?", "If {a} is shared equally among {b}, how much is one share?"),
 )
@@ -53,6 +77,9 @@ _PLUS = Wording(
         "What is the sum of {a} and {b}?",
         "How much is {a} and {b} together?",
         "Add {b} to {a}.",
+        "What do {a} and {b} add up to?",
+        "{a} plus {b} is what?",
+        "I have {a} and get {b} more. How much is that?",
     ),
     ("What's the total of {a} and {b}?", "Sum {a} and {b}."),
 )
@@ -63,6 +90,9 @@ _MINUS = Wording(
         "Take {b} away from {a}.",
         "How much is left of {a} after taking off {b}?",
         "What is the difference between {a} and {b}?",
+        "I had {a} and spent {b}. What is left?",
+        "{a} minus {b}, please.",
+        "How much is {a} less {b}?",
     ),
     ("What remains if I subtract {b} from {a}?", "How much more is {a} than {b}?"),
 )
@@ -76,6 +106,14 @@ _PERCENT = Wording(
         "Tell me {p}% of {a}.",
         "Find {p}% of {a}.",
         "What does {p}% of {a} make?",
+        "What would {p}% of {a} be?",
+        "{p}% of {a}?",
+        "How much do I get if I take {p}% of {a}?",
+        "Can you tell me {p}% of {a}?",
+        "The commission is {p}% of {a}. How much is it?",
+        "I save {p}% of {a}. How much is that?",
+        "A tax of {p}% on {a}: how much is the tax?",
+        "{p} percent of {a} is how much?",
     ),
     ("Work out {p} percent of {a}.", "If I take {p}% of {a}, what do I get?", "Give me {p}% of {a}."),
 )
@@ -87,7 +125,10 @@ _DISCOUNT = Wording(
         "Take {p}% off the price of {a} for this {thing}.",
         "A {thing} at {a} is reduced by {p} percent. What is the new price?",
     ),
-    ("How much is a {thing} of {a} dollars when it is {p}% cheaper?", "I get {p}% off a {thing} for {a}. What is left?"),
+    (
+        "How much is a {thing} of {a} dollars when it is {p}% cheaper?",
+        "I get {p}% off a {thing} for {a}. What is left?",
+    ),
 )
 _INCREASE = Wording(
     (
@@ -187,20 +228,24 @@ def _piece(draw: Draw, wording: Wording, expression: str, **slots: Any) -> Piece
 def _make_plain(draw: Draw) -> Piece:
     a, b, c = (draw.number(2, 900) for _ in range(3))
     signs = [draw.pick("+-*/") for _ in range(2)]
-    shapes = (f"{a} {signs[0]} {b}", f"{a} {signs[0]} {b} {signs[1]} {c}", f"({a} {draw.pick('+-')} {b}) {signs[1]} {c}")
+    shapes = (
+        f"{a} {signs[0]} {b}",
+        f"{a} {signs[0]} {b} {signs[1]} {c}",
+        f"({a} {draw.pick('+-')} {b}) {signs[1]} {c}",
+    )
     return _piece(draw, _PLAIN, draw.pick((shapes[0], *shapes)))
 
 
 def _make_binary(wording: Wording, sign: str, high: int) -> Callable[[Draw], Piece]:
     def make(draw: Draw) -> Piece:
-        a, b = draw.number(20, 9999), draw.number(2, high)
+        a, b = draw.grouped(20, 9999), draw.grouped(2, high)
         return _piece(draw, wording, f"{a} {sign} {b}", a=a, b=b)
 
     return make
 
 
 def _make_percent(draw: Draw) -> Piece:
-    p, a = draw.integer(1, 99), draw.number(20, 9999)
+    p, a = draw.integer(1, 99), draw.grouped(20, 9999)
     return _piece(draw, _PERCENT, f"{p}% of {a}", p=p, a=a)
 
 

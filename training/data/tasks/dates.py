@@ -21,6 +21,15 @@ _WEEKDAY = Wording(
         "I was born on {date}. Which weekday was it?",
         "Our meeting is on {date}. What day is that?",
         "Find out the weekday for {date}.",
+        "What's the weekday of {date}?",
+        "Which day of the week was {date}?",
+        "Was {date} a Monday?",
+        "The party is on {date}. Which weekday is that?",
+        "Weekday of {date}?",
+        "Please tell me which weekday {date} is.",
+        "What day will {date} be?",
+        "Does {date} fall on a Sunday?",
+        "I got married on {date}. What weekday was that?",
     ),
     (
         "What day does {date} fall on?",
@@ -37,6 +46,12 @@ _AFTER = Wording(
         "What is the date {n} {unit} from {date}?",
         "I have {n} {unit} from {date} on. What is the deadline?",
         "Count {n} {unit} forward from {date}.",
+        "What day is it {n} {unit} after {date}?",
+        "If I start on {date}, what date is it {n} {unit} later?",
+        "My visa is valid for {n} {unit} from {date}. When does it run out?",
+        "When is {n} {unit} after {date}?",
+        "{date} plus {n} {unit}: which date is that?",
+        "The warranty began on {date} and lasts {n} {unit}. Until when?",
     ),
     ("Which day is {n} {unit} later than {date}?", "A course begins on {date} and takes {n} {unit}. When is it over?"),
 )
@@ -47,6 +62,9 @@ _BEFORE = Wording(
         "Which date is {n} {unit} earlier than {date}?",
         "Subtract {n} {unit} from {date}.",
         "I must book {n} {unit} before {date}. Which date is that?",
+        "What day was it {n} {unit} before {date}?",
+        "{date} minus {n} {unit}: which date is that?",
+        "When was {n} {unit} before {date}?",
     ),
     ("Which day lies {n} {unit} before {date}?", "Count {n} {unit} back from {date}."),
 )
@@ -59,6 +77,12 @@ _BETWEEN = Wording(
         "What is the number of days between {date} and {end}?",
         "How long is it from {date} until {end} in days?",
         "A project ran from {date} to {end}. How many days did it take?",
+        "How many days from {date} to {end}?",
+        "Tell me how many days lie from {date} to {end}.",
+        "Number of days from {date} to {end}?",
+        "What is the difference in days between {date} and {end}?",
+        "I stay from {date} until {end}. How many days am I there?",
+        "How many days pass between {date} and {end}?",
     ),
     ("How many days lie between {date} and {end}?", "From {date} to {end}: how many days are that?"),
 )
@@ -68,11 +92,41 @@ _UNTIL = Wording(
         "How many days are left until {date}?",
         "How many days is it from today to {date}?",
         "Count the days from today until {date}.",
+        "How many days do I have until {date}?",
+        "The exam is on {date}. How many days are left?",
+        "How many days remain before {date}?",
     ),
     ("How many more days is it to {date}?", "In how many days is {date}?"),
 )
+_SINCE = Wording(
+    (
+        "How many days ago was {date}?",
+        "How many days have passed since {date}?",
+        "How many days is it since {date}?",
+        "I started on {date}. How many days have I been here?",
+        "Count the days since {date}.",
+    ),
+    ("How long ago was {date} in days?", "How many days have gone by since {date}?"),
+)
+_TODAY = Wording(
+    (
+        "What is today's date?",
+        "What time is it?",
+        "Which day is it today?",
+        "What's the date today?",
+        "Tell me the time.",
+        "What weekday is today?",
+        "Which date is it?",
+    ),
+    ("What day is it today?", "Can you tell me the time?", "What date do we have today?"),
+)
 _NOW = Wording(
     (
+        "What's the time in {place}?",
+        "Time in {place}?",
+        "Is it day or night in {place} now?",
+        "My friend lives in {place}. What time is it for her?",
+        "What date and time is it in {place}?",
         "What time is it in {place}?",
         "What is the time in {place} now?",
         "Tell me the current time in {place}.",
@@ -89,10 +143,26 @@ _CONVERT = Wording(
         "A call is at {time} {zone} time. When is it in {place}?",
         "What is {time} in {zone} in the time zone {place}?",
         "The show starts at {time} in {zone}. What time is that in {place}?",
+        "If it is {time} in {zone}, how late is it in {place}?",
+        "My meeting is at {time} in {zone}. When is that for {place}?",
+        "What is the {place} time for {time} in {zone}?",
     ),
     ("When it is {time} in {zone}, what time is it in {place}?", "Translate {time} {zone} into {place} time."),
 )
-_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 # Cities that name a time zone, and zones; the calendar itself says which zone a city stands for.
 _CITIES = (
     *("Tokyo", "Berlin", "Paris", "London", "Madrid", "Rome", "Lisbon", "Vienna", "Oslo", "Stockholm", "Helsinki"),
@@ -118,8 +188,15 @@ def make_date_question(draw: Draw) -> Piece:
 def write_date(draw: Draw, date: dt.date) -> str:
     """Return a date as people write it; half of the time already as the calendar wants it."""
     month = _MONTHS[date.month - 1]
-    forms = (f"{month} {date.day}, {date.year}", f"{date.day} {month} {date.year}")
-    return date.isoformat() if draw.chance(0.5) else draw.pick(forms)
+    ordinal = {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10 if date.day not in (11, 12, 13) else 0, "th")
+    forms = (
+        f"{month} {date.day}, {date.year}",
+        f"{date.day} {month} {date.year}",
+        f"{month} {date.day}{ordinal}, {date.year}",
+        f"the {date.day}{ordinal} of {month} {date.year}",
+        date.strftime("%Y/%m/%d"),
+    )
+    return date.isoformat() if draw.chance(0.45) else draw.pick(forms)
 
 
 def first_date(observation: str) -> str:
@@ -174,6 +251,16 @@ def _make_until(draw: Draw) -> Piece:
     return make_difference(question, fixed(date="today", end_date=date.isoformat()))
 
 
+def _make_since(draw: Draw) -> Piece:
+    date = draw.date().replace(year=draw.pick((2008, 2012, 2015, 2017, 2018)), day=draw.pick(range(1, 29)))
+    question = draw.say(_SINCE, date=write_date(draw, date))
+    return make_difference(question, fixed(date=date.isoformat(), end_date="today"))
+
+
+def _make_today(draw: Draw) -> Piece:
+    return Piece(draw.say(_TODAY), "now", fixed(), _its_time, _time_of)
+
+
 def _make_now(draw: Draw) -> Piece:
     place = draw.name(_CITIES if draw.chance(0.7) else _ZONES)
     return Piece(draw.say(_NOW, place=place), "now", fixed(zone=place), _its_time, _time_of, _correct_zone)
@@ -214,6 +301,8 @@ _FAMILIES: tuple[Callable[[Draw], Piece], ...] = (
     _make_between,
     _make_between,
     _make_until,
+    _make_since,
+    _make_today,
     _make_now,
     _make_convert,
 )

@@ -68,6 +68,12 @@ class Draw:
         """Return a whole number or, less often, one with decimals."""
         return self.decimal(low, high) if self.chance(0.3) else str(self.integer(low, high))
 
+    def grouped(self, low: int, high: int) -> str:
+        """Return a number, now and then with commas between the thousands."""
+        text = self.number(low, high)
+        whole, point, decimals = text.partition(".")
+        return f"{int(whole):,}{point}{decimals}" if self.chance(0.15) else text
+
     def date(self) -> dt.date:
         """Return a date of this split between 2019 and 2031."""
         return self._until(lambda: _FIRST_DATE + dt.timedelta(days=self.rng.randrange(_N_DAYS)))

@@ -19,10 +19,32 @@ from alpha_umi.training.data.tasks.draw import Draw, Wording
 from alpha_umi.training.data.tasks.piece import Piece, fixed
 
 _PEOPLE = ("Anna", "Ben", "Carla", "David", "Emma", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kofi", "Lena", "Mia")
-_CITIES = ("Oslo", "Porto", "Lyon", "Graz", "Basel", "Gdansk", "Turin", "Cork", "Ghent", "Malmo", "Tartu", "Brno", "Bari")
+_CITIES = (
+    "Oslo",
+    "Porto",
+    "Lyon",
+    "Graz",
+    "Basel",
+    "Gdansk",
+    "Turin",
+    "Cork",
+    "Ghent",
+    "Malmo",
+    "Tartu",
+    "Brno",
+    "Bari",
+)
 _FOODS = ("rice", "lentils", "apples", "cheese", "salmon", "oats", "spinach", "yoghurt", "walnuts", "bread", "tofu")
 _TOPICS = ("chess", "volcanoes", "jazz", "rowing", "bees", "tides", "opera", "glaciers", "robots", "pottery", "maps")
-_NOTES = ("buy milk", "call the bank", "water the plants", "pay the rent", "book a table", "pack the bag", "feed the cat")
+_NOTES = (
+    "buy milk",
+    "call the bank",
+    "water the plants",
+    "pay the rent",
+    "book a table",
+    "pack the bag",
+    "feed the cat",
+)
 _SONGS = ("Blue Moon", "Yesterday", "Summertime", "Clair de Lune", "Bolero", "Take Five", "Imagine", "Gymnopedie")
 _WORDS = ("house", "river", "bread", "window", "friend", "garden", "winter", "mirror", "bridge", "candle", "forest")
 _LANGUAGES = ("French", "Spanish", "German", "Italian", "Polish", "Dutch", "Greek", "Swedish", "Turkish", "Finnish")
@@ -127,7 +149,11 @@ FAKES: tuple[Fake, ...] = (
         "Translate an English word.",
         {"word": ("word", "The English word."), "language": ("language", "The language wanted.")},
         Wording(
-            ("Translate {word} into {language}.", "What is {word} in {language}?", "How do I say {word} in {language}?"),
+            (
+                "Translate {word} into {language}.",
+                "What is {word} in {language}?",
+                "How do I say {word} in {language}?",
+            ),
             ("What does {word} mean in {language}?", "Give me the {language} word for {word}."),
         ),
         "{word} in {language} is entry {n} of the dictionary",
@@ -137,7 +163,9 @@ FAKES: tuple[Fake, ...] = (
         "play_song",
         "Play a song.",
         {"title": ("song", "Title of the song.")},
-        Wording(("Play {title}.", "I want to hear {title}.", "Put on the song {title}."), ("Let me listen to {title}.",)),
+        Wording(
+            ("Play {title}.", "I want to hear {title}.", "Put on the song {title}."), ("Let me listen to {title}.",)
+        ),
         "Now playing {title}",
         "play a song",
     ),

@@ -127,6 +127,12 @@ VIEWS: tuple[View, ...] = (
 )
 
 
+HELD_OUT_TOOLS = frozenset(
+    [view.name for view in VIEWS if view.held_out] + [fake.name for fake in FAKES if fake.held_out]
+)
+"""Tool names that never occur in training."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a task's tools do one ability."""
@@ -176,28 +182,26 @@ def make_kit(
         without: What none of them may be able to do.
         broken: An ability for which there is first a tool that is out of order.
     """
+    dead = None if broken is None else _pick_view(draw, broken)
     missing = {ABILITIES[name].tool for name in without if name in ABILITIES}
     plain = {name: tool for name, tool in builtin.items() if name not in missing}
     if draw.chance(0.5):
         ways = {name: _builtin_way(name) for name in abilities if name in ABILITIES}
     else:
-        ways = {name: _any_way(draw, name) for name in abilities if name in ABILITIES}
+        ways = {name: _any_way(draw, name, dead) for name in abilities if name in ABILITIES}
         needed = {way.tool for way in ways.values()}
         shadowed = {ABILITIES[name].tool for name in ways} - needed
         plain = {
-            name: tool
-            for name, tool in plain.items()
-            if name in needed or (name not in shadowed and draw.chance(0.3))
+            name: tool for name, tool in plain.items() if name in needed or (name not in shadowed and draw.chance(0.3))
         }
     tools = dict(plain)
     tools |= {way.tool: _view_tool(way.tool, builtin) for way in ways.values() if way.tool not in builtin}
     tools |= _make_fakes(draw, abilities, without)
     ways |= {name: Way(name, {}) for name in abilities if name not in ABILITIES}
     found = {name: (way,) for name, way in ways.items()}
-    if broken is not None:
-        tool, way = _make_broken(draw, broken, builtin, tools)
-        tools[tool.name] = tool
-        found[broken] = (way, *found.get(broken, ()))
+    if broken is not None and dead is not None:
+        tools[dead.name] = make_tool(_view_spec(dead, builtin), _refuse)
+        found[broken] = (Way(dead.name, {}, dead.arguments), *found.get(broken, ()))
     order = draw.rng.sample(list(tools), len(tools))
     return Kit(tuple(tools[name] for name in order), found)
 
@@ -206,12 +210,14 @@ def _builtin_way(ability: str) -> Way:
     return Way(ABILITIES[ability].tool, ABILITIES[ability].fixed)
 
 
-def _any_way(draw: Draw, ability: str) -> Way:
+def _any_way(draw: Draw, ability: str, avoided: View | None) -> Way:
+    view = None if draw.chance(0.25) else _pick_view(draw, ability)
+    return _builtin_way(ability) if view is None or view is avoided else Way(view.name, {}, view.arguments)
+
+
+def _pick_view(draw: Draw, ability: str) -> View | None:
     views = [view for view in VIEWS if view.ability == ability and view.held_out == draw.held_out]
-    if not views or draw.chance(0.25):
-        return _builtin_way(ability)
-    view = draw.pick(views)
-    return Way(view.name, {}, view.arguments)
+    return draw.pick(views) if views else None
 
 
 def _make_fakes(draw: Draw, abilities: Collection[str], without: Collection[str]) -> dict[str, BaseTool]:
@@ -223,17 +229,8 @@ def _make_fakes(draw: Draw, abilities: Collection[str], without: Collection[str]
     return {fake.name: fake.make_tool() for fake in chosen}
 
 
-def _make_broken(
-    draw: Draw, ability: str, builtin: Mapping[str, BaseTool], taken: Collection[str]
-) -> tuple[BaseTool, Way]:
-    """Return a view of `ability` that is out of order."""
-    views = [view for view in VIEWS if view.ability == ability and view.held_out == draw.held_out]
-    view = draw.pick([view for view in views if view.name not in taken] or views)
-
-    def refuse(**_: Any) -> str:
-        raise ToolException(OUTAGE)
-
-    return make_tool(_view_spec(view, builtin), refuse), Way(view.name, {}, view.arguments)
+def _refuse(**_: Any) -> str:
+    raise ToolException(OUTAGE)
 
 
 def _view_tool(name: str, builtin: Mapping[str, BaseTool]) -> BaseTool:
@@ -250,10 +247,10 @@ def _view_tool(name: str, builtin: Mapping[str, BaseTool]) -> BaseTool:
 
 
 def _view_spec(view: View, builtin: Mapping[str, BaseTool]) -> ToolSpec:
-    """Take types from the built-in tool; of a view's arguments only those are required that have no default there."""
+    """Take types from the built-in tool."""
     properties = spec_from_tool(builtin[ABILITIES[view.ability].tool]).parameters["properties"]
     kept = {theirs: {"type": properties[ours]["type"]} for ours, theirs in view.arguments.items()}
-    optional = {"days", "weeks", "months", "years"}
+    optional = {"days", "weeks", "months", "years", *(view.arguments.values() if view.ability == "now" else ())}
     return ToolSpec(view.name, view.description, make_schema(kept, [name for name in kept if name not in optional]))
 
 

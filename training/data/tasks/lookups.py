@@ -51,6 +51,19 @@ _WHERE = Wording(
     ),
     ("Find {name} in the table {table} and tell me the {column}.",),
 )
+_HOW_MANY = Wording(
+    ("How many {word} do we have in the database?", "Count the {word} in the database.", "Database: how many {word}?"),
+    ("How many {word} does the database list?",),
+)
+_SYNONYMS = {
+    "clients": "customers",
+    "staff": "employees",
+    "bills": "invoices",
+    "goods": "products",
+    "purchases": "orders",
+    "novels": "books",
+}
+_STRANGERS = ("the boat", "the piano", "the lawyer", "the sauna", "the tractor", "the hamster", "the vineyard")
 _WORDS = {"total": "SUM", "average": "AVG", "highest": "MAX", "lowest": "MIN"}
 _FOLDERS = ("notes", "work", "travel", "home", "ideas")
 _SUBJECTS = ("the lease", "the dentist", "the boiler", "the garden fence", "the passport", "the choir", "the car tyres")
@@ -74,7 +87,7 @@ def make_fixtures(folder: Path, rng: random.Random) -> tuple[BaseTool, BaseTool]
     for subject in _SUBJECTS:
         path = files / rng.choice(_FOLDERS) / f"{subject.removeprefix('the ').replace(' ', '-')}.md"
         remark = rng.choice(_REMARKS).format(n=rng.randint(2, 400))
-        path.write_text(f"# {subject.removeprefix('the ').title()}\n\nRemember: {subject} {remark}.\n", encoding="utf-8")
+        path.write_text(f"Remember: {subject} {remark}.\n", encoding="utf-8")
     database = folder / "data.sqlite"
     with closing(sqlite3.connect(database)) as connection, connection:
         for table, columns in TABLES.items():
@@ -135,4 +148,29 @@ def _quote(arguments: Arguments, observation: str) -> str:
     return f"{name} says: {line.strip().rstrip('.')}."
 
 
-_FAMILIES: tuple[Callable[[Draw], Piece], ...] = (_make_find, _make_find, _make_count, _make_aggregate, _make_where)
+def _make_missing(draw: Draw) -> Piece:
+    text = draw.name(_STRANGERS)
+    return Piece(draw.say(_FIND, text=text), "search_files", fixed(text=text))
+
+
+def _make_synonym(draw: Draw) -> Piece:
+    """Name a table as people call it; the database's error tells its real name."""
+    word = draw.pick(tuple(_SYNONYMS))
+    question, table = draw.say(_HOW_MANY, word=word), _SYNONYMS[word]
+
+    def correct(arguments: Arguments, error: str) -> Arguments | None:
+        return {"query": arguments["query"].replace(word, table)} if f"no such table: {word}" in error else None
+
+    query = fixed(query=f"SELECT COUNT(*) FROM {word}")
+    return Piece(question, "sql_query", query, _say_value, _last_line, correct)
+
+
+_FAMILIES: tuple[Callable[[Draw], Piece], ...] = (
+    _make_find,
+    _make_find,
+    _make_missing,
+    _make_count,
+    _make_aggregate,
+    _make_where,
+    _make_synonym,
+)

@@ -19,6 +19,16 @@ _CONVERT = Wording(
         "Change {value} {source} into {to}.",
         "Please turn {value} {source} into {to}.",
         "Tell me {value} {source} in {to}.",
+        "What's {value} {source} in {to}?",
+        "How many {to} is {value} {source}?",
+        "How many {to} are there in {value} {source}?",
+        "I need {value} {source} in {to}.",
+        "Can you convert {value} {source} to {to}?",
+        "{value} {source} to {to}, please.",
+        "A parcel has {value} {source}. What is that in {to}?",
+        "My book says {value} {source}. How much is that in {to}?",
+        "Calculate how many {to} {value} {source} are.",
+        "Write {value} {source} in {to}.",
     ),
     (
         "How many {to} do {value} {source} make?",
@@ -33,6 +43,9 @@ _TEMPERATURE = Wording(
         "It is {value} degrees {source}. How much is that in {to}?",
         "The oven is at {value} degrees {source}. What is that in {to}?",
         "How many degrees {to} are {value} degrees {source}?",
+        "{value} degrees {source} in {to}?",
+        "Water of {value} degrees {source}: what is that in {to}?",
+        "Change {value} degrees {source} to {to}.",
     ),
     ("Give me {value} degrees {source} in {to}.", "The forecast says {value} degrees {source}. What is it in {to}?"),
 )
@@ -69,7 +82,7 @@ def convert_from(question: str, value: Callable[[str], str], source: str, to: st
     """Return a question for a value that may come from the previous piece's result."""
 
     def arguments(result: str) -> Arguments:
-        text = value(result)
+        text = value(result).replace(",", "")
         return {"value": float(text) if "." in text else int(text), "from_unit": source, "to_unit": to}
 
     return Piece(question, "convert_units", arguments, result=lambda text: text.split(" = ")[-1].split(" ")[0])

@@ -1,0 +1,270 @@
+"""Weights on this machine as a LangChain chat model.
+
+Both doors, sync and async, read from one queue that the engine's thread fills. So the event loop never waits for a file
+or a forward pass, a slow reader never holds the model, and leaving early frees it within a layer's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field
+
+from alpha_umi.nodes.escaping import Style
+from alpha_umi.nodes.trajectory import Role
+
+if TYPE_CHECKING:
+    from alpha_umi.nodes.models.backbone import Backbone
+    from alpha_umi.nodes.models.engine import Engine
+
+Item: TypeAlias = ChatGenerationChunk | BaseException | None
+"""A piece of the reply, what went wrong, or the end."""
+
+# Finding an engine imports torch and reads the disk, which an event loop must not wait for.
+_finder = ThreadPoolExecutor(1, thread_name_prefix="alpha-umi-finder")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model: its fields, and what this call sets otherwise."""
+
+    messages: tuple[BaseMessage, ...]
+    role: Role
+    style: Style
+    adapter: str | None
+    tools: tuple[Mapping[str, Any], ...]
+    stop: tuple[str, ...]
+    max_tokens: int
+    max_rationale_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    constrained: bool
+    wants_tool_calls: bool
+    model_name: str
+
+
+class LocalChatModel(BaseChatModel):
+    """A model in this process, for the roles and for any LangChain chain.
+
+    Takes the role messages of `render_messages` with ``role`` and ``tools`` as keyword arguments. Standard messages
+    work too: they are read as a trajectory and answered by the summarizer, or, with tools bound, by the caller, whose
+    reply then carries `tool_calls`. Any number of these share the weights of one folder.
+
+    Args:
+        model: Folder, short name such as ``smollm2-135m``, or Hugging Face id.
+        adapter: LoRA adapter: a folder inside the model's, or any path.
+        role: Used where a call names no role.
+        style: Chat template the weights were trained with.
+        constrained: Keep planner and caller to their grammars.
+        max_tokens: The most tokens of a reply.
+        max_rationale_tokens: Where the planner is made to decide.
+        temperature: 0 decodes greedily.
+        top_p: Sample among the most likely tokens that together have this probability.
+        seed: Makes sampling reproducible.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        ModelNotAvailable: At the first call, if the weights are not on this machine.
+        ConfigError: At a call, if model, adapter or settings cannot be used.
+        ContextOverflow: At a call whose prompt does not fit the window.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    role_aware: ClassVar[bool] = True
+
+    model: str
+    adapter: str | None = None
+    role: Role | None = None
+    style: Style = "umi"
+    constrained: bool = True
+    max_tokens: int = Field(512, ge=1)
+    max_rationale_tokens: int = Field(256, ge=1)
+    temperature: float = Field(0.0, ge=0.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    seed: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools; whatever `tool_choice` says, the caller calls one."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _make_call(
+        self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, kwargs: Mapping[str, Any]
+    ) -> Call:
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        tools = tuple(given.get("tools", ()))
+        role: Role | None = given.get("role", self.role)
+        return Call(
+            messages=tuple(messages),
+            role=role or ("caller" if tools else "summarizer"),
+            style=self.style,
+            adapter=self.adapter,
+            tools=tools,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+            max_tokens=given.get("max_tokens", self.max_tokens),
+            max_rationale_tokens=self.max_rationale_tokens,
+            temperature=given.get("temperature", self.temperature),
+            top_p=self.top_p,
+            seed=given.get("seed", self.seed),
+            constrained=given.get("constrained", self.constrained),
+            wants_tool_calls=role is None and bool(tools),
+            model_name=self._name_for(role),
+        )
+
+    def _name_for(self, role: Role | None) -> str:
+        part = Path(self.adapter).name if self.adapter else role
+        return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
+
+    def _start(self, call: Call, emit: Callable[[Item], None]) -> threading.Event:
+        """Have a reply written in the engine's thread.
+
+        Args:
+            call: What to answer.
+            emit: Is handed each piece, and at the end None or what went wrong; from another thread.
+
+        Returns:
+            An event to set when nobody reads on.
+        """
+        cancelled = threading.Event()
+
+        def write(backbone: Backbone) -> None:
+            if cancelled.is_set():
+                return
+            from alpha_umi.nodes.models.reply import write_reply  # noqa: PLC0415 - imports torch
+
+            for chunk in write_reply(call, backbone, cancelled):
+                emit(chunk)
+
+        def queue(found: Future[Engine]) -> None:
+            try:
+                found.result().submit(write).add_done_callback(lambda done: emit(done.exception()))
+            except Exception as error:
+                emit(error)
+
+        _finder.submit(self._find_engine).add_done_callback(queue)
+        return cancelled
+
+    def _find_engine(self) -> Engine:
+        from alpha_umi.nodes.models.engine import get_engine  # noqa: PLC0415 - imports torch
+
+        return get_engine(self.model, self.device, self.dtype)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        items: SimpleQueue[Item] = SimpleQueue()
+        cancelled = self._start(self._make_call(messages, stop, kwargs), items.put)
+        try:
+            while (chunk := _take(items.get())) is not None:
+                yield chunk
+        finally:
+            cancelled.set()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        items: asyncio.Queue[Item] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(item: Item) -> None:
+            with suppress(RuntimeError):  # the loop was closed before the model noticed
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+        cancelled = self._start(self._make_call(messages, stop, kwargs), emit)
+        try:
+            while (chunk := _take(await items.get())) is not None:
+                yield chunk
+        finally:
+            cancelled.set()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _join(list(self._stream(messages, stop, **kwargs)))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _join([chunk async for chunk in self._astream(messages, stop, **kwargs)])
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the model's own token ids of a text, which LangChain counts tokens by; loads the model."""
+        encoding = (
+            self._find_engine().submit(lambda backbone: backbone.tokenizer(text, add_special_tokens=False)).result()
+        )
+        return list(encoding["input_ids"])
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        call = self._make_call((), stop, kwargs)
+        params = LangSmithParams(
+            ls_provider="alpha_umi",
+            ls_model_name=call.model_name,
+            ls_model_type="chat",
+            ls_temperature=call.temperature,
+            ls_max_tokens=call.max_tokens,
+        )
+        if call.stop:
+            params["ls_stop"] = list(call.stop)
+        return params
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        own = LocalChatModel.model_fields.keys() - BaseChatModel.model_fields.keys()
+        return {name: getattr(self, name) for name in sorted(own)}
+
+    @property
+    def _llm_type(self) -> str:
+        return "alpha-umi-local"
+
+
+def _take(item: Item) -> ChatGenerationChunk | None:
+    if isinstance(item, BaseException):
+        raise item
+    return item
+
+
+def _join(chunks: Sequence[ChatGenerationChunk]) -> ChatResult:
+    last = cast(AIMessageChunk, chunks[-1].message)
+    message = AIMessage(
+        "".join(chunk.text for chunk in chunks),
+        tool_calls=last.tool_calls,
+        invalid_tool_calls=last.invalid_tool_calls,
+        usage_metadata=last.usage_metadata,
+        response_metadata=last.response_metadata,
+    )
+    return ChatResult(generations=[ChatGeneration(message=message)])

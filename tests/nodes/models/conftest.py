@@ -1,0 +1,84 @@
+"""Tiny random models on disk; every test of the local model runs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.models.engine import close_engines
+
+ADAPTERS = ("one", "two")
+WINDOW_TOKENS = 65_536
+
+
+def make_llama(n_vocab: int, seed: int = 0) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=n_vocab,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=WINDOW_TOKENS,
+        initializer_range=0.3,
+        eos_token_id=2,
+        bos_token_id=1,
+        pad_token_id=2,
+        tie_word_embeddings=True,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def save_adapter(folder: Path, n_vocab: int, seed: int) -> None:
+    """Save a LoRA adapter that changes what the model says."""
+    adapted = get_peft_model(make_llama(n_vocab), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+    torch.manual_seed(seed)
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    adapted.save_pretrained(str(folder))
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A tiny Llama with tokenizer, and the adapters of `ADAPTERS` in folders of their own."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    make_llama(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for seed, name in enumerate(ADAPTERS, start=1):
+        save_adapter(folder / name, len(tokenizer), seed)
+    return folder
+
+
+@pytest.fixture
+def backbone(model_folder: Path) -> Backbone:
+    """The tiny model, loaded for one test; no thread."""
+    return Backbone(model_folder, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def copy_model(model_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copy the tiny model, without its adapters, to a folder that a test may spoil."""
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in model_folder.iterdir():
+            if file.is_file():
+                (folder / file.name).write_bytes(file.read_bytes())
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unload() -> Iterator[None]:
+    yield
+    close_engines()

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import DynamicCache, PreTrainedTokenizerFast
+
+from alpha_umi.nodes.models import decode
+from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
+
+PROMPT = [1, 40, 41, 42, 43, 44, 45]
+GREEDY = make_sampler()
+
+
+def generate_reference(backbone: Backbone, prompt: list[int], n: int) -> list[int]:
+    """What transformers generates greedily."""
+    ids = torch.tensor([prompt])
+    output = backbone.model.generate(  # type: ignore[operator]
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False
+    )
+    return list(output[0, len(prompt) :].tolist())
+
+
+def test_generate_tokens_greedily_equals_transformers(backbone: Backbone) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for n in (1, 5, 300, 700):
+        prompt = torch.randint(3, 300, (n,), generator=generator).tolist()
+        ids = list(generate_tokens(backbone.model, prompt, sampler=GREEDY, max_new_tokens=40, eos_ids={2}))
+        assert ids == generate_reference(backbone, prompt, 40)
+        assert len(set(ids)) > 1
+
+
+def test_generate_tokens_ends_with_an_end_token(backbone: Backbone) -> None:
+    ids = list(generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=9, eos_ids=()))
+    end = next(i for i in range(1, 9) if ids[i] not in ids[:i])
+    stopped = list(generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=9, eos_ids={ids[end]}))
+    assert stopped == ids[: end + 1]
+
+
+def test_generate_tokens_goes_on_from_a_cache(backbone: Backbone) -> None:
+    whole = list(generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=12, eos_ids=()))
+    past = DynamicCache(config=backbone.model.config)
+    with torch.inference_mode():
+        backbone.model(input_ids=torch.tensor([PROMPT[:4]]), past_key_values=past, use_cache=True)
+    assert past.get_seq_length() == 4
+    again = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=12, eos_ids=(), past=past)
+    assert list(again) == whole
+
+
+def test_generate_tokens_does_not_leak_inference_mode(backbone: Backbone) -> None:
+    tokens = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=())
+    next(tokens)
+    assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("n_prompt", [8, 20_000])
+def test_generate_tokens_stops_soon_when_cancelled(backbone: Backbone, n_prompt: int) -> None:
+    cancelled = threading.Event()
+    set_at: list[float] = []
+
+    def cancel() -> None:
+        set_at.append(time.monotonic())
+        cancelled.set()
+
+    timer = threading.Timer(0.2, cancel)
+    timer.start()
+    prompt = [5 + i % 300 for i in range(n_prompt)]
+    tokens = generate_tokens(
+        backbone.model, prompt, sampler=GREEDY, max_new_tokens=30_000, eos_ids=(), cancelled=cancelled
+    )
+    n_tokens = sum(1 for _ in tokens)
+    assert time.monotonic() - set_at[0] < 0.3
+    assert (n_tokens == 0) == (n_prompt > 1000), "the long prompt is cancelled while it is read"
+    assert not any(layer._forward_pre_hooks for layer in backbone.model.modules())
+
+
+def test_generate_tokens_leaves_between_two_layers(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = threading.Event()
+    layers = backbone.model.model.layers
+    layers[0].register_forward_hook(lambda *_: cancelled.set())
+    reached: list[int] = []
+    layers[1].register_forward_hook(lambda *_: reached.append(1))
+    tokens = generate_tokens(
+        backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=(), cancelled=cancelled
+    )
+    assert list(tokens) == []
+    assert reached == []
+
+
+def test_sampler_is_reproducible_and_follows_the_seed() -> None:
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(1))
+
+    def draw(seed: int | None) -> list[int]:
+        sampler = make_sampler(1.0, 1.0, seed)
+        return [sampler(logits) for _ in range(20)]
+
+    assert draw(7) == draw(7)
+    assert draw(7) != draw(8)
+    assert draw(None) != draw(None)
+
+
+def test_sampler_keeps_to_the_nucleus() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    sampler = make_sampler(1.0, 0.75, 0)
+    assert {sampler(logits) for _ in range(200)} == {0, 1}
+    tiny = make_sampler(1.0, 1e-6, 0)
+    assert {tiny(logits) for _ in range(20)} == {0}
+
+
+def test_sampler_with_masked_logits_never_picks_them() -> None:
+    logits = torch.full((100,), -torch.inf)
+    logits[[3, 50]] = 0.0
+    for sampler in (make_sampler(5.0, 1.0, 0), make_sampler(5.0, 0.9, 0)):
+        assert {sampler(logits) for _ in range(50)} <= {3, 50}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(max_size=30))
+def test_text_stream_gives_whole_characters(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
+    stream = TextStream(tokenizer)
+    pieces = [stream.feed(token) for token in tokenizer.encode(text, add_special_tokens=False)]
+    assert "".join(pieces) + stream.flush() == text
+    assert all("\ufffd" not in piece for piece in pieces) or "\ufffd" in text
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(ids=st.lists(st.integers(0, 400), max_size=30))
+def test_text_stream_of_any_tokens_equals_decoding_them_at_once(
+    tokenizer: PreTrainedTokenizerFast, ids: list[int]
+) -> None:
+    stream = TextStream(tokenizer)
+    streamed = "".join(stream.feed(token) for token in ids) + stream.flush()
+    whole = str(tokenizer.decode(ids, skip_special_tokens=True))
+    assert whole.rstrip("\ufffd") == streamed.rstrip("\ufffd")
+
+
+@given(
+    text=st.text("ab", max_size=20),
+    cuts=st.lists(st.integers(0, 20), max_size=6),
+    stops=st.lists(st.text("ab", min_size=1, max_size=4), max_size=3),
+)
+def test_hold_back_never_shows_a_stop_string(text: str, cuts: list[int], stops: list[str]) -> None:
+    stream = TextStream.__new__(TextStream)
+    stream.stopped, stream._held, stream._stops = False, "", tuple(stops)
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    shown = ""
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        if not stream.stopped:
+            shown += stream._hold_back(stream._held + text[start:end])
+    shown += stream.flush()
+    ends = [text.find(stop) for stop in stops if stop in text]
+    assert stream.stopped == bool(ends)
+    assert text.startswith(shown)
+    assert all(stop not in shown for stop in stops)
+    if not ends:
+        assert shown == text
+
+
+def test_prefill_in_chunks_sees_the_whole_prompt(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = [5 + i % 300 for i in range(50)]
+    whole = list(generate_tokens(backbone.model, prompt, sampler=GREEDY, max_new_tokens=10, eos_ids=()))
+    monkeypatch.setattr(decode, "CPU_PREFILL_TOKENS", 7)
+    chunked = list(generate_tokens(backbone.model, prompt, sampler=GREEDY, max_new_tokens=10, eos_ids=()))
+    assert chunked == whole

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.models.checkpoint import hash_weights, read_checkpoint
+from alpha_umi.nodes.render import Style
+from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.training.config import TrainConfig
+from alpha_umi.training.glpft import train
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+def read_losses(out: Path, stage: str) -> list[float]:
+    lines = (out / "logs" / stage / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    return [row["loss"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "roles"),
+    [
+        ("umi", "lora", "alora"),
+        ("umi", "full", "lora"),
+        ("multi-one-stage", "none", "full"),
+        ("multi-one-stage", "none", "alora"),
+        ("single-multitask", "lora", "none"),
+        ("single", "full", "none"),
+    ],
+)
+def test_every_method_trains_to_a_checkpoint_that_can_be_read(
+    method: str, backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    if method == "single" and "single" not in get_args(Style):
+        pytest.skip("nodes.render knows no style 'single' yet")
+    config = make_config(method, backbone=backbone, roles=roles, epochs=2)
+    reports = train(config, data, tmp_path / "out")
+    assert [report.name for report in reports] == list(config.stage_names)
+    checkpoint = read_checkpoint(tmp_path / "out")
+    assert checkpoint.backbone.kind == backbone
+    assert {checkpoint.roles[role].kind for role in ROLES} == {roles}
+    assert checkpoint.style == config.style
+    for report in reports:
+        losses = read_losses(tmp_path / "out", report.name)
+        assert report.metrics["n_steps"] == len(losses) == 2 * report.n_batches
+        assert sum(losses[report.n_batches :]) < sum(losses[: report.n_batches])
+    assert not list((tmp_path / "out" / ".work").iterdir())
+
+
+def test_card_says_all_that_the_checkpoint_was_made_from(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    train(make_config(seed=3), data, tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "umi.json").read_text())
+    assert card["versions"].keys() == {"python", "alpha-umi", "torch", "transformers", "peft", "accelerate"}
+    assert card["config"]["seed"] == 3
+    assert card["base"]["sha256"] == hash_weights(Path(card["base"]["name"]))
+    for name in ("backbone", *ROLES):
+        inputs = card["stages"][name]["inputs"]
+        assert len(inputs["data"]) == 64
+        assert inputs["parent"] == ("" if name == "backbone" else card["backbone"]["sha256"])
+        assert card["stages"][name]["metrics"]["last_loss"] > 0
+    assert card["roles"]["planner"]["invocation_tokens"]
+
+
+def test_same_seed_gives_the_same_losses_and_another_seed_others(
+    make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    losses = {}
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = make_config("single-multitask", seed=seed, lora_dropout=0.1)
+        train(config, data, tmp_path / name)
+        losses[name] = read_losses(tmp_path / name, "backbone")
+    assert losses["a"] == pytest.approx(losses["b"], abs=1e-6)
+    assert losses["a"] != pytest.approx(losses["c"], abs=1e-6)
+
+
+def test_finished_stages_are_not_repeated(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(make_config(), data, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert len(before) == 4
+    reports = train(make_config(), data, out, resume=True)
+    assert {report.status for report in reports} == {"done"}
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+
+
+def test_only_retrains_one_role_on_other_data(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(make_config(), data, out)
+    before = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
+    rows = (data / "trajectories.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "trajectories.jsonl").write_text("".join(rows[:5]))
+    (report,) = train(make_config(), tmp_path, out, only="caller")
+    assert report.status == "new"
+    after = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
+    assert {role for role in ROLES if before[role] != after[role]} == {"caller"}
+    (again,) = train(make_config(), tmp_path, out, only="caller", resume=True)
+    assert again.status == "done"
+
+
+def test_only_needs_a_backbone_and_a_role_of_the_method(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no backbone for the caller"):
+        train(make_config(), data, tmp_path / "out", only="caller")
+    with pytest.raises(ConfigError, match="trains no 'caller'"):
+        train(make_config("single-multitask"), data, tmp_path / "out", only="caller")
+
+
+def test_without_reuse_no_instruction_is_seen_by_both_stages(
+    make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    def count(**settings: Any) -> dict[str, int]:
+        reports = train(make_config(**settings), data, tmp_path / "out", dry_run=True)
+        return {report.name: report.n_samples for report in reports}
+
+    shared, split = count(), count(reuse=False)
+    assert shared["backbone"] == shared["planner"] == 12
+    assert split["backbone"] + split["planner"] == 12
+    assert min(split.values()) > 0
+
+
+def test_dry_run_reports_and_writes_nothing(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    reports = train(make_config(), data, tmp_path / "out", dry_run=True)
+    assert [report.status for report in reports] == ["new"] * 4
+    assert all(report.n_tokens > report.n_batches > 0 for report in reports)
+    assert not (tmp_path / "out").exists()
+
+
+def test_trajectories_that_cannot_be_cut_to_fit_are_counted(
+    make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    reports = train(make_config("single-multitask"), data, tmp_path / "out", dry_run=True)
+    longest = max(300, reports[0].n_tokens // reports[0].n_samples)
+    config = make_config("single-multitask", max_tokens=longest)
+    (report,) = train(config, data, tmp_path / "out", dry_run=True)
+    assert report.n_too_long > 0
+    assert report.n_samples + report.n_too_long == 12
+    with pytest.raises(TrajectoryError, match=r"12 are longer than max_tokens \(16\)"):
+        train(make_config("single-multitask", max_tokens=16), data, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no trajectory of the split 'train'"),
+        ('{"id": "a", "split": "train", "trajectory": {"tools": [], "turns": []}}\n', r"jsonl:1: .*'a' has no tools"),
+        ('{"id": "a"}\n', r"jsonl:1: expected 'id' and 'trajectory'"),
+        ('\n{"id": oops}\n', r"jsonl:2: not valid JSON"),
+        ('{"id": "a", "trajectory": {"tools": 1}}\n', r"jsonl:1: trajectory 'a': tools"),
+    ],
+)
+def test_bad_data_is_named_by_file_and_line(
+    content: str, message: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "trajectories.jsonl").write_text(content)
+    with pytest.raises(TrajectoryError, match=message):
+        train(make_config(), tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_with_other_weights_than_the_configuration_is_refused(
+    make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    config = make_config().model_copy(update={"base_sha256": "0" * 64})
+    with pytest.raises(ConfigError, match="other weights .* than the configuration's base_sha256"):
+        train(config, data, tmp_path / "out")
+
+
+def test_an_adapter_as_base_is_refused(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    train(make_config("single-multitask"), data, tmp_path / "out")
+    adapter = make_config().model_copy(update={"base": str(tmp_path / "out" / "backbone")})
+    with pytest.raises(ConfigError, match="holds an adapter, but a full model is expected"):
+        train(adapter, data, tmp_path / "other")
+
+
+def test_a_folder_with_a_training_is_not_written_over(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(make_config("single-multitask"), data, out)
+    with pytest.raises(ConfigError, match="holds a training already"):
+        train(make_config("single-multitask"), data, out)
+    with pytest.raises(ConfigError, match="with learning_rate 0.01, now it is 0.02"):
+        train(make_config("single-multitask", learning_rate=0.02), data, out, resume=True)
+    with pytest.raises(ConfigError, match="with method 'single-multitask', now it is 'umi'"):
+        train(make_config(), data, out, resume=True)
+    card = json.loads((out / "umi.json").read_text())
+    card["template"]["sha256"] = "0" * 64
+    (out / "umi.json").write_text(json.dumps(card))
+    with pytest.raises(ConfigError, match="was begun with template"):
+        train(make_config("single-multitask"), data, out, resume=True)

@@ -1,0 +1,51 @@
+"""Tasks for the built-in tools, generated: the location is how many, for example `builtin:4000`.
+
+A tenth as many more are held out: their wording, numbers, names and tool names never occur in training. Every
+observation comes from running the tool.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.base import Example, Split, Tally
+from alpha_umi.training.data.split import called_tools
+from alpha_umi.training.data.tasks.compose import Task, make_task
+from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS
+from alpha_umi.training.data.tasks.lookups import make_fixtures
+from alpha_umi.training.data.tasks.solve import solve
+
+_HELD_OUT_SHARE = 0.1
+
+
+def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
+    """Yield as many examples as `location` says, and the held-out ones after them."""
+    if not location.isdecimal() or int(location) == 0:
+        raise ConfigError(f"--source builtin:{location}: give the number of tasks, for example builtin:4000.")
+    for held_out, n_tasks in ((False, int(location)), (True, round(int(location) * _HELD_OUT_SHARE))):
+        with tempfile.TemporaryDirectory() as folder:
+            for number, task in enumerate(make_tasks(n_tasks, Path(folder), seed=seed, held_out=held_out)):
+                trajectory = solve(task).trajectory
+                split: Split = "train"
+                if held_out:
+                    split = "dev-instructions" if HELD_OUT_TOOLS.isdisjoint(called_tools(trajectory)) else "dev-tools"
+                name = f"builtin-{'heldout' if held_out else 'train'}-{number}"
+                yield Example(name, "builtin", trajectory, f"builtin:{name}", split=split)
+
+
+def make_tasks(n_tasks: int, folder: Path, *, seed: int, held_out: bool) -> Iterator[Task]:
+    """Yield tasks with tools that run; the same arguments give the same tasks.
+
+    Args:
+        n_tasks: How many.
+        folder: Empty; files and a database that some tasks are about are written there, and have to stay.
+        seed: Another seed gives other tasks.
+        held_out: Whether to make tasks that are unlike those for training.
+    """
+    fixtures = make_fixtures(folder, random.Random(f"{seed} {held_out} fixtures"))
+    for number in range(n_tasks):
+        yield make_task(random.Random(f"{seed} {held_out} {number}"), held_out=held_out, fixtures=fixtures)

@@ -1,0 +1,99 @@
+"""The right way through a task, every observation produced by running the tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.tasks.compose import Request, Task
+from alpha_umi.training.data.tasks.piece import Piece
+from alpha_umi.training.data.wording import describe_calls
+
+_MAX_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A solved task.
+
+    Args:
+        trajectory: What planner, caller and summarizer should write.
+        expected: Texts that the last answer must hold, or None if giving up is right.
+    """
+
+    trajectory: Trajectory
+    expected: tuple[str, ...] | None
+
+
+def solve(task: Task) -> Solution:
+    """Run the task's tools as a perfect agent would."""
+    solver = _Solver(task)
+    turns = tuple(Turn(request.instruction, tuple(solver.solve(request))) for request in task.requests)
+    gave_up = turns[-1].steps[-1].decision == "give up"
+    results = solver.results[-1:] if task.kind == "chain" else solver.results
+    return Solution(Trajectory(solver.toolbox.specs, turns), None if gave_up else tuple(results))
+
+
+class _Solver:
+    """Solves the requests of one task one after the other."""
+
+    def __init__(self, task: Task) -> None:
+        self.toolbox = Toolbox(task.kit.tools)
+        self.results: list[str] = []
+        self._ways = task.kit.ways
+        self._n_calls = 0
+
+    def solve(self, request: Request) -> Iterator[Step]:
+        self.results = []
+        if request.refusal:
+            yield Step(request.refusal, "give up")
+            return
+        if request.reply:
+            yield Step("No tool is needed.", "conclusion", answer=request.reply)
+            return
+        answers: list[str] = []
+        for i, piece in enumerate(request.pieces, 1):
+            part = f"Part {i} of {len(request.pieces)}"
+            tries = _Tries(piece, self.results[-1] if self.results else "")
+            yield from self._try(piece, part, tries)
+            if tries.error:
+                yield Step(f"I cannot answer: {tries.error.split('. ')[0].rstrip('.')}.", "give up")
+                return
+            self.results.append(piece.result(tries.observation))
+            answers.append(piece.answer(tries.arguments, tries.observation))
+        yield Step("All parts are done.", "conclusion", answer=" ".join(answers))
+
+    def _try(self, piece: Piece, part: str, tries: _Tries) -> Iterator[Step]:
+        """Yield calls until one succeeds, or nothing is left to try: better arguments first, then another tool."""
+        ways = list(self._ways[piece.ability])
+        way = ways.pop(0)
+        for n_tries in range(_MAX_TRIES):
+            self._n_calls += 1
+            call = Call(f"call_{self._n_calls}", way.tool, way.to_call(tries.arguments))
+            message = self.toolbox.execute(call.name, way.to_call(tries.arguments), call.id)
+            observation = Observation(message.text, message.status == "error")
+            again = "The call failed. " if n_tries else ""
+            rationale = f"{again}{part}: {describe_calls([call])}"
+            yield Step(rationale, "caller", (replace(call, observation=observation),))
+            tries.observation, tries.error = observation.text, ""
+            if not observation.is_error:
+                return
+            tries.error = observation.text.splitlines()[0]
+            better = piece.correct(tries.arguments, observation.text)
+            if better is not None:
+                tries.arguments = better
+            elif ways:
+                way = ways.pop(0)
+            else:
+                return
+
+
+class _Tries:
+    """How far one piece has come."""
+
+    def __init__(self, piece: Piece, result: str) -> None:
+        self.arguments = piece.arguments(result)
+        self.observation = ""
+        self.error = ""
