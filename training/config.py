@@ -143,8 +143,11 @@ class TrainConfig(BaseModel):
 
 
 def list_configs() -> list[str]:
-    """Return the names of the configurations that ship."""
-    return sorted(path.name.removesuffix(".yaml") for path in _shipped() if path.name.endswith(".yaml"))
+    """Return the names of the configurations that ship; the files for `accelerate launch` beside them are none."""
+    names = [entry.name for entry in (files("alpha_umi.training") / "configs").iterdir()]
+    return sorted(
+        name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("accelerate-")
+    )
 
 
 def load_config(source: str | Path) -> TrainConfig:
@@ -165,7 +168,3 @@ def load_config(source: str | Path) -> TrainConfig:
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
         raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error
-
-
-def _shipped() -> list[Path]:
-    return [Path(str(entry)) for entry in (files("alpha_umi.training") / "configs").iterdir()]

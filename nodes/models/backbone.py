@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 from langchain_core.messages import ChatMessage
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.escaping import Style
-from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_file
+from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_file, quiet_peft
 from alpha_umi.nodes.models.grammar import GrammarCompiler
 from alpha_umi.nodes.render import load_template
 
@@ -158,7 +158,10 @@ class Backbone:
         name = f"adapter_{len(self._adapter_names)}"
         load = partial(PeftModel.from_pretrained, self.model) if self._adapted is None else self._adapted.load_adapter
         try:
-            loaded = load(str(folder), adapter_name=name, autocast_adapter_dtype=False, torch_device=str(self._device))
+            with quiet_peft():
+                loaded = load(
+                    str(folder), adapter_name=name, autocast_adapter_dtype=False, torch_device=str(self._device)
+                )
         except _LOAD_ERRORS as error:
             # PEFT leaves its layers behind: start afresh
             self.model, self._adapted, self._adapter_names = self._load_model(), None, {}
@@ -185,25 +188,26 @@ def _check_model_folder(folder: Path) -> None:
 def _check_adapter_folder(folder: Path) -> None:
     if not (folder / "adapter_model.safetensors").is_file():
         raise ConfigError(f"{folder} holds no adapter_model.safetensors; copy the adapter again.")
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{folder / 'adapter_config.json'} cannot be read: {error}; copy the adapter again."
-        ) from error
-    if not isinstance(config, LoraConfig):
-        raise ConfigError(f"{folder} is a {config.peft_type} adapter; only LoRA is supported: train it again as LoRA.")
-    if getattr(config, "alora_invocation_tokens", None):
-        raise ConfigError(f"{folder} is an activated LoRA; this version runs plain LoRA: train it with kind 'lora'.")
+    config = _read_json(folder / "adapter_config.json")
+    if config.get("peft_type") != "LORA":
+        raise ConfigError(f"{folder} is no LoRA adapter ({config.get('peft_type')}); train it again as LoRA.")
+    if config.get("alora_invocation_tokens"):
+        raise ConfigError(f"{folder} is an activated LoRA, but plain LoRA is expected; train it with kind 'lora'.")
 
 
 def _read_template_claim(folder: Path) -> Mapping[str, Any] | None:
     """Return what a checkpoint's card says about its chat template."""
-    try:
-        claim = json.loads((folder / CARD).read_text("utf-8")).get("template")
-    except (OSError, ValueError, AttributeError):
-        return None
+    claim = _read_json(folder / CARD).get("template")
     return claim if isinstance(claim, Mapping) else None
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """Return a file's JSON object, empty where there is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _check_template(folder: Path, claim: Mapping[str, Any], style: Style) -> str:

@@ -196,13 +196,18 @@ def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedMode
     check_part_folder(folder, "full")
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     if part.kind == "lora":
-        from peft import PeftModel  # noqa: PLC0415 - takes seconds
-
-        with quiet_peft():
-            adapted = PeftModel.from_pretrained(model, str(part.path))
-        model = cast("PreTrainedModel", adapted.merge_and_unload())
+        model = merge_adapter(model, cast(Path, part.path))
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Return a model with an adapter that is always on merged into its weights."""
+    from peft import PeftModel  # noqa: PLC0415 - takes seconds
+
+    with quiet_peft():
+        adapted = PeftModel.from_pretrained(model, str(adapter))
+    return cast("PreTrainedModel", adapted.merge_and_unload())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
 
@@ -198,7 +198,7 @@ async def test_server_graph_is_usable_as_a_remote_graph(server: str) -> None:
 
 async def test_server_offers_the_agent_over_mcp(server: str) -> None:
     async with (
-        streamablehttp_client(f"{server}/mcp") as (read, write, _),
+        streamable_http_client(f"{server}/mcp") as (read, write, _),
         ClientSession(read, write) as session,
     ):
         await session.initialize()

@@ -80,7 +80,7 @@ def write_rows(folder: Path, n: int) -> None:
     (folder / "trajectories.jsonl").write_text(text, "utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config(base: Path) -> Callable[..., TrainConfig]:
     """Return a function that makes a quick configuration; keywords override settings of all stages."""
 
@@ -102,10 +102,10 @@ def make_config(base: Path) -> Callable[..., TrainConfig]:
 def make_job(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..., Job]:
     """Return a function that makes the job of one stage on the trajectories `own-0` … ."""
 
-    def make(config: TrainConfig, stage: StageName, n: int = 6) -> Job:
+    def make(config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False) -> Job:
         corpus = Corpus({f"own-{i}": make_trajectory(i) for i in range(n)}, "")
         items = make_stage_samples(corpus, config, stage, tokenizer).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
-        return Job(stage, config, base, Part("none"), items, markers, tmp_path / "work", tmp_path / "logs")
+        return Job(stage, config, base, Part("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress)
 
     return make

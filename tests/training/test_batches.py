@@ -36,14 +36,15 @@ WORKED = Trajectory(
     ),
 )
 M = 99
-LETTERS = Sample([1, 2, M, 11, 12, 3, 4, M, 13, 14], [-100] * 10, (TokenTurn("caller", 3, 5), TokenTurn("caller", 8, 10)))
+IDS = [1, 2, M, 11, 12, 3, 4, M, 13, 14]
+TURNS = (TokenTurn("caller", 3, 5), TokenTurn("caller", 8, 10))
 
 
 def _make_letters() -> Item:
     labels = [IGNORE_INDEX] * 10
-    for turn in LETTERS.turns:
-        labels[turn.start : turn.end] = LETTERS.input_ids[turn.start : turn.end]
-    return make_item("letters", Sample(LETTERS.input_ids, labels, LETTERS.turns))
+    for turn in TURNS:
+        labels[turn.start : turn.end] = IDS[turn.start : turn.end]
+    return make_item("letters", Sample(IDS, labels, TURNS))
 
 
 def _make_plain(length: int, name: str) -> Item:
@@ -85,12 +86,12 @@ def test_collate_turns_makes_the_tensors_of_the_worked_example() -> None:
 
 
 def test_collate_turns_cuts_the_weights_like_the_labels() -> None:
-    item = make_item("weighted", Sample(LETTERS.input_ids, LETTERS.input_ids, LETTERS.turns), [float(i) for i in range(10)])
+    item = make_item("weighted", Sample(IDS, IDS, TURNS), [float(i) for i in range(10)])
     assert CollateTurns({"caller": [M]})([(item,)])["weights"].tolist() == [[2.0, 3.0, 4.0, 7.0, 8.0, 9.0]]
 
 
 def test_collate_turns_refuses_a_marker_that_is_not_in_the_ids() -> None:
-    with pytest.raises(ConfigError, match="'letters'.*Use 'lora'"):
+    with pytest.raises(ConfigError, match=r"'letters'.*Use 'lora'"):
         CollateTurns({"caller": [98]})([(_make_letters(),)])
 
 

@@ -30,10 +30,11 @@ def test_two_processes_train_like_one_with_twice_the_forward_passes(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # accelerate says multi_gpu for several processes on one machine; our `device: cpu` makes them talk over gloo
+    options = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", *options]
     subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes=2"]
-        + ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", f"--main_process_port={port}"]
-        + [str(script), str(config), str(data), str(tmp_path / "pair")],
+        [*launch, f"--main_process_port={port}", str(script), str(config), str(data), str(tmp_path / "pair")],
         check=True,
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

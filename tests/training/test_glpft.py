@@ -167,7 +167,7 @@ def test_a_base_with_other_weights_than_the_configuration_is_refused(
     make_config: MakeConfig, data: Path, tmp_path: Path
 ) -> None:
     config = make_config().model_copy(update={"base_sha256": "0" * 64})
-    with pytest.raises(ConfigError, match="other weights .* than the configuration's base_sha256"):
+    with pytest.raises(ConfigError, match=r"other weights .* than the configuration's base_sha256"):
         train(config, data, tmp_path / "out")
 
 
@@ -183,7 +183,7 @@ def test_a_folder_with_a_training_is_not_written_over(make_config: MakeConfig, d
     train(make_config("single-multitask"), data, out)
     with pytest.raises(ConfigError, match="holds a training already"):
         train(make_config("single-multitask"), data, out)
-    with pytest.raises(ConfigError, match="with learning_rate 0.01, now it is 0.02"):
+    with pytest.raises(ConfigError, match=r"with learning_rate 0\.01, now it is 0.02"):
         train(make_config("single-multitask", learning_rate=0.02), data, out, resume=True)
     with pytest.raises(ConfigError, match="with method 'single-multitask', now it is 'umi'"):
         train(make_config(), data, out, resume=True)

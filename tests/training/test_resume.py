@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,7 @@ def test_a_run_killed_seven_times_gives_the_same_losses_and_weights(
     train(config, data, tmp_path / "whole")
     out = tmp_path / "killed"
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from killed_run import run  # noqa: PLC0415 - the path is known only now
-
+    run = import_module("killed_run").run
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["alpha_umi.training.glpft"])
     for moment, target, nth_call in KILLS:
@@ -75,9 +75,10 @@ def test_a_changed_setting_is_refused_where_a_stage_was_begun(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("alpha_umi.training.output.Output.publish", interrupt)
-        train(make_config(), data, tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            train(make_config(), data, tmp_path)
     with pytest.raises(ConfigError, match=r"'backbone' was begun with lora_rank 4, now it is 8: .*\.work"):
         train(make_config(lora_rank=8), data, tmp_path, resume=True)
     assert train(make_config(), data, tmp_path, resume=True)[0].status == "resume"

@@ -85,7 +85,7 @@ def test_shared_prefix_equals_one_sample_per_turn_with_the_activated_lora_of_pef
         logits = plain(input_ids=ids[None]).logits[0]
         losses.append(F.cross_entropy(logits[start - 1 : -1], ids[start:], reduction="sum"))
     expected = torch.stack(losses).sum() / sum(len(ids) - start for ids, start in samples)
-    expected.backward()
+    expected.backward()  # type: ignore[no-untyped-call]
     assert loss == pytest.approx(expected.item(), abs=1e-4)
     _assert_close(gradients, {name: p.grad for name, p in plain.named_parameters() if p.grad is not None})
 
@@ -162,7 +162,7 @@ def test_gradients_that_are_no_numbers_stop_before_the_weights_are_changed(
     parameter = next(p for p in model.parameters() if p.requires_grad)
     parameter.register_hook(lambda gradient: gradient * float("inf"))
     before = parameter.detach().clone()
-    with pytest.raises(TrainingStopped, match="norm of the gradients is (nan|inf)"):
+    with pytest.raises(TrainingStopped, match=r"norm of the gradients is (nan|inf)"):
         make_trainer(job, model).train()
     assert torch.equal(parameter, before)
 

@@ -83,18 +83,24 @@ def build(
         console: Where progress is shown.
 
     Raises:
-        ConfigError: If a source is unknown or its location is not there.
+        ConfigError: If a source is unknown, its location is not there, or the files cannot be written.
         TrajectoryError: If a record is not what its source is documented to hold (with file and line), or if nothing
             is left to train on.
     """
     readers = [_parse_source(source) for source in sources]
     report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as spool, _make_progress(console) as progress:
-        use = _read_all(readers, settings, report, spool, progress)
-        if not use.totals:
-            raise TrajectoryError(_explain_empty(report))
-        report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
-        _write_all(spool, out, settings, report, tokenizer, progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, _make_progress(console) as progress:
+            use = _read_all(readers, settings, report, spool, progress)
+            if not use.totals:
+                raise TrajectoryError(_explain_empty(report))
+            report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
+            _write_all(spool, out, settings, report, tokenizer, progress)
+    except OSError as error:
+        raise ConfigError(
+            f"{error}. What was in {out} before is unchanged; check permissions and free space."
+        ) from error
     return report
 
 
@@ -229,4 +235,5 @@ def _explain_empty(report: BuildReport) -> str:
 
 def _make_progress(console: Console | None) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
+    console = console or Console(stderr=True)
     return Progress(*columns, TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), console=console)

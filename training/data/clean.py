@@ -11,6 +11,7 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.parsing import parse_plan
 from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
+from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.wording import fill_rationale
 
@@ -28,7 +29,11 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     """
     if not example.trajectory.tools:
         raise TrajectoryError(f"{example.where}: the row has no tools; add the tools that were offered, or remove it.")
-    tools = {tool.name: tool for tool in reversed(example.trajectory.tools)}
+    tools: dict[str, ToolSpec] = {}
+    for tool in example.trajectory.tools:
+        tools.setdefault(tool.name, tool)
+    if len(tools) < len(example.trajectory.tools):
+        tally.repair("second tool of one name removed", example.where)
     cleaner = _Cleaner(tools.keys(), tally, example.where, max_observation_chars)
     turns = tuple(cleaner.clean_turn(turn) for turn in example.trajectory.turns)
     while turns and not turns[-1].steps:
@@ -39,7 +44,7 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     if not all(turn.instruction.strip() for turn in turns):
         tally.drop("no instruction", example.where)
         return None
-    return Trajectory(tuple(reversed(tools.values())), turns, example.trajectory.system)
+    return Trajectory(tuple(tools.values()), turns, example.trajectory.system)
 
 
 class _Cleaner:

@@ -24,6 +24,7 @@ from alpha_umi.training.data.tasks.fakes import FAKES
 from alpha_umi.training.data.wording import describe_calls
 
 _CALCULATION = re.compile(r"(?P<equals>\s*=?\s*\$?\s*)<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
+_RESULT = re.compile(r"^\s?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?")
 _MAX_DISTRACTORS = 5
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 
@@ -100,8 +101,6 @@ def _without_results(line: str) -> str:
         'Natalia sold 48/2 clips in May.'
     """
     for match in reversed(list(_CALCULATION.finditer(line))):
-        value = re.escape(match["value"].strip())
-        rest = re.sub(rf"^\s*\$?{value}(?![\d.]*\d)", "", line[match.end() :])
-        line = line[: match.start()] + rest
+        line = line[: match.start()] + _RESULT.sub("", line[match.end() :])
     line = " ".join(line.split())
     return line if not line or line[-1] in ".!?" else f"{line}."

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import warnings
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -17,7 +18,7 @@ from alpha_umi.cli import models
 from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
 from alpha_umi.cli.draw import graph
-from alpha_umi.cli.report import report
+from alpha_umi.cli.report import EXIT_INTERRUPTED, report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,19 +45,25 @@ def main() -> None:
     """Run the command line; an error becomes one message on stderr and an exit code."""
     try:
         app(prog_name="alpha-umi")
+    except SystemExit as leave:
+        if leave.code == EXIT_INTERRUPTED:
+            _leave_at_once()
+        raise
     except Exception as error:
         sys.exit(report(error))
 
 
+def _leave_at_once() -> NoReturn:
+    """End the process without waiting for its threads, which finish loading weights first."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(EXIT_INTERRUPTED)
+
+
 def _silence_libraries() -> None:
-    """Keep other libraries' warnings, log lines and progress bars off the screen; their errors stay."""
+    """Keep other libraries' warnings and log lines off the screen; their errors stay."""
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
-    for variable, value in {
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TQDM_DISABLE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }.items():
-        os.environ.setdefault(variable, value)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns whenever a tool starts a process

@@ -37,9 +37,10 @@ def ask(
     """Answer a question, showing every step as it is taken."""
     if question == "-":
         question = sys.stdin.read()
-    screen = Screen(quiet=as_json)
+    if not question.strip():
+        raise typer.BadParameter("it is empty; write what is to be answered.", param_hint="question")
     # what a tool prints must not end up in the JSON
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:
         screen.wait("starting")
         from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
 

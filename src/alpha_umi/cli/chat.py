@@ -35,19 +35,19 @@ def chat(
     database: Database = DEFAULT_DATABASE,
 ) -> None:
     """Talk with the agent; every thread is kept and can be gone on with."""
-    screen = Screen()
-    screen.wait("starting")
-    from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
-
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - line editing for input(); not there on Windows
 
-    settings = load_configuration(model, tools, max_steps, temperature)
-    with open_session(settings, screen, approve=approve, database=database, thread=thread) as session:
-        screen.note(HELP)
-        _greet(session, screen)
-        while (line := _read_line(screen)) is not None:
-            _obey(line, session, screen)
+    with Screen() as screen:
+        screen.wait("starting")
+        from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
+
+        settings = load_configuration(model, tools, max_steps, temperature)
+        with open_session(settings, screen, approve=approve, database=database, thread=thread) as session:
+            screen.note(HELP)
+            _greet(session, screen)
+            while (line := _read_line(screen)) is not None:
+                _obey(line, session, screen)
 
 
 def _greet(session: Session, screen: Screen) -> None:

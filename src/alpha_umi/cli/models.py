@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True, help="Fetch and list weights.")
 
@@ -28,8 +26,6 @@ def list_() -> None:
     """Show every known model and where it is."""
     from alpha_umi.nodes.models import hub  # noqa: PLC0415 - LangChain takes half a second
 
-    table = Table("name", "size", "from", "folder", "about", box=None, pad_edge=False)
     for model in hub.list_models():
-        size = decimal(model.n_bytes) if model.path else "-"
-        table.add_row(model.name, size, model.source or "-", str(model.path or "not pulled"), model.description)
-    Console().print(table)
+        here = f"{decimal(model.n_bytes)} from {model.source} in {model.path}" if model.path else "not pulled"
+        typer.echo(f"{model.name}  {model.description}: {here}")

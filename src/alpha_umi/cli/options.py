@@ -64,9 +64,8 @@ def load_configuration(
         ConfigError: If the configuration cannot be used.
     """
     from alpha_umi.graph.config import load_settings  # noqa: PLC0415 - pydantic and LangChain take half a second
-    from alpha_umi.nodes.models.specs import SCHEMES  # noqa: PLC0415 - the same
 
-    is_spec = model is not None and model.partition(":")[0] in SCHEMES
+    is_spec = model is not None and ":" in model and not Path(model).is_file()
     settings = load_settings(Path(model) if model and not is_spec else None)
     if model and is_spec:
         settings.models = model

@@ -12,6 +12,7 @@ from alpha_umi.errors import AlphaUmiError, ConfigError, InputError
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_GAVE_UP = 3
+EXIT_INTERRUPTED = 130
 
 
 def report(error: Exception) -> int:

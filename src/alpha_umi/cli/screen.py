@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from types import TracebackType
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -43,6 +44,14 @@ class Screen:
         self._label: str | None = None
         self._pending = ""
         self._column = 0
+
+    def __enter__(self) -> Screen:
+        """Begin to write."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Leave the terminal tidy: the line ended, the spinner gone, the cursor back."""
+        self.end()
 
     def wait(self, what: str) -> None:
         """End the paragraph and turn a spinner until something is written."""
@@ -104,7 +113,7 @@ class Screen:
             if is_first:
                 gap = ""
             elif breaks or is_too_long:
-                self._print("\n" * max(len(breaks), 1) + " " * LABEL_WIDTH)
+                self._print("\n" * min(max(len(breaks), 1), 2) + " " * LABEL_WIDTH)
                 self._column, gap = LABEL_WIDTH, gap if breaks else ""
             self._print(gap + match[2], _STYLES[self._label or ""][1])
             self._column += cell_len(gap + match[2])

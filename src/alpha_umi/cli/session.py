@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -113,20 +113,22 @@ class Session:
         """Show what happens and return the last state, with the questions to the person it ends on."""
         output: Any = None
         interrupts: tuple[Interrupt, ...] = ()
-        async for part in self._agent.astream(
+        parts = self._agent.astream(
             value,
             config,
             context=self._context,
             stream_mode=["messages", "tasks", "values"],
             durability="sync",  # a turn that is stopped has lost no finished step
             version="v2",
-        ):
-            if part["type"] == "messages":
-                self._show_words(*part["data"])
-            elif part["type"] == "tasks":
-                self._show_task(part["data"])
-            elif part["type"] == "values":
-                output, interrupts = part["data"], part["interrupts"]
+        )
+        async with aclosing(parts):  # type: ignore[type-var]  # typed as an iterator, is a generator
+            async for part in parts:
+                if part["type"] == "messages":
+                    self._show_words(*part["data"])
+                elif part["type"] == "tasks":
+                    self._show_task(part["data"])
+                elif part["type"] == "values":
+                    output, interrupts = part["data"], part["interrupts"]
         return output, interrupts
 
     def _show_words(self, message: AnyMessage, metadata: Mapping[str, Any]) -> None:

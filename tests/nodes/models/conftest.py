@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.models.checkpoint import quiet_peft
 from alpha_umi.nodes.models.engine import close_engines
 
 ADAPTERS = ("one", "two")
@@ -38,7 +39,8 @@ def make_llama(n_vocab: int, seed: int = 0) -> LlamaForCausalLM:
 
 def save_adapter(folder: Path, n_vocab: int, seed: int) -> None:
     """Save a LoRA adapter that changes what the model says."""
-    adapted = get_peft_model(make_llama(n_vocab), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+    with quiet_peft():
+        adapted = get_peft_model(make_llama(n_vocab), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
     torch.manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:
@@ -79,6 +81,7 @@ def copy_model(model_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _unload() -> Iterator[None]:
+def _engines() -> Iterator[None]:
+    torch.set_num_threads(1)  # two threads on a tiny tensor wait for each other longer than they compute
     yield
     close_engines()

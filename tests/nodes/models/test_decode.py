@@ -85,9 +85,7 @@ def test_generate_tokens_leaves_between_two_layers(backbone: Backbone, monkeypat
     layers[0].register_forward_hook(lambda *_: cancelled.set())
     reached: list[int] = []
     layers[1].register_forward_hook(lambda *_: reached.append(1))
-    tokens = generate_tokens(
-        backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=(), cancelled=cancelled
-    )
+    tokens = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=(), cancelled=cancelled)
     assert list(tokens) == []
     assert reached == []
 

@@ -1,0 +1,386 @@
+"""The command line: in this process where that is enough, as a real process where signals and streams matter."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpha_umi.cli import main
+from alpha_umi.cli.screen import LABEL_WIDTH, MAX_OBSERVATION_CHARS, Screen
+
+SCRIPT = {
+    "planner": ["I count the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],
+    "caller": ['Action: count\nAction Input: {"item": "bolt"}'],
+    "summarizer": ["There are 7 bolts."],
+}
+GIVE_UP = {"planner": ["No tool can do this.\nNext: give up."]}
+TOOLS = '''
+import time
+
+def count(item: str) -> int:
+    """Count the pieces of an item."""
+    print("noise on stdout")
+    return {"bolt": 7, "nut": 3}[item]
+
+def hang(item: str) -> str:
+    """Never answers."""
+    time.sleep(600)
+    return item
+'''
+SLOW = """
+from alpha_umi.cli import main
+from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.models.specs import SCHEMES, Scheme
+
+SCHEMES["slow"] = Scheme("", "", lambda path, role, options: ScriptedChatModel.from_file(path, delay_s=0.1))
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a finished command left."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+Umi = Callable[..., Done]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with scripts, tools and a configuration, as working directory; nothing of the user's is touched."""
+    (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    (tmp_path / "give_up.yaml").write_text(yaml.safe_dump(GIVE_UP))
+    hanging = {**SCRIPT, "caller": ['Action: hang\nAction Input: {"item": "bolt"}']}
+    (tmp_path / "hang.yaml").write_text(yaml.safe_dump(hanging))
+    config = {"models": "scripted:script.yaml", "tools": ["tools:count"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "slow.py").write_text(SLOW)
+    with patch.dict(os.environ, {"ALPHA_UMI_DATABASE": str(tmp_path / "threads.sqlite"), "NO_COLOR": "1"}):
+        os.environ.pop("ALPHA_UMI_CONFIG", None)
+        os.environ.pop("COVERAGE_PROCESS_START", None)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delitem(sys.modules, "tools", raising=False)
+        yield tmp_path
+
+
+@pytest.fixture
+def umi(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Umi:
+    """Run the command line in this process."""
+
+    def run(*arguments: str, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "argv", ["alpha-umi", *arguments])
+        monkeypatch.setattr(sys, "stdin", StringIO(stdin))
+        with pytest.raises(SystemExit) as leave:
+            main()
+        return Done(leave.value.code, *capsys.readouterr())
+
+    return run
+
+
+ASK = ("ask", "How many bolts?", "--model", "config.yaml")
+
+
+def read_paragraphs(out: str) -> list[tuple[str, str]]:
+    """Return label and text of every paragraph on the screen."""
+    paragraphs: list[tuple[str, str]] = []
+    for line in out.splitlines():
+        label, text = line[:LABEL_WIDTH].strip(), line[LABEL_WIDTH:]
+        if label:
+            paragraphs.append((label, text))
+        else:
+            paragraphs[-1] = (paragraphs[-1][0], f"{paragraphs[-1][1]}\n{text}")
+    return paragraphs
+
+
+def test_ask_shows_every_step_once(umi: Umi) -> None:
+    done = umi(*ASK)
+    assert done.code == 0
+    assert read_paragraphs(done.out.replace("noise on stdout\n", "")) == [
+        ("planner", "I count the bolts.\nNext: caller."),
+        ("caller", 'Action: count\nAction Input: {"item": "bolt"}'),
+        ("observation", "7"),
+        ("planner", "The bolts are counted.\nNext: conclusion."),
+        ("summarizer", "There are 7 bolts."),
+    ]
+    assert done.err == ""
+
+
+def test_ask_json_is_one_object_and_nothing_else(umi: Umi) -> None:
+    done = umi(*ASK, "--json")
+    result = json.loads(done.out)
+    assert list(result) == ["answer", "finish", "reason", "messages", "usage"]
+    assert (result["answer"], result["finish"], result["reason"]) == ("There are 7 bolts.", "answer", None)
+    assert [message["type"] for message in result["messages"]] == ["human", "ai", "tool", "ai"]
+    assert result["messages"][1]["tool_calls"][0]["args"] == {"item": "bolt"}
+    assert result["usage"]["total"] == result["usage"]["models"]["script"]
+    assert result["usage"]["total"]["output_tokens"] > 0
+    assert done.err == "noise on stdout\n"
+
+
+def test_ask_reads_the_question_from_stdin(umi: Umi) -> None:
+    done = umi("ask", "-", "-m", "config.yaml", "--json", stdin="How many\nbolts?\n")
+    assert json.loads(done.out)["messages"][0]["content"] == "How many\nbolts?\n"
+
+
+def test_ask_uses_tools_of_a_file_in_the_working_directory(umi: Umi) -> None:
+    done = umi("ask", "How many?", "-m", "scripted:script.yaml", "-t", "tools:count")
+    assert ("observation", "7") in read_paragraphs(done.out.replace("noise on stdout\n", ""))
+
+
+def test_ask_gives_up_with_code_3_and_says_the_reason_once(umi: Umi) -> None:
+    done = umi("ask", "Fly!", "-m", "scripted:give_up.yaml")
+    assert done.code == 3
+    assert read_paragraphs(done.out) == [("planner", "No tool can do this.\nNext: give up.")]
+
+
+def test_ask_without_a_decision_gives_up_and_says_why(umi: Umi, workplace: Path) -> None:
+    (workplace / "hm.yaml").write_text("planner: [hm]")
+    done = umi("ask", "Fly!", "-m", "scripted:hm.yaml")
+    assert done.code == 3
+    assert [label for label, _ in read_paragraphs(done.out)] == ["planner", "planner", "gave up"]
+    assert "no decision" in done.out
+
+
+def test_ask_step_limit_is_an_answer(umi: Umi, workplace: Path) -> None:
+    (workplace / "more.yaml").write_text(yaml.safe_dump({**SCRIPT, "planner": SCRIPT["planner"][:1]}))
+    done = umi("ask", "How many?", "-m", "scripted:more.yaml", "-t", "tools:count", "--max-steps", "1")
+    assert done.code == 0
+    assert read_paragraphs(done.out)[-1][0] == "step limit"
+    assert "There are 7 bolts." in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["ask"], 2, "question"),
+        (["ask", " "], 2, "empty"),
+        (["ask", "hi", "--max-steps", "0"], 2, "1"),
+        (["ask", "hi", "--model", "missing.yaml"], 2, "missing.yaml"),
+        (["ask", "hi", "--model", "broken.yaml"], 2, "modles"),
+        (["ask", "hi", "--model", "bogus:x"], 2, "hf:"),
+        (["ask", "hi", "--model", "scripted:missing.yaml"], 2, "missing.yaml"),
+        (["ask", "hi", "--model", "config.yaml", "--tools", "nowhere:x"], 2, "nowhere"),
+        (["ask", "hi", "--model", "config.yaml", "--thread", "t", "--database", "tools.py"], 2, "--database"),
+        (["ask", "hi", "--model", "hf:smollm2-135m"], 1, "models pull"),
+        (["models", "pull", "unknown"], 2, "unknown"),
+        (["fly"], 2, "fly"),
+    ],
+)
+def test_error_is_one_message_on_stderr(
+    umi: Umi, workplace: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, expected: str
+) -> None:
+    monkeypatch.setenv("ALPHA_UMI_CACHE", str(workplace / "empty"))
+    (workplace / "broken.yaml").write_text("modles: x")
+    done = umi(*arguments)
+    assert done.code == code
+    assert done.out == ""
+    assert expected in done.err
+    assert "Traceback" not in done.err
+
+
+def test_debug_shows_where_an_error_happened(umi: Umi) -> None:
+    done = umi("--debug", "ask", "hi", "--model", "missing.yaml")
+    assert done.code == 2
+    assert "Traceback" in done.err
+    assert "missing.yaml" in done.err
+
+
+def test_approve_runs_what_the_person_allows(umi: Umi) -> None:
+    assert ("observation", "7") in read_paragraphs(umi(*ASK, "--approve", stdin="what?\ny\n").out.split("stdout\n")[-1])
+
+
+def test_approve_no_is_an_observation_with_the_reason(umi: Umi) -> None:
+    done = umi(*ASK, "--approve", "--json", stdin="n\ntoo dear\n")
+    refusal = json.loads(done.out)["messages"][2]
+    assert refusal["status"] == "error"
+    assert "too dear" in refusal["content"]
+    assert "noise" not in done.err
+
+
+def test_approve_edit_runs_the_persons_arguments(umi: Umi) -> None:
+    done = umi(*ASK, "--approve", "--json", stdin='e\nnonsense\n[1]\n{"item": "nut"}\n')
+    messages = json.loads(done.out)["messages"]
+    assert messages[1]["tool_calls"][0]["args"] == {"item": "nut"}
+    assert messages[2]["content"] == "3"
+
+
+def test_approve_without_a_person_is_an_error(umi: Umi) -> None:
+    done = umi(*ASK, "--approve")
+    assert done.code == 2
+    assert "nobody" in done.err
+
+
+def test_ask_thread_is_gone_on_with(umi: Umi) -> None:
+    umi(*ASK, "--thread", "bolts")
+    result = json.loads(umi(*ASK, "--thread", "bolts", "--json").out)
+    assert [message["type"] for message in result["messages"]].count("human") == 2
+
+
+def test_chat_keeps_its_thread_and_begins_others(umi: Umi) -> None:
+    chat = ("chat", "-m", "config.yaml", "--thread", "bolts")
+    first = umi(*chat, stdin="How many bolts?\nAre you sure?\n/help\n/continue\n/new\n")
+    assert first.code == 0
+    assert first.out.count("There are 7 bolts.") == 2
+    assert "Thread bolts, new." in first.out
+    assert "nothing to go on with" in first.out
+    assert "2 earlier" in umi(*chat, stdin="/quit\nnot read").out
+
+
+def test_chat_survives_an_error(umi: Umi) -> None:
+    done = umi("chat", "-m", "scripted:missing.yaml", stdin="hi\n")
+    assert done.code == 2  # a model that cannot be made is known before the first question
+    (Path.cwd() / "half.yaml").write_text(yaml.safe_dump({"planner": SCRIPT["planner"][1:]}))
+    done = umi("chat", "-m", "scripted:half.yaml", stdin="hi\n/quit\n")
+    assert done.code == 0
+    assert "no output for the summarizer" in done.err
+
+
+def test_graph_prints_the_drawing(umi: Umi) -> None:
+    done = umi("graph")
+    assert done.code == 0
+    assert "planner -. &nbsp;conclusion&nbsp; .-> summarizer;" in done.out
+
+
+def test_models_list_says_what_is_here(umi: Umi, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_UMI_CACHE", str(workplace / "empty"))
+    done = umi("models", "list")
+    assert done.out.startswith("smollm2-135m")
+    assert "not pulled" in done.out
+
+
+def test_import_waits_with_everything_heavy() -> None:
+    code = "import alpha_umi.cli, sys; print({'langgraph', 'langchain_core', 'pydantic', 'torch'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command line as a process of its own, with the role spec ``slow:FILE`` beside the usual ones."""
+    with subprocess.Popen(
+        [sys.executable, "slow.py", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Read stdout up to `text`."""
+    assert process.stdout is not None
+    seen = ""
+    while text not in seen:
+        character = process.stdout.read(1)
+        assert character, f"ended after {seen!r}: {process.communicate()[1]}"
+        seen += character
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("model", "sign"), [("slow:script.yaml", "I count"), ("scripted:hang.yaml", '{"item": "bolt"}\n')]
+)
+def test_interrupt_stops_ask_at_once_and_leaves_the_thread_resumable(umi: Umi, model: str, sign: str) -> None:
+    tools = ("-t", "tools:count", "-t", "tools:hang")
+    with start("ask", "How many bolts?", "-m", model, *tools, "--thread", "t") as process:
+        read_until(process, sign)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert time.monotonic() - begin < 5  # the tool would take 600 s
+    Path("tools.py").write_text(TOOLS.replace("600", "0"))
+    done = umi("chat", "-m", "scripted:script.yaml", *tools, "--thread", "t", stdin="/continue\n")
+    assert "1 earlier" in done.out
+    assert "was stopped" in done.out
+    assert "There are 7 bolts." in done.out
+
+
+def test_interrupt_stops_the_answer_but_not_the_chat() -> None:
+    with start("chat", "-m", "slow:script.yaml", "-t", "tools:count") as process:
+        assert process.stdin is not None
+        process.stdin.write("How many bolts?\n")
+        process.stdin.flush()
+        read_until(process, "planner      I count")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "Stopped.")
+        out, err = process.communicate("/continue\n", timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "There are 7 bolts." in out
+
+
+def test_closed_pipe_ends_the_command_quietly() -> None:
+    with start(*ASK) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 1
+
+
+@given(st.lists(st.text(st.sampled_from("ab ,\n"), max_size=5), min_size=1, max_size=20))
+def test_screen_writes_the_same_however_the_text_is_cut(chunks: list[str]) -> None:
+    outs: list[str] = []
+    for pieces in (chunks, ["".join(chunks)]):
+        with patch("sys.stdout", StringIO()) as out:
+            with Screen() as screen:
+                for piece in pieces:
+                    screen.write("planner", piece)
+            outs.append(out.getvalue())
+    assert outs[0] == outs[1]
+    assert outs[0].split() == ["planner", *"".join(chunks).split()]
+
+
+def test_screen_wraps_words_under_each_other(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    for variable, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(LABEL_WIDTH + 10)}.items():
+        monkeypatch.setenv(variable, value)
+    with Screen() as screen:
+        screen.write("summarizer", "one two three four")
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
+    assert lines == [f"{'summarizer':{LABEL_WIDTH}}one two", f"{'':{LABEL_WIDTH}}three four"]
+
+
+def test_screen_lets_no_tool_move_the_cursor(capsys: Capture) -> None:
+    with Screen() as screen:
+        screen.observe("\x1b[2Jgone\x07\x9b1m", is_error=False)
+    assert capsys.readouterr().out.split(maxsplit=1)[1] == "�[2Jgone��1m\n"
+
+
+def test_screen_shows_a_long_observation_in_part(capsys: Capture) -> None:
+    with Screen() as screen:
+        screen.observe("x" * (MAX_OBSERVATION_CHARS + 1234), is_error=True)
+    out = capsys.readouterr().out
+    assert out.startswith("error")
+    assert out.endswith("… (1,234 more characters)\n")
+
+
+def test_screen_quiet_writes_nothing(capsys: Capture) -> None:
+    with Screen(quiet=True) as screen:
+        screen.write("planner", "a word")
+        screen.note("a note")
+    assert capsys.readouterr() == ("", "")

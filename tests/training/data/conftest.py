@@ -1,0 +1,51 @@
+"""What the tests of all sources need: files to read, and a way to read them to the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.training.data.base import Example, Tally, load_reader
+from alpha_umi.training.data.clean import clean
+
+Read = Callable[..., tuple[list[Example], Tally]]
+WriteLines = Callable[..., str]
+
+
+@pytest.fixture
+def write_lines(tmp_path: Path) -> WriteLines:
+    """Write records as JSON Lines and return the path."""
+
+    def write(records: Sequence[Any], name: str = "records.jsonl") -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def read() -> Read:
+    """Read a source to its end, clean every trajectory as a build does, and return what is left and the counts."""
+
+    def read_all(name: str, location: str, seed: int = 0) -> tuple[list[Example], Tally]:
+        tally = Tally()
+        kept = []
+        for example in load_reader(name)(location, tally, seed=seed):
+            trajectory = clean(example, tally, max_observation_chars=4000)
+            if trajectory is not None:
+                kept.append(replace_trajectory(example, trajectory))
+        return kept, tally
+
+    return read_all
+
+
+def replace_trajectory(example: Example, trajectory: Trajectory) -> Example:
+    """Return the example with another trajectory."""
+    values = {name: getattr(example, name) for name in Example.__dataclass_fields__}
+    return Example(**{**values, "trajectory": trajectory})

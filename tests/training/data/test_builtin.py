@@ -1,0 +1,145 @@
+"""The generated tasks: solved by running tools, never the same in training and held out, always the same per seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.builtin import make_tasks, read
+from alpha_umi.training.data.split import called_tools
+from alpha_umi.training.data.tasks.compose import Task
+from alpha_umi.training.data.tasks.draw import Draw
+from alpha_umi.training.data.tasks.fakes import FAKES
+from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS, OUTAGE, VIEWS
+from alpha_umi.training.data.tasks.solve import Solution, solve
+
+N_TASKS = 150
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["train", "heldout"])
+def solved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Task, Solution]]:
+    folder = tmp_path_factory.mktemp("fixtures")
+    return [(task, solve(task)) for task in make_tasks(N_TASKS, folder, seed=3, held_out=request.param)]
+
+
+def test_every_kind_of_task_is_made(solved: list[tuple[Task, Solution]]) -> None:
+    kinds = Counter(task.kind for task, _ in solved)
+    assert kinds["single"] > 20
+    assert kinds["several"] > 20
+    assert {"chain", "no tool", "no value", "outage", "chat", "turns"} <= kinds.keys()
+
+
+def test_answer_holds_every_expected_value(solved: list[tuple[Task, Solution]]) -> None:
+    for task, solution in solved:
+        last = solution.trajectory.turns[-1].steps[-1]
+        if solution.expected is None:
+            assert last.decision == "give up", task
+        else:
+            assert last.decision == "conclusion"
+            assert last.answer is not None
+            assert all(value and value in last.answer for value in solution.expected), task
+
+
+def test_unanswerable_tasks_are_given_up_without_a_call(solved: list[tuple[Task, Solution]]) -> None:
+    for task, solution in solved:
+        if task.kind in ("no tool", "no value"):
+            assert solution.expected is None
+            assert [step.decision for turn in solution.trajectory.turns for step in turn.steps] == ["give up"]
+
+
+def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(solved: list[tuple[Task, Solution]]) -> None:
+    for _, solution in solved:
+        for turn in solution.trajectory.turns:
+            for step in turn.steps:
+                for call in step.calls:
+                    assert call.name in step.rationale
+                    assert isinstance(call.arguments, dict)
+                    assert all(f"{name}=" in step.rationale for name in call.arguments)
+                    assert len(step.rationale) < 250
+
+
+def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tuple[Task, Solution]]) -> None:
+    n_mended = 0
+    for _, solution in solved:
+        for turn in solution.trajectory.turns:
+            for step, following in zip(turn.steps, turn.steps[1:], strict=False):
+                observation = step.calls[0].observation
+                assert observation is not None
+                assert observation.text
+                if observation.is_error:
+                    assert following.decision == "give up" or following.rationale.startswith("The call failed.")
+                    n_mended += following.decision == "caller"
+    assert n_mended > 3
+
+
+def test_called_tools_are_offered_and_hidden_among_others(solved: list[tuple[Task, Solution]]) -> None:
+    sizes = []
+    for _, solution in solved:
+        names = [tool.name for tool in solution.trajectory.tools]
+        assert len(names) == len(set(names))
+        assert called_tools(solution.trajectory) <= set(names)
+        sizes.append(len(names))
+    assert sum(sizes) / len(sizes) > 4
+    assert len(set(sizes)) > 4
+
+
+def test_training_and_held_out_tasks_have_nothing_in_common(tmp_path: Path) -> None:
+    instructions, numbers, tools = [], [], []
+    for held_out in (False, True):
+        tasks = list(make_tasks(N_TASKS, tmp_path / str(held_out), seed=3, held_out=held_out))
+        answerable = [task for task in tasks if task.kind in ("single", "several", "chain")]
+        instructions.append({request.instruction for task in answerable for request in task.requests})
+        tools.append({tool.name for task in tasks for tool in task.kit.tools})
+        draw = Draw(random.Random(1), held_out=held_out)
+        numbers.append({str(draw.number(100, 9999)) for _ in range(500)} | {str(draw.date()) for _ in range(500)})
+    assert not instructions[0] & instructions[1]
+    assert not numbers[0] & numbers[1]
+    assert not tools[0] & HELD_OUT_TOOLS
+    assert tools[1] & HELD_OUT_TOOLS
+
+
+def test_same_seed_gives_the_same_examples_and_another_seed_others() -> None:
+    def first(seed: int) -> list[object]:
+        return [example.trajectory for example in islice(read("12", Tally(), seed=seed), 12)]
+
+    assert first(0) == first(0)
+    assert first(0) != first(1)
+
+
+def test_reader_adds_a_tenth_of_held_out_examples() -> None:
+    examples = list(read("40", Tally(), seed=0))
+    assert len({example.id for example in examples}) == 44
+    assert Counter(example.split for example in examples)["train"] == 40
+    for example in examples[40:]:
+        uses_new_tool = bool(called_tools(example.trajectory) & HELD_OUT_TOOLS)
+        assert example.split == ("dev-tools" if uses_new_tool else "dev-instructions")
+
+
+@pytest.mark.parametrize("location", ["0", "many", "-3", "tasks.jsonl"])
+def test_location_must_be_a_number(location: str) -> None:
+    with pytest.raises(ConfigError, match="give the number of tasks"):
+        list(read(location, Tally(), seed=0))
+
+
+def test_views_and_invented_tools_have_names_of_their_own() -> None:
+    names = [view.name for view in VIEWS] + [fake.name for fake in FAKES]
+    assert len(names) == len(set(names))
+    assert {view.ability for view in VIEWS if view.held_out} == {view.ability for view in VIEWS if not view.held_out}
+
+
+def test_tool_out_of_order_is_left_for_another_or_given_up(solved: list[tuple[Task, Solution]]) -> None:
+    outcomes: Counter[str] = Counter()
+    for task, solution in solved:
+        if task.kind == "outage":
+            first, second, *_ = solution.trajectory.turns[0].steps
+            assert first.calls[0].observation is not None
+            assert OUTAGE in first.calls[0].observation.text
+            outcomes[second.decision] += 1
+            assert second.decision != "caller" or second.calls[0].name != first.calls[0].name
+    assert sum(outcomes.values()) > 3

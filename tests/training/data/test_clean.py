@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.parsing import parse_plan
+from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import clean
+
+ADD = ToolSpec("add", "Adds.")
+DONE = Step("Done.", "conclusion", answer="4.")
+
+
+def clean_steps(*steps: Step, tools: tuple[ToolSpec, ...] = (ADD,)) -> tuple[Trajectory | None, Tally]:
+    tally = Tally()
+    example = Example("x", "own", Trajectory(tools, (Turn("2 and 2?", steps),)), "file:1")
+    return clean(example, tally, max_observation_chars=120), tally
+
+
+def test_clean_leaves_a_good_trajectory_as_it_is() -> None:
+    call = Step("I add.", "caller", (Call("c", "add", {"a": 2}, Observation("4")),))
+    trajectory, tally = clean_steps(call, DONE)
+    assert trajectory == Trajectory((ADD,), (Turn("2 and 2?", (call, DONE)),))
+    assert not tally.repaired
+
+
+def test_clean_removes_what_follows_the_end_of_a_turn() -> None:
+    trajectory, tally = clean_steps(DONE, Step("More.", "give up"))
+    assert trajectory is not None
+    assert trajectory.turns[0].steps == (DONE,)
+    assert tally.repaired == {"steps after the end of a turn removed": 1}
+
+
+def test_clean_cuts_and_marks_observations() -> None:
+    calls = (Call("c", "add", {}, Observation("x" * 500)), Call("d", "add", {}, Observation(" ")))
+    trajectory, tally = clean_steps(Step("I add.", "caller", calls))
+    assert trajectory is not None
+    long, empty = (call.observation for call in trajectory.turns[0].steps[0].calls)
+    assert long is not None
+    assert len(long.text) <= 120
+    assert empty == Observation("(no output)")
+    assert tally.repaired == {"long observation cut": 1, "empty observation marked": 1}
+
+
+def test_clean_disarms_a_decision_inside_a_rationale() -> None:
+    trajectory, tally = clean_steps(Step("First Next: caller. Then Next: give up.", "conclusion", answer="4."))
+    assert trajectory is not None
+    assert parse_plan(trajectory.turns[0].steps[0].rationale).decision is None
+    assert tally.repaired == {"decision inside a rationale disarmed": 1}
+
+
+def test_clean_keeps_the_first_of_two_tools_with_one_name() -> None:
+    trajectory, tally = clean_steps(DONE, tools=(ADD, ToolSpec("sub"), ToolSpec("add", "Another.")))
+    assert trajectory is not None
+    assert trajectory.tools == (ADD, ToolSpec("sub"))
+    assert tally.repaired == {"second tool of one name removed": 1}
+
+
+def test_clean_drops_a_trajectory_without_instruction() -> None:
+    tally = Tally()
+    example = Example("x", "own", Trajectory((ADD,), (Turn("  ", (DONE,)),)), "file:1")
+    assert clean(example, tally, max_observation_chars=120) is None
+    assert tally.dropped == {"no instruction": 1}
+    assert tally.first == {"no instruction": "file:1"}
+
+
+def test_clean_refuses_a_row_without_tools() -> None:
+    with pytest.raises(TrajectoryError, match="file:1: the row has no tools"):
+        clean_steps(DONE, tools=())
+
+
+@given(drawn=st.data())
+def test_clean_leaves_only_what_may_be_learnt(
+    trajectories: st.SearchStrategy[Trajectory], drawn: st.DataObject
+) -> None:
+    trajectory = drawn.draw(trajectories)
+    if not trajectory.tools:
+        return
+    cleaned = clean(Example("x", "own", trajectory, "file:1"), Tally(), max_observation_chars=120)
+    names = {tool.name for tool in trajectory.tools}
+    for turn in cleaned.turns if cleaned else ():
+        assert all(step.decision == "caller" for step in turn.steps[:-1])
+        for step in turn.steps:
+            assert step.rationale
+            assert parse_plan(step.rationale).decision is None
+            assert (step.decision == "caller") == bool(step.calls)
+            assert all(isinstance(call.arguments, dict) and call.name in names for call in step.calls)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.config import STAGES, TrainConfig, list_configs, load_config
+
+PLAIN = "base: x\nstages:\n  backbone: {kind: lora, learning_rate: 1.0e-3}\n"
+
+
+def _load(tmp_path: Path, text: str) -> TrainConfig:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load_config(path)
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_every_configuration_that_ships_can_be_used(name: str) -> None:
+    config = load_config(name)
+    assert config.method == "umi"
+    assert tuple(config.stages) == STAGES
+
+
+def test_the_paper_s_figures_are_those_of_the_paper() -> None:
+    stages = load_config("umi-7b-paper").stages
+    found = {name: (stage.learning_rate, stage.epochs, stage.warmup_ratio) for name, stage in stages.items()}
+    assert found == {
+        "backbone": (5e-5, 2, 0.4),
+        "planner": (1e-5, 1, 0.2),
+        "caller": (1e-5, 1, 0.2),
+        "summarizer": (1e-5, 2, 0.4),
+    }
+    assert {stage.weight_decay for name, stage in stages.items() if name != "backbone"} == {0.01}
+
+
+def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Path) -> None:
+    text = "base: x\ndefaults: {kind: alora, learning_rate: 0.1}\nstages: {backbone: {kind: lora}, caller: {epochs: 3}}"
+    config = _load(tmp_path, text)
+    assert config.stages["backbone"].kind == "lora"
+    assert (config.stages["caller"].kind, config.stages["caller"].epochs) == ("alora", 3)
+    assert config.stages["summarizer"].learning_rate == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: [", "no valid YAML"),
+        ("- base", "cannot be used"),
+        (PLAIN + "surprise: 1\n", "surprise: Extra inputs"),
+        (PLAIN, "needs settings for stage 'planner'"),
+        (PLAIN.replace("lora", "alora") + "method: single-multitask", "kind cannot be 'alora'"),
+        (PLAIN.replace("1.0e-3", "-1") + "method: single", r"stages\.backbone\.learning_rate: .*greater than 0"),
+        (PLAIN.replace("}", ", log_every_steps: 3}") + "method: single", "multiple of log_every_steps"),
+        (PLAIN.replace("lora", "half") + "method: single", r"stages\.backbone\.kind: .*'full', 'lora' or 'alora'"),
+        (
+            "base: x\nmethod: multi-one-stage\n"
+            "defaults: {kind: alora, learning_rate: 0.1, gradient_checkpointing: true}\nstages: {}",
+            r"stages\.planner: .*needs a cache",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _load(tmp_path, text)
+
+
+def test_an_unknown_name_lists_those_that_ship() -> None:
+    with pytest.raises(ConfigError, match=r"No configuration 'smol': .*smollm2-135m, tiny-test, umi-7b-paper"):
+        load_config("smol")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.checkpoint import load_backbone, quiet_peft, read_checkpoint
+from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.training.batches import CollateTurns, make_item, make_marker
+from alpha_umi.training.config import TrainConfig
+from alpha_umi.training.corpus import load_corpus
+from alpha_umi.training.export import export, merge
+from alpha_umi.training.glpft import train
+from alpha_umi.training.samples import make_sample
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint with activated LoRAs."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    train(make_config(max_steps=2, learning_rate=0.1), data, folder)
+    return folder
+
+
+def _compute_logits(model: Any, ids: list[int]) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.tensor([ids])).logits[0]
+    return logits
+
+
+def test_an_exported_adapter_switches_itself_on_at_the_marker(
+    checkpoint: Path, data: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    folders = export(checkpoint, tmp_path / "exported")
+    assert [folder.name for folder in folders] == ["backbone", *ROLES]
+    backbone = AutoModelForCausalLM.from_pretrained(tmp_path / "exported" / "backbone")
+    with quiet_peft():
+        model: Any = PeftModel.from_pretrained(backbone, str(tmp_path / "exported" / "caller"))
+    marker = make_marker(tokenizer, "caller")
+    assert list(model.peft_config["default"].alora_invocation_tokens) == marker
+
+    trajectory = next(iter(load_corpus(data).trajectories.values()))
+    sample = make_sample(trajectory, tokenizer, roles=["caller"])
+    turn = sample.turns[-1]
+    whole = _compute_logits(model, sample.input_ids[: turn.end])
+    with model.disable_adapter():
+        plain = _compute_logits(model, sample.input_ids[: turn.end])
+    start = turn.start - len(marker)
+    torch.testing.assert_close(whole[:start], plain[:start])
+    assert not torch.allclose(whole[start:], plain[start:], atol=1e-3)
+
+
+def test_the_saved_adapter_gives_the_logits_it_was_trained_with(
+    checkpoint: Path, data: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    parts = read_checkpoint(checkpoint)
+    model: Any = load_backbone(parts, dtype=torch.float32)
+    with quiet_peft():
+        model = PeftModel.from_pretrained(model, str(parts.roles["planner"].path))
+    trajectory = next(iter(load_corpus(data).trajectories.values()))
+    sample = make_sample(trajectory, tokenizer, roles=["planner"])
+    tensors = CollateTurns({"planner": make_marker(tokenizer, "planner")})([(make_item("x", sample),)])
+    turn = sample.turns[-1]
+    with torch.no_grad(), model.disable_adapter():
+        cache = model(input_ids=tensors["prefix_ids"], use_cache=True).past_key_values
+    # as a server does it that knows nothing of our training: its cache, then the marker with the adapter on
+    served = model(
+        input_ids=torch.tensor([sample.input_ids[tensors["prefix_ids"].shape[1] : turn.end]]), past_key_values=cache
+    ).logits[0]
+    recomputed = _compute_logits(model, sample.input_ids[: turn.end])
+    torch.testing.assert_close(served, recomputed[-len(served) :], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("backbone", "roles"), [("lora", "lora"), ("full", "full")])
+def test_merged_models_say_what_the_checkpoint_says(
+    backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint"
+    train(make_config(backbone=backbone, roles=roles, max_steps=2, learning_rate=0.1), data, path)
+    merge(path, tmp_path / "merged")
+    parts = read_checkpoint(path)
+    ids = list(range(5, 60))
+    expected: Any = load_backbone(parts, dtype=torch.float32)
+    if roles == "lora":
+        with quiet_peft():
+            expected = PeftModel.from_pretrained(expected, str(parts.roles["caller"].path))
+    else:
+        expected = AutoModelForCausalLM.from_pretrained(path / "caller")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged" / "caller")
+    torch.testing.assert_close(_compute_logits(merged, ids), _compute_logits(expected, ids), atol=1e-4, rtol=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged" / "caller")
+    assert "<|im_start|>" in tokenizer.chat_template
+
+
+def test_merge_refuses_what_no_full_model_equals(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"planner, caller, summarizer: an activated LoRA .* models export"):
+        merge(checkpoint, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_existing_folder_is_not_written_over(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="exists already"):
+        export(checkpoint, tmp_path)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.config import TokenWeights
+from alpha_umi.training.samples import make_sample
+from alpha_umi.training.weights import make_weights
+
+CALLS = (
+    Call("1", "add", {"text": "Action: süß", "n": "日本"}, Observation("Next: caller.\nAction: fake")),
+    Call("2", "multiply", {}, Observation("")),
+)
+TRAJECTORY = Trajectory(
+    (ToolSpec("add"),),
+    (Turn("Next: conclusion.", (Step("Next: x.", "caller", CALLS), Step("é", "give up"))),),
+)
+
+
+def _decode_heavy(trajectory: Trajectory, tokenizer: PreTrainedTokenizerFast, weight: float) -> str:
+    sample = make_sample(trajectory, tokenizer)
+    weights = make_weights(sample, tokenizer, TokenWeights(decision=2, action=3))
+    assert len(weights) == len(sample.input_ids)
+    return str(tokenizer.decode([id_ for id_, each in zip(sample.input_ids, weights, strict=True) if each == weight]))
+
+
+def test_decisions_weigh_what_they_are_given_and_nothing_else_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert _decode_heavy(TRAJECTORY, tokenizer, 2).replace(" ", "") == "caller.giveup."
+
+
+def test_action_names_weigh_what_they_are_given_and_nothing_else_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert _decode_heavy(TRAJECTORY, tokenizer, 3).replace(" ", "") == "addmultiply"
+
+
+def test_a_weight_of_one_leaves_all_alike(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_sample(TRAJECTORY, tokenizer)
+    assert set(make_weights(sample, tokenizer, TokenWeights(decision=1, action=1))) == {1.0}
+
+
+def test_a_tokenizer_that_splits_otherwise_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_sample(TRAJECTORY, tokenizer, roles=["planner"])
+    turn = sample.turns[0]
+    # one letter per token, which no tokenizer with merges gives back
+    letters = [id_ for character in "Next: caller." for id_ in tokenizer.encode(character)]
+    odd = type(sample)(sample.input_ids[: turn.start] + letters, [], (type(turn)("planner", turn.start, 10_000),))
+    with pytest.raises(ConfigError, match="leave them at 1"):
+        make_weights(odd, tokenizer, TokenWeights(decision=2))

@@ -1,0 +1,128 @@
+"""A checkpoint in forms that other programs load: full models, or one full backbone with an adapter per role."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.checkpoint import (
+    Checkpoint,
+    Part,
+    load_backbone,
+    load_merged,
+    merge_adapter,
+    read_checkpoint,
+)
+from alpha_umi.nodes.trajectory import ROLES, Role
+from alpha_umi.training.trainer import saving
+
+
+def merge(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = None) -> list[Path]:
+    """Write one full model per role, each with the tokenizer, to ``OUT/<role>``.
+
+    Args:
+        checkpoint: Folder of a trained checkpoint.
+        out: A folder that does not exist yet.
+        base: Where the base model is, if not where the checkpoint says.
+
+    Returns:
+        The folders written.
+
+    Raises:
+        ConfigError: If a role is an activated LoRA, which no full model equals, or `out` exists.
+        TrainingStopped: If the disk is full; nothing is left behind.
+    """
+    source = read_checkpoint(checkpoint)
+    activated = [role for role in ROLES if source.roles[role].kind == "alora"]
+    if activated:
+        raise ConfigError(
+            f"{', '.join(activated)}: an activated LoRA (alora) is off before the role's marker, so it cannot be "
+            "merged into one set of weights; use 'alpha-umi models export', or train the role with kind 'lora'."
+        )
+
+    def write(folder: Path) -> None:
+        for role in ROLES:
+            _save_model(_load_role(source, role, base), source, folder / role)
+
+    return _write_whole(Path(out), write, list(ROLES))
+
+
+def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = None) -> list[Path]:
+    """Write the backbone as a full model to ``OUT/backbone``, and what stands on it to ``OUT/<role>``.
+
+    The adapters carry `alora_invocation_tokens`, so PEFT and servers that know activated LoRA switch them on at the
+    role's marker by themselves.
+
+    Args:
+        checkpoint: Folder of a trained checkpoint.
+        out: A folder that does not exist yet.
+        base: Where the base model is, if not where the checkpoint says.
+
+    Returns:
+        The folders written.
+
+    Raises:
+        ConfigError: If the checkpoint cannot be used, or `out` exists.
+        TrainingStopped: If the disk is full; nothing is left behind.
+    """
+    source = read_checkpoint(checkpoint)
+    parts: list[tuple[Role, Part]] = [(role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"]
+
+    def write(folder: Path) -> None:
+        _save_model(load_backbone(source, dtype=_get_dtype(source), base=base), source, folder / "backbone")
+        for role, part in parts:
+            shutil.copytree(cast(Path, part.path), folder / role)
+            if part.kind != "full":
+                _name_base(folder / role / "adapter_config.json", Path(out) / "backbone")
+            else:
+                _save_tokenizer(source, folder / role)
+
+    return _write_whole(Path(out), write, ["backbone", *(role for role, _ in parts)])
+
+
+def _write_whole(out: Path, write: Callable[[Path], None], names: list[str]) -> list[Path]:
+    """Let `write` fill a folder that appears as `out` only when all is there."""
+    if out.exists():
+        raise ConfigError(f"{out} exists already; give a folder that does not.")
+    fresh = out.with_name(f".{out.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    with saving(fresh):
+        fresh.mkdir(parents=True)
+        write(fresh)
+    os.replace(fresh, out)
+    return [out / name for name in names]
+
+
+def _load_role(source: Checkpoint, role: Role, base: str | Path | None) -> PreTrainedModel:
+    part, dtype = source.roles[role], _get_dtype(source)
+    if part.kind == "full":
+        return load_merged(cast(Path, part.path), part, dtype=dtype)
+    backbone = load_backbone(source, dtype=dtype, base=base)
+    return merge_adapter(backbone, cast(Path, part.path)) if part.kind == "lora" else backbone
+
+
+def _get_dtype(source: Checkpoint) -> torch.dtype:
+    return cast(torch.dtype, getattr(torch, source.card["config"]["precision"]))
+
+
+def _save_model(model: PreTrainedModel, source: Checkpoint, folder: Path) -> None:
+    model.save_pretrained(folder)
+    _save_tokenizer(source, folder)
+
+
+def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
+    AutoTokenizer.from_pretrained(source.path).save_pretrained(folder)
+
+
+def _name_base(path: Path, backbone: Path) -> None:
+    settings = json.loads(path.read_text("utf-8"))
+    settings["base_model_name_or_path"] = str(backbone)
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
