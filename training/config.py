@@ -133,8 +133,8 @@ class TrainConfig(BaseModel):
         return _STAGES_OF[self.method]
 
     @property
-    def style(self) -> Literal["umi", "single"]:
-        """The chat template the method trains."""
+    def template(self) -> Literal["umi", "single"]:
+        """The chat template the method trains; both take the same role messages."""
         return "single" if self.method == "single" else "umi"
 
     def get_roles(self, stage: StageName) -> tuple[Role, ...]:

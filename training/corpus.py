@@ -15,7 +15,8 @@ from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.training.batches import Item, make_item
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.files import Record, read_records
-from alpha_umi.training.samples import Sample, make_samples
+from alpha_umi.training.samples import Sample, make_sample
+from alpha_umi.training.single import make_single_sample
 from alpha_umi.training.weights import make_weights
 
 TRAJECTORIES = "trajectories.jsonl"
@@ -39,7 +40,7 @@ class Samples:
     """What one stage is trained on.
 
     Args:
-        items: One or more per trajectory that has a turn of the stage's roles.
+        items: One per trajectory that has a turn of the stage's roles.
         n_too_long: Trajectories left out because no cutting makes them fit.
     """
 
@@ -95,13 +96,14 @@ def make_stage_samples(
         if not _has_turn(trajectory, roles):
             continue
         try:
-            samples = make_samples(
-                trajectory, tokenizer, style=config.style, roles=roles, limit_tokens=config.max_tokens
-            )
+            if config.template == "single":
+                sample = make_single_sample(trajectory, tokenizer, limit_tokens=config.max_tokens)
+            else:
+                sample = make_sample(trajectory, tokenizer, roles=roles, limit_tokens=config.max_tokens)
         except ContextOverflow:
             n_too_long += 1
             continue
-        items += [make_item(id_, sample, _weigh(sample, config, tokenizer)) for sample in samples]
+        items.append(make_item(id_, sample, _weigh(sample, config, tokenizer)))
     if not items:
         raise TrajectoryError(
             f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are "

@@ -29,6 +29,7 @@ from alpha_umi.training.batches import Item, make_batches, make_marker
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.output import Output
+from alpha_umi.training.single import load_single_template
 from alpha_umi.training.stage import Job, run_stage
 
 Status: TypeAlias = Literal["done", "resume", "new"]
@@ -90,11 +91,13 @@ def train(
     """
     if only is not None and only not in config.stage_names:
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
-    base = _check_base(config)
+    base = resolve(config.base)
+    check_part_folder(base, "full")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
-    tokenizer.chat_template = load_template(config.style)
-    output = Output(Path(out), _make_card(config, base, tokenizer))
-    _check_output(output, config, base, tokenizer, only=only, resume=resume)
+    tokenizer.chat_template = load_single_template() if config.template == "single" else load_template("umi")
+    card = _make_card(config, base, tokenizer)
+    output = Output(Path(out), card)
+    _check_output(output, card, only=only, resume=resume)
     run = _Run(config, load_corpus(data), base, tokenizer, output, only=only, resume=resume, progress=progress)
     return [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
 
@@ -215,47 +218,33 @@ class _Run:
             card["roles"] = {role: {"kind": "none"} for role in ROLES}
 
 
-def _check_base(config: TrainConfig) -> Path:
-    base = resolve(config.base)
-    check_part_folder(base, "full")
+def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     found = hash_weights(base)
     if config.base_sha256 not in (None, found):
         raise ConfigError(
             f"Base model {base} has other weights (sha256 {found}) than the configuration's base_sha256 "
             f"({config.base_sha256}); pull the right one, or correct the configuration."
         )
-    return base
-
-
-def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
     card: dict[str, Any] = {
         "format": FORMAT,
         "method": config.method,
-        "base": {"name": config.base, "sha256": hash_weights(base)},
-        "template": {"style": config.style, "sha256": template},
+        "base": {"name": config.base, "sha256": found},
+        # style says how the role messages are rendered, which is the same for both templates
+        "template": {"name": config.template, "style": "umi", "sha256": template},
         "roles": {},
         "stages": {},
     }
     return card if "backbone" in config.stage_names else card | {"backbone": {"kind": "none"}}
 
 
-def _check_output(
-    output: Output,
-    config: TrainConfig,
-    base: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    only: Role | None,
-    resume: bool,
-) -> None:
+def _check_output(output: Output, fresh: Mapping[str, Any], *, only: Role | None, resume: bool) -> None:
     """Refuse a folder that holds another training, or one that nobody said to go on with."""
     if output.has_begun and not resume and only is None:
         raise ConfigError(
             f"{output.path} holds a training already: go on with --resume, retrain one role with --only ROLE, or give "
             "another --out."
         )
-    fresh = _make_card(config, base, tokenizer)
     for key in ("method", "base", "template"):
         _check_same({key: output.card[key]}, {key: fresh[key]}, f"{output.path} was begun", "give another --out")
     if only is not None and "backbone" not in output.card:

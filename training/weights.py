@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.config import TokenWeights
 from alpha_umi.training.samples import Sample, Turn
 
-_DECISION = re.compile(r"Next: (.+)\Z")
+_DECISION = re.compile(r"^Next: (caller|conclusion|give up)\.$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
 
 
@@ -34,15 +35,27 @@ def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: To
 def _weigh_turn(
     sample: Sample, turn: Turn, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights
 ) -> Iterator[tuple[int, float]]:
-    pattern, weight = (_DECISION, weights.decision) if turn.role == "planner" else (_ACTION, weights.action)
-    if turn.role == "summarizer" or weight == 1.0:
+    if turn.role == "summarizer":
         return
     ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
     text = str(tokenizer.decode(ids))
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if encoded["input_ids"] != ids:
         raise ConfigError("token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0.")
-    for match in pattern.finditer(text):
+    for first, last, weight in _find_spans(text, turn.role, weights):
         for index, (start, end) in enumerate(encoded["offset_mapping"]):
-            if start < match.end(1) and end > match.start(1):
+            if start < last and end > first:
                 yield index, weight
+
+
+def _find_spans(text: str, role: Role, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
+    """Yield what is weighed as ``[start, end)`` in characters; in a Single-LLM's turn the call follows the decision."""
+    start = 0
+    if role == "planner":
+        decision = _DECISION.search(text)
+        if decision is None:
+            return
+        yield *decision.span(1), weights.decision
+        start = decision.end()
+    for action in _ACTION.finditer(text, start):
+        yield *action.span(1), weights.action

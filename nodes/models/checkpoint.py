@@ -60,7 +60,7 @@ class Checkpoint:
         path: The folder; its tokenizer carries the chat template.
         base: Name or folder of the base model, as it was given to the training.
         base_sha256: Of the base model's weights.
-        style: Name of the chat template.
+        style: Of the role messages its chat template takes.
         backbone: Stage 1; kind ``none``, ``lora`` or ``full``.
         roles: Stage 2; a role of kind ``none`` is played by the backbone itself.
         card: Everything in ``umi.json``, for display.

@@ -166,7 +166,7 @@ class TokenMask:
         self._n_reserved = 0
         self._n_left = max_tokens
         if self._cut:
-            self._n_reserved = len(tokenizer.tokenize_str(_LONGEST_DECISION)) + _CHARACTER_TOKENS
+            self._n_reserved = len(tokenizer.tokenize_str(_LONGEST_DECISION))
         if grammar.limit_tokens is not None:
             self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
         self._ending: list[int] = []
@@ -222,14 +222,13 @@ class TokenMask:
             self._n_unchecked -= 1
             return True
         ending = self._find_ending()
-        if ending is None:
-            return True
-        n_spare = self._n_left - len(ending) - self._n_reserved
+        n_needed = len(self._cut) + _CHARACTER_TOKENS if ending is None else len(ending)
+        n_spare = self._n_left - n_needed - self._n_reserved
         self._n_unchecked = min(max(n_spare - _NEAR_END_TOKENS, 0), _NEAR_END_TOKENS // 4)
         return n_spare >= 0
 
     def _find_ending(self) -> list[int] | None:
-        """Return the tokens that end the text from here, None where it cannot be cut or ends by itself."""
+        """Return the tokens that end the text from here, None within a character and once the decision has begun."""
         if self._cut:
             return self._cut.copy() if self._matcher.validate_tokens(self._cut) == len(self._cut) else None
         matcher = self._matcher.deep_copy()

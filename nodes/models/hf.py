@@ -93,10 +93,10 @@ class LocalChatModel(BaseChatModel):
     role: Role | None = None
     style: Style = "umi"
     constrained: bool = True
-    max_tokens: int = Field(512, ge=1)
-    max_rationale_tokens: int = Field(256, ge=1)
-    temperature: float = Field(0.0, ge=0.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=256, ge=1)
+    max_rationale_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"

@@ -10,11 +10,13 @@ import statistics
 import time
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel
+from alpha_umi.nodes.state import UmiInput
 
 N_STEPS, N_RUNS, GOAL_MS = 8, 25, 5.0
 
@@ -26,7 +28,7 @@ def add(a: int, b: int) -> int:
 
 def make_agent(checkpointer: InMemorySaver | None = None) -> UmiAgent:
     """Make an agent that calls a tool `N_STEPS` times and then concludes, for all runs."""
-    script = {
+    script: Outputs = {
         "planner": (["Add.\nNext: caller."] * N_STEPS + ["Done.\nNext: conclusion."]) * (N_RUNS + 1),
         "caller": ['Action: add\nAction Input: {"a": 1, "b": 2}'] * N_STEPS * (N_RUNS + 1),
         "summarizer": ["3"] * (N_RUNS + 1),
@@ -39,8 +41,8 @@ def time_runs(name: str, agent: UmiAgent, *, use_async: bool) -> float:
     context = UmiContext(max_steps=N_STEPS)
     rates = []
     for i in range(N_RUNS + 1):
-        config = {"configurable": {"thread_id": str(i)}}
-        question = {"messages": [HumanMessage("Add one and two.")]}
+        config: RunnableConfig = {"configurable": {"thread_id": str(i)}}
+        question: UmiInput = {"messages": [HumanMessage("Add one and two.")]}
         started = time.perf_counter()
         if use_async:
             result = asyncio.run(agent.ainvoke(question, config, context=context))

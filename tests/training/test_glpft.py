@@ -3,13 +3,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.models.checkpoint import hash_weights, read_checkpoint
-from alpha_umi.nodes.render import Style
 from alpha_umi.nodes.trajectory import ROLES
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
@@ -38,15 +37,14 @@ def read_losses(out: Path, stage: str) -> list[float]:
 def test_every_method_trains_to_a_checkpoint_that_can_be_read(
     method: str, backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
 ) -> None:
-    if method == "single" and "single" not in get_args(Style):
-        pytest.skip("nodes.render knows no style 'single' yet")
     config = make_config(method, backbone=backbone, roles=roles, epochs=2)
     reports = train(config, data, tmp_path / "out")
     assert [report.name for report in reports] == list(config.stage_names)
     checkpoint = read_checkpoint(tmp_path / "out")
     assert checkpoint.backbone.kind == backbone
     assert {checkpoint.roles[role].kind for role in ROLES} == {roles}
-    assert checkpoint.style == config.style
+    assert checkpoint.style == "umi"
+    assert checkpoint.card["template"]["name"] == config.template
     for report in reports:
         losses = read_losses(tmp_path / "out", report.name)
         assert report.metrics["n_steps"] == len(losses) == 2 * report.n_batches

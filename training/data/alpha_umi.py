@@ -15,7 +15,7 @@ from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import clean_name, make_schema, make_spec, parse_type
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 
 _OTHER_ACTION_PROMPT = "This is not the first time you try this task"
 
@@ -23,17 +23,18 @@ _OTHER_ACTION_PROMPT = "This is not the first time you try this task"
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per conversation; every tool argument counts as optional, as the format does not say."""
     for number, (where, record) in enumerate(read_records(location)):
-        conversations = record.get("conversations")
-        if not isinstance(conversations, list):
-            raise TrajectoryError(f"{where}: no 'conversations' list; is this the α-UMi format?")
-        tools = tuple(_make_tool(tool, where) for tool in record.get("tools", []))
-        turns = _ConversationReader(tally, where).read(str(record.get("instruction", "")).strip(), conversations)
+        with blame(where):
+            conversations = record.get("conversations")
+            if not isinstance(conversations, list):
+                raise TrajectoryError("no 'conversations' list; is this the α-UMi format?")
+            tools = tuple(_make_tool(tool) for tool in record["tools"])
+            turns = _ConversationReader(tally, where).read(str(record.get("instruction", "")).strip(), conversations)
         yield Example(f"alpha_umi-{number}", "alpha_umi", Trajectory(tools, turns), where)
 
 
-def _make_tool(tool: Record, where: str) -> ToolSpec:
+def _make_tool(tool: Record) -> ToolSpec:
     properties = {name: _make_property(text) for name, text in (tool.get("input") or {}).items()}
-    return make_spec(str(tool.get("Name", "")), tool.get("function"), make_schema(properties, ()), where)
+    return make_spec(str(tool.get("Name", "")), tool.get("function"), make_schema(properties, ()))
 
 
 def _make_property(text: Any) -> Record:
@@ -69,13 +70,13 @@ class _ConversationReader:
                 case "conclusion":
                     self._read_conclusion(value)
                 case other:
-                    raise TrajectoryError(f"{self._where}: unknown speaker {other!r} in 'conversations'.")
+                    raise TrajectoryError(f"unknown speaker {other!r} in 'conversations'.")
         return tuple(Turn(text, tuple(steps)) for text, steps in self._turns)
 
     @property
     def _steps(self) -> list[Step]:
         if not self._turns:
-            raise TrajectoryError(f"{self._where}: 'conversations' must start with the user.")
+            raise TrajectoryError("'conversations' must start with the user.")
         return self._turns[-1][1]
 
     def _read_plan(self, value: str) -> None:

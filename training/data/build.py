@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.trajectory import Trajectory
-from alpha_umi.training.data.base import Example, Reader, Tally, load_reader
+from alpha_umi.training.data.base import Example, Reader, Split, Tally, load_reader
 from alpha_umi.training.data.clean import clean
 from alpha_umi.training.data.exclude import Exclusions, normalize
 from alpha_umi.training.data.files import write_atomically
@@ -91,7 +92,7 @@ def build(
     report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, _make_progress(console) as progress:
+        with tempfile.TemporaryFile(dir=out) as spool, _make_progress(console) as progress:
             use = _read_all(readers, settings, report, spool, progress)
             if not use.totals:
                 raise TrajectoryError(_explain_empty(report))
@@ -120,7 +121,7 @@ def _read_all(
     readers: Sequence[tuple[str, str, Reader]],
     settings: BuildSettings,
     report: BuildReport,
-    spool: TextIO,
+    spool: BinaryIO,
     progress: Progress,
 ) -> ToolUse:
     """Write every example that is kept to the spool, and count which tools are called."""
@@ -136,8 +137,9 @@ def _read_all(
                 tally.kept += 1
                 use.add(example.source, trajectory, movable=example.split is None)
                 ids[example.id] += 1
-                _write_line(spool, _to_spool(example, trajectory, copy=ids[example.id]))
+                pickle.dump(_to_spool(example, trajectory, copy=ids[example.id]), spool)
             progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
+        progress.stop_task(task)
     return use
 
 
@@ -163,19 +165,18 @@ def _hash_task(trajectory: Trajectory) -> bytes:
     return blake2b(json.dumps(key).encode(), digest_size=16).digest()
 
 
-def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> dict[str, Any]:
-    """Return the row to be; ids that occur again, as when a source is given twice, get a number."""
-    return {
-        "id": example.id if copy == 1 else f"{example.id}~{copy}",
-        "source": example.source,
-        "split": example.split,
-        "group": example.group or normalize(trajectory.turns[0].instruction),
-        "trajectory": trajectory.to_row(),
-    }
+def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> Example:
+    """Return what is needed to split; ids that occur again, as when a source is given twice, get a number."""
+    return replace(
+        example,
+        id=example.id if copy == 1 else f"{example.id}~{copy}",
+        trajectory=trajectory,
+        group=example.group or normalize(trajectory.turns[0].instruction),
+    )
 
 
 def _write_all(
-    spool: TextIO,
+    spool: BinaryIO,
     out: Path,
     settings: BuildSettings,
     report: BuildReport,
@@ -187,10 +188,13 @@ def _write_all(
     digest = hashlib.sha256()
     with ExitStack() as files:
         rows = files.enter_context(write_atomically(out / ROWS_FILE))
-        for row, trajectory in _split_rows(spool, settings, report):
+        for id_, source, split, trajectory in _split_all(_read_spool(spool, n_rows), settings, report):
             length_tokens = None if tokenizer is None else len(make_sample(trajectory, tokenizer).input_ids)
-            report.splits[row["split"]].add(row["source"], trajectory, length_tokens)
-            digest.update(_write_line(rows, row).encode())
+            report.splits[split].add(source, trajectory, length_tokens)
+            row = {"id": id_, "source": source, "split": split, "trajectory": trajectory.to_row()}
+            line = json.dumps(row, ensure_ascii=False) + "\n"
+            rows.write(line)
+            digest.update(line.encode())
             progress.update(task, advance=1, detail=f"of {n_rows:,}")
         if not report.splits["train"].sources:
             raise TrajectoryError(
@@ -202,30 +206,28 @@ def _write_all(
         files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
 
 
-def _split_rows(
-    spool: TextIO, settings: BuildSettings, report: BuildReport
-) -> Iterator[tuple[dict[str, Any], Trajectory]]:
-    heldout_tools = frozenset(report.heldout_tools)
+def _read_spool(spool: BinaryIO, n_rows: int) -> Iterator[Example]:
+    """Read back what this process has just written; nobody else can have written to the file, which has no name."""
     spool.seek(0)
-    for line in spool:
-        row = json.loads(line)
-        group, trajectory = row.pop("group"), Trajectory.from_row(row["trajectory"])
-        if row["split"] is None:
-            row["split"], trajectory = assign_split(
+    for _ in range(n_rows):
+        yield pickle.load(spool)
+
+
+def _split_all(
+    examples: Iterable[Example], settings: BuildSettings, report: BuildReport
+) -> Iterator[tuple[str, str, Split, Trajectory]]:
+    heldout_tools = frozenset(report.heldout_tools)
+    for example in examples:
+        split, trajectory = example.split, example.trajectory
+        if split is None:
+            split, trajectory = assign_split(
                 trajectory,
-                group,
+                example.group,
                 heldout_tools=heldout_tools,
                 share=settings.heldout_instructions,
                 seed=settings.seed,
             )
-        row["trajectory"] = trajectory.to_row()
-        yield row, trajectory
-
-
-def _write_line(file: TextIO, row: dict[str, Any]) -> str:
-    line = json.dumps(row, ensure_ascii=False) + "\n"
-    file.write(line)
-    return line
+        yield example.id, example.source, split, trajectory
 
 
 def _explain_empty(report: BuildReport) -> str:

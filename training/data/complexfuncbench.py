@@ -20,7 +20,7 @@ from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.wording import READY, describe_calls
 
 _REFERENCE = re.compile(r"\$(\w+)((?:\.\w+)+)\$")
@@ -33,27 +33,29 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per task, cut before the first call whose references its responses do not answer."""
     records = read_records(location)
     where, first = next(records, (location, {}))
-    if not isinstance(first.get("specs"), list):
-        raise TrajectoryError(f"{where}: the first line must hold the tools as 'specs'.")
-    specs = {spec["name"]: _make_tool(spec, where) for spec in first["specs"]}
+    with blame(where):
+        if not isinstance(first.get("specs"), list):
+            raise TrajectoryError("the first line must hold the tools as 'specs'.")
+        specs = {spec["name"]: _make_tool(spec) for spec in first["specs"]}
     for where, record in records:
-        tools = tuple(specs[name] for name in record.get("tools", ()) if name in specs)
-        sequence = ">".join(call["name"] for call in record.get("calls", ()))
-        calls = list(_resolve_calls(record, specs, tally, where))
-        steps = _make_steps(calls)
-        if len(calls) == len(record.get("calls", ())):
-            steps.append(Step(READY, "conclusion"))
-        trajectory = Trajectory(tools, (Turn(record["input"].strip(), tuple(steps)),))
+        with blame(where):
+            tools = tuple(specs[name] for name in record["tools"])
+            sequence = ">".join(call["name"] for call in record["calls"])
+            calls = list(_resolve_calls(record, specs, tally, where))
+            steps = _make_steps(calls)
+            if len(calls) == len(record["calls"]):
+                steps.append(Step(READY, "conclusion"))
+            trajectory = Trajectory(tools, (Turn(record["input"].strip(), tuple(steps)),))
         yield Example(f"complexfuncbench-{record['id']}", "complexfuncbench", trajectory, where, group=sequence)
 
 
-def _make_tool(spec: Record, where: str) -> ToolSpec:
+def _make_tool(spec: Record) -> ToolSpec:
     properties = {}
     for name, value in spec["parameters"].items():
         kept = {key: value[key] for key in ("enum", "description") if value.get(key)}
         properties[name] = parse_type(value.get("type")) | kept
     required = [name for name, value in spec["parameters"].items() if value.get("required")]
-    return make_spec(spec["name"], spec.get("description"), make_schema(properties, required), where)
+    return make_spec(spec["name"], spec.get("description"), make_schema(properties, required))
 
 
 def _resolve_calls(
@@ -61,7 +63,7 @@ def _resolve_calls(
 ) -> Iterator[tuple[Call, frozenset[str]]]:
     """Yield each call with the ids of the calls whose results it uses."""
     responses: dict[str, _Response] = {}
-    for i, raw in enumerate(record.get("calls", ()), 1):
+    for i, raw in enumerate(record["calls"], 1):
         schema = specs[raw["name"]].parameters["properties"]
         try:
             resolved = _resolve(raw["arguments"], responses)

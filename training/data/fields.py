@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.tools.spec import ToolSpec
 
 _JSON_TYPES = {
@@ -63,12 +62,13 @@ def make_schema(properties: Mapping[str, dict[str, Any]], required: Iterable[str
     return {"type": "object", "properties": dict(properties)} | ({"required": names} if names else {})
 
 
-def make_spec(name: str, description: Any, parameters: Mapping[str, Any], where: str) -> ToolSpec:
-    """Return a tool specification; a `ConfigError` becomes a `TrajectoryError` that names the place."""
-    try:
-        return ToolSpec(clean_name(name), " ".join(str(description or "").split()), parameters)
-    except ConfigError as error:
-        raise TrajectoryError(f"{where}: {error}") from error
+def make_spec(name: str, description: Any, parameters: Mapping[str, Any]) -> ToolSpec:
+    """Return a tool specification with a name that is allowed and a description in one line.
+
+    Raises:
+        ConfigError: If nothing of the name is left, or the schema cannot be used.
+    """
+    return ToolSpec(clean_name(name), " ".join(str(description or "").split()), parameters)
 
 
 def parse_openai_tool(tool: Mapping[str, Any]) -> ToolSpec:

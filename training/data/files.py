@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 from uuid import uuid4
 
-from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.errors import AlphaUmiError, ConfigError, TrajectoryError
 
 Record: TypeAlias = dict[str, Any]
 _CHUNK = 1 << 20
@@ -63,6 +63,23 @@ def read_members(location: str | Path) -> Iterator[tuple[str, Record]]:
                     yield where, _parse_object(stream.read(), where)
     except (tarfile.TarError, EOFError) as error:
         raise TrajectoryError(f"{path}: not a readable tar archive ({error}); give a folder or a .tar(.gz).") from error
+
+
+@contextmanager
+def blame(where: str) -> Iterator[None]:
+    """Make whatever is wrong with a record a `TrajectoryError` that names the place.
+
+    Fields that are missing or of another type show as the errors of plain Python: readers need not check each.
+    """
+    try:
+        yield
+    except (AlphaUmiError, LookupError, TypeError, AttributeError, ValueError) as error:
+        if str(error).startswith(where):
+            raise
+        problem = str(error)
+        if not isinstance(error, AlphaUmiError):
+            problem = f"the record is not of the source's form ({type(error).__name__}: {error})."
+        raise TrajectoryError(f"{where}: {problem}") from error
 
 
 def open_text(path: Path) -> TextIO:

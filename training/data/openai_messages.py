@@ -12,24 +12,22 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from alpha_umi.errors import AlphaUmiError, TrajectoryError
+from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import parse_openai_tool
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per dialogue."""
     for number, (where, record) in enumerate(read_records(location)):
-        if not isinstance(record.get("messages"), list):
-            raise TrajectoryError(f"{where}: no 'messages' list; expected OpenAI chat messages.")
-        try:
+        with blame(where):
+            if not isinstance(record.get("messages"), list):
+                raise TrajectoryError("no 'messages' list; expected OpenAI chat messages.")
             tools = tuple(map(parse_openai_tool, record.get("tools") or record.get("functions") or ()))
             messages = map(_make_message, _link_functions(record["messages"]))
             trajectory = Trajectory.from_messages(messages, tools)
-        except AlphaUmiError as error:
-            raise TrajectoryError(f"{where}: {error}") from error
         name = str(record.get("id", number))
         yield Example(f"openai_messages-{name}", "openai_messages", trajectory, where, task_id=name)
 

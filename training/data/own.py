@@ -13,21 +13,19 @@ from typing import Any
 from langchain_core.messages import AnyMessage
 from pydantic import TypeAdapter, ValidationError
 
-from alpha_umi.errors import AlphaUmiError, TrajectoryError
+from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import SPLITS, Example, Tally
 from alpha_umi.training.data.fields import parse_openai_tool
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per line; a row keeps its id, its source and its split."""
     for number, (where, record) in enumerate(read_records(location)):
-        try:
+        with blame(where):
             trajectory = _read_trajectory(record)
-        except AlphaUmiError as error:
-            raise TrajectoryError(f"{where}: {error}") from error
         split = record.get("split")
         yield Example(
             id=str(record.get("id", f"own-{number}")),

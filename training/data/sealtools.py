@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.wording import READY, describe_calls
 
 _REFERENCE = re.compile(r"(API_call_\d+)\b.*")
@@ -34,16 +34,15 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         raise ConfigError("Seal-Tools needs two files: --source sealtools:QUERIES.jsonl,TOOLS.jsonl")
     catalogue = _Catalogue(tool_list)
     for where, record in read_records(queries):
-        if not isinstance(record.get("calling"), list) or "query" not in record:
-            raise TrajectoryError(f"{where}: no 'query' and 'calling'; is this a Seal-Tools query file?")
-        names = list(dict.fromkeys(call["api"] for call in record["calling"]))
-        if not names or not all(name in catalogue for name in names):
-            tally.drop("calls a tool that is not in the list", where)
-            continue
-        rng = random.Random(f"{seed} {record['id']}")
-        steps = tuple(_read_steps(record["calling"], catalogue, tally, where))
-        trajectory = Trajectory(catalogue.sample(names, rng), (Turn(record["query"].strip(), steps),))
-        yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=record["id"])
+        with blame(where):
+            names = list(dict.fromkeys(call["api"] for call in record["calling"]))
+            if not names or not all(name in catalogue for name in names):
+                tally.drop("calls a tool that is not in the list", where)
+                continue
+            rng = random.Random(f"{seed} {record['id']}")
+            steps = tuple(_read_steps(record["calling"], catalogue, tally, where))
+            trajectory = Trajectory(catalogue.sample(names, rng), (Turn(record["query"].strip(), steps),))
+        yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=str(record["id"]))
 
 
 def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally, where: str) -> Iterator[Step]:
@@ -75,12 +74,11 @@ class _Catalogue:
         self._responses: dict[str, tuple[str, ...]] = {}
         self._fields: dict[str, list[str]] = {}
         for where, record in read_records(location):
-            name = record.get("api_name")
-            if not isinstance(name, str) or not isinstance(record.get("parameters"), dict):
-                raise TrajectoryError(f"{where}: no 'api_name' and 'parameters'; is this the Seal-Tools tool list?")
-            self._specs[name] = _make_tool(record, where)
-            self._responses[name] = tuple(record.get("responses", {}))
-            self._fields.setdefault(record.get("field", ""), []).append(name)
+            with blame(where):
+                name = record["api_name"]
+                self._specs[name] = _make_tool(record)
+                self._responses[name] = tuple(record.get("responses", {}))
+                self._fields.setdefault(record.get("field", ""), []).append(name)
         self._names = list(self._specs)
         self._field_of = {name: field for field, names in self._fields.items() for name in names}
 
@@ -104,10 +102,10 @@ class _Catalogue:
         return tuple(self._specs[name] for name in order)
 
 
-def _make_tool(record: Mapping[str, Any], where: str) -> ToolSpec:
+def _make_tool(record: Mapping[str, Any]) -> ToolSpec:
     properties = {
         name: parse_type(value.get("type")) | {"description": str(value.get("description", ""))}
         for name, value in record["parameters"].items()
     }
     schema = make_schema(properties, record.get("required", []))
-    return make_spec(record["api_name"], record.get("api_description"), schema, where)
+    return make_spec(record["api_name"], record.get("api_description"), schema)

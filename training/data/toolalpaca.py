@@ -19,7 +19,7 @@ from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.wording import describe_calls, shorten_rationale
 
 _ASK_USER = ToolSpec(
@@ -38,14 +38,15 @@ _MAX_DEPTH = 4
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per usable instance, or per golden answer where an API has no instances."""
     for where, api in read_records(location):
-        if "Documentation" not in api or "Function_Projection" not in api:
-            raise TrajectoryError(f"{where}: no 'Documentation' and 'Function_Projection'; is this ToolAlpaca data?")
-        tools = {tool.name: tool for tool in _make_tools(api, where)}
-        for number, (instruction, steps) in enumerate(_read_runs(api, tools, tally, where)):
-            if not steps:
-                continue
-            trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
-            yield Example(f"toolalpaca-{clean_name(api['Name'])}-{number}", "toolalpaca", trajectory, where)
+        with blame(where):
+            if "Documentation" not in api or "Function_Projection" not in api:
+                raise TrajectoryError("no 'Documentation' and 'Function_Projection'; is this ToolAlpaca data?")
+            tools = {tool.name: tool for tool in _make_tools(api)}
+            runs = list(_read_runs(api, tools, tally, where))
+        for number, (instruction, steps) in enumerate(runs):
+            if steps:
+                trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
+                yield Example(f"toolalpaca-{clean_name(api['Name'])}-{number}", "toolalpaca", trajectory, where)
 
 
 def _read_runs(
@@ -101,17 +102,17 @@ def _make_call(number: int, name: str, text: Any, tools: Mapping[str, ToolSpec])
     return Call(f"call_{number}", name, {key: fit_value(value, schema.get(key)) for key, value in arguments.items()})
 
 
-def _make_tools(api: Record, where: str) -> Iterator[ToolSpec]:
+def _make_tools(api: Record) -> Iterator[ToolSpec]:
     """Yield a specification per function, with the arguments that the OpenAPI document gives its operation."""
     try:
         document = json.loads(api["Documentation"])
     except (json.JSONDecodeError, TypeError) as error:
-        raise TrajectoryError(f"{where}: 'Documentation' is not JSON text ({error}).") from error
+        raise TrajectoryError(f"'Documentation' is not JSON text ({error}).") from error
     descriptions = api.get("Function_Description", {})
     for name, (path, method) in api["Function_Projection"].items():
         operation = document.get("paths", {}).get(path, {}).get(method, {})
         description = operation.get("description") or operation.get("summary") or descriptions.get(name, name)
-        yield make_spec(name, str(description).split("\nParameters:")[0], _make_parameters(operation, document), where)
+        yield make_spec(name, str(description).split("\nParameters:")[0], _make_parameters(operation, document))
     yield _ASK_USER
 
 

@@ -18,7 +18,7 @@ from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import make_schema, make_spec
-from alpha_umi.training.data.files import Record, read_members
+from alpha_umi.training.data.files import Record, blame, read_members
 from alpha_umi.training.data.wording import shorten_rationale
 
 _BOILERPLATE = re.compile(
@@ -37,13 +37,14 @@ _MAX_EXAMPLE_CHARS = 40
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per answer file: the last chain of `train_messages`."""
     for where, record in read_members(location):
-        answer = record.get("answer_generation")
-        if not isinstance(answer, dict) or not isinstance(answer.get("train_messages"), list):
-            raise TrajectoryError(f"{where}: no 'answer_generation.train_messages'; is this a ToolBench answer file?")
-        tools = tuple(_make_tool(tool, where) for tool in answer.get("function", []) if tool.get("name") != "Finish")
-        instruction = str(answer.get("query", "")).strip()
-        chain = answer["train_messages"][-1] if answer["train_messages"] else []
-        steps = _ChainReader({tool.name for tool in tools}, tally, where).read(chain)
+        with blame(where):
+            answer = record.get("answer_generation")
+            if not isinstance(answer, dict) or not isinstance(answer.get("train_messages"), list):
+                raise TrajectoryError("no 'answer_generation.train_messages'; is this a ToolBench answer file?")
+            tools = tuple(_make_tool(tool) for tool in answer["function"] if tool["name"] != "Finish")
+            instruction = str(answer["query"]).strip()
+            chain = answer["train_messages"][-1] if answer["train_messages"] else []
+            steps = _ChainReader({tool.name for tool in tools}, tally, where).read(chain)
         member = PurePath(where.rpartition("!")[2])
         yield Example(
             id=f"toolbench-{member.parent.name}-{member.stem}",
@@ -54,11 +55,11 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         )
 
 
-def _make_tool(function: Record, where: str) -> ToolSpec:
+def _make_tool(function: Record) -> ToolSpec:
     parameters = function.get("parameters", {})
     properties = {name: _make_property(value) for name, value in parameters.get("properties", {}).items()}
     schema = make_schema(properties, parameters.get("required", []))
-    return make_spec(function["name"], _shorten_description(function.get("description", "")), schema, where)
+    return make_spec(function["name"], _shorten_description(function.get("description", "")), schema)
 
 
 def _make_property(value: Record) -> Record:

@@ -19,7 +19,7 @@ from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
-from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.files import blame, read_records
 from alpha_umi.training.data.wording import describe_calls, shorten_rationale
 
 _TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: (.*)\nParameters: (.*)$", re.MULTILINE)
@@ -34,11 +34,12 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         if not all(isinstance(text, str) for text in texts):
             raise TrajectoryError(f"{where}: 'instruction', 'input' and 'output' must be text.")
         instruction, history, output = map(str, texts)
-        tools = _parse_tools(instruction, tally, where)
-        # The output's thought quotes tags, so it ends at its last closing tag.
-        thought, _, rest = output.rpartition("</think>")
-        parts = [*_PART.findall(history), ("think", thought.replace("<think>", "")), *_PART.findall(rest)]
-        turns = _Dialogue(tools, tally, where).read(parts)
+        with blame(where):
+            tools = _parse_tools(instruction, tally, where)
+            # The output's thought quotes tags, so it ends at its last closing tag.
+            thought, _, rest = output.rpartition("</think>")
+            parts = [*_PART.findall(history), ("think", thought.replace("<think>", "")), *_PART.findall(rest)]
+            turns = _Dialogue(tools, tally, where).read(parts)
         yield Example(f"toolrl-{number}", "toolrl", Trajectory(tools, turns), where)
 
 
@@ -54,7 +55,7 @@ def _parse_tools(instruction: str, tally: Tally, where: str) -> tuple[ToolSpec, 
             {key: _make_property(value) for key, value in properties.items()},
             [key for key, value in properties.items() if not _is_optional(value)],
         )
-        spec = make_spec(name, description, schema, where)
+        spec = make_spec(name, description, schema)
         tools.setdefault(spec.name, spec)
     return tuple(tools.values())
 

@@ -34,7 +34,7 @@ def make_llama(n_vocab: int, seed: int = 0) -> LlamaForCausalLM:
         pad_token_id=2,
         tie_word_embeddings=True,
     )
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config)
 
 
 def save_adapter(folder: Path, n_vocab: int, seed: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_generate_tokens_stops_soon_when_cancelled(backbone: Backbone, n_prompt:
     assert not any(layer._forward_pre_hooks for layer in backbone.model.modules())
 
 
-def test_generate_tokens_leaves_between_two_layers(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generate_tokens_leaves_between_two_layers(backbone: Backbone) -> None:
     cancelled = threading.Event()
     layers = backbone.model.model.layers
     layers[0].register_forward_hook(lambda *_: cancelled.set())
@@ -147,7 +148,7 @@ def test_hold_back_never_shows_a_stop_string(text: str, cuts: list[int], stops: 
     stream.stopped, stream._held, stream._stops = False, "", tuple(stops)
     bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     shown = ""
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         if not stream.stopped:
             shown += stream._hold_back(stream._held + text[start:end])
     shown += stream.flush()

@@ -51,7 +51,7 @@ def test_use_gives_each_adapter_its_own_words(model_folder: Path, backbone: Back
 
 
 def test_use_of_a_missing_adapter_lists_those_there_are(backbone: Backbone) -> None:
-    with pytest.raises(ConfigError, match="no adapter 'three'.*one, two"), backbone.use("three"):
+    with pytest.raises(ConfigError, match=r"no adapter 'three'.*one, two"), backbone.use("three"):
         pass
 
 
@@ -95,7 +95,7 @@ def load(folder: Path) -> Backbone:
 def test_backbone_refuses_what_is_no_model(copy_model: Copy, model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.json"):
         load(tmp_path)
-    with pytest.raises(ConfigError, match="holds an adapter.*hf:BASE#"):
+    with pytest.raises(ConfigError, match=r"holds an adapter.*hf:BASE#"):
         load(model_folder / "one")
     folder = copy_model("pickled")
     torch.save({}, folder / "pytorch_model.bin")
@@ -172,7 +172,7 @@ def test_get_engine_is_one_per_folder_device_and_type(model_folder: Path) -> Non
 
 
 def test_get_engine_refuses_what_it_cannot_do(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="Unknown dtype 'int3'.*'float32'"):
+    with pytest.raises(ConfigError, match=r"Unknown dtype 'int3'.*'float32'"):
         get_engine(str(model_folder), dtype="int3")
     with pytest.raises(ConfigError, match="Unknown device 'abacus'"):
         get_engine(str(model_folder), device="abacus")

@@ -241,9 +241,24 @@ def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: Backbone) -> N
     first = backbone.grammars.make_mask(planner_grammar(5), 30)
     logits = torch.randn(backbone.model.config.vocab_size)
     while not first.finished:
-        first.choose(logits, make_sampler(1.0, 1.0, 0))
+        first.choose(logits, make_sampler())
     second = backbone.grammars.make_mask(planner_grammar(5), 30)
     assert not second.finished
+
+
+@pytest.mark.parametrize("text", ["🙂", "中", "é", "a"])
+def test_planner_that_writes_any_script_is_cut_in_time(backbone: Backbone, text: str) -> None:
+    for max_tokens in (16, 17, 18, 19, 50):
+        mask = backbone.grammars.make_mask(planner_grammar(), max_tokens)
+        logits = torch.zeros(backbone.model.config.vocab_size)
+        logits[backbone.tokenizer.encode(text)] = 1.0
+        ids: list[int] = []
+        while not mask.finished:
+            ids.append(mask.choose(logits, make_sampler()))
+        assert len(ids) <= max_tokens
+        written = str(backbone.tokenizer.decode(ids))
+        assert "\ufffd" not in written
+        assert parse_plan(written).decision is not None
 
 
 def test_grammar_text_is_the_same_for_equal_tools() -> None:

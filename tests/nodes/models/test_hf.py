@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blockbuster import blockbuster_ctx
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -45,9 +45,8 @@ Make = Callable[..., LocalChatModel]
 @pytest.fixture
 def make(model_folder: Path) -> Make:
     def make_model(**fields: Any) -> LocalChatModel:
-        return LocalChatModel(
-            model=str(model_folder), **({"dtype": "float32", "device": "cpu", "max_tokens": 40} | fields)
-        )
+        defaults: dict[str, Any] = {"dtype": "float32", "device": "cpu", "max_tokens": 40}
+        return LocalChatModel(model=str(model_folder), **(defaults | fields))
 
     return make_model
 
@@ -68,7 +67,7 @@ async def collect(model: LocalChatModel, **kwargs: Any) -> list[AIMessageChunk]:
 
 @pytest.mark.parametrize("role", ["planner", "caller", "summarizer"])
 async def test_every_door_gives_the_same_message(make: Make, role: str) -> None:
-    kwargs = {"role": role, "tools": TOOLS}
+    kwargs: dict[str, Any] = {"role": role, "tools": TOOLS}
     model = make()
     invoked = model.invoke(MESSAGES, **kwargs)
     assert invoked.text
@@ -185,11 +184,15 @@ async def test_cancelling_a_task_frees_the_model(make: Make, n_words: int) -> No
     assert (await model.ainvoke(MESSAGES, role="summarizer", max_tokens=3)).text
 
 
-def test_an_interrupt_frees_the_model(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_frees_the_model(make: Make) -> None:
     model = make(max_tokens=30_000, constrained=False)
-    with pytest.raises(KeyboardInterrupt):
+
+    def read() -> None:
         for _ in model.stream(MESSAGES, role="summarizer"):
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
     assert free_after_s(model) < 0.3
 
 
@@ -226,8 +229,9 @@ async def test_adapters_at_once_in_one_loop(make: Make) -> None:
 
 
 async def test_the_event_loop_is_never_blocked(copy_model: Callable[[str], Path]) -> None:
+    blockbuster = pytest.importorskip("blockbuster", reason="comes with langgraph dev, which needs Python 3.11")
     model = LocalChatModel(model=str(copy_model("fresh")), dtype="float32", max_tokens=20)
-    with blockbuster_ctx():
+    with blockbuster.blockbuster_ctx():
         message = await model.ainvoke(MESSAGES, role="planner", tools=TOOLS)
         chunks = await collect(model, role="planner", tools=TOOLS)
     assert "".join(chunk.text for chunk in chunks) == message.text
@@ -237,7 +241,7 @@ def test_a_slow_reader_does_not_hold_the_model(make: Make) -> None:
     model = make(constrained=False)
     slow = model.stream(MESSAGES, role="planner")
     next(slow)
-    assert model.invoke(MESSAGES, role="planner").text.startswith(next(slow).text[:0])
+    assert model.invoke(MESSAGES, role="planner").text
     assert list(slow)
 
 
@@ -371,13 +375,22 @@ def test_importing_it_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_its_threads_end_with_the_process(model_folder: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to the whole console")
+def test_ctrl_c_ends_the_process_soon(model_folder: Path) -> None:
     code = (
         "from alpha_umi.nodes.models.hf import LocalChatModel\n"
         f"model = LocalChatModel(model={str(model_folder)!r}, dtype='float32', max_tokens=60000, constrained=False)\n"
         "next(model.stream('Hi'))\n"
+        "print('loaded', flush=True)\n"
+        "model.invoke('Hi')\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loaded\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=5)
+    assert errors.rstrip().endswith(b"KeyboardInterrupt")
 
 
 def test_no_thread_is_left_per_call(make: Make) -> None:

@@ -46,6 +46,12 @@ def test_answer_holds_every_expected_value(solved: list[tuple[Task, Solution]]) 
             assert all(value and value in last.answer for value in solution.expected), task
 
 
+def test_answerable_tasks_are_answered(solved: list[tuple[Task, Solution]]) -> None:
+    for task, solution in solved:
+        if task.kind in ("single", "several", "chain", "turns", "chat"):
+            assert solution.expected is not None, task
+
+
 def test_unanswerable_tasks_are_given_up_without_a_call(solved: list[tuple[Task, Solution]]) -> None:
     for task, solution in solved:
         if task.kind in ("no tool", "no value"):
@@ -85,6 +91,7 @@ def test_called_tools_are_offered_and_hidden_among_others(solved: list[tuple[Tas
         assert len(names) == len(set(names))
         assert called_tools(solution.trajectory) <= set(names)
         sizes.append(len(names))
+    assert min(sizes) >= 1
     assert sum(sizes) / len(sizes) > 4
     assert len(set(sizes)) > 4
 

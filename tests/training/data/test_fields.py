@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.errors import ConfigError
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_openai_tool, parse_type
 
@@ -58,9 +58,11 @@ def test_make_schema_leaves_out_required_names_that_are_no_property() -> None:
     assert make_schema({"a": {}}, ["a", "b"]) == {"type": "object", "properties": {"a": {}}, "required": ["a"]}
 
 
-def test_make_spec_error_names_the_place() -> None:
-    with pytest.raises(TrajectoryError, match="file:3: Tool name ''"):
-        make_spec("()", "", make_schema({}, ()), "file:3")
+def test_make_spec_cleans_name_and_description() -> None:
+    spec = make_spec("Find Town(s)", "Finds\n a  town.", make_schema({}, ()))
+    assert (spec.name, spec.description) == ("Find_Town_s", "Finds a town.")
+    with pytest.raises(ConfigError, match="Tool name ''"):
+        make_spec("()", "", make_schema({}, ()))
 
 
 def test_openai_tool_is_read_in_both_forms() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.training.data import files
-from alpha_umi.training.data.files import read_members, read_records, write_atomically
+from alpha_umi.training.data.files import blame, read_members, read_records, write_atomically
 
 RECORDS = [{"a": 1}, {"b": ["x,]", "}{"]}, {"c": "zwölf\n€"}]
 
@@ -119,3 +119,17 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Pat
         file.write("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("name"), r"f:3: the record is not of the source's form \(KeyError: 'name'\)"),
+        (TypeError("no list"), r"f:3: the record is not of the source's form \(TypeError: no list\)"),
+        (ConfigError("bad name"), "^f:3: bad name$"),
+        (TrajectoryError("f:3: no tools"), "^f:3: no tools$"),
+    ],
+)
+def test_blame_names_the_place_once(error: Exception, message: str) -> None:
+    with pytest.raises(TrajectoryError, match=message), blame("f:3"):
+        raise error

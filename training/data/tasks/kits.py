@@ -185,25 +185,31 @@ def make_kit(
     dead = None if broken is None else _pick_view(draw, broken)
     missing = {ABILITIES[name].tool for name in without if name in ABILITIES}
     plain = {name: tool for name, tool in builtin.items() if name not in missing}
+    wanted = [name for name in abilities if name in ABILITIES]
     if draw.chance(0.5):
-        ways = {name: _builtin_way(name) for name in abilities if name in ABILITIES}
+        ways = {name: _builtin_way(name) for name in wanted}
     else:
-        ways = {name: _any_way(draw, name, dead) for name in abilities if name in ABILITIES}
-        needed = {way.tool for way in ways.values()}
-        shadowed = {ABILITIES[name].tool for name in ways} - needed
-        plain = {
-            name: tool for name, tool in plain.items() if name in needed or (name not in shadowed and draw.chance(0.3))
-        }
-    tools = dict(plain)
-    tools |= {way.tool: _view_tool(way.tool, builtin) for way in ways.values() if way.tool not in builtin}
+        ways = {name: _any_way(draw, name, dead) for name in wanted}
+        plain = _thin_out(draw, plain, ways)
+    tools = plain | {way.tool: _view_tool(way.tool, builtin) for way in ways.values() if way.tool not in builtin}
     tools |= _make_fakes(draw, abilities, without)
-    ways |= {name: Way(name, {}) for name in abilities if name not in ABILITIES}
     found = {name: (way,) for name, way in ways.items()}
+    found |= {name: (Way(name, {}),) for name in abilities if name not in ABILITIES}
     if broken is not None and dead is not None:
         tools[dead.name] = make_tool(_view_spec(dead, builtin), _refuse)
         found[broken] = (Way(dead.name, {}, dead.arguments), *found.get(broken, ()))
     order = draw.rng.sample(list(tools), len(tools))
     return Kit(tuple(tools[name] for name in order), found)
+
+
+def _thin_out(draw: Draw, plain: dict[str, BaseTool], ways: Mapping[str, Way]) -> dict[str, BaseTool]:
+    """Keep the built-in tools that are needed and some that are not, but none that could stand in for a view."""
+    needed = {way.tool for way in ways.values()}
+    shadowed = {ABILITIES[name].tool for name in ways} - needed
+    spare = [name for name in plain if name not in needed | shadowed]
+    # There is always at least one, so that no kit is empty.
+    kept = needed.union(draw.rng.sample(spare, draw.rng.randint(min(1, len(spare)), len(spare))))
+    return {name: tool for name, tool in plain.items() if name in kept}
 
 
 def _builtin_way(ability: str) -> Way:

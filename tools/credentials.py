@@ -1,0 +1,123 @@
+"""Credentials: a configuration names environment variables, whose values are read when needed and never shown."""
+
+from __future__ import annotations
+
+import base64
+import html
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, quote_plus, urlsplit
+
+from alpha_umi.errors import ConfigError
+
+REDACTED = "[redacted]"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+# Shorter values are no secrets, and hiding them would make ordinary text unreadable.
+_MIN_SECRET_CHARS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where a secret goes in a request; knows the name of the variable that holds it, not the secret.
+
+    Args:
+        variable: Environment variable; for ``Basic`` it holds ``user:password``.
+        place: Part of the request.
+        name: Name of the header, query parameter or cookie.
+        scheme: Word before the value in an ``Authorization`` header.
+    """
+
+    variable: str
+    place: Literal["header", "query", "cookie"]
+    name: str
+    scheme: Literal["", "Bearer", "Basic"] = ""
+
+    def read(self) -> str:
+        """Return the value as it is sent.
+
+        Raises:
+            ConfigError: If the variable is not set.
+        """
+        value = read_variable(self.variable)
+        if self.scheme == "Basic":
+            value = base64.b64encode(value.encode()).decode()
+        return f"{self.scheme} {value}".lstrip()
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return every form of the value that must not be shown."""
+        value = read_variable(self.variable)
+        if self.scheme != "Basic":
+            return (value,)
+        return (base64.b64encode(value.encode()).decode(), value, value.partition(":")[2])
+
+
+def read_variable(name: str) -> str:
+    """Return the value of an environment variable.
+
+    Raises:
+        ConfigError: If it is not set.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ConfigError(
+            f"The environment variable {name!r} is named as a credential but is not set; "
+            "export it, or take it out of the configuration."
+        )
+    return value
+
+
+def expand_variables(text: str) -> tuple[str, tuple[str, ...]]:
+    """Replace every ``${VARIABLE}`` and return the text with the values that must not be shown.
+
+    Raises:
+        ConfigError: If a variable is not set.
+    """
+    secrets = tuple(read_variable(name) for name in _VARIABLE.findall(text))
+    return _VARIABLE.sub(lambda match: read_variable(match[1]), text), secrets
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Hide secrets in a text, also where they are escaped as in a URL, in JSON or in HTML.
+
+    Example:
+        >>> redact("bad key: s3cr3t/1, at /?key=s3cr3t%2F1", ["s3cr3t/1"])
+        'bad key: [redacted], at /?key=[redacted]'
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _MIN_SECRET_CHARS:
+            for form in _list_forms(secret):
+                text = text.replace(form, REDACTED)
+    return text
+
+
+def _list_forms(secret: str) -> set[str]:
+    """Return a secret as it stands in text, in a URL, in JSON and in HTML."""
+    in_url = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return {secret, *in_url, json.dumps(secret)[1:-1], html.escape(secret)}
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host name is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def require_private(url: str) -> None:
+    """Refuse to send a credential where others can read it.
+
+    Raises:
+        ConfigError: If the address is neither HTTPS nor this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ConfigError(
+            f"Credentials are only sent over HTTPS or to this machine, not to {parts.scheme}://{parts.hostname}. "
+            "Use an https:// address, or reach the server through a local port."
+        )

@@ -1,0 +1,230 @@
+"""HTTP for tool sources: allowed hosts only, no redirects, bounded time and size, retries of what is safe to repeat.
+
+Whatever the server does wrong becomes a `ToolException` in words for the model. Credentials are put in below httpx, so
+that neither its log lines nor its exceptions ever hold one, and what comes back is searched for them.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from threading import Lock
+from typing import TypeAlias
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from langchain_core.tools import ToolException
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.credentials import Credential, is_loopback, redact
+from alpha_umi.tools.observation import cut
+
+Credentials: TypeAlias = Sequence[Credential]
+
+_N_RETRIES = 2
+_BACKOFF_S = 0.3
+_PASSING_STATUSES = frozenset({429, 502, 503})
+_MAX_FAULT_CHARS = 1000
+_BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet-stream)")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered with a status of success; credentials are already hidden.
+
+    Args:
+        status: HTTP status, 200 to 299.
+        media_type: Content type without parameters, in lower case.
+        text: The body; a short note in place of binary data.
+        is_cut: Whether the body was longer than allowed.
+    """
+
+    status: int
+    media_type: str
+    text: str
+    is_cut: bool
+
+
+class _Fault(ToolException):
+    """A failed attempt; `wait_s` is None where trying again makes no sense."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class HttpClient:
+    """Sends requests of one tool source; safe to use from several threads."""
+
+    def __init__(self, *, allowed_hosts: Collection[str], timeout_s: float, max_response_bytes: int) -> None:
+        """Open no connection yet.
+
+        Args:
+            allowed_hosts: ``host`` (any port) or ``host:port``.
+            timeout_s: Seconds for a call with all its retries.
+            max_response_bytes: Longer bodies are cut while they arrive.
+
+        Raises:
+            ConfigError: If a bound makes no sense.
+        """
+        if not timeout_s > 0 or max_response_bytes < 1:
+            raise ConfigError(
+                f"timeout_s is {timeout_s} and max_response_bytes is {max_response_bytes}; both must be above 0."
+            )
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._timeout_s = timeout_s
+        self._max_bytes = max_response_bytes
+        self._client = httpx.Client(transport=_SigningTransport(), follow_redirects=False)
+
+    def allows(self, url: str) -> bool:
+        """Say whether requests to an address may be sent."""
+        parts = httpx.URL(url)
+        host = f"[{parts.host}]" if ":" in parts.host else parts.host.lower()
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return parts.scheme in ("http", "https") and not self._allowed_hosts.isdisjoint({host, f"{host}:{port}"})
+
+    def send(self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = ()) -> Reply:
+        """Send a request and return the server's answer.
+
+        Args:
+            request: What to send, without credentials.
+            is_idempotent: Whether sending it twice does the same as sending it once; only then it is tried again.
+            credentials: Added on the wire.
+
+        Raises:
+            ToolException: If there is no answer or its status is not one of success.
+        """
+        if not self.allows(str(request.url)):
+            raise ToolException(f"the host {request.url.host} is not allowed. Use another tool.")
+        # The body must say how long it is, and a compressed one does not.
+        request.headers["Accept-Encoding"] = "identity"
+        request.extensions["credentials"] = tuple(credentials)
+        deadline = time.monotonic() + self._timeout_s
+        n_left = _N_RETRIES if is_idempotent else 0
+        while True:
+            try:
+                return self._attempt(request, deadline, credentials)
+            except _Fault as fault:
+                wait_s = 0.0
+                if fault.wait_s is not None:
+                    wait_s = max(fault.wait_s, _BACKOFF_S * 2 ** (_N_RETRIES - n_left) * random.uniform(0.5, 1.5))
+                if fault.wait_s is None or n_left == 0 or time.monotonic() + wait_s >= deadline:
+                    raise
+            n_left -= 1
+            time.sleep(wait_s)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _attempt(self, request: httpx.Request, deadline: float, credentials: Credentials) -> Reply:
+        # What httpx says of a failure may quote a header, so none of it is passed on.
+        host = request.url.host
+        request.extensions["timeout"] = httpx.Timeout(max(deadline - time.monotonic(), 0.01)).as_dict()
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                body, is_cut = self._read_body(response, deadline, credentials)
+            finally:
+                response.close()
+        except httpx.TimeoutException:
+            raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.") from None
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            raise _Fault(f"{host} cannot be reached ({type(error).__name__}). Try another tool.", wait_s=0.0) from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise _Fault(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if not response.is_success:
+            raise _make_fault(response, media_type, body)
+        return Reply(response.status_code, media_type, body, is_cut)
+
+    def _read_body(self, response: httpx.Response, deadline: float, credentials: Credentials) -> tuple[str, bool]:
+        """Return the text of the body and whether it was cut."""
+        media_type = response.headers.get("Content-Type", "")
+        if _BINARY.match(media_type.lower()):
+            size = response.headers.get("Content-Length", "unknown")
+            return f"({media_type}, {size} bytes, not shown)", False
+        secrets = [secret for credential in credentials for secret in credential.secrets()]
+        # A secret at the cut must be seen whole to be hidden; escaped, a character takes up to twelve bytes.
+        n_wanted = self._max_bytes + 12 * max(map(len, secrets), default=0)
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("the deadline for the whole call has passed")
+            if len(body) > n_wanted:
+                break
+        encoding = response.charset_encoding or "utf-8"
+        text = redact(_decode(bytes(body), encoding), secrets)
+        if len(body) <= self._max_bytes:
+            return text, False
+        return text.encode()[: self._max_bytes].decode(errors="ignore"), True
+
+
+class _SigningTransport(httpx.BaseTransport):
+    """Puts credentials into requests, and uses the proxies that the environment names, as httpx itself would."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str | None, httpx.HTTPTransport] = {}
+        self._lock = Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url, headers = request.url, request.headers.copy()
+        for credential in request.extensions.get("credentials", ()):
+            if credential.place == "header":
+                headers[credential.name] = credential.read()
+            elif credential.place == "query":
+                url = url.copy_set_param(credential.name, credential.read())
+            else:
+                pair = f"{credential.name}={credential.read()}"
+                headers["Cookie"] = f"{headers['Cookie']}; {pair}" if "Cookie" in headers else pair
+        signed = httpx.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        return self._route(url).handle_request(signed)
+
+    def close(self) -> None:
+        for transport in self._routes.values():
+            transport.close()
+
+    def _route(self, url: httpx.URL) -> httpx.HTTPTransport:
+        is_direct = is_loopback(url.host) or proxy_bypass(url.host)
+        proxy = None if is_direct else getproxies().get(url.scheme)
+        with self._lock:
+            if proxy not in self._routes:
+                self._routes[proxy] = httpx.HTTPTransport(proxy=proxy)
+            return self._routes[proxy]
+
+
+def _decode(body: bytes, encoding: str) -> str:
+    try:
+        return body.decode(encoding, "replace")
+    except LookupError:  # the server made the name up
+        return body.decode("utf-8", "replace")
+
+
+def _make_fault(response: httpx.Response, media_type: str, body: str) -> _Fault:
+    """Say what a status other than success means for the model."""
+    status = response.status_code
+    try:
+        message = f"the server answered {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        message = f"the server answered with status {status}"
+    if 300 <= status < 400:
+        return _Fault(f"{message}: it sends on to another address, which is not followed. Use another tool.")
+    if media_type == "text/html" or body.lstrip().lower().startswith(("<!doctype html", "<html")):
+        title = _TITLE.search(body)
+        body = f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
+    message += f": {cut(body.strip(), _MAX_FAULT_CHARS)}" if body.strip() else " and nothing else."
+    return _Fault(message, _read_retry_after(response) if status in _PASSING_STATUSES else None)
+
+
+def _read_retry_after(response: httpx.Response) -> float:
+    """Return the seconds the server asks to wait; its other form, a date, is rare and read as 0."""
+    seconds = response.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() else 0.0

@@ -1,0 +1,142 @@
+"""OpenAPI 3 documents as tools: one per operation."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.credentials import require_private
+from alpha_umi.tools.http_client import HttpClient, Reply
+from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.openapi.document import load_document, require_openapi_3
+from alpha_umi.tools.openapi.operations import Operation, read_operations
+from alpha_umi.tools.openapi.request import build_request
+from alpha_umi.tools.openapi.security import Security
+
+__all__ = ["load_openapi", "load_openapi_source"]
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
+
+
+def load_openapi(
+    document: str | Path | Mapping[str, Any],
+    *,
+    base_url: str | None = None,
+    allowed_hosts: Collection[str] | None = None,
+    auth: Mapping[str, str] | None = None,
+    timeout_s: float = 20.0,
+    max_response_bytes: int = 262_144,
+) -> list[BaseTool]:
+    """Return one tool per operation of an OpenAPI 3 document.
+
+    What cannot be used is left out and logged. Redirects are not followed; GET, HEAD, PUT, DELETE, OPTIONS and TRACE
+    are tried again where the server says 429, 502 or 503 or cannot be reached.
+
+    Args:
+        document: Path or http(s) address of a JSON or YAML file, or the parsed document.
+        base_url: Address of the API, in place of the document's servers.
+        allowed_hosts: ``host`` or ``host:port`` that may be called; default are those of the servers.
+        auth: Security scheme of the document, or ``header:NAME``, ``query:NAME`` or ``cookie:NAME``, to the name of the
+            environment variable that holds the credential. The model never sees these arguments.
+        timeout_s: Seconds for one call with its retries.
+        max_response_bytes: Longer responses are cut while they arrive.
+
+    Raises:
+        ConfigError: If the document cannot be read or has no operation that can be used, or a setting is wrong.
+
+    Example:
+        >>> tools = load_openapi("weather.yaml", auth={"ApiKey": "WEATHER_KEY"})  # doctest: +SKIP
+    """
+    parsed = load_document(document)
+    require_openapi_3(parsed)
+    if base_url:
+        _check_address(base_url)
+    operations, notes = read_operations(parsed, Security(parsed, auth or {}), base_url)
+    hosts = {urlsplit(operation.url).netloc for operation in operations} if allowed_hosts is None else allowed_hosts
+    client = HttpClient(allowed_hosts=hosts, timeout_s=timeout_s, max_response_bytes=max_response_bytes)
+    usable = []
+    for operation in operations:
+        _check_address(operation.url)
+        if operation.credentials:
+            require_private(operation.url)
+        if client.allows(operation.url):
+            usable.append(operation)
+        else:
+            notes.append(f"{operation.spec.name} is left out: {urlsplit(operation.url).netloc} is no allowed host")
+    if not usable:
+        raise ConfigError(f"{parsed.name} has no operation that can be used: {'; '.join(notes[:5]) or 'it is empty'}.")
+    log_notes(parsed.name, notes)
+    return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
+
+
+def load_openapi_source(target: str) -> list[BaseTool]:
+    """Return the tools of a document, or of a YAML file with the arguments of `load_openapi`.
+
+    Args:
+        target: Path or http(s) address. A file of settings has a line ``document: PATH``, relative to itself.
+
+    Raises:
+        ConfigError: As `load_openapi`, and if the file has a setting that does not exist.
+    """
+    content = load_document(target).content
+    if "document" not in content:
+        return load_openapi(target)
+    try:
+        settings = _Settings.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError(f"{target}: {faults}. Settings are {', '.join(_Settings.model_fields)}.") from error
+    chosen = settings.model_dump(exclude_unset=True)
+    if not settings.document.startswith(("http://", "https://")):
+        chosen["document"] = Path(target).expanduser().parent / settings.document
+    return load_openapi(**chosen)
+
+
+class _Settings(BaseModel):
+    """The arguments of `load_openapi`, as a file gives them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    document: str
+    base_url: str | None = None
+    allowed_hosts: list[str] | None = None
+    auth: dict[str, str] = Field(default_factory=dict)
+    timeout_s: float = Field(default=20.0, gt=0)
+    max_response_bytes: int = Field(default=262_144, ge=1)
+
+
+def _call(client: HttpClient, operation: Operation, /, **arguments: Any) -> str:
+    request = build_request(operation, arguments)
+    reply = client.send(request, is_idempotent=operation.method in _IDEMPOTENT, credentials=operation.credentials)
+    return _render(reply)
+
+
+def _render(reply: Reply) -> str:
+    """Return the body; JSON without the white space that costs tokens, but as text, since it may look like blocks."""
+    if reply.is_cut:
+        return f"{reply.text}\n[… the rest of the response was cut off …]"
+    if not reply.text.strip():
+        return f"(done: status {reply.status}, no content)"
+    if reply.media_type.endswith("json"):
+        try:
+            return json.dumps(json.loads(reply.text), ensure_ascii=False, separators=(",", ":"))
+        except (ValueError, RecursionError):  # the server's mistake; its text may still tell something
+            return reply.text
+    return reply.text
+
+
+def _check_address(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url!r} is no complete address; write it as https://host/path.")
+    if parts.username or parts.password:
+        raise ConfigError(f"The address of {parts.hostname} holds a user name or password; name a variable in auth.")

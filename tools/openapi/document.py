@@ -1,0 +1,149 @@
+"""Reads an OpenAPI 3 document, from a file, an address or memory, and looks up what its references name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import yaml
+from langchain_core.tools import ToolException
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http_client import HttpClient
+
+_MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+_FETCH_TIMEOUT_S = 30.0
+_MAX_CHAIN = 32
+
+
+class BadReference(Exception):
+    """A ``$ref`` that leads nowhere; its message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed document and where it came from.
+
+    Args:
+        content: The document.
+        name: What messages call it.
+        url: Address it was fetched from, against which relative servers are read; ``""`` if it was not.
+    """
+
+    content: Mapping[str, Any]
+    name: str
+    url: str = ""
+
+    def resolve(self, node: Any) -> Any:
+        """Follow a node's ``$ref``, and that of its target, until there is none.
+
+        Raises:
+            BadReference: If a reference leads nowhere, in a circle or out of the document.
+        """
+        for _ in range(_MAX_CHAIN):
+            if not isinstance(node, Mapping) or not isinstance(node.get("$ref"), str):
+                return node
+            node = self.lookup(node["$ref"])
+        raise BadReference("a chain of references that does not end")
+
+    def lookup(self, reference: str) -> Any:
+        """Return what a reference such as ``#/components/schemas/Pet`` names.
+
+        Raises:
+            BadReference: If it leads nowhere, or out of the document: nothing is fetched.
+        """
+        if not reference.startswith("#"):
+            raise BadReference(f"{reference!r}, which is outside the document (bundle it into one file)")
+        node: Any = self.content
+        for part in filter(None, reference[1:].split("/")):
+            key = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                node = node[int(key)]
+            elif isinstance(node, Mapping) and key in node:
+                node = node[key]
+            else:
+                raise BadReference(f"{reference!r}, which leads nowhere")
+        return node
+
+
+def load_document(source: str | Path | Mapping[str, Any]) -> Document:
+    """Read a document.
+
+    Args:
+        source: Path or http(s) address of a JSON or YAML file, or the parsed document.
+
+    Raises:
+        ConfigError: If it cannot be read or parsed.
+    """
+    if isinstance(source, Mapping):
+        return Document(source, str(_get_title(source) or "the OpenAPI document"))
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return Document(_parse(_fetch(source), source), source, source)
+    try:
+        text = Path(source).expanduser().read_text("utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            f"The OpenAPI document {str(source)!r} cannot be read: {error}. Give the path of a JSON or YAML file."
+        ) from error
+    return Document(_parse(text, str(source)), str(source))
+
+
+def require_openapi_3(document: Document) -> None:
+    """Refuse what is no OpenAPI 3 document.
+
+    Raises:
+        ConfigError: If it is of another kind or version, or has no paths.
+    """
+    content = document.content
+    if "swagger" in content:
+        raise ConfigError(f"{document.name} is Swagger {content['swagger']}; convert it to OpenAPI 3 first.")
+    if not str(content.get("openapi", "")).startswith("3"):
+        raise ConfigError(f"{document.name} is no OpenAPI 3 document: it has no line 'openapi: 3…'.")
+    if not isinstance(content.get("paths"), Mapping):
+        raise ConfigError(f"{document.name} has no 'paths', so there is nothing to call; give a complete document.")
+
+
+def _get_title(content: Mapping[str, Any]) -> Any:
+    info = content.get("info")
+    return info.get("title") if isinstance(info, Mapping) else None
+
+
+def _fetch(url: str) -> str:
+    parts = urlsplit(url)
+    client = HttpClient(
+        allowed_hosts=[parts.hostname or ""], timeout_s=_FETCH_TIMEOUT_S, max_response_bytes=_MAX_DOCUMENT_BYTES
+    )
+    try:
+        reply = client.send(httpx.Request("GET", url), is_idempotent=True)
+    except ToolException as error:
+        raise ConfigError(f"The OpenAPI document {url} cannot be fetched: {error}") from error
+    finally:
+        client.close()
+    if reply.is_cut:
+        raise ConfigError(f"The OpenAPI document {url} is over {_MAX_DOCUMENT_BYTES:,} bytes long; save a part of it.")
+    return reply.text
+
+
+def _parse(text: str, name: str) -> Mapping[str, Any]:
+    try:
+        # JSON is YAML as well, but takes a hundred times as long to read as such.
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{name} is neither valid JSON nor valid YAML: {error}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{name} is no OpenAPI document: it holds no mapping of names to values.")
+    return content
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C one is optional
+    """Reads YAML as JSON would be: a date stays the text that it is."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way to configure a loader
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }

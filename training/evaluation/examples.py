@@ -1,0 +1,116 @@
+"""Trajectories to evaluate on, and the questions that every one of their steps asks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.render import render_calls, render_plan
+from alpha_umi.nodes.trajectory import Step, Trajectory
+from alpha_umi.training.data import alpha_umi
+from alpha_umi.training.data.base import SPLITS, Example, Tally
+from alpha_umi.training.data.files import read_records
+from alpha_umi.training.evaluation.records import Output
+
+DataFormat: TypeAlias = Literal["trajectories", "umi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One reference step and what had happened before it.
+
+    Args:
+        key: ``example/turn.step``.
+        example: The trajectory it belongs to.
+        history: Up to the step; its last turn is the step's.
+        step: What is right.
+    """
+
+    key: str
+    example: Example
+    history: Trajectory
+    step: Step
+
+    @property
+    def reference(self) -> Output:
+        """The step as its roles should write it."""
+        call = render_calls(self.step.calls) if self.step.decision == "caller" else None
+        answer = self.step.answer if self.step.decision == "conclusion" else None
+        return Output(render_plan(self.step.rationale, self.step.decision), call, answer)
+
+    def go_on(self, step: Step) -> Trajectory:
+        """Return the history followed by an unfinished step, for the caller or the summarizer to complete."""
+        *earlier, current = self.history.turns
+        return replace(self.history, turns=(*earlier, replace(current, steps=(*current.steps, step))))
+
+
+def load_examples(data: Path, *, format: DataFormat = "trajectories", split: str | None = None) -> list[Example]:
+    """Read what to evaluate on.
+
+    Args:
+        data: A ``trajectories.jsonl``, the folder of one, or, in format ``umi``, the paper's own test file.
+        format: Of the file.
+        split: Only the trajectories of this split; the format ``umi`` has none.
+
+    Raises:
+        ConfigError: If the file does not exist, or nothing in it is of that split.
+        TrajectoryError: If a row is wrong; the message names file and line.
+    """
+    path = data / "trajectories.jsonl" if data.is_dir() else data
+    if split is not None and (format == "umi" or split not in SPLITS):
+        raise ConfigError(f"Split {split!r}: give one of {', '.join(SPLITS)}, and none for the format 'umi'.")
+    read = alpha_umi.read(str(path), Tally(), seed=0) if format == "umi" else _read_rows(path, split)
+    examples = [example for example in read if any(turn.steps for turn in example.trajectory.turns)]
+    if not examples:
+        what = f"of the split {split!r}" if split else "with a step"
+        raise ConfigError(f"{path} has no trajectory {what}; give another file or split.")
+    return examples
+
+
+def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
+    for where, row in read_records(path):
+        if split is not None and row.get("split") != split:
+            continue
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
+            raise TrajectoryError(f"{where}: expected 'id' and 'trajectory'; for the paper's files say --format umi.")
+        try:
+            trajectory = Trajectory.from_row(row["trajectory"])
+        except TrajectoryError as error:
+            raise TrajectoryError(f"{where}: {error}") from error
+        yield Example(row["id"], str(row.get("source", "")), trajectory, where)
+
+
+def make_queries(examples: Sequence[Example]) -> list[Query]:
+    """Return one query per step of the examples, in order.
+
+    Raises:
+        ConfigError: If an id occurs twice.
+    """
+    queries: dict[str, Query] = {}
+    for example in examples:
+        for query in _split_steps(example):
+            if query.key in queries:
+                raise ConfigError(f"{example.where}: id {example.id!r} occurs twice; give each trajectory its own.")
+            queries[query.key] = query
+    return list(queries.values())
+
+
+def _split_steps(example: Example) -> Iterator[Query]:
+    turns = example.trajectory.turns
+    for i, turn in enumerate(turns):
+        for j, step in enumerate(turn.steps):
+            history = replace(example.trajectory, turns=(*turns[:i], replace(turn, steps=turn.steps[:j])))
+            yield Query(f"{example.id}/{i}.{j}", example, history, step)
+
+
+def hash_examples(examples: Sequence[Example]) -> str:
+    """Return the sha256 of what is evaluated on."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([example.id, example.trajectory.to_row()], sort_keys=True).encode("utf-8", "replace"))
+    return digest.hexdigest()

@@ -1,0 +1,150 @@
+"""`alpha-umi eval static`: every step of given trajectories, predicted from the reference history.
+
+As in the paper, caller and summarizer go on from the planner's own text. Beside that they are asked with the reference
+plan, which shows whose mistake lost a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from alpha_umi.nodes.models.request import make_request
+from alpha_umi.nodes.parsing import parse_plan
+from alpha_umi.nodes.trajectory import Decision, Role, Step, Trajectory
+from alpha_umi.training.data.base import Example
+from alpha_umi.training.evaluation.examples import Query, hash_examples, make_queries
+from alpha_umi.training.evaluation.folder import ResultFolder
+from alpha_umi.training.evaluation.generate import Reply, generate_many
+from alpha_umi.training.evaluation.metrics import score_static
+from alpha_umi.training.evaluation.records import Output, Prediction, Usage
+from alpha_umi.training.evaluation.rouge_l import load_rouge
+
+PREDICTIONS = "predictions.jsonl"
+_MAX_OBSERVATION_CHARS = 600
+
+
+def evaluate_static(
+    models: Mapping[Role, BaseChatModel],
+    examples: Sequence[Example],
+    out: Path,
+    *,
+    limit: int | None = None,
+    batch_size: int = 8,
+    isolated: bool = True,
+    identity: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Predict every step, write ``predictions.jsonl`` and ``metrics.json``, and return the metrics.
+
+    A run that was killed goes on where it was; so does one with a larger `limit`.
+
+    Args:
+        models: One chat model per role, asked greedily.
+        examples: What to evaluate on.
+        out: Folder to write into.
+        limit: Only the first so many examples.
+        batch_size: How many steps are asked for at once.
+        isolated: Also ask caller and summarizer with the reference plan.
+        identity: What names the models beside their own fields, such as the hash of a checkpoint; results of other
+            models in the same folder are refused.
+        console: Where progress is shown.
+
+    Raises:
+        ConfigError: If the folder holds results with other settings, or the package ``rouge`` is missing.
+    """
+    load_rouge()
+    settings = {
+        "kind": "static",
+        "models": {role: describe_model(model) for role, model in models.items()},
+        "data": hash_examples(examples),
+        "isolated": isolated,
+        **(identity or {}),
+    }
+    queries = make_queries(examples[:limit])
+    with ResultFolder(out, PREDICTIONS, settings) as folder, make_progress(console) as progress:
+        todo = [query for query in queries if query.key not in folder.rows]
+        task = progress.add_task("steps", total=len(queries), completed=len(queries) - len(todo))
+        for start in range(0, len(todo), batch_size):
+            chunk = todo[start : start + batch_size]
+            folder.append(each.to_row() for each in predict(models, chunk, isolated=isolated))
+            progress.advance(task, len(chunk))
+        metrics = score_static([Prediction.from_row(folder.rows[query.key]) for query in queries])
+        folder.write_metrics(metrics)
+    return metrics
+
+
+def describe_model(model: BaseChatModel) -> dict[str, Any]:
+    """Return what tells a model from others, as far as it says."""
+    return {"type": model._llm_type, **model._identifying_params}
+
+
+def make_progress(console: Console | None) -> Progress:
+    """Return the progress bar of an evaluation."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console or Console(stderr=True))
+
+
+def predict(
+    models: Mapping[Role, BaseChatModel], queries: Sequence[Query], *, isolated: bool = True
+) -> Iterator[Prediction]:
+    """Yield the prediction of each query: first all plans are asked for, then all calls, then all answers."""
+    requests = [make_request(models["planner"], "planner", query.history, temperature=0) for query in queries]
+    plans = generate_many(models["planner"], requests)
+    own = [_read_step(plan.text) for plan in plans]
+    given = [Step(query.step.rationale, query.step.decision) for query in queries]
+    asked = [*zip(queries, own, strict=True), *(zip(queries, given, strict=True) if isolated else ())]
+    # by key, so that a planner that writes the reference plan costs one call, not two
+    replies = _follow(models, {(query.key, step): query.go_on(step) for query, step in asked})
+    for i, query in enumerate(queries):
+        reply = replies.get((query.key, own[i]))
+        alone = replies.get((query.key, given[i]))
+        yield Prediction(
+            key=query.key,
+            example=query.example.id,
+            source=query.example.source,
+            step=len(query.history.turns[-1].steps),
+            prompt_chars=sum(len(str(message.text)) for message in requests[i].messages),
+            instruction=query.history.turns[-1].instruction,
+            observation=_find_observation(query)[:_MAX_OBSERVATION_CHARS],
+            offered=tuple(tool.name for tool in query.history.tools),
+            reference=query.reference,
+            predicted=_make_output(plans[i].text, own[i], reply),
+            isolated=_make_output(query.reference.plan, given[i], alone) if isolated else None,
+            usage=plans[i].usage + (reply.usage if reply else Usage()),
+            overflowed=any(each.overflowed for each in (plans[i], reply, alone) if each),
+        )
+
+
+def _read_step(plan: str) -> Step:
+    """Return the step a plan begins; one without a decision goes to the caller, as in the paper's pipeline."""
+    parsed = parse_plan(plan)
+    return Step(parsed.rationale, parsed.decision or "caller")
+
+
+def _follow(
+    models: Mapping[Role, BaseChatModel], asked: Mapping[tuple[str, Step], Trajectory]
+) -> dict[tuple[str, Step], Reply]:
+    """Ask caller or summarizer, whomever the step's decision names."""
+    replies: dict[tuple[str, Step], Reply] = {}
+    roles: Mapping[Role, Decision] = {"caller": "caller", "summarizer": "conclusion"}
+    for role, decision in roles.items():
+        wanted = [key for key in asked if key[1].decision == decision]
+        requests = [make_request(models[role], role, asked[key], temperature=0) for key in wanted]
+        replies |= zip(wanted, generate_many(models[role], requests), strict=True)
+    return replies
+
+
+def _make_output(plan: str, step: Step, reply: Reply | None) -> Output:
+    text = reply.text if reply else None
+    return Output(plan, text if step.decision == "caller" else None, text if step.decision == "conclusion" else None)
+
+
+def _find_observation(query: Query) -> str:
+    calls = [call for step in query.history.turns[-1].steps for call in step.calls]
+    return next((call.observation.text for call in reversed(calls) if call.observation is not None), "")

@@ -1,0 +1,67 @@
+"""Samples of the paper's Single-LLM: one model that plans and acts in one turn.
+
+Its chat template takes the same role messages as `umi.jinja`, so only the template in the checkpoint's tokenizer tells
+it from the others; graph, parsers and serving stay the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import cast
+
+from langchain_core.messages import ChatMessage
+from transformers import PreTrainedTokenizerBase
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.render import fit_messages, render_messages
+from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn
+
+_OPENING = "<|im_start|>assistant\n"
+_END = "<|im_end|>"
+
+
+@cache
+def load_single_template() -> str:
+    """Return the Jinja chat template of the Single-LLM."""
+    return (files("alpha_umi.nodes") / "templates" / "single.jinja").read_text("utf-8")
+
+
+def make_single_sample(
+    trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, *, limit_tokens: int | None = None
+) -> Sample:
+    """Return the sequence a trajectory is trained on, with a loss on every assistant turn: plan and call, or answer.
+
+    Example:
+        ``·`` is not trained::
+
+            <|im_start|>user⏎2+3?<|im_end|>⏎<|im_start|>assistant⏎Next: caller.⏎Action: add⏎Action Input: {}<|im_end|>⏎…
+            ······················································Next: caller.⏎Action: add⏎Action Input: {}<|im_end|>··
+
+    Raises:
+        TrajectoryError: If there is no turn to train.
+        ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
+    """
+    messages = render_messages(trajectory)
+    if limit_tokens is not None:
+        messages = fit_messages(messages, lambda cut: len(_encode(cut, tokenizer)), limit_tokens)
+    input_ids = _encode(messages, tokenizer)
+    opening = tokenizer.encode(_OPENING, add_special_tokens=False)
+    end_id = tokenizer.convert_tokens_to_ids(_END)
+    turns = []
+    for start in range(len(opening), len(input_ids)):
+        if input_ids[start - len(opening) : start] == opening:
+            turns.append(Turn("planner", start, input_ids.index(end_id, start) + 1))
+    if not turns:
+        raise TrajectoryError("The trajectory has no assistant turn to train; leave it out.")
+    labels = [IGNORE_INDEX] * len(input_ids)
+    for turn in turns:
+        labels[turn.start : turn.end] = input_ids[turn.start : turn.end]
+    return Sample(input_ids, labels, tuple(turns))
+
+
+def _encode(messages: list[ChatMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    rows = [{"role": message.role, "content": str(message.text)} for message in messages]
+    ids = tokenizer.apply_chat_template(rows, chat_template=load_single_template(), return_dict=False)
+    return cast(list[int], ids)
