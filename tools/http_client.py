@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
+import weakref
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -80,6 +81,8 @@ class HttpClient:
         self._timeout_s = timeout_s
         self._max_bytes = max_response_bytes
         self._client = httpx.Client(transport=_SigningTransport(), follow_redirects=False)
+        # Tools are handed around and nobody closes them; the connections end when the last tool is gone.
+        weakref.finalize(self, self._client.close)
 
     def allows(self, url: str) -> bool:
         """Say whether requests to an address may be sent."""
@@ -117,10 +120,6 @@ class HttpClient:
                     raise
             n_left -= 1
             time.sleep(wait_s)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def _attempt(self, request: httpx.Request, deadline: float, credentials: Credentials) -> Reply:
         # What httpx says of a failure may quote a header, so none of it is passed on.

@@ -19,6 +19,7 @@ from alpha_umi.nodes.models.checkpoint import (
     load_backbone,
     load_merged,
     merge_adapter,
+    no_progress_bar,
     read_checkpoint,
 )
 from alpha_umi.nodes.trajectory import ROLES, Role
@@ -94,7 +95,7 @@ def _write_whole(out: Path, write: Callable[[Path], None], names: list[str]) -> 
         raise ConfigError(f"{out} exists already; give a folder that does not.")
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    with saving(fresh):
+    with saving(fresh), no_progress_bar():
         fresh.mkdir(parents=True)
         write(fresh)
     os.replace(fresh, out)

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -30,7 +29,7 @@ from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.output import Output
 from alpha_umi.training.single import load_single_template
-from alpha_umi.training.stage import Job, run_stage
+from alpha_umi.training.stage import Job, run_stage, uses_cpu
 
 Status: TypeAlias = Literal["done", "resume", "new"]
 _PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")
@@ -98,39 +97,27 @@ def train(
     card = _make_card(config, base, tokenizer)
     output = Output(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
-    run = _Run(config, load_corpus(data), base, tokenizer, output, only=only, resume=resume, progress=progress)
+    run = _Run(config, load_corpus(data), base, tokenizer, output, only, resume, progress)
     return [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
 
 
+@dataclass(frozen=True)
 class _Run:
     """What the stages of one call of `train` share."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        corpus: Corpus,
-        base: Path,
-        tokenizer: PreTrainedTokenizerBase,
-        output: Output,
-        *,
-        only: Role | None,
-        resume: bool,
-        progress: bool,
-    ) -> None:
-        self._config = config
-        self._corpus = corpus
-        self._base = base
-        self._tokenizer = tokenizer
-        self._output = output
-        self._only = only
-        self._resume = resume
-        self._progress = progress
-        self._state = PartialState(cpu=config.device == "cpu" or not torch.accelerator.is_available())
+    config: TrainConfig
+    corpus: Corpus
+    base: Path
+    tokenizer: PreTrainedTokenizerBase
+    output: Output
+    only: Role | None
+    resume: bool
+    progress: bool
 
     def do(self, name: StageName, *, dry_run: bool) -> StageReport:
         """Bring one stage to its end, from wherever it stands."""
-        samples = make_stage_samples(self._corpus, self._config, name, self._tokenizer)
-        settings = self._config.stages[name]
+        samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer)
+        settings = self.config.stages[name]
         inputs = self._get_inputs(name)
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":
@@ -143,62 +130,64 @@ class _Run:
             n_tokens=sum(map(len, samples.items)),
             n_batches=len(make_batches(samples.items, settings.tokens_per_forward)),
             n_too_long=samples.n_too_long,
-            metrics=self._output.card["stages"].get(name, {}).get("metrics", {}),
+            metrics=self.output.card["stages"].get(name, {}).get("metrics", {}),
         )
 
     def _get_inputs(self, name: StageName) -> dict[str, Any]:
         """Return all that the result of a stage depends on."""
-        parent = {} if name == "backbone" else self._output.card.get("backbone", {})
+        parent = {} if name == "backbone" else self.output.card.get("backbone", {})
         return {
-            **self._config.model_dump(include={"reuse", "seed", "max_tokens", "precision", "token_weights"}),
-            **self._config.stages[name].model_dump(),
-            "data": self._corpus.sha256,
+            **self.config.model_dump(include={"reuse", "seed", "max_tokens", "precision", "token_weights"}),
+            **self.config.stages[name].model_dump(exclude={"save_every_steps"}),
+            "data": self.corpus.sha256,
             "parent": parent.get("sha256", ""),
         }
 
     def _get_status(self, name: StageName, inputs: dict[str, Any]) -> Status:
-        trained, begun = self._output.get_trained(name), self._output.get_begun(name)
-        if self._only is not None and not self._resume:
+        trained, begun = self.output.get_trained(name), self.output.get_begun(name)
+        if self.only is not None and not self.resume:
             return "new"
         if begun is not None:
-            remedy = f"put it back, or remove {self._output.get_work(name)} to begin it anew"
+            remedy = f"put it back, or remove {self.output.get_work(name)} to begin it anew"
             _check_same(begun, inputs, f"Stage {name!r} was begun", remedy)
             return "resume"
-        if trained is None or (self._only is not None and trained != inputs):
+        if trained is None or (self.only is not None and trained != inputs):
             return "new"
         _check_same(trained, inputs, f"Stage {name!r} was trained", "put it back, or give another --out")
         return "done"
 
     def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[Item], *, anew: bool) -> None:
-        if self._state.is_main_process:
-            self._output.begin(name, inputs, anew=anew)
-            self._output.save_tokenizer(self._tokenizer)
-        self._state.wait_for_everyone()
+        processes = PartialState(cpu=uses_cpu(self.config))
+        processes.wait_for_everyone()  # all have looked at the folder before one writes into it
+        if processes.is_main_process:
+            self.output.begin(name, inputs, anew=anew)
+            self.output.save_tokenizer(self.tokenizer)
+        processes.wait_for_everyone()
         job = Job(
             name=name,
-            config=self._config,
-            base=self._base,
+            config=self.config,
+            base=self.base,
             parent=self._read_parent(name),
             items=items,
-            markers={role: tuple(make_marker(self._tokenizer, role)) for role in ROLES},
-            work=self._output.get_work(name),
-            logs=self._output.get_logs(name),
-            progress=self._progress,
+            markers={role: tuple(make_marker(self.tokenizer, role)) for role in ROLES},
+            work=self.output.get_work(name),
+            logs=self.output.get_logs(name),
+            progress=self.progress,
         )
         metrics = run_stage(job)
         self._enter(job)
-        self._output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
-        self._output.card |= {"config": self._config.model_dump(), "versions": _get_versions()}
-        self._state.wait_for_everyone()
-        if self._state.is_main_process:
-            self._output.publish(name)
-        self._state.wait_for_everyone()
+        self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
+        self.output.card |= {"config": self.config.model_dump(), "versions": _get_versions()}
+        processes.wait_for_everyone()
+        if processes.is_main_process:
+            self.output.publish(name)
+        processes.wait_for_everyone()
 
     def _read_parent(self, name: StageName) -> Part:
-        entry: dict[str, Any] = {"kind": "none"} if name == "backbone" else self._output.card["backbone"]
+        entry: dict[str, Any] = {"kind": "none"} if name == "backbone" else self.output.card["backbone"]
         if entry["kind"] == "none":
             return Part("none")
-        path = self._output.path / entry["path"]
+        path = self.output.path / entry["path"]
         check_part_folder(path, entry["kind"])
         if hash_weights(path) != entry["sha256"]:
             raise ConfigError(f"{path} was changed after its training; restore it, or train again into another --out.")
@@ -206,15 +195,15 @@ class _Run:
 
     def _enter(self, job: Job) -> None:
         """Name a finished stage in the card."""
-        card = self._output.card
+        card = self.output.card
         entry: dict[str, Any] = {"kind": job.settings.kind, "path": job.name}
-        entry["sha256"] = self._output.hash_export(job.name)
+        entry["sha256"] = self.output.hash_export(job.name)
         if job.name != "backbone":
             marker = {"invocation_tokens": list(job.markers[job.name])} if job.settings.kind == "alora" else {}
             card["roles"][job.name] = entry | marker
             return
         card["backbone"] = entry
-        if self._config.stage_names == ("backbone",):
+        if self.config.stage_names == ("backbone",):
             card["roles"] = {role: {"kind": "none"} for role in ROLES}
 
 

@@ -48,7 +48,7 @@ def make_single_sample(
         messages = fit_messages(messages, lambda cut: len(_encode(cut, tokenizer)), limit_tokens)
     input_ids = _encode(messages, tokenizer)
     opening = tokenizer.encode(_OPENING, add_special_tokens=False)
-    end_id = tokenizer.convert_tokens_to_ids(_END)
+    end_id = cast(int, tokenizer.convert_tokens_to_ids(_END))
     turns = []
     for start in range(len(opening), len(input_ids)):
         if input_ids[start - len(opening) : start] == opening:

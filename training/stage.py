@@ -18,7 +18,7 @@ from transformers import PrinterCallback, TrainerState, TrainingArguments, set_s
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from alpha_umi.nodes.models.checkpoint import Part, load_merged, quiet_peft
+from alpha_umi.nodes.models.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
 from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
 from alpha_umi.training.callbacks import METRICS, MetricsFile, ProgressBar, make_tensorboard
@@ -74,7 +74,11 @@ def run_stage(job: Job) -> dict[str, Any]:
     Raises:
         TrainingStopped: The loss is no number, or the disk is full.
     """
-    checkpoint = _sweep(job.work)
+    with no_progress_bar():
+        return _run(job, _sweep(job.work))
+
+
+def _run(job: Job, checkpoint: Path | None) -> dict[str, Any]:
     # before the adapter is made, whose first weights are random
     set_seed(job.config.seed)
     bar = ProgressBar(job.name, show=job.progress)
@@ -113,9 +117,27 @@ def make_model(job: Job) -> Any:
 
 def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
     """Return the trainer of a stage."""
+    batches: list[Batch] = make_batches(job.items, job.settings.tokens_per_forward)
+    collate: Any = CollateTurns(job.markers) if job.settings.kind == "alora" else collate_whole
+    trainer = UmiTrainer(
+        model=model,
+        args=_make_arguments(job),
+        train_dataset=batches,
+        data_collator=collate,
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def uses_cpu(config: TrainConfig) -> bool:
+    """Tell whether the training stays on the CPU."""
+    return config.device == "cpu" or not torch.accelerator.is_available()
+
+
+def _make_arguments(job: Job) -> TrainingArguments:
     settings = job.settings
-    use_cpu = job.config.device == "cpu" or not torch.accelerator.is_available()
-    args = TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(job.work),
         per_device_train_batch_size=1,  # an item of the data set is a batch already
         gradient_accumulation_steps=settings.forwards_per_step,
@@ -127,7 +149,7 @@ def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrai
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         bf16=job.config.precision == "bfloat16",
-        use_cpu=use_cpu,
+        use_cpu=uses_cpu(job.config),
         seed=job.config.seed,
         data_seed=job.config.seed,
         logging_steps=settings.log_every_steps,
@@ -137,19 +159,13 @@ def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrai
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=not use_cpu,
+        dataloader_pin_memory=not uses_cpu(job.config),
         ddp_find_unused_parameters=False,
         **_RECOMPUTE if settings.gradient_checkpointing else {},
     )
     # several GPUs without a launcher would be split by DataParallel, which knows nothing of our batches
-    args._n_gpu = min(args.n_gpu, 1)
-    batches: list[Batch] = make_batches(job.items, settings.tokens_per_forward)
-    collate: Any = CollateTurns(job.markers) if settings.kind == "alora" else collate_whole
-    trainer = UmiTrainer(
-        model=model, args=args, train_dataset=batches, data_collator=collate, callbacks=list(callbacks)
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _sweep(work: Path) -> Path | None:

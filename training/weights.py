@@ -12,7 +12,7 @@ from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.config import TokenWeights
 from alpha_umi.training.samples import Sample, Turn
 
-_DECISION = re.compile(r"^Next: (caller|conclusion|give up)\.$", re.MULTILINE)
+_DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
 
 

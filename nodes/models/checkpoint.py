@@ -211,6 +211,20 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 
 
 @contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing bars of its own while it loads and saves."""
+    from transformers.utils import logging  # noqa: PLC0415 - takes seconds
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
 def quiet_peft() -> Iterator[None]:
     """Hide a warning that is not for the user: PEFT 0.21 reads a property that transformers 5.23 has renamed."""
     with warnings.catch_warnings():

@@ -34,6 +34,8 @@ _CUT = "\nNext:"
 _LONGEST_DECISION = " give up."
 # A character takes at most four tokens, and the text cannot be cut within one.
 _CHARACTER_TOKENS = 4
+# The decision may begin with shorter tokens than usual (" ", "c", "o", …), until it is clear which one it is.
+_SPLIT_TOKENS = 4
 # How JSON is closed soon: the end of a string, of an object, of a list, of a value; a digit; else the first token that
 # is allowed. Zero is the last digit, since "0.000…" need never come above a minimum.
 _CLOSERS = '"}],1234567890'
@@ -49,7 +51,7 @@ class Grammar:
         lark: In llguidance's dialect of Lark.
         cut: Text that ends free writing wherever it stands; `_LONGEST_DECISION` at most may follow. Empty for JSON,
             whose shortest ending is found by search.
-        limit_tokens: The most tokens the text may take, whatever the model's own limit; None for no such limit.
+        limit_tokens: The most tokens before the cut; None for no other limit than that of the whole text.
     """
 
     lark: str
@@ -166,7 +168,7 @@ class TokenMask:
         self._n_reserved = 0
         self._n_left = max_tokens
         if self._cut:
-            self._n_reserved = len(tokenizer.tokenize_str(_LONGEST_DECISION))
+            self._n_reserved = len(tokenizer.tokenize_str(_LONGEST_DECISION)) + _SPLIT_TOKENS
         if grammar.limit_tokens is not None:
             self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
         self._ending: list[int] = []

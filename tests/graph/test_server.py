@@ -33,7 +33,7 @@ from alpha_umi import create_umi_agent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 SCRIPT = {"planner": ["I think about it. " * 100 + "Next: conclusion."], "summarizer": ["Done."]}
-graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT), delay_s=0.1), [])
+graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT), delay_s=0.1), [], name="slow")
 """
 
 
@@ -190,8 +190,8 @@ async def test_server_refuses_bad_input_with_a_readable_error(client: LangGraphC
     assert "There is no message to answer" in json.dumps(result)
 
 
-async def test_server_graph_is_usable_as_a_remote_graph(server: str) -> None:
-    remote = RemoteGraph("agent", url=server)
+async def test_server_graph_is_usable_as_a_remote_graph(client: LangGraphClient) -> None:
+    remote = RemoteGraph("agent", client=client)
     result = await remote.ainvoke(QUESTION)
     assert result["answer"] == "It is 42."
 
@@ -202,7 +202,7 @@ async def test_server_offers_the_agent_over_mcp(server: str) -> None:
         ClientSession(read, write) as session,
     ):
         await session.initialize()
-        tool = next(tool for tool in (await session.list_tools()).tools if tool.name == "agent")
-        assert tool.inputSchema["required"] == ["messages"]
-        result = await session.call_tool("agent", QUESTION)
+        tools = {tool.name: tool for tool in (await session.list_tools()).tools}
+        assert tools["alpha-umi"].inputSchema["required"] == ["messages"]
+        result = await session.call_tool("alpha-umi", QUESTION)
         assert "It is 42." in result.content[0].text  # type: ignore[union-attr]  # the server sends text

@@ -47,7 +47,7 @@ def test_an_adapter_is_trained_in_float32_whatever_the_backbone_is(
     assert metrics["last_loss"] < 20
     from safetensors import safe_open  # noqa: PLC0415
 
-    with safe_open(job.work / "export" / "adapter_model.safetensors", "pt") as weights:  # type: ignore[no-untyped-call]
+    with safe_open(job.work / "export" / "adapter_model.safetensors", "pt") as weights:
         assert {str(weights.get_slice(name).get_dtype()) for name in weights.keys()} == {"F32"}  # noqa: SIM118
 
 
@@ -67,7 +67,7 @@ def test_recomputed_activations_give_the_same_losses(kind: str, make_config: Mak
 def test_a_disk_that_fills_up_at_any_save_loses_nothing(
     make_config: MakeConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(max_steps=2)
+    config = make_config("single-multitask", max_steps=4)
     real = UmiTrainer.save_model
     n_saves = 0
 
@@ -80,17 +80,15 @@ def test_a_disk_that_fills_up_at_any_save_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(UmiTrainer, "save_model", save_model)
-    n_stops = 0
-    while True:
+    stops: list[str] = []
+    while len(stops) < 20:
         try:
             train(config, data, tmp_path / "full", resume=True)
             break
         except TrainingStopped as stop:
-            assert "--resume" in str(stop)
-            n_stops += 1
-    assert n_stops == n_saves // 2 >= 4
+            stops.append(str(stop))
+    assert len(stops) == n_saves // 2 == 3
+    assert all("--resume" in stop for stop in stops)
     monkeypatch.undo()
     train(config, data, tmp_path / "roomy")
-    full, roomy = read_checkpoint(tmp_path / "full"), read_checkpoint(tmp_path / "roomy")
-    assert full.backbone.sha256 == roomy.backbone.sha256
-    assert [part.sha256 for part in full.roles.values()] == [part.sha256 for part in roomy.roles.values()]
+    assert read_checkpoint(tmp_path / "full").backbone.sha256 == read_checkpoint(tmp_path / "roomy").backbone.sha256

@@ -15,6 +15,7 @@ from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.tools.openapi.yaml_json import parse_yaml
 
 _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 _FETCH_TIMEOUT_S = 30.0
@@ -122,8 +123,6 @@ def _fetch(url: str) -> str:
         reply = client.send(httpx.Request("GET", url), is_idempotent=True)
     except ToolException as error:
         raise ConfigError(f"The OpenAPI document {url} cannot be fetched: {error}") from error
-    finally:
-        client.close()
     if reply.is_cut:
         raise ConfigError(f"The OpenAPI document {url} is over {_MAX_DOCUMENT_BYTES:,} bytes long; save a part of it.")
     return reply.text
@@ -131,19 +130,10 @@ def _fetch(url: str) -> str:
 
 def _parse(text: str, name: str) -> Mapping[str, Any]:
     try:
-        # JSON is YAML as well, but takes a hundred times as long to read as such.
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)
+        # JSON is YAML as well, but takes much longer to read as such.
+        content = json.loads(text) if text.lstrip().startswith("{") else parse_yaml(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name} is neither valid JSON nor valid YAML: {error}") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{name} is no OpenAPI document: it holds no mapping of names to values.")
     return content
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C one is optional
-    """Reads YAML as JSON would be: a date stays the text that it is."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way to configure a loader
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }

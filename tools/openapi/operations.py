@@ -96,7 +96,7 @@ def read_operations(
         reader = _OperationReader(document, security, base_url)
         try:
             operation = reader.read(path, method, shared, node, taken)
-        except (_Unusable, BadReference, ConfigError) as error:
+        except (_Unusable, BadReference, ConfigError, RecursionError) as error:
             notes.append(f"{method.upper()} {path} is left out: {error}")
             continue
         taken.add(operation.spec.name)

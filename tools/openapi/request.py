@@ -50,9 +50,8 @@ def build_request(operation: Operation, values: Mapping[str, Any]) -> httpx.Requ
     if cookies:
         headers["Cookie"] = "; ".join(f"{name}={quote(value)}" for name, value in cookies)
     content = {} if operation.body is None else _write_body(operation, body if whole is None else whole, headers)
-    return httpx.Request(
-        operation.method, url, params=httpx.QueryParams(query) if query else None, headers=_encode(headers), **content
-    )
+    encoded = [(name.encode(), text.encode()) for name, text in headers.items()]
+    return httpx.Request(operation.method, url, params=tuple(query) or None, headers=encoded, **content)
 
 
 def _write_path(argument: Argument, value: Any) -> str:
@@ -121,7 +120,3 @@ def _write_body(operation: Operation, value: Any, headers: dict[str, str]) -> di
         pairs = [pair for name, part in value.items() for pair in _write_pairs(Argument("", name, "body"), part)]
         return {"content": urlencode(pairs).encode()}
     return {"content": _write_scalar(value).encode()}
-
-
-def _encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]

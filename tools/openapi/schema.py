@@ -12,8 +12,9 @@ from typing import Any
 
 from alpha_umi.tools.openapi.document import BadReference, Document
 
-# References are inlined, because models read arguments in place; this bounds what that makes of a large document.
+# References are inlined, because models read arguments in place; these bound what that makes of a large document.
 _MAX_NODES = 1_000
+_MAX_DEPTH = 30
 _MAX_DESCRIPTION_CHARS = 300
 _TYPES = {
     **{kind: kind for kind in ("string", "integer", "number", "boolean", "array", "object", "null")},
@@ -29,7 +30,7 @@ _LISTS = ("anyOf", "oneOf", "allOf")
 def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str]]:
     """Return a schema as JSON Schema, and what of it could not be read.
 
-    A reference into itself ends in a schema that names the type alone, one that leads nowhere in one that allows
+    Where it contains itself or is very large, the inner parts only name a type; a reference that leads nowhere allows
     anything.
 
     Example:
@@ -39,7 +40,7 @@ def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str
         ({'type': 'object', 'properties': {'name': {'type': ['string', 'null']}}}, [])
     """
     reader = _Reader(document)
-    return reader.read(node, ()), reader.problems
+    return reader.read(node, (), 0), reader.problems
 
 
 def tidy_text(text: Any, max_chars: int = _MAX_DESCRIPTION_CHARS) -> str:
@@ -56,7 +57,7 @@ class _Reader:
         self._document = document
         self._n_nodes = 0
 
-    def read(self, node: Any, inside: tuple[str, ...]) -> dict[str, Any]:
+    def read(self, node: Any, inside: tuple[str, ...], depth: int) -> dict[str, Any]:
         """Return a node's schema; `inside` are the references that led here."""
         self._n_nodes += 1
         if node is False:
@@ -65,19 +66,23 @@ class _Reader:
             return {}
         reference = node.get("$ref")
         if isinstance(reference, str):
-            return self._read_reference(node, reference, inside)
+            return self._read_reference(node, reference, inside, depth)
+        if self._n_nodes > _MAX_NODES or depth > _MAX_DEPTH:
+            return _read_type_alone(node)
         schema = _read_own(node)
         for key in ("items", "additionalProperties", "not"):
             if isinstance(node.get(key), Mapping | bool):
-                schema[key] = node[key] if isinstance(node[key], bool) else self.read(node[key], inside)
+                schema[key] = node[key] if isinstance(node[key], bool) else self.read(node[key], inside, depth + 1)
         if isinstance(node.get("properties"), Mapping):
-            self._read_properties(node, schema, inside)
+            self._read_properties(node, schema, inside, depth)
         for key in _LISTS:
             if isinstance(node.get(key), list) and node[key]:
-                schema[key] = [self.read(part, inside) for part in node[key]]
+                schema[key] = [self.read(part, inside, depth + 1) for part in node[key]]
         return _merge_all_of(schema)
 
-    def _read_reference(self, node: Mapping[str, Any], reference: str, inside: tuple[str, ...]) -> dict[str, Any]:
+    def _read_reference(
+        self, node: Mapping[str, Any], reference: str, inside: tuple[str, ...], depth: int
+    ) -> dict[str, Any]:
         try:
             target = self._document.lookup(reference)
         except BadReference as error:
@@ -85,12 +90,14 @@ class _Reader:
             return {}
         if not isinstance(target, Mapping):
             return {}
-        if reference in inside or self._n_nodes > _MAX_NODES:
-            return _read_own({key: target[key] for key in ("type", "description", "nullable") if key in target})
+        if reference in inside:
+            return _read_type_alone(target)
         beside = {key: value for key, value in node.items() if key != "$ref"}
-        return self.read({**target, **beside}, (*inside, reference))
+        return self.read({**target, **beside}, (*inside, reference), depth + 1)
 
-    def _read_properties(self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...]) -> None:
+    def _read_properties(
+        self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...], depth: int
+    ) -> None:
         """Add what a caller may write, and which of it is required."""
         listed = node.get("required")
         required = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
@@ -103,9 +110,13 @@ class _Reader:
                     continue
                 if part.get("required") is True and name not in required:
                     required.append(str(name))
-            schema["properties"][str(name)] = self.read(part, inside)
+            schema["properties"][str(name)] = self.read(part, inside, depth + 1)
         if required:
             schema["required"] = list(dict.fromkeys(required))
+
+
+def _read_type_alone(node: Mapping[str, Any]) -> dict[str, Any]:
+    return _read_own({key: node[key] for key in ("type", "description", "nullable") if key in node})
 
 
 def _read_own(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -24,7 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.trajectory import Trajectory
-from alpha_umi.training.data.base import Example, Reader, Split, Tally, load_reader
+from alpha_umi.training.data.base import Example, Reader, Tally, load_reader
 from alpha_umi.training.data.clean import clean
 from alpha_umi.training.data.exclude import Exclusions, normalize
 from alpha_umi.training.data.files import write_atomically
@@ -188,18 +188,16 @@ def _write_all(
     digest = hashlib.sha256()
     with ExitStack() as files:
         rows = files.enter_context(write_atomically(out / ROWS_FILE))
-        for id_, source, split, trajectory in _split_all(_read_spool(spool, n_rows), settings, report):
-            length_tokens = None if tokenizer is None else len(make_sample(trajectory, tokenizer).input_ids)
-            report.splits[split].add(source, trajectory, length_tokens)
-            row = {"id": id_, "source": source, "split": split, "trajectory": trajectory.to_row()}
-            line = json.dumps(row, ensure_ascii=False) + "\n"
+        for example in _read_spool(spool, n_rows):
+            example = _assign(example, settings, frozenset(report.heldout_tools))
+            line = json.dumps(_to_row(example), ensure_ascii=False) + "\n"
             rows.write(line)
             digest.update(line.encode())
+            length_tokens = None if tokenizer is None else len(make_sample(example.trajectory, tokenizer).input_ids)
+            report.splits[example.split or "train"].add(example.source, example.trajectory, length_tokens)
             progress.update(task, advance=1, detail=f"of {n_rows:,}")
         if not report.splits["train"].sources:
-            raise TrajectoryError(
-                "Every trajectory is held out and none is left to train on; lower the held-out shares."
-            )
+            raise TrajectoryError("All trajectories are held out, none is left to train on; lower the held-out shares.")
         report.sha256 = digest.hexdigest()
         content = report.to_json()
         json.dump(content, files.enter_context(write_atomically(out / "report.json")), ensure_ascii=False, indent=2)
@@ -213,21 +211,26 @@ def _read_spool(spool: BinaryIO, n_rows: int) -> Iterator[Example]:
         yield pickle.load(spool)
 
 
-def _split_all(
-    examples: Iterable[Example], settings: BuildSettings, report: BuildReport
-) -> Iterator[tuple[str, str, Split, Trajectory]]:
-    heldout_tools = frozenset(report.heldout_tools)
-    for example in examples:
-        split, trajectory = example.split, example.trajectory
-        if split is None:
-            split, trajectory = assign_split(
-                trajectory,
-                example.group,
-                heldout_tools=heldout_tools,
-                share=settings.heldout_instructions,
-                seed=settings.seed,
-            )
-        yield example.id, example.source, split, trajectory
+def _assign(example: Example, settings: BuildSettings, heldout_tools: frozenset[str]) -> Example:
+    if example.split is not None:
+        return example
+    split, trajectory = assign_split(
+        example.trajectory,
+        example.group,
+        heldout_tools=heldout_tools,
+        share=settings.heldout_instructions,
+        seed=settings.seed,
+    )
+    return replace(example, split=split, trajectory=trajectory)
+
+
+def _to_row(example: Example) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "source": example.source,
+        "split": example.split,
+        "trajectory": example.trajectory.to_row(),
+    }
 
 
 def _explain_empty(report: BuildReport) -> str:

@@ -16,9 +16,12 @@ from typing import Any
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.openapi.document import Document
+from alpha_umi.tools.openapi.operations import read_operations
+from alpha_umi.tools.openapi.security import Security
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec
 from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.wording import describe_calls, shorten_rationale
 
@@ -32,7 +35,7 @@ _LABEL = re.compile(r"^\s*(?:ASSISTANT )?Thought\s*:\s*", re.IGNORECASE)
 _FAILED = re.compile(r"Status Code: (?!2)\d{3}|Invalid JSON format|.{0,80}is not a valid action")
 _HINT = "\nHint: "
 _MAX_STEPS = 5
-_MAX_DEPTH = 4
+_BASE_URL = "http://localhost"
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
@@ -105,52 +108,13 @@ def _make_call(number: int, name: str, text: Any, tools: Mapping[str, ToolSpec])
 def _make_tools(api: Record) -> Iterator[ToolSpec]:
     """Yield a specification per function, with the arguments that the OpenAPI document gives its operation."""
     try:
-        document = json.loads(api["Documentation"])
+        document = Document(json.loads(api["Documentation"]), str(api["Name"]))
     except (json.JSONDecodeError, TypeError) as error:
         raise TrajectoryError(f"'Documentation' is not JSON text ({error}).") from error
-    descriptions = api.get("Function_Description", {})
+    operations, _ = read_operations(document, Security(document, {}), _BASE_URL)
+    specs = {(operation.url.removeprefix(_BASE_URL), operation.method): operation.spec for operation in operations}
     for name, (path, method) in api["Function_Projection"].items():
-        operation = document.get("paths", {}).get(path, {}).get(method, {})
-        description = operation.get("description") or operation.get("summary") or descriptions.get(name, name)
-        yield make_spec(name, str(description).split("\nParameters:")[0], _make_parameters(operation, document))
+        spec = specs.get((path, method.upper()), ToolSpec(clean_name(name)))
+        description = spec.description or api.get("Function_Description", {}).get(name, "").split("\nParameters:")[0]
+        yield make_spec(name, description, spec.parameters)
     yield _ASK_USER
-
-
-def _make_parameters(operation: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """Gather query, path and body arguments of an operation into one flat schema."""
-    properties: dict[str, dict[str, Any]] = {}
-    required: list[str] = []
-    for raw in operation.get("parameters", ()):
-        parameter = _resolve(raw, document)
-        described = {"description": parameter["description"]} if parameter.get("description") else {}
-        properties[parameter["name"]] = _clean_schema(parameter.get("schema"), document) | described
-        required += [parameter["name"]] if parameter.get("required") else []
-    content = _resolve(operation.get("requestBody", {}), document).get("content", {})
-    media: Mapping[str, Any] = next(iter(content.values()), {})
-    body = _clean_schema(media.get("schema"), document)
-    return make_schema(properties | body.get("properties", {}), [*required, *body.get("required", ())])
-
-
-def _clean_schema(value: Any, document: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-    """Return JSON Schema with references followed; of what models wrote into these documents, only what is valid."""
-    schema = _resolve(value, document)
-    cleaned = parse_type(schema.get("type")) | {key: schema[key] for key in ("description", "enum") if schema.get(key)}
-    if depth == _MAX_DEPTH:
-        return cleaned
-    if isinstance(items := schema.get("items"), Mapping):
-        cleaned["items"] = _clean_schema(items, document, depth + 1)
-    if isinstance(properties := schema.get("properties"), Mapping):
-        parts = {name: _clean_schema(part, document, depth + 1) for name, part in properties.items()}
-        required = schema.get("required")
-        cleaned |= make_schema(parts, required if isinstance(required, list) else ())
-    return cleaned
-
-
-def _resolve(value: Any, document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow one local reference; what cannot be followed allows anything."""
-    if not isinstance(value, Mapping) or "$ref" not in value:
-        return value if isinstance(value, Mapping) else {}
-    target: Any = document
-    for key in str(value["$ref"]).removeprefix("#/").split("/"):
-        target = target.get(key, {}) if isinstance(target, Mapping) else {}
-    return target if isinstance(target, Mapping) and "$ref" not in target else {}

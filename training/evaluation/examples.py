@@ -39,7 +39,7 @@ class Query:
     @property
     def reference(self) -> Output:
         """The step as its roles should write it."""
-        call = render_calls(self.step.calls) if self.step.decision == "caller" else None
+        call = render_calls(self.step.calls) if self.step.decision == "caller" and self.step.calls else None
         answer = self.step.answer if self.step.decision == "conclusion" else None
         return Output(render_plan(self.step.rationale, self.step.decision), call, answer)
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.trajectory import Decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class Prediction:
         instruction: What the user asked in this turn.
         observation: The last observation before the step, cut; ``""`` if there is none.
         offered: Names of the tools on offer.
-        reference: What is right; `answer` is None where the data has none.
+        decision: The decision that is right.
+        reference: What is right; `call` and `answer` are None where the data has none.
         predicted: The pipeline: caller and summarizer go on from the planner's own text.
         isolated: Caller and summarizer go on from the reference plan; None if that was not asked for.
         usage: Of all calls made for this step.
@@ -82,6 +84,7 @@ class Prediction:
     instruction: str
     observation: str
     offered: tuple[str, ...]
+    decision: Decision
     reference: Output
     predicted: Output
     isolated: Output | None = None

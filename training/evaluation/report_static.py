@@ -66,7 +66,7 @@ def _list_strict(runs: Sequence[Run]) -> list[Block]:
         Text(
             "Nothing is dropped and a missing name is a wrong one. In brackets the 95% bootstrap interval over "
             f"trajectories. Step ACC: nobody lost the step (an answer needs R-L of {ANSWER_THRESHOLD:g}). Call EM: "
-            "name and all arguments are exact."
+            "name and all arguments are exact. An interval without width only says that all values were the same."
         ),
         Table(header, rows),
     ]

@@ -14,6 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from alpha_umi.nodes.models.checkpoint import CARD, hash_file
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.parsing import parse_plan
 from alpha_umi.nodes.trajectory import Decision, Role, Step, Trajectory
@@ -80,8 +81,11 @@ def evaluate_static(
 
 
 def describe_model(model: BaseChatModel) -> dict[str, Any]:
-    """Return what tells a model from others, as far as it says."""
-    return {"type": model._llm_type, **model._identifying_params}
+    """Return what tells a model from others, as far as it says; of a checkpoint also the hash of its card."""
+    folder = getattr(model, "model", None)
+    card = hash_file(Path(folder) / CARD) if isinstance(folder, str) and folder else ""
+    trained = {"card_sha256": card} if card else {}
+    return {"type": model._llm_type, **model._identifying_params, **trained}
 
 
 def make_progress(console: Console | None) -> Progress:
@@ -113,6 +117,7 @@ def predict(
             instruction=query.history.turns[-1].instruction,
             observation=_find_observation(query)[:_MAX_OBSERVATION_CHARS],
             offered=tuple(tool.name for tool in query.history.tools),
+            decision=query.step.decision,
             reference=query.reference,
             predicted=_make_output(plans[i].text, own[i], reply),
             isolated=_make_output(query.reference.plan, given[i], alone) if isolated else None,

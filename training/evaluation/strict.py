@@ -58,9 +58,8 @@ class StepScore:
     fault: Fault | None
 
 
-def read_act(output: Output) -> Act:
-    """Read a step as the agent would: the first decision counts, and only the role that it names acts."""
-    decision = parse_plan(output.plan).decision
+def read_act(output: Output, decision: Decision | None) -> Act:
+    """Read a step as the agent would: only the role that the decision names acts."""
     calls = parse_calls(output.call) if decision == "caller" and output.call is not None else ()
     answer = (output.answer or "").strip() if decision == "conclusion" else ""
     return Act(decision, calls, answer)
@@ -77,10 +76,9 @@ def score_step(prediction: Prediction) -> StepScore:
     - ``rouge_l``: over reference answers; 0 for a missing one.
     - ``caller.…`` and ``summarizer.…``: the same for the role alone, given the reference plan.
     """
-    wanted, done = read_act(prediction.reference), read_act(prediction.predicted)
-    if wanted.decision is None:
-        raise ValueError(f"The reference of {prediction.key} has no decision.")
-    alone = None if prediction.isolated is None else read_act(prediction.isolated)
+    wanted = read_act(prediction.reference, prediction.decision)
+    done = read_act(prediction.predicted, parse_plan(prediction.predicted.plan).decision)
+    alone = None if prediction.isolated is None else read_act(prediction.isolated, prediction.decision)
     has_answer = wanted.decision == "conclusion" and prediction.reference.answer is not None
     values = {"plan_acc": float(done.decision == wanted.decision), "hallu": _is_hallucinated(done, prediction.offered)}
     values |= _score_work(wanted, done, has_answer=has_answer)
@@ -92,7 +90,7 @@ def score_step(prediction: Prediction) -> StepScore:
         values |= {f"{'summarizer' if name == 'rouge_l' else 'caller'}.{name}": value for name, value in own.items()}
     fault = _find_fault(values, own)
     values["step_acc"] = float(fault is None)
-    return StepScore(values, wanted.decision, done.decision, fault)
+    return StepScore(values, prediction.decision, done.decision, fault)
 
 
 def _score_work(wanted: Act, done: Act, *, has_answer: bool) -> dict[str, float]:
@@ -125,15 +123,15 @@ def _find_fault(values: dict[str, float], own: dict[str, float]) -> Fault | None
 
 
 def score_calls(wanted: Sequence[ParsedCall], done: Sequence[ParsedCall]) -> float:
-    """Return the F1 of calls made in one step, in any order: each is compared with the best one of the same name."""
-    left = list(done)
+    """Return the F1 of calls made in one step, in any order; they are paired off from the best match on."""
+    pairs = [(score_call(call, other), i, j) for i, call in enumerate(wanted) for j, other in enumerate(done)]
     total = 0.0
-    for call in wanted:
-        scores = [score_call(call, other) for other in left]
-        if scores and max(scores) > 0:
-            best = scores.index(max(scores))
-            total += scores[best]
-            del left[best]
+    paired: tuple[set[int], set[int]] = (set(), set())
+    for score, i, j in sorted(pairs, reverse=True):
+        if i not in paired[0] and j not in paired[1]:
+            total += score
+            paired[0].add(i)
+            paired[1].add(j)
     return 2 * total / (len(wanted) + len(done))
 
 

@@ -1,0 +1,92 @@
+"""YAML as OpenAPI means it: YAML 1.2 that says what JSON could say, so ``no`` is a text and so is ``2020-01-01``.
+
+PyYAML reads YAML 1.1, takes five times as long, and its C composer overflows the stack on deep nesting. Here only its
+parser is used. Merge keys (``<<``) are no part of YAML 1.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_MAX_DEPTH = 200
+_CONSTANTS = {"": None, "~": None, **{word: None for word in ("null", "Null", "NULL")}}
+_CONSTANTS |= {word: True for word in ("true", "True", "TRUE")} | {word: False for word in ("false", "False", "FALSE")}
+_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the values of a document of one part.
+
+    Raises:
+        yaml.YAMLError: If it is no YAML, nested too deeply, or contains itself.
+
+    Example:
+        >>> parse_yaml("country: no\\nsince: 1999-12-31\\nparts: [1, 2.5, null]")
+        {'country': 'no', 'since': '1999-12-31', 'parts': [1, 2.5, None]}
+    """
+    root: list[Any] = []
+    stack: list[_Collection] = [_Collection(root)]
+    anchors: dict[str, Any] = {}
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            closed = stack.pop()
+            if closed.anchor:
+                anchors[closed.anchor] = closed.value
+        elif isinstance(event, yaml.CollectionStartEvent):
+            value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
+            stack[-1].add(value)
+            stack.append(_Collection(value, event.anchor))
+            if len(stack) > _MAX_DEPTH:
+                raise yaml.YAMLError(f"nested more than {_MAX_DEPTH} deep, line {event.start_mark.line + 1}")
+        elif isinstance(event, yaml.ScalarEvent):
+            value = _read_scalar(event)
+            stack[-1].add(value)
+            if event.anchor:
+                anchors[event.anchor] = value
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in anchors:
+                raise yaml.YAMLError(f"*{event.anchor} names nothing complete, line {event.start_mark.line + 1}")
+            stack[-1].add(anchors[event.anchor])
+    return root[0] if root else None
+
+
+class _Collection:
+    """A list or mapping that is being filled."""
+
+    def __init__(self, value: Any, anchor: str | None = None) -> None:
+        self.value = value
+        self.anchor = anchor
+        self._key: tuple[str] | None = None
+
+    def add(self, item: Any) -> None:
+        """Append to a list; to a mapping, alternately the key and its value."""
+        if isinstance(self.value, list):
+            self.value.append(item)
+        elif self._key is None:
+            self._key = (_write_key(item),)
+        else:
+            self.value[self._key[0]] = item
+            self._key = None
+
+
+def _write_key(key: Any) -> str:
+    """Return a key as JSON would hold it; documents write ``200:`` for ``"200":``."""
+    if isinstance(key, dict | list):
+        raise yaml.YAMLError("a key is a list or a mapping")
+    return key if isinstance(key, str) else {True: "true", False: "false", None: "null"}.get(key, str(key))
+
+
+def _read_scalar(event: Any) -> Any:
+    text: str = event.value
+    if not event.implicit[0]:
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
