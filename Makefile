@@ -15,7 +15,8 @@ help:  ## list the targets
 
 # The model is not trained for its roles: it rambles, hence the limits, and may give up (exit code 3), which is no fault.
 demo: weights  ## answer QUESTION with the small base model
-	ALPHA_UMI_GENERATION__MAX_RATIONALE_TOKENS=64 $(BIN)/alpha-umi ask --max-steps 3 "$$QUESTION" || [ $$? -eq 3 ]
+	ALPHA_UMI_GENERATION__MAX_RATIONALE_TOKENS=48 ALPHA_UMI_GENERATION__MAX_TOKENS=96 \
+	    $(BIN)/alpha-umi ask --max-steps 2 "$$QUESTION" || [ $$? -eq 3 ]
 
 # In the shell and not in .env, because the command line reads both before it reads any file.
 dev: $(VENV)/.dev  ## serve the agent to LangGraph Studio

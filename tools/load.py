@@ -1,6 +1,7 @@
 """Find tools by name: built-in ones and the user's own enter by the same door.
 
-A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported.
+A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported. So is
+the module of a source, whose function takes what stands after the colon.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools import builtin
 from alpha_umi.tools.convert import ToolLike, to_base_tool
 
+_SOURCES = {
+    "openapi": ("alpha_umi.tools.openapi", "load_openapi_source"),
+    "mcp": ("alpha_umi.tools.mcp", "load_mcp"),
+    "toolbench": ("alpha_umi.tools.toolbench", "load_toolbench"),
+    "replay": ("alpha_umi.tools.replay", "load_replay"),
+}
+
 
 def list_builtin_tools() -> list[str]:
     """Return the names of the built-in tools, without importing any."""
@@ -30,7 +38,8 @@ def load_tools(specs: Sequence[str | ToolLike]) -> list[BaseTool]:
 
     Args:
         specs: ``builtin:NAME``, ``builtin:*``, ``module:object`` (a tool, a function or a list of them; a module in the
-            working directory is found too), LangChain tools, plain functions.
+            working directory is found too), LangChain tools, plain functions; ``openapi:FILE_OR_URL``,
+            ``mcp:FILE_OR_URL``, ``toolbench:FOLDER``, ``replay:FILE#TASK``.
 
     Raises:
         ConfigError: If there is no such tool, or it cannot be imported or used.
@@ -45,9 +54,16 @@ def load_tools(specs: Sequence[str | ToolLike]) -> list[BaseTool]:
 def _find(spec: str) -> Sequence[ToolLike]:
     module, _, name = spec.partition(":")
     if not module or not name:
-        raise ConfigError(f"Tool {spec!r} cannot be read; write 'builtin:NAME', 'builtin:*' or 'module:object'.")
+        raise ConfigError(
+            f"Tool {spec!r} cannot be read; write 'builtin:NAME', 'builtin:*' or 'module:object', or name a source: "
+            "'openapi:FILE_OR_URL', 'mcp:FILE_OR_URL', 'toolbench:FOLDER' or 'replay:FILE#TASK'."
+        )
     if module == "builtin":
         return [_load_builtin(known) for known in (list_builtin_tools() if name == "*" else [name])]
+    if module in _SOURCES:
+        path, function = _SOURCES[module]
+        tools: list[BaseTool] = getattr(importlib.import_module(path), function)(name)
+        return tools
     found = _import_object(module, name)
     return found if isinstance(found, list | tuple) else [found]
 

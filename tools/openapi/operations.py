@@ -270,7 +270,7 @@ def _make_absolute(url: str, document: Document) -> str:
 
 def _make_name(path: str, method: str, node: Mapping[str, Any], taken: Collection[str]) -> str:
     operation_id = node.get("operationId")
-    wanted = operation_id if isinstance(operation_id, str) and operation_id.strip() else f"{method}_{path}"
+    wanted = operation_id if isinstance(operation_id, str) and operation_id.strip() else f"{method}/{path.lstrip('/')}"
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", wanted).strip("_")[:_MAX_NAME_CHARS] or method
     unique, n = name, 1
     while unique in taken:

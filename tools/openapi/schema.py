@@ -13,7 +13,7 @@ from typing import Any
 from alpha_umi.tools.openapi.document import BadReference, Document
 
 # References are inlined, because models read arguments in place; these bound what that makes of a large document.
-_MAX_NODES = 1_000
+_MAX_NODES = 250
 _MAX_DEPTH = 30
 _MAX_DESCRIPTION_CHARS = 300
 _TYPES = {

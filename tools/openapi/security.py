@@ -27,6 +27,7 @@ class Security:
             ConfigError: If there is no such scheme, or a variable is not set.
         """
         self._default = document.content.get("security")
+        self._is_declared = self._default is not None or _is_declared_anywhere(document)
         self._always: list[Credential] = []
         self._schemes: dict[str, Credential] = {}
         known = _read_schemes(document)
@@ -46,12 +47,18 @@ class Security:
     def select(self, operation: Mapping[str, Any]) -> tuple[Credential, ...]:
         """Return what is sent with an operation: the first of its alternatives for which there is everything."""
         wanted = operation.get("security", self._default)
-        if wanted is None:  # a document that says nothing, and a user who named schemes
+        if not self._is_declared:  # a document that forgot to, and a user who named schemes
             return (*self._always, *self._schemes.values())
         for alternative in wanted if isinstance(wanted, list) else []:
             if isinstance(alternative, Mapping) and alternative and self._schemes.keys() >= alternative.keys():
                 return (*self._always, *(self._schemes[name] for name in alternative))
         return tuple(self._always)
+
+
+def _is_declared_anywhere(document: Document) -> bool:
+    """Say whether any operation tells which schemes it wants."""
+    items = [item for item in document.content["paths"].values() if isinstance(item, Mapping)]
+    return any(isinstance(node, Mapping) and "security" in node for item in items for node in item.values())
 
 
 def _read_schemes(document: Document) -> dict[str, Mapping[str, Any]]:

@@ -12,21 +12,24 @@ from typing import Any
 import yaml
 
 _MAX_DEPTH = 200
-_CONSTANTS = {"": None, "~": None, **{word: None for word in ("null", "Null", "NULL")}}
-_CONSTANTS |= {word: True for word in ("true", "True", "TRUE")} | {word: False for word in ("false", "False", "FALSE")}
+_CONSTANTS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the values of a document of one part.
+    r"""Return the values of a document of one part.
 
     Raises:
         yaml.YAMLError: If it is no YAML, nested too deeply, or contains itself.
 
     Example:
-        >>> parse_yaml("country: no\\nsince: 1999-12-31\\nparts: [1, 2.5, null]")
+        >>> parse_yaml("country: no\nsince: 1999-12-31\nparts: [1, 2.5, null]")
         {'country': 'no', 'since': '1999-12-31', 'parts': [1, 2.5, None]}
     """
     root: list[Any] = []
@@ -42,7 +45,7 @@ def parse_yaml(text: str) -> Any:
             stack[-1].add(value)
             stack.append(_Collection(value, event.anchor))
             if len(stack) > _MAX_DEPTH:
-                raise yaml.YAMLError(f"nested more than {_MAX_DEPTH} deep, line {event.start_mark.line + 1}")
+                raise yaml.YAMLError(f"nested more than {_MAX_DEPTH} deep, {event.start_mark}")
         elif isinstance(event, yaml.ScalarEvent):
             value = _read_scalar(event)
             stack[-1].add(value)
@@ -50,7 +53,7 @@ def parse_yaml(text: str) -> Any:
                 anchors[event.anchor] = value
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
-                raise yaml.YAMLError(f"*{event.anchor} names nothing complete, line {event.start_mark.line + 1}")
+                raise yaml.YAMLError(f"*{event.anchor} names nothing complete, {event.start_mark}")
             stack[-1].add(anchors[event.anchor])
     return root[0] if root else None
 

@@ -144,7 +144,7 @@ def test_a_checkpoint_that_was_trained_anew_is_another_model(tmp_path: Path) -> 
     assert describe_model(model) != before
 
 
-def test_runs_of_the_fixture_differ_as_told(make_run: MakeRun) -> None:
+def test_wrong_tool_names_cost_the_calls_and_not_the_plans(make_run: MakeRun) -> None:
     spoiled = json.loads((make_run("a", lambda role, text: text.replace("add", "sub")) / "metrics.json").read_text())
     assert spoiled["paper"]["act_em"] == 0.0
     assert spoiled["paper"]["plan_acc"] == 1.0

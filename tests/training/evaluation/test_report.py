@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.trajectory import ROLES, Step, Trajectory, Turn
+from alpha_umi.training.data.base import Example
+from alpha_umi.training.evaluation.records import Usage
+from alpha_umi.training.evaluation.report import write_report
+from alpha_umi.training.evaluation.scaling import evaluate_scaling
+from alpha_umi.training.evaluation.static import evaluate_static
+from alpha_umi.training.evaluation.suites import Task
+from alpha_umi.training.evaluation.table1 import COLUMNS, TABLE_1
+from alpha_umi.training.evaluation.tasks import Outcome, evaluate_tasks
+from tests.training.evaluation.conftest import MakeOracle, MakeRun
+
+EVIL = "<script>alert(1)</script>"
+
+
+def make_tasks_run(out: Path) -> Path:
+    turn = Turn("Add.", (Step("Done.", "conclusion", answer=f"It is {EVIL}."),))
+    outcome = Outcome(Trajectory((), (turn,)), Usage(1, 1, 1), "answer")
+    evaluate_tasks(lambda task: outcome, [Task("t", "single", ("Add.",), (), ("5",))], out, identity={})
+    return out
+
+
+def test_our_table_stands_beside_that_of_the_paper(make_run: MakeRun, tmp_path: Path) -> None:
+    page = write_report([make_run("ours")], tmp_path / "report").read_text()
+    assert "<td class=label>ours</td><td>100.00</td><td>100.00</td><td>0.00</td>" in page
+    assert page.count("<td class=label>7B α-UMi w/ reuse</td>") == 2
+    assert "<td>88.92</td><td>58.94</td><td>0.57</td><td>52.24</td><td>43.17</td>" in page
+    assert all(column in page for column in COLUMNS)
+    assert "arXiv 2401.07324, Table 1" in page
+
+
+def test_table_1_has_all_rows_of_the_paper() -> None:
+    assert len(TABLE_1) == 14
+    assert all(0 <= score <= 100 for row in TABLE_1 for score in (*row.in_domain, *row.out_of_domain))
+
+
+def test_a_report_of_everything_is_written_in_both_forms(
+    make_run: MakeRun, make_oracle: MakeOracle, examples: list[Example], tmp_path: Path
+) -> None:
+    models = dict.fromkeys(ROLES, make_oracle())
+    evaluate_scaling(
+        ["umi"],
+        [0.5, 1.0],
+        lambda method, fraction: tmp_path / f"{method}{fraction}",
+        lambda path: evaluate_static(models, examples, path),
+        tmp_path / "scaling",
+        identity={"data": "x"},
+    )
+    runs = [make_run("good"), make_run("bad", lambda role, text: f"{text} {EVIL}"), tmp_path / "scaling"]
+    page = write_report([*runs, make_tasks_run(tmp_path / "live")], tmp_path / "report").read_text()
+    markdown = (tmp_path / "report" / "report.md").read_text()
+    for title in (
+        "Beside the paper",
+        "Decisions",
+        "Who lost the step",
+        "Live tasks",
+        "Data scaling: scaling",
+        "The runs",
+    ):
+        assert f"<h2>{title}</h2>" in page
+        assert f"## {title}" in markdown
+    assert EVIL not in page
+    for figure in re.findall(r"\]\((figures/[^)]+)\)", markdown):
+        assert (tmp_path / "report" / figure).read_text().startswith("<svg")
+
+
+def test_worst_cases_are_of_different_faults_and_trajectories(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run(
+        "bad", lambda role, text: text.replace("add\n", "sub\n") if role == "caller" else text.replace("8.", EVIL)
+    )
+    page = write_report([run], tmp_path / "report").read_text()
+    titles = re.findall(r"<summary>(.*?)</summary>", page)
+    assert [title.partition(": ")[2].partition(": ")[0] for title in titles] == ["name", "answer", "name"]
+    assert "&lt;script&gt;" in page
+
+
+def test_a_run_without_faults_says_so(make_run: MakeRun, tmp_path: Path) -> None:
+    assert "No step was lost." in write_report([make_run("good")], tmp_path / "report").read_text()
+
+
+def test_equal_folder_names_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:
+    page = write_report([make_run("a/run"), make_run("b/run")], tmp_path / "report").read_text()
+    assert "<td class=label>a/run</td>" in page
+    assert "<td class=label>b/run</td>" in page
+
+
+def test_unusable_folders_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("a")
+    with pytest.raises(ConfigError, match="at least one"):
+        write_report([], tmp_path / "report")
+    with pytest.raises(ConfigError, match="each one once"):
+        write_report([run, run], tmp_path / "report")
+    with pytest.raises(ConfigError, match=r"metrics\.json"):
+        write_report([tmp_path / "none"], tmp_path / "report")
+    (run / "metrics.json").write_text(json.dumps({"kind": "else"}))
+    with pytest.raises(ConfigError, match="no result"):
+        write_report([run], tmp_path / "report")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.training.data.builtin import make_tasks
+from alpha_umi.training.data.tasks.solve import solve
+from alpha_umi.training.evaluation.suites import Task, load_gsm8k_suite, make_builtin_suite
+
+
+def test_builtin_tasks_are_answered_by_their_solutions(tmp_path: Path) -> None:
+    """The perfect agent's last answer is right, and it gives up where the task says so."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    suite = list(make_builtin_suite(40, tmp_path / "a", seed=3))
+    solutions = [solve(task) for task in make_tasks(40, tmp_path / "b", seed=3, held_out=True)]
+    for task, solution in zip(suite, solutions, strict=True):
+        last = solution.trajectory.turns[-1].steps[-1]
+        assert task.is_answered_by(last.answer) is (last.decision == "conclusion")
+        assert (task.expected is None) is (last.decision == "give up")
+    assert any(task.expected is None for task in suite)
+    assert len({task.id for task in suite}) == 40
+
+
+def test_an_answer_must_hold_everything() -> None:
+    task = Task("t", "several", ("?",), (), ("5", "Monday"))
+    assert task.is_answered_by("5, on Monday")
+    assert not task.is_answered_by("5")
+    assert not task.is_answered_by(None)
+
+
+def test_a_greeting_takes_any_answer_but_none() -> None:
+    task = Task("t", "chat", ("Hi",), (), ())
+    assert task.is_answered_by("Hello!")
+    assert not task.is_answered_by(" ")
+    assert not task.is_answered_by(None)
+
+
+def test_a_task_without_an_answer_is_never_answered() -> None:
+    assert not Task("t", "no tool", ("?",), (), None).is_answered_by("5")
+
+
+def test_gsm8k_problems_expect_their_last_number(tmp_path: Path) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(json.dumps({"question": "48/2 + 1000?", "answer": "48/2 = <<48/2=24>>24\n#### 1,024"}) + "\n")
+    (task,) = load_gsm8k_suite(path)
+    assert (task.id, task.instructions, [tool.name for tool in task.tools]) == (
+        "gsm8k-0",
+        ("48/2 + 1000?",),
+        ["calculator"],
+    )
+    assert task.is_answered_by("24 and then 1024 clips.")
+    assert not task.is_answered_by("1024, not 24.")
+
+
+def test_gsm8k_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        list(load_gsm8k_suite(tmp_path / "none.jsonl"))
+    (tmp_path / "bad.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
+    with pytest.raises(TrajectoryError, match=r"bad\.jsonl:1"):
+        list(load_gsm8k_suite(tmp_path / "bad.jsonl"))

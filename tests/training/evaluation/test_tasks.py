@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError, ContextOverflow
+from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.training.evaluation.compare import compare
+from alpha_umi.training.evaluation.records import Usage
+from alpha_umi.training.evaluation.suites import Task
+from alpha_umi.training.evaluation.tasks import OUTCOMES, Outcome, evaluate_tasks, score_tasks
+
+TASKS = [
+    Task("t0", "single", ("What is 2 + 3?",), (), ("5",)),
+    Task("t1", "single", ("What is 3 + 3?",), (), ("6",)),
+    Task("t2", "no tool", ("Sing.",), (), None),
+    Task("t3", "no tool", ("Dance.",), (), None),
+]
+ANSWER = Step("Done.", "conclusion", answer="It is 5.")
+GIVE_UP = Step("I cannot.", "give up")
+CALL = Step("I add.", "caller", (Call("c", "add", {}),))
+
+
+def make_outcome(*steps: Step, finish: str = "answer") -> Outcome:
+    return Outcome(Trajectory((), (Turn("?", steps),)), Usage(100, 40, 10), finish)
+
+
+def answer_five(task: Task) -> Outcome:
+    return make_outcome(CALL, ANSWER) if task.id != "t2" else make_outcome(GIVE_UP, finish="give up")
+
+
+def test_outcomes_are_checked_and_costs_added(tmp_path: Path) -> None:
+    metrics = evaluate_tasks(answer_five, TASKS, tmp_path, identity={"seed": 1})
+    means = {name: value["value"] for name, value in metrics["strict"].items()}
+    assert (means["success"], means["solved"], means["refused"], means["gave_up_wrongly"]) == (0.5, 0.5, 0.5, 0.0)
+    assert (means["calls"], means["input_tokens"], means["cached_tokens"], means["output_tokens"]) == (
+        0.75,
+        100,
+        40,
+        10,
+    )
+    assert metrics["by_kind"]["no tool"]["success"]["value"] == 0.5
+    assert metrics["by_kind"]["no tool"]["solved"]["n"] == 0
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("outcome", [make_outcome(), Outcome(Trajectory((), ()), Usage()), make_outcome(CALL)])
+def test_an_agent_that_never_came_to_an_end_is_wrong_either_way(tmp_path: Path, outcome: Outcome) -> None:
+    assert (outcome.answer, outcome.gave_up) == (None, False)
+    metrics = evaluate_tasks(lambda task: outcome, TASKS, tmp_path, identity={})
+    assert metrics["strict"]["success"]["value"] == 0.0
+
+
+def test_a_right_answer_is_not_what_an_impossible_task_wants(tmp_path: Path) -> None:
+    gives_up = evaluate_tasks(lambda task: make_outcome(GIVE_UP), TASKS, tmp_path, identity={})
+    means = {name: value["value"] for name, value in gives_up["strict"].items()}
+    assert (means["solved"], means["refused"], means["gave_up_wrongly"]) == (0.0, 1.0, 1.0)
+
+
+def test_a_killed_run_goes_on_and_other_settings_are_refused(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def die(task: Task) -> Outcome:
+        asked.append(task.id)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return answer_five(task)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_tasks(die, TASKS, tmp_path, identity={"seed": 1})
+    metrics = evaluate_tasks(die, TASKS, tmp_path, identity={"seed": 1})
+    assert asked == ["t0", "t1", "t2", "t2", "t3"]
+    assert metrics["n_tasks"] == 4
+    with pytest.raises(ConfigError, match="seed"):
+        evaluate_tasks(die, TASKS, tmp_path, identity={"seed": 2})
+
+
+def test_a_prompt_that_does_not_fit_is_a_failed_task(tmp_path: Path) -> None:
+    def overflow(task: Task) -> Outcome:
+        raise ContextOverflow("too long")
+
+    metrics = evaluate_tasks(overflow, TASKS, tmp_path, identity={})
+    assert (metrics["n_overflowed"], metrics["strict"]["success"]["value"]) == (4, 0.0)
+    assert json.loads((tmp_path / OUTCOMES).read_text().splitlines()[0])["error"] == "too long"
+
+
+def test_no_tasks_have_no_scores() -> None:
+    metrics = score_tasks([])
+    assert (metrics["n_tasks"], metrics["strict"]["success"]["value"]) == (0, None)
+
+
+def test_live_runs_are_compared_by_task(tmp_path: Path) -> None:
+    evaluate_tasks(answer_five, TASKS, tmp_path / "a", identity={})
+    evaluate_tasks(lambda task: make_outcome(GIVE_UP), TASKS, tmp_path / "b", identity={})
+    by_metric = {each.metric: each for each in compare(tmp_path / "a", tmp_path / "b", n_resamples=100)}
+    assert (by_metric["success"].a, by_metric["success"].b) == (0.5, 0.5)
+    assert by_metric["refused"].difference.value == 0.5
+    assert by_metric["calls"].difference.value == -0.75
