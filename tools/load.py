@@ -1,7 +1,7 @@
 """Find tools by name: built-in ones and the user's own enter by the same door.
 
-A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported. So is
-the module of a source, whose function takes what stands after the colon.
+A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported. So
+is the module of a source, whose function takes what stands after the colon.
 """
 
 from __future__ import annotations

@@ -8,31 +8,59 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from langchain_core.messages import ChatMessage
-from peft import PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.escaping import Style
-from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_file, quiet_peft
+from alpha_umi.nodes.models.checkpoint import (
+    CARD,
+    TEMPLATE,
+    Checkpoint,
+    hash_file,
+    load_backbone,
+    no_progress_bar,
+    quiet_peft,
+    read_checkpoint,
+)
 from alpha_umi.nodes.models.grammar import GrammarCompiler
+from alpha_umi.nodes.models.kv_cache import PrefixCache
 from alpha_umi.nodes.render import load_template
+from alpha_umi.nodes.trajectory import Role
 
+_AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that is in memory.
+
+    Args:
+        path: Its folder.
+        name: PEFT's name for it.
+        invocation_tokens: Of an activated LoRA: it is on from these tokens of the prompt onwards, and what stands
+            before them is the base model's. Empty for a plain LoRA, which is on from the beginning.
+    """
+
+    path: Path
+    name: str
+    invocation_tokens: tuple[int, ...] = ()
 
 
 class Backbone:
     """One base model in memory with any number of LoRA adapters; for use in its engine's thread only.
 
     Args:
-        folder: A full model: ``config.json``, safetensors and a fast tokenizer.
+        folder: A full model (``config.json``, safetensors and a fast tokenizer), or a training's checkpoint.
         device: Where it runs.
         dtype: Type of the weights, also of the adapters'.
 
@@ -43,9 +71,13 @@ class Backbone:
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         """Load tokenizer and weights; takes seconds."""
         self.folder = folder
+        self.cache = PrefixCache()
         self._device = device
         self._dtype = dtype
-        _check_model_folder(folder)
+        is_checkpoint = (folder / CARD).is_file() and not (folder / "config.json").is_file()
+        self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint else None
+        if self._checkpoint is None:
+            _check_model_folder(folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             self.model = self._load_model()
@@ -55,10 +87,14 @@ class Backbone:
             raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one beside the model.")
         self.tokenizer = tokenizer
         self._adapted: PeftModel | None = None
-        self._adapter_names: dict[Path, str] = {}
+        self._adapters: dict[Path, Adapter] = {}
+        self._n_loaded = 0
 
     def _load_model(self) -> PreTrainedModel:
-        with _no_progress_bar():
+        if self._checkpoint is not None:
+            merged: Any = load_backbone(self._checkpoint, dtype=self._dtype)
+            return cast(PreTrainedModel, merged.to(self._device))
+        with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 dtype=self._dtype,
@@ -120,26 +156,40 @@ class Backbone:
                     return _check_template(folder, claim, style)
         return load_template(style)
 
-    @contextmanager
-    def use(self, adapter: str | None = None) -> Iterator[PreTrainedModel]:
-        """Give the model with this adapter switched on, or with none.
+    def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
+        """Return the adapter that plays a role, loaded at first use and then kept.
 
         Args:
-            adapter: Folder of a LoRA adapter: inside the model's folder, or any path. Loaded at first use, then kept.
+            name: Its folder: inside the model's, or any path. None takes a checkpoint's own for the role, if any.
+            role: The role to play.
 
         Raises:
             ConfigError: If there is no such adapter or it does not fit the model.
         """
-        if adapter is not None:
-            name = self._load_adapter(self._find_adapter(adapter))
-            if self._adapted is not None:
-                self._adapted.set_adapter(name, inference_mode=True)
+        if name is not None:
+            return self._load_adapter(self._find_adapter(name))
+        part = self._checkpoint.roles[role] if self._checkpoint else None
+        return self._load_adapter(part.path) if part and part.path and part.kind != "full" else None
+
+    @contextmanager
+    def use(self, adapter: Adapter | None = None) -> Iterator[PreTrainedModel]:
+        """Give the model with this adapter switched on, or with none."""
+        if self._adapted is None:
             yield self.model
-        elif self._adapted is not None:
+        elif adapter is None:
             with self._adapted.disable_adapter():
                 yield self.model
         else:
+            self._adapted.set_adapter(adapter.name, inference_mode=True)
             yield self.model
+
+    def reload_adapter(self, path: Path) -> None:
+        """Replace an adapter by what its folder holds now; the others stay, and what it had cached is dropped."""
+        if (old := self._adapters.get(path)) is None or self._adapted is None:
+            return
+        self._load_adapter(path, afresh=True)
+        self._adapted.delete_adapter(old.name)
+        self.cache.drop(path)
 
     def _find_adapter(self, adapter: str) -> Path:
         for folder in (self.folder / adapter, Path(adapter).expanduser()):
@@ -151,32 +201,34 @@ class Backbone:
             f"adapter_config.json. In the model's folder there are: {', '.join(here) or 'none'}."
         )
 
-    def _load_adapter(self, folder: Path) -> str:
-        if folder in self._adapter_names:
-            return self._adapter_names[folder]
-        _check_adapter_folder(folder)
-        name = f"adapter_{len(self._adapter_names)}"
-        load = partial(PeftModel.from_pretrained, self.model) if self._adapted is None else self._adapted.load_adapter
+    def _load_adapter(self, folder: Path, *, afresh: bool = False) -> Adapter:
+        if folder in self._adapters and not afresh:
+            return self._adapters[folder]
+        config = _read_adapter_config(folder)
+        adapter = Adapter(folder, f"adapter_{self._n_loaded}", tuple(config.alora_invocation_tokens or ()))
+        self._n_loaded += 1
+        # Switched on and off here, at the marker: PEFT's own search for the marker needs the whole prompt each time.
+        config.alora_invocation_tokens = None
+        config.inference_mode = True
         try:
             with quiet_peft():
-                loaded = load(
-                    str(folder), adapter_name=name, autocast_adapter_dtype=False, torch_device=str(self._device)
-                )
+                if self._adapted is None:
+                    self._adapted = cast(PeftModel, get_peft_model(self.model, config, adapter.name, **_AS_STORED))
+                else:
+                    self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
+                self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self._device), **_AS_STORED)
         except _LOAD_ERRORS as error:
             # PEFT leaves its layers behind: start afresh
-            self.model, self._adapted, self._adapter_names = self._load_model(), None, {}
+            self.model, self._adapted, self._adapters, self.cache = self._load_model(), None, {}, PrefixCache()
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
-        self._adapted = loaded if isinstance(loaded, PeftModel) else self._adapted
-        self._adapter_names[folder] = name
-        return name
+        self._adapters[folder] = adapter
+        return adapter
 
 
 def _check_model_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
-        if (folder / CARD).is_file():
-            raise ConfigError(f"{folder} is a training's checkpoint; name one of its parts: 'hf:{folder}/backbone'.")
         raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(
@@ -185,14 +237,13 @@ def _check_model_folder(folder: Path) -> None:
         )
 
 
-def _check_adapter_folder(folder: Path) -> None:
+def _read_adapter_config(folder: Path) -> LoraConfig:
     if not (folder / "adapter_model.safetensors").is_file():
         raise ConfigError(f"{folder} holds no adapter_model.safetensors; copy the adapter again.")
-    config = _read_json(folder / "adapter_config.json")
-    if config.get("peft_type") != "LORA":
-        raise ConfigError(f"{folder} is no LoRA adapter ({config.get('peft_type')}); train it again as LoRA.")
-    if config.get("alora_invocation_tokens"):
-        raise ConfigError(f"{folder} is an activated LoRA, but plain LoRA is expected; train it with kind 'lora'.")
+    kind = _read_json(folder / "adapter_config.json").get("peft_type")
+    if kind != "LORA":
+        raise ConfigError(f"{folder} is no LoRA adapter ({kind}); train it again as LoRA.")
+    return cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
 
 
 def _read_template_claim(folder: Path) -> Mapping[str, Any] | None:
@@ -218,14 +269,3 @@ def _check_template(folder: Path, claim: Mapping[str, Any], style: Style) -> str
     if hash_file(folder / TEMPLATE) != claim.get("sha256"):
         raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
     return (folder / TEMPLATE).read_text("utf-8")
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    was_enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if was_enabled:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -104,6 +104,19 @@ def generate_tokens(
             new_ids = [token]
 
 
+def prefill(model: PreTrainedModel, input_ids: Sequence[int], past: Cache, cancelled: threading.Event) -> bool:
+    """Extend a cache to all of `input_ids`; return whether it was not cancelled."""
+    new_ids = list(input_ids[past.get_seq_length() :])
+    if not new_ids:
+        return not cancelled.is_set()
+    with _leave_when_set(model, cancelled):
+        try:
+            _forward(model, new_ids, past, cancelled)
+        except Cancelled:
+            return False
+    return True
+
+
 # not around the generator's `yield`: inference mode would leak into whoever consumes it
 @torch.inference_mode()
 def _forward(model: PreTrainedModel, new_ids: list[int], past: Cache, cancelled: threading.Event) -> torch.Tensor:

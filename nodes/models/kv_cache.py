@@ -10,9 +10,10 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
-import torch
 from transformers import DynamicCache, PreTrainedConfig
+from transformers.cache_utils import DynamicLayer
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
 # A cache whose tail is at most this long is cropped and taken over; a longer tail belongs to another conversation.
@@ -122,21 +123,28 @@ def _count_common(known: Sequence[int], wanted: Sequence[int]) -> int:
 
 
 def _crop(past: DynamicCache, n_tokens: int) -> DynamicCache:
-    """Cut every layer to its first tokens; after a cancelled forward pass the layers differ in length."""
-    for layer in past.layers:
-        if layer.is_initialized:
-            layer.keys, layer.values = layer.keys[..., :n_tokens, :], layer.values[..., :n_tokens, :]
+    """Cut every layer to its first tokens."""
+    for layer in _layers(past):
+        layer.keys, layer.values = layer.keys[..., :n_tokens, :], layer.values[..., :n_tokens, :]
     return past
 
 
 def _copy_beginning(past: DynamicCache, n_tokens: int, config: PreTrainedConfig) -> DynamicCache:
     beginning = DynamicCache(config=config)
-    for i, layer in enumerate(past.layers):
+    for i, layer in enumerate(_layers(past)):
         beginning.update(layer.keys[..., :n_tokens, :].clone(), layer.values[..., :n_tokens, :].clone(), i)
     return beginning
 
 
+def count_complete(past: DynamicCache) -> int:
+    """Return how many tokens every layer holds; after a cancelled forward pass the first layers hold more."""
+    return min((layer.get_seq_length() for layer in _layers(past)), default=0)
+
+
 def _count_bytes(past: DynamicCache) -> int:
     """Count what is held in memory, which a cropped tensor does not make less."""
-    tensors = [tensor for layer in past.layers for tensor in (layer.keys, layer.values)]
-    return sum(tensor.untyped_storage().nbytes() for tensor in tensors if isinstance(tensor, torch.Tensor))
+    return sum(t.untyped_storage().nbytes() for layer in _layers(past) for t in (layer.keys, layer.values))
+
+
+def _layers(past: DynamicCache) -> list[Any]:
+    return [layer for layer in past.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]

@@ -22,6 +22,7 @@ from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
 from alpha_umi.nodes.models.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.hf import Call
+from alpha_umi.nodes.models.reuse import open_prefix
 from alpha_umi.nodes.parsing import parse_calls
 from alpha_umi.nodes.render import fit_messages, render_messages, template_kwargs
 from alpha_umi.nodes.trajectory import Trajectory
@@ -44,9 +45,10 @@ def write_reply(call: Call, backbone: Backbone, cancelled: threading.Event) -> I
     grammar = _make_grammar(call)
     mask = backbone.grammars.make_mask(grammar, call.max_tokens) if grammar else None
     text = TextStream(backbone.tokenizer, call.stop)
-    output_ids: list[int] = []
     pieces: list[str] = []
-    with backbone.use(call.adapter) as model:
+    adapter = backbone.find_adapter(call.adapter, call.role)
+    with open_prefix(backbone, adapter, input_ids, cancelled) as prefix, backbone.use(adapter) as model:
+        output_ids = prefix.new_ids
         for token in generate_tokens(
             model,
             input_ids,
@@ -55,6 +57,7 @@ def write_reply(call: Call, backbone: Backbone, cancelled: threading.Event) -> I
             eos_ids=backbone.eos_ids,
             constraint=mask,
             cancelled=cancelled,
+            past=prefix.past,
         ):
             output_ids.append(token)
             if piece := text.feed(token):
@@ -73,7 +76,7 @@ def write_reply(call: Call, backbone: Backbone, cancelled: threading.Event) -> I
             input_tokens=len(input_ids),
             output_tokens=len(output_ids),
             total_tokens=len(input_ids) + len(output_ids),
-            input_token_details=InputTokenDetails(cache_read=0),
+            input_token_details=InputTokenDetails(cache_read=prefix.n_reused_tokens),
         ),
         "stop" if is_complete else "cancelled" if cancelled.is_set() else "length",
     )

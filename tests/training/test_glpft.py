@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,16 @@ def test_every_method_trains_to_a_checkpoint_that_can_be_read(
     assert not list((tmp_path / "out" / ".work").iterdir())
 
 
-def test_card_says_all_that_the_checkpoint_was_made_from(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    train(make_config(seed=3), data, tmp_path / "out")
-    card = json.loads((tmp_path / "out" / "umi.json").read_text())
+@pytest.fixture(scope="module")
+def trained(make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkpoint of `make_config(seed=3)`; to be left as it is."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(make_config(seed=3), data, folder)
+    return folder
+
+
+def test_card_says_all_that_the_checkpoint_was_made_from(trained: Path) -> None:
+    card = json.loads((trained / "umi.json").read_text())
     assert card["versions"].keys() == {"python", "alpha-umi", "torch", "transformers", "peft", "accelerate"}
     assert card["config"]["seed"] == 3
     assert card["base"]["sha256"] == hash_weights(Path(card["base"]["name"]))
@@ -78,27 +86,26 @@ def test_same_seed_gives_the_same_losses_and_another_seed_others(
     assert losses["a"] != pytest.approx(losses["c"], abs=1e-6)
 
 
-def test_finished_stages_are_not_repeated(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    train(make_config(), data, out)
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    assert len(before) == 4
-    reports = train(make_config(), data, out, resume=True)
+def test_finished_stages_are_not_repeated(make_config: MakeConfig, data: Path, trained: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    reports = train(make_config(seed=3), data, trained, resume=True)
     assert {report.status for report in reports} == {"done"}
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 
-def test_only_retrains_one_role_on_other_data(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+def test_only_retrains_one_role_on_other_data(
+    make_config: MakeConfig, data: Path, trained: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    train(make_config(), data, out)
+    shutil.copytree(trained, out)
     before = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
     rows = (data / "trajectories.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "trajectories.jsonl").write_text("".join(rows[:5]))
-    (report,) = train(make_config(), tmp_path, out, only="caller")
+    (report,) = train(make_config(seed=3), tmp_path, out, only="caller")
     assert report.status == "new"
     after = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
     assert {role for role in ROLES if before[role] != after[role]} == {"caller"}
-    (again,) = train(make_config(), tmp_path, out, only="caller", resume=True)
+    (again,) = train(make_config(seed=3), tmp_path, out, only="caller", resume=True)
     assert again.status == "done"
 
 

@@ -41,7 +41,7 @@ def _read_curve(out: Path) -> dict[str, list[tuple[int, float]]]:
 def test_a_run_killed_seven_times_gives_the_same_losses_and_weights(
     make_config: MakeConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config(lora_dropout=0.1)
+    config = make_config(lora_dropout=0.1, save_every_steps=2)
     train(config, data, tmp_path / "whole")
     out = tmp_path / "killed"
     monkeypatch.syspath_prepend(str(Path(__file__).parent))

@@ -67,7 +67,7 @@ def test_recomputed_activations_give_the_same_losses(kind: str, make_config: Mak
 def test_a_disk_that_fills_up_at_any_save_loses_nothing(
     make_config: MakeConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config("single-multitask", max_steps=4)
+    config = make_config("single-multitask", max_steps=4, save_every_steps=2)
     real = UmiTrainer.save_model
     n_saves = 0
 

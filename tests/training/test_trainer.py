@@ -135,7 +135,7 @@ def test_the_frozen_backbone_gets_no_gradient(make_config: MakeConfig, make_job:
 def test_a_loss_that_is_no_number_stops_and_says_where(
     make_config: MakeConfig, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_config(), "planner")
+    job = make_job(make_config(save_every_steps=2), "planner")
     _spoil(monkeypatch, at_call=4)
     with pytest.raises(TrainingStopped, match=r"step 4 .* loss is nan on trajectories own-\d.*checkpoint-2"):
         run_stage(job)
@@ -157,7 +157,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *, at_call: int) -> None:
 def test_gradients_that_are_no_numbers_stop_before_the_weights_are_changed(
     make_config: MakeConfig, make_job: MakeJob
 ) -> None:
-    job = make_job(make_config(), "planner")
+    job = make_job(make_config(save_every_steps=2), "planner")
     model = make_model(job)
     parameter = next(p for p in model.parameters() if p.requires_grad)
     parameter.register_hook(lambda gradient: gradient * float("inf"))
@@ -170,7 +170,7 @@ def test_gradients_that_are_no_numbers_stop_before_the_weights_are_changed(
 def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_no_half(
     make_config: MakeConfig, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_config(), "planner")
+    job = make_job(make_config(save_every_steps=2), "planner")
     real = torch.save
 
     def save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:

@@ -10,7 +10,8 @@ from urllib.parse import quote, urlencode
 import httpx
 from langchain_core.tools import ToolException
 
-from alpha_umi.tools.openapi.operations import Argument, Operation
+from alpha_umi.tools.openapi.arguments import Argument
+from alpha_umi.tools.openapi.operations import Operation
 
 _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
 

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.escaping import replace_surrogates
 from alpha_umi.training.data.files import Record, read_records, write_atomically
 
 SETTINGS = "settings.json"
@@ -72,7 +73,8 @@ class ResultFolder:
         """Add finished units; they are on the disk when this returns."""
         fresh = {row["key"]: row for row in rows}
         with self._file.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in fresh.values())
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in fresh.values())
+            file.writelines(map(replace_surrogates, lines))
             file.flush()
             os.fsync(file.fileno())
         self.rows |= fresh

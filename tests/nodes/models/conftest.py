@@ -14,7 +14,8 @@ from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.checkpoint import quiet_peft
 from alpha_umi.nodes.models.engine import close_engines
 
-ADAPTERS = ("one", "two")
+ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
+"""Adapters and their invocation tokens; None for a plain LoRA."""
 WINDOW_TOKENS = 65_536
 
 
@@ -37,10 +38,16 @@ def make_llama(n_vocab: int, seed: int = 0) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def save_adapter(folder: Path, n_vocab: int, seed: int) -> None:
+def save_adapter(folder: Path, n_vocab: int, seed: int, invocation: list[int] | None) -> None:
     """Save a LoRA adapter that changes what the model says."""
+    config = LoraConfig(
+        r=4,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        task_type="CAUSAL_LM",
+        alora_invocation_tokens=invocation,
+    )
     with quiet_peft():
-        adapted = get_peft_model(make_llama(n_vocab), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+        adapted = get_peft_model(make_llama(n_vocab), config)
     torch.manual_seed(seed)
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:
@@ -54,8 +61,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     folder = tmp_path_factory.mktemp("models") / "tiny"
     make_llama(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    for seed, name in enumerate(ADAPTERS, start=1):
-        save_adapter(folder / name, len(tokenizer), seed)
+    for seed, (name, invocation) in enumerate(ADAPTERS.items(), start=1):
+        save_adapter(folder / name, len(tokenizer), seed, invocation)
     return folder
 
 

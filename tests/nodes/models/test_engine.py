@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def generate(backbone: Backbone, adapter: str | None, n: int = 24) -> list[int]:
-    with backbone.use(adapter) as model:
+    with backbone.use(backbone.find_adapter(adapter, "planner")) as model:
         return list(generate_tokens(model, PROMPT, sampler=make_sampler(), max_new_tokens=n, eos_ids=()))
 
 
@@ -51,8 +51,8 @@ def test_use_gives_each_adapter_its_own_words(model_folder: Path, backbone: Back
 
 
 def test_use_of_a_missing_adapter_lists_those_there_are(backbone: Backbone) -> None:
-    with pytest.raises(ConfigError, match=r"no adapter 'three'.*one, two"), backbone.use("three"):
-        pass
+    with pytest.raises(ConfigError, match=r"no adapter 'three'.*one, planner, two"):
+        backbone.find_adapter("three", "planner")
 
 
 def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
@@ -64,8 +64,8 @@ def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
     config = json.loads((model_folder / "one" / "adapter_config.json").read_text())
     (bad / "adapter_config.json").write_text(json.dumps(config | {"r": 8}))
     (bad / "adapter_model.safetensors").write_bytes((model_folder / "one" / "adapter_model.safetensors").read_bytes())
-    with pytest.raises(ConfigError, match="does not fit"), backbone.use(str(bad)):
-        pass
+    with pytest.raises(ConfigError, match="does not fit"):
+        backbone.find_adapter(str(bad), "planner")
     assert (generate(backbone, None), generate(backbone, "one")) == before
 
 
@@ -73,7 +73,6 @@ def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
     ("change", "message"),
     [
         ({"peft_type": "IA3"}, "no LoRA adapter"),
-        ({"alora_invocation_tokens": [1, 5]}, "activated LoRA"),
     ],
 )
 def test_use_refuses_other_kinds_of_adapters(
@@ -81,11 +80,11 @@ def test_use_refuses_other_kinds_of_adapters(
 ) -> None:
     config = json.loads((model_folder / "one" / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
-    with pytest.raises(ConfigError, match=r"no adapter_model\.safetensors"), backbone.use(str(tmp_path)):
-        pass
+    with pytest.raises(ConfigError, match=r"no adapter_model\.safetensors"):
+        backbone.find_adapter(str(tmp_path), "planner")
     (tmp_path / "adapter_model.safetensors").touch()
-    with pytest.raises(ConfigError, match=message), backbone.use(str(tmp_path)):
-        pass
+    with pytest.raises(ConfigError, match=message):
+        backbone.find_adapter(str(tmp_path), "planner")
 
 
 def load(folder: Path) -> Backbone:

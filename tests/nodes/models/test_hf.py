@@ -65,6 +65,12 @@ async def collect(model: LocalChatModel, **kwargs: Any) -> list[AIMessageChunk]:
 # One text behind every door
 
 
+def count_tokens(message: AIMessage) -> tuple[int, int]:
+    """Return what a message cost, wherever the tokens came from: from the cache or not."""
+    assert message.usage_metadata is not None
+    return message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"]
+
+
 @pytest.mark.parametrize("role", ["planner", "caller", "summarizer"])
 async def test_every_door_gives_the_same_message(make: Make, role: str) -> None:
     kwargs: dict[str, Any] = {"role": role, "tools": TOOLS}
@@ -75,11 +81,11 @@ async def test_every_door_gives_the_same_message(make: Make, role: str) -> None:
     assert (await model.ainvoke(MESSAGES, **kwargs)).content == invoked.content
     for chunks in (streamed, await collect(model, **kwargs)):
         assert len(chunks) > 3
-        whole = chunks[0]
+        whole: Any = chunks[0]
         for chunk in chunks[1:]:
             whole += chunk
         assert whole.content == invoked.content
-        assert whole.usage_metadata == invoked.usage_metadata
+        assert count_tokens(whole) == count_tokens(invoked)
         assert whole.response_metadata == invoked.response_metadata
         assert chunks[-1].chunk_position == "last"
 
@@ -104,7 +110,7 @@ def test_usage_counts_tokens(make: Make) -> None:
         prompt = model.get_num_tokens("".join(f"<|im_start|>{m.role}\n{m.text}<|im_end|>\n" for m in roles(MESSAGES)))
         assert usage["input_tokens"] == prompt + model.get_num_tokens("<|im_start|>planner\n")
         assert (usage["output_tokens"], usage["total_tokens"]) == (n, usage["input_tokens"] + n)
-        assert usage["input_token_details"] == {"cache_read": 0}
+        assert 0 <= usage["input_token_details"]["cache_read"] < usage["input_tokens"]
 
 
 def roles(messages: Sequence[BaseMessage]) -> list[ChatMessage]:
@@ -333,7 +339,7 @@ def test_bound_tools_are_called(make: Make) -> None:
         assert call["name"] == "weather"
         assert isinstance(weather.invoke(call["args"]), str)
         chunks = [chunk for chunk in bound.stream("Weather in Rome?") if isinstance(chunk, AIMessageChunk)]
-        whole = chunks[0]
+        whole: Any = chunks[0]
         for chunk in chunks[1:]:
             whole += chunk
         assert whole.tool_calls[0]["args"] == call["args"]

@@ -17,6 +17,13 @@ def test_rows_survive_closing(tmp_path: Path) -> None:
         assert folder.rows == {"a": {"key": "a", "text": "α"}, "b": {"key": "b"}}
 
 
+def test_text_that_is_no_unicode_can_be_kept(tmp_path: Path) -> None:
+    with ResultFolder(tmp_path, "rows.jsonl", {}) as folder:
+        folder.append([{"key": "a", "text": "\ud800"}])
+    with ResultFolder(tmp_path, "rows.jsonl", {}) as folder:
+        assert folder.rows["a"]["text"] == "\ufffd"
+
+
 @pytest.mark.parametrize(
     "torn", ['{"key": "b", "te', '{"key": "b"}', "{", '{"key": "b", "text": "\u03b1'.encode()[:-1]]
 )

@@ -1,0 +1,60 @@
+"""MCP servers as tools, over stdio and streamable HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.mcp.config import McpConnection, read_connections
+from alpha_umi.tools.notes import log_notes
+
+if TYPE_CHECKING:
+    from alpha_umi.tools.mcp.server import McpServer
+
+__all__ = ["McpConnection", "connect_mcp", "load_mcp"]
+
+
+def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0) -> list[BaseTool]:
+    """Start or reach MCP servers and return their tools.
+
+    The sessions are held open, and end with the last tool of their server.
+
+    Args:
+        target: Address of a streamable HTTP server; or path, or content, of a file of ``mcpServers`` as other MCP
+            clients have it. ``${VARIABLE}`` in ``env`` and ``headers`` is read from the environment.
+        timeout_s: Seconds for one call.
+
+    Raises:
+        ConfigError: If the extra is not installed, the file cannot be used, or a server cannot be reached.
+
+    Example:
+        >>> tools = load_mcp("mcp.json")  # doctest: +SKIP
+    """
+    tools: list[BaseTool] = []
+    for connection in read_connections(target):
+        loaded, notes = connect_mcp(connection, timeout_s=timeout_s).load_tools({tool.name for tool in tools})
+        log_notes(f"MCP server {connection.name!r}", notes)
+        tools += loaded
+    return tools
+
+
+def connect_mcp(connection: McpConnection, *, timeout_s: float = 25.0, start_timeout_s: float = 30.0) -> McpServer:
+    """Return one server, to be closed by whoever asked for it: ``with connect_mcp(…) as server``.
+
+    Args:
+        connection: How to reach it.
+        timeout_s: Seconds for one call.
+        start_timeout_s: Seconds for starting the server and opening the session.
+
+    Raises:
+        ConfigError: If the extra is not installed.
+    """
+    try:
+        from alpha_umi.tools.mcp.server import McpServer  # noqa: PLC0415 - an extra that may not be installed
+    except ImportError as error:
+        raise ConfigError(f"MCP servers need an extra: pip install 'alpha-umi[mcp]' ({error}).") from error
+    return McpServer(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s)

@@ -1,0 +1,125 @@
+"""Which MCP servers there are: an address, or a file of ``mcpServers`` as other MCP clients have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.credentials import expand_variables, require_private
+
+
+@dataclass(frozen=True, slots=True)
+class McpConnection:
+    """How to reach one server: by a command (stdio) or an address (streamable HTTP).
+
+    Args:
+        name: What messages call the server.
+        command: Program to start; ``""`` if there is an address.
+        args: Its arguments.
+        env: Variables it gets beside a few harmless ones; values may hold ``${VARIABLE}``.
+        cwd: Folder to start it in.
+        url: Address of a running server.
+        headers: Sent with every request; values may hold ``${VARIABLE}``.
+    """
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def expand(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Return the variables or headers with their values, and the values that must not be shown.
+
+        Raises:
+            ConfigError: If a variable is not set, or a credential would travel in the open.
+        """
+        expanded = {name: expand_variables(value) for name, value in (self.env or self.headers).items()}
+        secrets = tuple(secret for _, found in expanded.values() for secret in found)
+        if self.url and secrets:
+            require_private(self.url)
+        return {name: value for name, (value, _) in expanded.items()}, secrets
+
+
+def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnection]:
+    """Return the servers that an address, a file or its content names.
+
+    Args:
+        target: http(s) address of a streamable HTTP server; path of a JSON or YAML file, or its content:
+            ``{"mcpServers": {NAME: {"command", "args", "env", "cwd"} or {"url", "headers"}}}``.
+
+    Raises:
+        ConfigError: If it cannot be read, or names no server that can be used.
+    """
+    if isinstance(target, str) and target.startswith(("http://", "https://")):
+        return [McpConnection(urlsplit(target).netloc, url=_check_url(target))]
+    name = "the MCP configuration" if isinstance(target, Mapping) else str(target)
+    content = target if isinstance(target, Mapping) else _read(Path(target).expanduser())
+    servers = content.get("mcpServers", content.get("servers")) if isinstance(content, Mapping) else None
+    if not isinstance(servers, Mapping):
+        raise ConfigError(f'{name} has no "mcpServers": write {{"mcpServers": {{"NAME": {{"command": …}}}}}}.')
+    folder = None if isinstance(target, Mapping) else Path(target).expanduser().parent
+    connections = [_make_connection(str(key), value, name, folder) for key, value in servers.items()]
+    return [connection for connection in connections if connection]
+
+
+class _Server(BaseModel):
+    """One entry; what only other clients understand is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command: str = ""
+    args: list[str] = Field(default_factory=list)
+    env: dict[str, str] = Field(default_factory=dict)
+    cwd: str | None = None
+    url: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+    disabled: bool = False
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text("utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"The MCP configuration {str(path)!r} cannot be read: {error}. "
+            "Give the path of a JSON or YAML file, or an address that begins with http:// or https://."
+        ) from error
+
+
+def _make_connection(name: str, value: Any, source: str, folder: Path | None) -> McpConnection | None:
+    try:
+        server = _Server.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        # The value is not quoted: it may be a credential.
+        where = ".".join(map(str, fault["loc"])) or "entry"
+        raise ConfigError(f"{source}, server {name!r}, {where}: {fault['msg']}.") from None
+    if server.disabled:
+        return None
+    if bool(server.command) == bool(server.url):
+        raise ConfigError(f"{source}, server {name!r}: give either a 'command' or a 'url'.")
+    cwd = str(folder / server.cwd) if folder and server.cwd else server.cwd
+    if server.url:
+        return McpConnection(name, url=_check_url(server.url), headers=server.headers)
+    return McpConnection(name, server.command, tuple(server.args), server.env, cwd)
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password or "${" in url:
+        raise ConfigError(
+            f"The address of {parts.hostname} holds a credential; addresses are logged, so give it in 'headers'."
+        )
+    return url

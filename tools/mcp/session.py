@@ -1,0 +1,198 @@
+"""A session with one MCP server that is held open: on an event loop of its own, and opened again after it broke.
+
+Opening one takes half a second, a call in an open one milliseconds. MCP's sessions belong to the task that opened them,
+so one task holds the session, and callers from any thread or event loop send their calls there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from threading import Thread
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+from langchain_core.tools import ToolException
+from langchain_mcp_adapters.sessions import create_session
+from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
+from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
+
+from alpha_umi.tools.credentials import redact
+from alpha_umi.tools.mcp.config import McpConnection
+from alpha_umi.tools.mcp.stderr import StderrTail
+
+T = TypeVar("T")
+
+_MAX_PAGES = 1000
+_CLOSE_TIMEOUT_S = 10.0
+_EFFECT_UNKNOWN = "It is not known whether the call took effect; the next call opens a new session."
+
+
+class HeldSession:
+    """One server's session. Its coroutines run on the loop of all sessions: start them with `run` or `arun`."""
+
+    def __init__(self, connection: McpConnection, *, timeout_s: float, start_timeout_s: float) -> None:
+        """Open nothing yet.
+
+        Args:
+            connection: How to reach the server.
+            timeout_s: Seconds for one call.
+            start_timeout_s: Seconds for opening the session.
+        """
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._lock = asyncio.Lock()
+        self._session: ClientSession | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._stderr: StderrTail | None = None
+        self._secrets: tuple[str, ...] = ()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run one of the coroutines and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, _background_loop()).result()
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run one of the coroutines without blocking the caller's event loop; cancelling this cancels it."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, _background_loop()))
+
+    def request_close(self) -> None:
+        """Have the session closed soon, without waiting."""
+        _background_loop().call_soon_threadsafe(self._stop.set)
+
+    async def list_tools(self) -> list[Tool]:
+        """Return what the server offers.
+
+        Raises:
+            ToolException: If it cannot be started or does not answer.
+        """
+        tools: list[Tool] = []
+        cursor = None
+        session = await self._open()
+        for _ in range(_MAX_PAGES):
+            page = await self._await(session.list_tools(params=PaginatedRequestParams(cursor=cursor)))
+            tools += page.tools
+            cursor = page.nextCursor
+            if not cursor:
+                return tools
+        raise ToolException(f"it lists more than {_MAX_PAGES} pages of tools. Ask its author why.")
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
+        """Call a tool; a session that has ended is opened again.
+
+        Raises:
+            ToolException: If there is no answer. A call that may have reached the server is not sent again.
+        """
+        timeout = timedelta(seconds=self._timeout_s)
+        for _ in range(2):
+            session = await self._open()
+            try:
+                return await self._await(session.call_tool(name, arguments, timeout))
+            except _NotSentError:
+                await self.close()
+        raise ToolException("the server ends every session at once. Use another tool.")
+
+    async def close(self) -> None:
+        """Close the session, and end a server that was started for it."""
+        self._stop.set()
+        if self._keeper:
+            await asyncio.wait({self._keeper}, timeout=_CLOSE_TIMEOUT_S)
+        self._session = None
+
+    async def _open(self) -> ClientSession:
+        """Return the open session, or open one."""
+        async with self._lock:
+            if self._session and self._keeper and not self._keeper.done():
+                return self._session
+            self._stop = asyncio.Event()
+            ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
+            keeper = self._keeper = asyncio.create_task(self._keep(ready, self._stop))
+            await asyncio.wait({ready, keeper}, timeout=self._start_timeout_s, return_when="FIRST_COMPLETED")
+            if ready.done():
+                self._session = ready.result()
+                return self._session
+            if keeper.done():
+                raise ToolException(self._describe_end())
+            keeper.cancel()
+            await self.close()
+            raise ToolException(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
+
+    async def _keep(self, ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
+        """Open the session, hold it until it is to be closed, and close it, all in one task."""
+        connection = self._connection
+        values, self._secrets = connection.expand()
+        async with AsyncExitStack() as stack:
+            if connection.url:
+                session = await stack.enter_async_context(
+                    create_session({"transport": "streamable_http", "url": connection.url, "headers": values})
+                )
+            else:
+                # The adapters' own stdio session would let the server write into our terminal.
+                self._stderr = stack.enter_context(StderrTail())
+                server = StdioServerParameters(
+                    command=connection.command, args=list(connection.args), env=values, cwd=connection.cwd
+                )
+                streams = await stack.enter_async_context(stdio_client(server, errlog=self._stderr.writer))
+                session = await stack.enter_async_context(ClientSession(*streams))
+            await session.initialize()
+            ready.set_result(session)
+            await stop.wait()
+
+    async def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for an answer, but no longer than the session lasts."""
+        answer = asyncio.create_task(work)
+        try:
+            await asyncio.wait({answer, self._keeper} if self._keeper else {answer}, return_when="FIRST_COMPLETED")
+            if answer.done():
+                return answer.result()
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            raise _NotSentError from None
+        except McpError as error:
+            if error.error.message == "Session terminated":  # a server that was started anew refused the call
+                raise _NotSentError from None
+            if error.error.code == httpx.codes.REQUEST_TIMEOUT:
+                raise ToolException(f"no answer within {self._timeout_s:g} s. Try other arguments.") from None
+            if error.error.code != CONNECTION_CLOSED:
+                raise ToolException(redact(str(error), self._secrets)) from None
+        finally:
+            answer.cancel()
+        await self.close()
+        raise ToolException(f"{self._describe_end()} {_EFFECT_UNKNOWN}")
+
+    def _describe_end(self) -> str:
+        """Say why the session ended, without a credential."""
+        has_failed = self._keeper and self._keeper.done() and not self._keeper.cancelled()
+        error = self._keeper.exception() if self._keeper and has_failed else None
+        while isinstance(inner := getattr(error, "exceptions", None), tuple):  # an exception group
+            error = inner[0]
+        if isinstance(error, httpx.HTTPStatusError):
+            text = f"the server answered {error.response.status_code} {error.response.reason_phrase}."
+        elif isinstance(error, httpx.TransportError):
+            text = f"the server cannot be reached ({type(error).__name__})."
+        elif isinstance(error, FileNotFoundError):
+            text = f"there is no command {self._connection.command!r}; install it or correct the configuration."
+        elif error is None or isinstance(error, McpError):
+            text = "the server ended."
+        else:
+            text = f"{type(error).__name__}: {error}."
+        return redact(text, self._secrets) + self._last_words()
+
+    def _last_words(self) -> str:
+        words = self._stderr.text() if self._stderr else ""
+        return redact(f" Its last words: {words}", self._secrets) if words else ""
+
+
+class _NotSentError(Exception):
+    """The session had ended before the call was sent."""
+
+
+@functools.cache
+def _background_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    Thread(target=loop.run_forever, name="mcp-event-loop", daemon=True).start()
+    return loop
