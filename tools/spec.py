@@ -5,10 +5,12 @@ Knows nothing about how a tool is run; see `alpha_umi.tools.toolbox` for that.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -53,17 +55,9 @@ class ToolSpec:
         if self.parameters.get("type", "object") != "object":
             raise ConfigError(f"Tool {self.name!r}: 'parameters' must be a JSON Schema of type 'object'.")
         try:
-            _validator_class(self.parameters).check_schema(dict(self.parameters))
-        except SchemaError as error:
-            raise ConfigError(f"Tool {self.name!r}: 'parameters' is not valid JSON Schema: {error.message}") from error
-        resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(dict(self.parameters))).resolver()
-        for reference in _find_references(self.parameters):
-            try:
-                resolver.lookup(reference)
-            except Unresolvable as error:
-                raise ConfigError(
-                    f"Tool {self.name!r}: reference {reference!r} leads nowhere; put its target into '$defs'."
-                ) from error
+            _check_schema(json.dumps(self.parameters))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(f"Tool {self.name!r}: 'parameters' cannot be used: {error}") from error
 
     def make_validator(self) -> Validator:
         """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network."""
@@ -89,6 +83,22 @@ class ToolSpec:
             )
         parameters = function.get("parameters") or _no_arguments()
         return cls(str(function["name"]), function.get("description") or "", deepcopy(dict(parameters)))
+
+
+@lru_cache(maxsize=4096)
+def _check_schema(text: str) -> None:
+    """Check a schema once: it takes milliseconds, and every row of a training file repeats its tools."""
+    schema = json.loads(text)
+    try:
+        _validator_class(schema).check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"it is not valid JSON Schema: {error.message}") from error
+    resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
+    for reference in _find_references(schema):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable as error:
+            raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
 
 
 def _find_references(schema: Any) -> Iterator[str]:

@@ -43,7 +43,7 @@ def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0)
 
 
 def connect_mcp(connection: McpConnection, *, timeout_s: float = 25.0, start_timeout_s: float = 30.0) -> McpServer:
-    """Return one server, to be closed by whoever asked for it: ``with connect_mcp(…) as server``.
+    """Return one server as a context manager, for whoever wants to end its session at a certain point.
 
     Args:
         connection: How to reach it.

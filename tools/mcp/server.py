@@ -78,10 +78,17 @@ class McpServer:
         return both.model_copy(update={"coroutine": functools.partial(self._acall, tool.name)})
 
     def _call(self, name: str, /, **arguments: Any) -> str:
-        return _render(self._session.run(self._session.call(name, arguments)))
+        return self._finish(self._session.run(self._session.call(name, arguments)))
 
     async def _acall(self, name: str, /, **arguments: Any) -> str:
-        return _render(await self._session.arun(self._session.call(name, arguments)))
+        return self._finish(await self._session.arun(self._session.call(name, arguments)))
+
+    def _finish(self, result: CallToolResult) -> str:
+        """Return a result as text; an error of the tool is raised in its own words."""
+        text = self._session.hide_secrets(_render(result))
+        if result.isError:
+            raise ToolException(text or "the server gives no reason. Try other arguments.")
+        return text
 
 
 def _clean(name: str) -> str:
@@ -89,14 +96,7 @@ def _clean(name: str) -> str:
 
 
 def _render(result: CallToolResult) -> str:
-    """Return a result as text; an error of the tool is raised in its own words.
-
-    Raises:
-        ToolException: If the result is an error.
-    """
     text = "\n".join(map(_render_block, result.content))
-    if result.isError:
-        raise ToolException(text or "the server gives no reason. Try other arguments.")
     if not text and result.structuredContent is not None:
         return json.dumps(result.structuredContent, ensure_ascii=False, separators=(",", ":"))
     return text

@@ -63,7 +63,12 @@ class HeldSession:
 
     def request_close(self) -> None:
         """Have the session closed soon, without waiting."""
-        _background_loop().call_soon_threadsafe(self._stop.set)
+        if self._keeper:
+            _background_loop().call_soon_threadsafe(self._stop.set)
+
+    def hide_secrets(self, text: str) -> str:
+        """Return a text without the credentials that the server was given."""
+        return redact(text, self._secrets)
 
     async def list_tools(self) -> list[Tool]:
         """Return what the server offers.
@@ -88,11 +93,10 @@ class HeldSession:
         Raises:
             ToolException: If there is no answer. A call that may have reached the server is not sent again.
         """
-        timeout = timedelta(seconds=self._timeout_s)
         for _ in range(2):
             session = await self._open()
             try:
-                return await self._await(session.call_tool(name, arguments, timeout))
+                return await self._await(session.call_tool(name, arguments))
             except _NotSentError:
                 await self.close()
         raise ToolException("the server ends every session at once. Use another tool.")
@@ -112,7 +116,8 @@ class HeldSession:
             self._stop = asyncio.Event()
             ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
             keeper = self._keeper = asyncio.create_task(self._keep(ready, self._stop))
-            await asyncio.wait({ready, keeper}, timeout=self._start_timeout_s, return_when="FIRST_COMPLETED")
+            either: set[asyncio.Future[Any]] = {ready, keeper}
+            await asyncio.wait(either, timeout=self._start_timeout_s, return_when="FIRST_COMPLETED")
             if ready.done():
                 self._session = ready.result()
                 return self._session
@@ -126,10 +131,18 @@ class HeldSession:
         """Open the session, hold it until it is to be closed, and close it, all in one task."""
         connection = self._connection
         values, self._secrets = connection.expand()
+        timeout = timedelta(seconds=self._timeout_s)
         async with AsyncExitStack() as stack:
             if connection.url:
                 session = await stack.enter_async_context(
-                    create_session({"transport": "streamable_http", "url": connection.url, "headers": values})
+                    create_session(
+                        {
+                            "transport": "streamable_http",
+                            "url": connection.url,
+                            "headers": values,
+                            "session_kwargs": {"read_timeout_seconds": timeout},
+                        }
+                    )
                 )
             else:
                 # The adapters' own stdio session would let the server write into our terminal.
@@ -138,7 +151,7 @@ class HeldSession:
                     command=connection.command, args=list(connection.args), env=values, cwd=connection.cwd
                 )
                 streams = await stack.enter_async_context(stdio_client(server, errlog=self._stderr.writer))
-                session = await stack.enter_async_context(ClientSession(*streams))
+                session = await stack.enter_async_context(ClientSession(*streams, read_timeout_seconds=timeout))
             await session.initialize()
             ready.set_result(session)
             await stop.wait()
@@ -158,7 +171,7 @@ class HeldSession:
             if error.error.code == httpx.codes.REQUEST_TIMEOUT:
                 raise ToolException(f"no answer within {self._timeout_s:g} s. Try other arguments.") from None
             if error.error.code != CONNECTION_CLOSED:
-                raise ToolException(redact(str(error), self._secrets)) from None
+                raise ToolException(self.hide_secrets(str(error))) from None
         finally:
             answer.cancel()
         await self.close()
@@ -180,11 +193,11 @@ class HeldSession:
             text = "the server ended."
         else:
             text = f"{type(error).__name__}: {error}."
-        return redact(text, self._secrets) + self._last_words()
+        return self.hide_secrets(text) + self._last_words()
 
     def _last_words(self) -> str:
         words = self._stderr.text() if self._stderr else ""
-        return redact(f" Its last words: {words}", self._secrets) if words else ""
+        return self.hide_secrets(f" Its last words: {words}") if words else ""
 
 
 class _NotSentError(Exception):

@@ -31,8 +31,8 @@ class Exclusions:
         return any(normalize(name) in self._entries for name in names if name)
 
 
-def load_exclusions(path: Path) -> Exclusions:
-    """Read a file of test tasks: one id or instruction per line, JSON Lines, or JSON.
+def load_exclusions(*paths: Path) -> Exclusions:
+    """Read files of test tasks: one id or instruction per line, JSON Lines, or JSON.
 
     JSON may be a list or, as ToolBench's `test_query_ids` are, an object with the ids as keys; a listed object counts
     with its id and its instruction.
@@ -40,6 +40,10 @@ def load_exclusions(path: Path) -> Exclusions:
     Raises:
         ConfigError: If there is no such file, or it names nothing.
     """
+    return Exclusions(entry for path in paths for entry in _read(path))
+
+
+def _read(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(f"--exclude {path}: no such file.")
     with open_text(path) as file:
@@ -47,7 +51,7 @@ def load_exclusions(path: Path) -> Exclusions:
     entries = [entry for entry in _parse(text) if entry.strip()]
     if not entries:
         raise ConfigError(f"--exclude {path}: the file names no id and no instruction; nothing would be excluded.")
-    return Exclusions(entries)
+    return entries
 
 
 def normalize(text: str) -> str:

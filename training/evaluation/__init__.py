@@ -3,7 +3,7 @@
 One function per verb of ``alpha-umi eval``. Nothing here imports torch, graphs or a particular model.
 """
 
-from alpha_umi.training.evaluation.compare import compare, render_comparison
+from alpha_umi.training.evaluation.comparison import compare, render_comparison
 from alpha_umi.training.evaluation.examples import load_examples
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.report import write_report

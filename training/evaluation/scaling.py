@@ -15,7 +15,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.files import Record, write_atomically
 from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.evaluation.folder import ResultFolder
-from alpha_umi.training.evaluation.static import make_progress
+from alpha_umi.training.evaluation.progress import make_progress
 
 POINTS = "points.jsonl"
 SCALING_METRICS = {

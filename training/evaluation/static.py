@@ -12,7 +12,6 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from alpha_umi.nodes.models.checkpoint import CARD, hash_file
 from alpha_umi.nodes.models.request import make_request
@@ -23,6 +22,7 @@ from alpha_umi.training.evaluation.examples import Query, hash_examples, make_qu
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.generate import Reply, generate_many
 from alpha_umi.training.evaluation.metrics import score_static
+from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Output, Prediction, Usage
 from alpha_umi.training.evaluation.rouge_l import load_rouge
 
@@ -86,12 +86,6 @@ def describe_model(model: BaseChatModel) -> dict[str, Any]:
     card = hash_file(Path(folder) / CARD) if isinstance(folder, str) and folder else ""
     trained = {"card_sha256": card} if card else {}
     return {"type": model._llm_type, **model._identifying_params, **trained}
-
-
-def make_progress(console: Console | None) -> Progress:
-    """Return the progress bar of an evaluation."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console or Console(stderr=True))
 
 
 def predict(

@@ -19,8 +19,8 @@ from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.bootstrap import estimate
 from alpha_umi.training.evaluation.folder import ResultFolder
+from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Usage
-from alpha_umi.training.evaluation.static import make_progress
 from alpha_umi.training.evaluation.suites import Task
 
 OUTCOMES = "outcomes.jsonl"

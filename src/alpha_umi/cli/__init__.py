@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `graph` and `models`.
+"""The command line: `alpha-umi ask`, `chat`, `graph`, `data`, `train` and `models`.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -14,11 +14,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from alpha_umi.cli import models
+from alpha_umi.cli import data, models
 from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
 from alpha_umi.cli.draw import graph
 from alpha_umi.cli.report import EXIT_INTERRUPTED, report
+from alpha_umi.cli.train import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,8 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(chat)
 app.command()(graph)
+app.command()(train)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 
 

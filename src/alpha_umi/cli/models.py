@@ -1,13 +1,14 @@
-"""`alpha-umi models`: the weights that can be had by name."""
+"""`alpha-umi models`: weights that can be had by name, and checkpoints for other programs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.filesize import decimal
 
-app = typer.Typer(no_args_is_help=True, help="Fetch and list weights.")
+app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge and export weights.")
 
 
 @app.command()
@@ -29,3 +30,26 @@ def list_() -> None:
     for model in hub.list_models():
         here = f"{decimal(model.n_bytes)} from {model.source} in {model.path}" if model.path else "not pulled"
         typer.echo(f"{model.name}  {model.description}: {here}")
+
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train'.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")]
+Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
+
+
+@app.command()
+def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
+    """Write one full model per role, for programs that know no adapters."""
+    from alpha_umi.training.export import merge as write  # noqa: PLC0415 - torch takes seconds
+
+    for folder in write(checkpoint, out, base=base):
+        typer.echo(folder)
+
+
+@app.command()
+def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
+    """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
+    from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
+
+    for folder in write(checkpoint, out, base=base):
+        typer.echo(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.evaluation.compare import compare, render_comparison
+from alpha_umi.training.evaluation.comparison import compare, render_comparison
 from alpha_umi.training.evaluation.static import PREDICTIONS
 from tests.training.evaluation.conftest import MakeRun
 

@@ -1,0 +1,16 @@
+"""The progress bar of an evaluation."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def make_progress(console: Console | None) -> Progress:
+    """Return a bar that shows how much is done, how long it took and how long the rest will take.
+
+    Args:
+        console: Where it is shown; stderr by default.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console or Console(stderr=True))
