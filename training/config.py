@@ -58,7 +58,7 @@ class StageConfig(BaseModel):
     lora_rank: int = Field(
         default=16, ge=1, le=1024, description="Rank of the adapter on all linear layers but the head."
     )
-    lora_alpha: float = Field(default=32.0, gt=0, description="The adapter's output is scaled by alpha / rank.")
+    lora_alpha: int = Field(default=32, ge=1, description="The adapter's output is scaled by alpha / rank.")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the adapter.")
     log_every_steps: int = Field(default=1, ge=1, description="Optimiser steps between two rows of metrics.")
     save_every_steps: int = Field(default=100, ge=1, description="Optimiser steps between two resumable checkpoints.")

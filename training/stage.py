@@ -106,7 +106,7 @@ def make_model(job: Job) -> Any:
     model = load_merged(job.base, job.parent, dtype=getattr(torch, job.config.precision))
     adapter = LoraConfig(
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,  # type: ignore[arg-type]  # documented as int, used as a factor
+        lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
@@ -203,6 +203,7 @@ def _export(trainer: UmiTrainer, job: Job) -> None:
 def _complete_adapter(path: Path, job: Job) -> None:
     """Say what the adapter belongs on, without the paths of this machine, and from where on it is active."""
     settings = json.loads(path.read_text("utf-8"))
+    settings["target_modules"] = sorted(settings["target_modules"])  # a set, which every run orders otherwise
     settings["base_model_name_or_path"] = job.config.base if job.parent.kind == "none" else None
     if job.settings.kind == "alora":
         (role,) = job.config.get_roles(job.name)

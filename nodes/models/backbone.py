@@ -26,6 +26,7 @@ from alpha_umi.nodes.models.checkpoint import (
     TEMPLATE,
     Checkpoint,
     hash_file,
+    is_checkpoint,
     load_backbone,
     no_progress_bar,
     quiet_peft,
@@ -74,12 +75,13 @@ class Backbone:
         self.cache = PrefixCache()
         self._device = device
         self._dtype = dtype
-        is_checkpoint = (folder / CARD).is_file() and not (folder / "config.json").is_file()
-        self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint else None
+        self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
         if self._checkpoint is None:
             _check_model_folder(folder)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                _find_tokenizer(folder), local_files_only=True, trust_remote_code=False
+            )
             self.model = self._load_model()
         except _LOAD_ERRORS as error:
             raise ConfigError(f"The model in {folder} cannot be loaded: {error}; copy or pull it again.") from error
@@ -223,6 +225,12 @@ class Backbone:
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
         self._adapters[folder] = adapter
         return adapter
+
+
+def _find_tokenizer(folder: Path) -> Path:
+    """A role's own model within a checkpoint uses the checkpoint's tokenizer."""
+    has_own = (folder / "tokenizer.json").is_file() or not (folder.parent / CARD).is_file()
+    return folder if has_own else folder.parent
 
 
 def _check_model_folder(folder: Path) -> None:

@@ -99,6 +99,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Tell a training's checkpoint from a model, which has a ``config.json`` and may have a card too."""
+    return (folder / CARD).is_file() and not (folder / "config.json").is_file()
+
+
+def find_own_model(folder: Path, role: Role) -> Path | None:
+    """Return the folder of the role's own full model, None where it stands on the checkpoint's backbone."""
+    part = read_checkpoint(folder).roles[role] if is_checkpoint(folder) else Part("none")
+    return part.path if part.kind == "full" else None
+
+
 def read_card(folder: Path) -> dict[str, Any]:
     """Return the ``umi.json`` of a checkpoint, finished or not.
 

@@ -17,7 +17,9 @@ import torch
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.models.checkpoint import find_own_model
 from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.trajectory import Role
 
 T = TypeVar("T")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,11 +58,12 @@ _engines: dict[tuple[Path, torch.device, torch.dtype], Engine] = {}
 _lock = threading.Lock()
 
 
-def get_engine(model: str, device: str = "auto", dtype: str = "auto") -> Engine:
+def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: Role | None = None) -> Engine:
     """Return the process's one engine for a model; nothing is loaded yet.
 
     Args:
         model: A folder or name, see `alpha_umi.nodes.models.hub.resolve`.
+        role: Where a checkpoint has a full model of its own for this role, that one is taken.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …
         dtype: ``auto`` (bfloat16 where the hardware computes in it), or one of `DTYPES`.
 
@@ -69,6 +72,8 @@ def get_engine(model: str, device: str = "auto", dtype: str = "auto") -> Engine:
         ConfigError: If a value cannot be used.
     """
     folder = resolve(model)
+    if role is not None:
+        folder = find_own_model(folder, role) or folder
     place = _choose_device(device)
     key = folder, place, _choose_dtype(dtype, place)
     with _lock:

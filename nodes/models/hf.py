@@ -160,13 +160,13 @@ class LocalChatModel(BaseChatModel):
             except Exception as error:
                 emit(error)
 
-        _finder.submit(self._find_engine).add_done_callback(queue)
+        _finder.submit(self._find_engine, call.role).add_done_callback(queue)
         return cancelled
 
-    def _find_engine(self) -> Engine:
+    def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine import get_engine  # noqa: PLC0415 - imports torch
 
-        return get_engine(self.model, self.device, self.dtype)
+        return get_engine(self.model, self.device, self.dtype, role=role if self.adapter is None else None)
 
     def _stream(
         self,

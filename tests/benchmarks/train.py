@@ -42,7 +42,7 @@ TOOLBENCH = Path(__file__).parents[3] / "shared" / "data" / "toolbench_answers.t
 MAX_TOKENS = 4096
 FORWARDS_PER_STEP = 8
 N_PAPER_SAMPLES = 6
-N_TRIED_SAMPLES = 8
+N_TRIED_SAMPLES = 6
 TRL_WAYS: dict[str, dict[str, Any]] = {
     "packed to 4,096": {"packing": True, "max_length": 4096},
     "packed to 2,048, longer ones alone": {"packing": True, "max_length": 2048},

@@ -80,7 +80,7 @@ class HeldSession:
         cursor = None
         session = await self._open()
         for _ in range(_MAX_PAGES):
-            page = await self._await(session.list_tools(params=PaginatedRequestParams(cursor=cursor)))
+            page = await self._await(session, session.list_tools(params=PaginatedRequestParams(cursor=cursor)))
             tools += page.tools
             cursor = page.nextCursor
             if not cursor:
@@ -96,17 +96,15 @@ class HeldSession:
         for _ in range(2):
             session = await self._open()
             try:
-                return await self._await(session.call_tool(name, arguments))
+                return await self._await(session, session.call_tool(name, arguments))
             except _NotSentError:
-                await self.close()
+                await self._drop(session)
         raise ToolException("the server ends every session at once. Use another tool.")
 
     async def close(self) -> None:
         """Close the session, and end a server that was started for it."""
-        self._stop.set()
-        if self._keeper:
-            await asyncio.wait({self._keeper}, timeout=_CLOSE_TIMEOUT_S)
-        self._session = None
+        async with self._lock:
+            await self._end()
 
     async def _open(self) -> ClientSession:
         """Return the open session, or open one."""
@@ -124,7 +122,7 @@ class HeldSession:
             if keeper.done():
                 raise ToolException(self._describe_end())
             keeper.cancel()
-            await self.close()
+            await self._end()
             raise ToolException(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
 
     async def _keep(self, ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
@@ -150,13 +148,25 @@ class HeldSession:
                 server = StdioServerParameters(
                     command=connection.command, args=list(connection.args), env=values, cwd=connection.cwd
                 )
-                streams = await stack.enter_async_context(stdio_client(server, errlog=self._stderr.writer))
-                session = await stack.enter_async_context(ClientSession(*streams, read_timeout_seconds=timeout))
+                read, write = await stack.enter_async_context(stdio_client(server, errlog=self._stderr.writer))
+                session = await stack.enter_async_context(ClientSession(read, write, timeout))
             await session.initialize()
             ready.set_result(session)
             await stop.wait()
 
-    async def _await(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _end(self) -> None:
+        self._stop.set()
+        if self._keeper:
+            await asyncio.wait({self._keeper}, timeout=_CLOSE_TIMEOUT_S)
+        self._session = None
+
+    async def _drop(self, session: ClientSession) -> None:
+        """Close a session that broke, unless another call has already opened a new one."""
+        async with self._lock:
+            if self._session is session:
+                await self._end()
+
+    async def _await(self, session: ClientSession, work: Coroutine[Any, Any, T]) -> T:
         """Wait for an answer, but no longer than the session lasts."""
         answer = asyncio.create_task(work)
         try:
@@ -174,7 +184,7 @@ class HeldSession:
                 raise ToolException(self.hide_secrets(str(error))) from None
         finally:
             answer.cancel()
-        await self.close()
+        await self._drop(session)
         raise ToolException(f"{self._describe_end()} {_EFFECT_UNKNOWN}")
 
     def _describe_end(self) -> str:

@@ -1,0 +1,66 @@
+"""ToolBench's tools, called through its server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.toolbench.apis import ToolBenchApi, read_api_list, read_folder
+from alpha_umi.tools.toolbench.server import ToolBenchServer
+
+__all__ = ["ToolBenchApi", "ToolBenchServer", "load_toolbench", "make_query_tools", "read_api_list", "read_folder"]
+
+URL_VARIABLE = "TOOLBENCH_URL"
+KEY_VARIABLE = "TOOLBENCH_KEY"
+
+
+def load_toolbench(folder: str | Path, server: ToolBenchServer | None = None) -> list[BaseTool]:
+    """Return one tool per API of ToolBench's tool folder; broken files are left out and logged.
+
+    Args:
+        folder: ``toolenv/tools``: a folder per category with a JSON file per tool.
+        server: Where the APIs are called; default is the address in ``TOOLBENCH_URL``, with the key in
+            ``TOOLBENCH_KEY`` if there is one.
+
+    Raises:
+        ConfigError: If the folder or the server cannot be used.
+
+    Example:
+        >>> tools = load_toolbench("data/toolenv/tools")  # doctest: +SKIP
+    """
+    server = server or _find_server()
+    apis, skipped = read_folder(folder)
+    log_notes(str(folder), skipped)
+    return [server.make_tool(api) for api in apis]
+
+
+def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer | None = None) -> list[BaseTool]:
+    """Return the tools of one of ToolBench's queries, whose ``api_list`` describes them; no folder is needed.
+
+    Args:
+        rows: The query's ``api_list``.
+        server: As in `load_toolbench`.
+
+    Raises:
+        ConfigError: If the server cannot be used.
+    """
+    server = server or _find_server()
+    apis, skipped = read_api_list(rows)
+    log_notes("a query of ToolBench", skipped)
+    return [server.make_tool(api) for api in apis]
+
+
+def _find_server() -> ToolBenchServer:
+    url = os.environ.get(URL_VARIABLE)
+    if not url:
+        raise ConfigError(
+            f"ToolBench's tools need a server: set {URL_VARIABLE} to the address that calls are posted to, such as "
+            f"http://127.0.0.1:8080/virtual, and {KEY_VARIABLE} to its key if it wants one."
+        )
+    return ToolBenchServer(url, key_variable=KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None)

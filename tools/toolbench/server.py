@@ -1,0 +1,92 @@
+"""ToolBench's tool server: one address to which every call is posted."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from langchain_core.tools import BaseTool, ToolException
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.credentials import Credential, read_variable, require_private
+from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.tools.toolbench.apis import ToolBenchApi
+
+
+class ToolBenchServer:
+    """Makes tools of APIs, which it calls by ToolBench's protocol.
+
+    Source: OpenBMB/ToolBench, toolbench/inference/Downstream_tasks/rapidapi.py; THUNLP-MT/StableToolBench,
+    server/main.py.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_variable: str | None = None,
+        strip: str = "truncate",
+        timeout_s: float = 20.0,
+        max_response_bytes: int = 262_144,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            url: Where calls are posted, such as ``http://127.0.0.1:8080/virtual`` of StableToolBench.
+            key_variable: Environment variable that holds the server's key; None if it wants none.
+            strip: How the server shortens answers: ``truncate``, ``filter`` or ``random``.
+            timeout_s: Seconds for one call with its retries.
+            max_response_bytes: Longer answers are refused.
+
+        Raises:
+            ConfigError: If the address is none, the variable is not set, or the key would travel in the open.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{url!r} is no address of a ToolBench server; write it as https://host/path.")
+        self._credentials: tuple[Credential, ...] = ()
+        if key_variable:
+            read_variable(key_variable)
+            require_private(url)
+            self._credentials = (Credential(key_variable, "header", "toolbench_key"),)
+        self._url = url
+        self._strip = strip
+        self._client = HttpClient(
+            allowed_hosts=[parts.netloc], timeout_s=timeout_s, max_response_bytes=max_response_bytes
+        )
+
+    def make_tool(self, api: ToolBenchApi) -> BaseTool:
+        """Return the tool that calls an API on this server."""
+        return make_tool(api.spec, functools.partial(self._call, api))
+
+    def _call(self, api: ToolBenchApi, /, **arguments: Any) -> str:
+        payload = {
+            "category": api.category,
+            "tool_name": api.tool,
+            "api_name": api.api,
+            "tool_input": json.dumps(arguments, ensure_ascii=False),
+            "strip": self._strip,
+            "toolbench_key": "".join(credential.read() for credential in self._credentials),
+        }
+        request = httpx.Request("POST", self._url, json=payload)
+        reply = self._client.send(request, is_idempotent=api.is_idempotent, credentials=self._credentials)
+        answer = _parse(reply.text)
+        if answer is None or reply.is_cut:
+            raise ToolException("the tool server gave no answer that can be read. Try another tool.")
+        # The text that ToolBench's own models were trained to read.
+        text = json.dumps({key: answer.get(key, "") for key in ("error", "response")}, ensure_ascii=False)
+        if answer.get("error"):
+            raise ToolException(text)
+        return text
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and not answer.keys().isdisjoint({"error", "response"}) else None
