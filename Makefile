@@ -11,7 +11,7 @@ export QUESTION
 .PHONY: help demo dev test lint check fix bench weights clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The model is not trained for its roles: it rambles, hence the limits, and may give up (exit code 3), which is no fault.
 demo: weights  ## answer QUESTION with the small base model
@@ -43,7 +43,7 @@ bench: $(VENV)/.dev weights  ## print the graph's overhead and the model's decod
 clean:  ## remove what make made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-weights: $(VENV)/.core
+weights: $(VENV)/.core  ## pull the small base model; without it the tests that need it are skipped
 	$(BIN)/alpha-umi models pull smollm2-135m
 
 $(BIN)/python:

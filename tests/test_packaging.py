@@ -22,7 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("graph", "nodes", "tools", "training")
 HEAVY = ["torch", "transformers", "peft"]
 EXTRAS = {"dev", "eval", "huggingface", "mcp", "openai", "serve", "train"}
-OPTIONAL = ["langchain_huggingface", "langchain_mcp_adapters", "langchain_openai", "langgraph_api", "tensorboard"]
+OPTIONAL = [
+    "langchain_huggingface",
+    "langchain_mcp_adapters",
+    "langchain_openai",
+    "langgraph_api",
+    "mcp",
+    "tensorboard",
+]
 
 
 def run(*command: str | Path, cwd: Path, **env: str) -> str:

@@ -60,7 +60,7 @@ def read_variable(name: str) -> str:
     """Return the value of an environment variable.
 
     Raises:
-        ConfigError: If it is not set.
+        ConfigError: If it is not set, or holds what a header cannot.
     """
     value = os.environ.get(name, "").strip()
     if not value:
@@ -68,6 +68,8 @@ def read_variable(name: str) -> str:
             f"The environment variable {name!r} is named as a credential but is not set; "
             "export it, or take it out of the configuration."
         )
+    if not value.isprintable():  # libraries quote such a value when they refuse it
+        raise ConfigError(f"The environment variable {name!r} holds a line break; export the credential alone.")
     return value
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -23,6 +24,9 @@ SERVER = '''
 import os, sys, time
 from mcp.server.fastmcp import FastMCP, Image
 from mcp.types import ToolAnnotations
+
+with open(os.environ.get("STARTS", os.devnull), "a") as file:
+    print(os.getpid(), file=file)
 
 mcp = FastMCP("test")
 
@@ -84,9 +88,10 @@ def script(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def connection(script: str, monkeypatch: pytest.MonkeyPatch) -> McpConnection:
+def connection(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> McpConnection:
     monkeypatch.setenv("MCP_TEST_TOKEN", "opensesame")
-    return McpConnection("test", sys.executable, (script,), {"TOKEN": "${MCP_TEST_TOKEN}"})
+    variables = {"TOKEN": "${MCP_TEST_TOKEN}", "STARTS": str(tmp_path / "starts")}
+    return McpConnection("test", sys.executable, (script,), variables)
 
 
 @pytest.fixture
@@ -164,6 +169,20 @@ async def test_cancelled_call_leaves_the_session_usable(box: Toolbox) -> None:
     with pytest.raises(asyncio.CancelledError):
         await work
     assert (await box.aexecute("add", {"a": 1, "b": 1}, "2")).content == "2"
+
+
+async def test_start_that_is_cancelled_is_not_made_twice(connection: McpConnection) -> None:
+    with connect_mcp(connection) as server:
+        (pid,) = [tool for tool in (await asyncio.to_thread(server.load_tools))[0] if tool.name == "pid"]
+        os.kill(int(await pid.ainvoke({})), 9)
+        await asyncio.sleep(0.3)
+        for _ in range(3):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(pid.ainvoke({}), 0.05)
+        last = await pid.ainvoke({})
+        starts = Path(connection.env["STARTS"]).read_text().split()
+        assert len(starts) == 2
+        assert starts[-1] == last
 
 
 def test_flood_of_standard_error_neither_blocks_nor_shows(box: Toolbox, capfd: pytest.CaptureFixture[str]) -> None:
@@ -266,6 +285,26 @@ def test_http_session_that_the_server_forgot_is_opened_again(serve: Callable[[An
         forgotten.append(seen[-1])
         assert tool.invoke({}) == "None"
         assert seen[-1] not in forgotten
+
+
+def test_http_server_that_fails_in_a_call_is_a_fault_and_is_reached_again(serve: Callable[[Any], str]) -> None:
+    app = make_http_server().streamable_http_app()
+    failures: list[int] = []
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        if failures and scope.get("method") == "POST":
+            await PlainTextResponse("<html>", failures.pop())(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    with connect_mcp(McpConnection("web", url=f"{serve(failing)}/mcp"), timeout_s=5) as server:
+        toolbox = Toolbox(server.load_tools()[0])
+        for status in (500, 429):
+            failures.append(status)
+            fault = run(toolbox, "whoami")
+            assert f"the server answered {status}" in fault
+            assert "not known whether the call took effect" in fault
+            assert run(toolbox, "whoami") == "None"
 
 
 def test_http_errors_are_readable(serve: Callable[[Any], str]) -> None:

@@ -268,6 +268,22 @@ def test_server_that_closes_without_an_answer_is_a_fault() -> None:
     assert "127.0.0.1 cannot be reached (ConnectError). Try another tool." in run(tools, "get_x")
 
 
+def test_proxy_of_the_environment_is_used(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def proxy(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append((scope["path"], dict(scope["headers"])[b"host"]))
+            await Response("through the proxy")(scope, receive, send)
+
+    monkeypatch.setenv("http_proxy", serve(proxy))
+    document = make_document({"/x": {"get": {}}}, servers=[{"url": "http://api.example"}])
+    assert run(load_openapi(document), "get_x") == "through the proxy"
+    monkeypatch.setenv("no_proxy", "api.example")
+    assert "cannot be reached" in run(load_openapi(document), "get_x")
+    assert [host for _, host in seen] == [b"api.example"]
+
+
 async def test_tools_run_beside_an_event_loop(shop: Mapping[str, BaseTool]) -> None:
     message = await Toolbox(list(shop.values())).aexecute("price", {"name": "hat"}, "1")
     assert '"name":"hat"' in str(message.content)
@@ -316,13 +332,13 @@ def test_credential_is_only_sent_to_operations_that_want_it(
     assert "401" in run(vault({}), "by_header")
 
 
-def test_credential_with_a_line_break_is_not_quoted_by_the_fault(
+def test_credential_with_a_line_break_is_not_quoted(
     vault: Callable[[dict[str, str]], list[BaseTool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools = vault(AUTH)
     monkeypatch.setenv("VAULT_KEY", "first\nsecond")
     text = run(tools, "by_header")
-    assert "the request cannot be sent" in text
+    assert "'VAULT_KEY' holds a line break" in text
     assert "first" not in text
 
 

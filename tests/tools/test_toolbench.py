@@ -175,7 +175,7 @@ def test_call_follows_the_protocol(folder: Path, stand_in: StandIn) -> None:
 
 
 def test_query_brings_its_own_tools(stand_in: StandIn) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "category_name": "Movies",
             "tool_name": "Top 100!",
@@ -197,7 +197,7 @@ def test_query_brings_its_own_tools(stand_in: StandIn) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (200, {"error": "Unauthorized error...", "response": "no"}, '{"error": "Unauthorized error...", "response": "no"}'),
+        (200, {"error": "Unsubscribed", "response": "no"}, '{"error": "Unsubscribed", "response": "no"}'),
         (200, "<html><title>Login</title></html>", "gave no answer that can be read"),
         (200, "", "gave no answer that can be read"),
         (200, "[1]", "gave no answer that can be read"),

@@ -40,6 +40,11 @@ def make_trajectory(index: int) -> Trajectory:
     return Trajectory((ADD, CITY), tuple(turns))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # two threads on a tiny tensor wait for each other longer than they compute
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
     """Return the folder of a tiny random Llama with the tests' tokenizer."""

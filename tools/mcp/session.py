@@ -47,8 +47,8 @@ class HeldSession:
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
         self._lock = asyncio.Lock()
-        self._session: ClientSession | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[ClientSession] | None = None
         self._stop = asyncio.Event()
         self._stderr: StderrTail | None = None
         self._secrets: tuple[str, ...] = ()
@@ -109,19 +109,19 @@ class HeldSession:
     async def _open(self) -> ClientSession:
         """Return the open session, or open one."""
         async with self._lock:
-            if self._session and self._keeper and not self._keeper.done():
-                return self._session
-            self._stop = asyncio.Event()
-            ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
-            keeper = self._keeper = asyncio.create_task(self._keep(ready, self._stop))
-            either: set[asyncio.Future[Any]] = {ready, keeper}
+            if self._keeper is None or self._ready is None or self._keeper.done() or self._stop.is_set():
+                self._stop = asyncio.Event()
+                self._ready = asyncio.get_running_loop().create_future()
+                self._keeper = asyncio.create_task(self._keep(self._ready, self._stop))
+                # An end between two calls is nobody's error; asked for here, asyncio does not log it.
+                self._keeper.add_done_callback(lambda task: task.cancelled() or task.exception())
+            either: set[asyncio.Future[Any]] = {self._ready, self._keeper}
             await asyncio.wait(either, timeout=self._start_timeout_s, return_when="FIRST_COMPLETED")
-            if ready.done():
-                self._session = ready.result()
-                return self._session
-            if keeper.done():
+            if self._keeper.done():
                 raise ToolException(self._describe_end())
-            keeper.cancel()
+            if self._ready.done():
+                return self._ready.result()
+            self._keeper.cancel()
             await self._end()
             raise ToolException(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
 
@@ -158,12 +158,12 @@ class HeldSession:
         self._stop.set()
         if self._keeper:
             await asyncio.wait({self._keeper}, timeout=_CLOSE_TIMEOUT_S)
-        self._session = None
+            self._keeper.cancel()
 
     async def _drop(self, session: ClientSession) -> None:
         """Close a session that broke, unless another call has already opened a new one."""
         async with self._lock:
-            if self._session is session:
+            if self._ready and self._ready.done() and self._ready.result() is session:
                 await self._end()
 
     async def _await(self, session: ClientSession, work: Coroutine[Any, Any, T]) -> T:

@@ -1,0 +1,35 @@
+"""Recorded tools: runs that can be repeated without a network, and suites made of them."""
+
+from __future__ import annotations
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench, read_complexfuncbench
+from alpha_umi.tools.replay.store import ReplayStore
+from alpha_umi.tools.replay.task import Recording, ReplayTask, make_key
+
+__all__ = [
+    "Recording",
+    "ReplayStore",
+    "ReplayTask",
+    "load_complexfuncbench",
+    "load_replay",
+    "make_key",
+    "read_complexfuncbench",
+]
+
+
+def load_replay(target: str) -> list[BaseTool]:
+    """Return the tools of a recorded task, for one run.
+
+    Args:
+        target: ``FILE#TASK``.
+
+    Raises:
+        ConfigError: If there is no such file or task.
+    """
+    path, _, task = target.rpartition("#")
+    if not path or not task:
+        raise ConfigError(f"'replay:{target}' names no task; write 'replay:FILE#TASK'.")
+    return ReplayStore(path).load(task).make_tools()
