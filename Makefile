@@ -8,10 +8,10 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint check fix bench weights clean
+.PHONY: help demo dev test lint check fix bench bench-train weights clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The model is not trained for its roles: it rambles, hence the limits, and may give up (exit code 3), which is no fault.
 demo: weights  ## answer QUESTION with the small base model
@@ -38,7 +38,11 @@ fix: $(VENV)/.dev  ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 bench: $(VENV)/.dev weights  ## print the graph's overhead and the model's decode rate
-	@set -e; for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py; done
+
+bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
+	$(INSTALL) trl
+	$(BIN)/python tests/benchmarks/train.py
 
 clean:  ## remove what make made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

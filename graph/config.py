@@ -73,7 +73,7 @@ class UmiSettings(BaseSettings):
     models: ModelSpecs = Field(default="hf:smollm2-135m", description="A role spec for all roles, or one per role.")
     tools: Annotated[list[str], NoDecode, BeforeValidator(_split_list)] = Field(
         default=["builtin:calculator", "builtin:calendar", "builtin:convert_units"],
-        description="Tools on offer: builtin:NAME or module:object.",
+        description="Tools on offer: builtin:NAME, module:object, openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER.",
     )
     limits: LimitSettings = LimitSettings()
     generation: GenerationSettings = GenerationSettings()
