@@ -157,6 +157,8 @@ def test_react_counts_the_tokens_of_both_roles_of_a_step() -> None:
 @pytest.mark.parametrize(
     ("payload", "expected"),
     [
+        ({}, "no message"),
+        ({"question": "What is 2 + 3?"}, "no message"),
         ({"messages": []}, "no message"),
         ({"messages": [AIMessage("hello")]}, "'ai'"),
         ({"messages": [HumanMessage("  ")]}, "no text"),

@@ -1,0 +1,5 @@
+"""For ``python -m alpha_umi.cli`` and ``accelerate launch -m alpha_umi.cli``."""
+
+from alpha_umi.cli import main
+
+main()
