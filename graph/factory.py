@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.tools import BaseTool
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
@@ -16,17 +15,18 @@ from alpha_umi.graph.strategies.react import make_react
 from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.convert import ToolLike
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.toolbox import Toolbox
 
 UmiAgent: TypeAlias = CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]
 ModelSpec: TypeAlias = str | BaseChatModel
-ToolLike: TypeAlias = str | BaseTool | Callable[..., Any]
+ToolSource: TypeAlias = str | ToolLike
 
 
 def create_umi_agent(
     models: ModelSpec | Mapping[Role, ModelSpec],
-    tools: Sequence[ToolLike] | Toolbox,
+    tools: Sequence[ToolSource] | Toolbox,
     *,
     defaults: UmiContext | None = None,
     checkpointer: Checkpointer = None,
@@ -67,7 +67,9 @@ def create_umi_agent(
     return builder.compile(checkpointer=checkpointer, store=store, name=name)
 
 
-def make_agent(settings: UmiSettings, *, tools: Sequence[ToolLike] = (), checkpointer: Checkpointer = None) -> UmiAgent:
+def make_agent(
+    settings: UmiSettings, *, tools: Sequence[ToolSource] = (), checkpointer: Checkpointer = None
+) -> UmiAgent:
     """Build the agent that a configuration describes, with further tools beside its own."""
     limits = settings.limits
     toolbox = Toolbox(

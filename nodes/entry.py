@@ -14,7 +14,7 @@ _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 
 def entry(state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext) -> Update:
-    """Check the input and begin a turn; `defaults` serve a run that brings no context.
+    """Check the input and begin a turn; what the run's context leaves unset is taken from `defaults`.
 
     Raises:
         InputError: If the last message is not a human message with text, or the history is no trajectory.
@@ -31,8 +31,10 @@ def entry(state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext
         Trajectory.from_messages(messages)
     except TrajectoryError as error:
         raise InputError(f"The message history cannot be continued: {error}") from error
+    # a server passes an empty context where the caller gave none
+    given = runtime.context.model_dump(exclude_unset=True) if runtime.context else {}
     return {
-        "settings": (runtime.context or defaults).model_dump(),
+        "settings": defaults.model_copy(update=given).model_dump(),
         "decision": None,
         "n_steps": 0,
         "n_bad_plans": 0,

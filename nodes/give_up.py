@@ -9,4 +9,5 @@ from alpha_umi.nodes.trajectory import parse_message
 
 def give_up(state: UmiState) -> Update:
     """Finish without an answer; the reason is the planner's own, unless its plan could not be read."""
-    return {"finish": "give up", "reason": state["reason"] or parse_message(get_pending(state)).rationale}
+    rationale = parse_message(get_pending(state)).rationale
+    return {"finish": "give up", "reason": state["reason"] or rationale or "The planner gave no reason."}

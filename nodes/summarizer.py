@@ -24,7 +24,7 @@ def read_answer(state: UmiState, reply: AIMessage) -> Update:
     pending = get_pending(state)
     answer = reply.text.strip()
     message = complete(pending, replace(parse_message(pending), answer=answer), reply)
-    update: Update = {"messages": [message], "answer": answer, "finish": state["finish"] or "answer"}
     if not answer:
-        update["reason"] = "The summarizer wrote nothing."
-    return update
+        reason = " ".join(filter(None, [state["reason"], "The summarizer wrote nothing."]))
+        return {"messages": [message], "finish": "give up", "reason": reason}
+    return {"messages": [message], "answer": answer, "finish": state["finish"] or "answer"}

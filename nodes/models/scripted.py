@@ -221,9 +221,7 @@ def _read_outputs(path: Path) -> Outputs:
     try:
         return TypeAdapter(dict[Role, list[str]]).validate_python(yaml.safe_load(path.read_text("utf-8")))
     except OSError as error:
-        raise ConfigError(
-            f"The script {str(path)!r} cannot be read: {error.strerror or error}. {shape.capitalize()}."
-        ) from error
+        raise ConfigError(f"The script {str(path)!r} cannot be read: {error.strerror or error}; {shape}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"The script {str(path)!r} is not readable as YAML: {error}; {shape}.") from error
     except ValidationError as error:

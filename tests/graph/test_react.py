@@ -67,6 +67,22 @@ def test_react_output_has_no_private_state() -> None:
     assert set(ask(make_agent())) == {"messages", "answer", "finish", "reason"}
 
 
+def test_react_without_any_reason_says_so() -> None:
+    assert ask(make_agent(["Next: give up."]))["reason"] == "The planner gave no reason."
+
+
+def test_react_an_empty_answer_is_none() -> None:
+    result = ask(make_agent(summarizer=["  "]))
+    assert (result["answer"], result["finish"]) == (None, "give up")
+    assert "summarizer wrote nothing" in result["reason"]
+
+
+@pytest.mark.parametrize("context", [None, {}, {"temperature": 0.5}, UmiContext(temperature=0.5)])
+def test_react_context_overlays_the_defaults(context: Any) -> None:
+    agent = make_agent([PLANS[0]] * 2, defaults=UmiContext(max_steps=1))
+    assert ask(agent, context=context)["finish"] == "step limit"
+
+
 def test_react_gives_up_with_the_planners_reason() -> None:
     result = ask(make_agent(["No tool can do this.\nNext: give up."]))
     assert (result["answer"], result["finish"], result["reason"]) == (None, "give up", "No tool can do this.")

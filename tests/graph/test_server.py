@@ -48,7 +48,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("server")
     (home / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
     (home / "config.yaml").write_text(
-        yaml.safe_dump({"models": f"scripted:{home / 'script.yaml'}", "tools": ["builtin:calculator"]})
+        yaml.safe_dump(
+            {
+                "models": f"scripted:{home / 'script.yaml'}",
+                "tools": ["builtin:calculator"],
+                "limits": {"max_steps": 5},
+            }
+        )
     )
     (home / "slow_agent.py").write_text(SLOW_AGENT)
     graphs = {"agent": "alpha_umi.graph.agent:graph", "slow": "slow_agent:graph"}
@@ -121,6 +127,7 @@ async def test_server_keeps_state_history_and_travels_in_time(client: LangGraphC
     state: Any = await client.threads.get_state(thread)
     values: Any = state["values"]
     assert [message["type"] for message in values["messages"]] == ["human", "ai", "tool", "ai"]
+    assert values["settings"]["max_steps"] == 5  # of the configuration, since the run brought no context
     history = await client.threads.get_history(thread, limit=50)
     before_tools = next(past for past in history if past["next"] == ["tools"])
     replayed: Any = await client.runs.wait(

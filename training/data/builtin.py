@@ -1,6 +1,6 @@
-"""Tasks for the built-in tools, generated: the location is how many, for example `builtin:4000`.
+"""Tasks for the built-in tools, generated: the location is how many to train on, for example `builtin:4000`.
 
-A tenth as many more are held out: their wording, numbers, names and tool names never occur in training. Every
+A tenth as many are added that are held out: their wording, numbers, names and tool names never occur in training. Every
 observation comes from running the tool.
 """
 

@@ -106,7 +106,7 @@ def write_atomically(path: Path) -> Iterator[TextIO]:
 
 def _check_file(path: Path) -> Path:
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file; check the path after the source's name.")
+        raise ConfigError(f"{path}: no such file; check the path.")
     return path
 
 

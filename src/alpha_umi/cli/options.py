@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from alpha_umi.errors import ConfigError
+
 if TYPE_CHECKING:
     from alpha_umi.graph.config import UmiSettings
 
@@ -25,9 +27,10 @@ Tools: TypeAlias = Annotated[
     typer.Option(
         "--tools",
         "-t",
-        metavar="MODULE:OBJECT",
+        metavar="TOOL",
         show_default=False,
-        help="A tool or list of tools beside the configured ones; modules of this folder count. Repeatable.",
+        help="Tools beside the configured ones: MODULE:OBJECT (modules of this folder count), builtin:NAME, "
+        "openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER. Repeatable.",
     ),
 ]
 MaxSteps: TypeAlias = Annotated[
@@ -66,6 +69,8 @@ def load_configuration(
     from alpha_umi.graph.config import load_settings  # noqa: PLC0415 - pydantic and LangChain take half a second
 
     is_spec = model is not None and ":" in model and not Path(model).is_file()
+    if model is not None and not is_spec and not Path(model).is_file():
+        raise ConfigError(f"--model {model!r} is neither a file nor a role spec; for local weights write hf:{model}.")
     settings = load_settings(Path(model) if model and not is_spec else None)
     if model and is_spec:
         settings.models = model
@@ -73,5 +78,5 @@ def load_configuration(
         settings.limits.max_steps = max_steps
     if temperature is not None:
         settings.generation.temperature = temperature
-    settings.tools = [*settings.tools, *(tools or [])]
+    settings.tools = list(dict.fromkeys([*settings.tools, *(tools or [])]))
     return settings

@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    config: Annotated[str, typer.Option(metavar="C.yaml", help="A configuration file, or the name of a shipped one.")],
+    config: Annotated[str, typer.Option(metavar="C", help="A configuration file, or the name of a shipped one.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder made by 'alpha-umi data build'.")],
     out: Annotated[Path, typer.Option(metavar="CKPT", help="The checkpoint folder.")],
     only: Annotated[
