@@ -5,6 +5,7 @@ Everything that runs is a LangChain `BaseTool`: a user's own, a plain function, 
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
@@ -36,7 +37,7 @@ class _SpecTool(StructuredTool):
 
     async def _arun(self, /, **arguments: Any) -> Any:  # type: ignore[override]
         if self.coroutine is None:
-            raise NotImplementedError(f"Tool {self.name!r} is synchronous; call it with invoke.")
+            return await asyncio.to_thread(self._run, **arguments)
         return await self.coroutine(**arguments)
 
 

@@ -66,7 +66,8 @@ def make_job(options: Options, stage: StageName) -> Job:
     tokenizer = AutoTokenizer.from_pretrained(base)
     corpus = load_corpus(options.folder)
     markers = {role: make_marker(tokenizer, role) for role in ROLES}
-    chosen = Corpus({id_: corpus.trajectories[id_] for id_ in sorted(corpus.trajectories)[: options.trajectories]}, "")
+    ids = random.Random(0).sample(sorted(corpus.trajectories), options.trajectories)
+    chosen = Corpus({id_: corpus.trajectories[id_] for id_ in ids}, "")
     items = make_stage_samples(chosen, config, stage, tokenizer).items
     return Job(stage, config, base, Part("none"), items, markers, options.folder / "work", options.folder / "logs")
 

@@ -222,3 +222,8 @@ async def test_made_tool_runs_a_coroutine() -> None:
     tool = make_tool(ToolSpec("call", "Call."), call)
     assert await tool.ainvoke({"config": "v"}) == {"config": "v"}
     assert runs_async(tool, on_loop=False)
+
+
+async def test_make_tool_sync_function_works_when_awaited() -> None:
+    tool = make_tool(ToolSpec("double", "", {"properties": {"n": {"type": "integer"}}}), lambda n: 2 * n)
+    assert await tool.ainvoke({"n": 4}) == 8

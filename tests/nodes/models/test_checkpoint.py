@@ -163,4 +163,4 @@ def test_an_adapter_folder_is_no_model(checkpoint: Path, tmp_path: Path) -> None
 
 def test_reading_needs_no_torch() -> None:
     code = "import sys, alpha_umi.nodes.models.checkpoint; sys.exit('torch' in sys.modules or 'peft' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -16,7 +16,7 @@ def test_clean_name_is_always_a_tool_name(name: str) -> None:
 
 @given(st.text(max_size=40))
 def test_parse_type_always_gives_a_valid_schema(text: str) -> None:
-    ToolSpec("tool", "", make_schema({"x": parse_type(text)}, ["x"]))
+    assert ToolSpec("tool", "", make_schema({"x": parse_type(text)}, ["x"])).parameters["required"] == ["x"]
 
 
 @pytest.mark.parametrize(

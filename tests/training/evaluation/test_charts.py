@@ -52,4 +52,4 @@ def test_parts_of_a_bar_add_up(amounts: dict[str, float]) -> None:
 
 
 def test_no_bars_are_a_picture_too() -> None:
-    ElementTree.fromstring(draw_bars({}, title="t"))
+    assert ElementTree.fromstring(draw_bars({}, title="t")).tag.endswith("svg")
