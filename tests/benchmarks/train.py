@@ -41,7 +41,7 @@ from alpha_umi.training.stage import Job, make_model, make_trainer
 TOOLBENCH = Path(__file__).parents[3] / "shared" / "data" / "toolbench_answers.tar.gz"
 MAX_TOKENS = 4096
 FORWARDS_PER_STEP = 8
-N_PAPER_SAMPLES = 6
+N_PAPER_SAMPLES = 4
 N_TRIED_SAMPLES = 6
 TRL_WAYS: dict[str, dict[str, Any]] = {
     "packed to 4,096": {"packing": True, "max_length": 4096},
