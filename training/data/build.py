@@ -12,7 +12,7 @@ import json
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -47,16 +47,18 @@ class BuildSettings:
         heldout_tools: Share of each source's trajectories that tools may take into ``dev-tools``, in [0, 1).
         heldout_instructions: Share of the remaining instructions in ``dev-instructions``, in [0, 1).
         max_observation_chars: Longer observations are cut in the middle, as a `Toolbox` with this bound does.
+        limits: By source, the most trajectories to keep: the first that pass.
         seed: Of the splits and of the sources that draw at random.
 
     Raises:
-        ConfigError: If a share is not in [0, 1).
+        ConfigError: If a share is not in [0, 1), or a limit is below 1.
     """
 
     exclude: Exclusions = field(default_factory=Exclusions)
     heldout_tools: float = 0.1
     heldout_instructions: float = 0.05
     max_observation_chars: int = 4000
+    limits: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +66,9 @@ class BuildSettings:
         for name in ("heldout_tools", "heldout_instructions"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share of at least 0 and below 1.")
+        for source, limit in self.limits.items():
+            if limit < 1:
+                raise ConfigError(f"The limit of {source} is {limit}; leave the source out, or give at least 1.")
 
 
 def build(
@@ -89,6 +94,8 @@ def build(
             is left to train on.
     """
     readers = [_parse_source(source) for source in sources]
+    if unread := sorted(settings.limits.keys() - {name for name, _, _ in readers}):
+        raise ConfigError(f"A limit is given for {', '.join(unread)}, which is no --source of this build.")
     report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +121,7 @@ def _parse_source(source: str) -> tuple[str, str, Reader]:
 
 def _settings_to_json(settings: BuildSettings) -> dict[str, Any]:
     names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed")
-    return {name: getattr(settings, name) for name in names}
+    return {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
 
 
 def _read_all(
@@ -139,6 +146,8 @@ def _read_all(
                 ids[example.id] += 1
                 pickle.dump(_to_spool(example, trajectory, copy=ids[example.id]), spool)
             progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
+            if tally.kept == settings.limits.get(name):
+                break
         progress.stop_task(task)
     return use
 

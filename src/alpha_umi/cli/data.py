@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alpha_umi.errors import ConfigError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -22,6 +24,10 @@ def build(
     exclude: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", show_default=False, help="Test ids or instructions to leave out. Repeatable."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", show_default=False, help="Keep the first N of a source. Repeatable."),
     ] = None,
     heldout_tools: Annotated[float, typer.Option(help="Share that held-out tools may take into dev-tools.")] = 0.1,
     heldout_instructions: Annotated[float, typer.Option(help="Share of the rest in dev-instructions.")] = 0.05,
@@ -39,7 +45,13 @@ def build(
     from alpha_umi.training.data.exclude import load_exclusions  # noqa: PLC0415 - as above
     from alpha_umi.training.data.report import render_report  # noqa: PLC0415 - as above
 
-    settings = BuildSettings(load_exclusions(*exclude or ()), heldout_tools, heldout_instructions, seed=seed)
+    settings = BuildSettings(
+        load_exclusions(*exclude or ()),
+        heldout_tools,
+        heldout_instructions,
+        limits=dict(_parse_limit(each) for each in limit or ()),
+        seed=seed,
+    )
     report = build_data(
         source, out, settings, tokenizer=_load_tokenizer(tokenizer) if tokenizer else None, console=Console(stderr=True)
     )
@@ -68,6 +80,13 @@ def sources() -> None:
 
     for name, line in list_sources().items():
         typer.echo(f"{name:<16} {line}")
+
+
+def _parse_limit(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not name or not number.isdecimal():
+        raise ConfigError(f"--limit {text!r}: write NAME=N, for example gsm8k=500.")
+    return name, int(number)
 
 
 def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
