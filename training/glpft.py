@@ -98,7 +98,10 @@ def train(
     output = Output(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
     run = _Run(config, load_corpus(data), base, tokenizer, output, only, resume, progress)
-    return [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
+    reports = [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
+    if PartialState().is_main_process and any(report.status != "done" for report in reports) and not dry_run:
+        output.draw_curves()
+    return reports
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 OUT/umi.json, OUT/<stage>/           finished stages; a stage counts only once ``umi.json`` names it
 OUT/.work/<stage>/                   Trainer checkpoints of a stage that is not finished, and what it is made from
 OUT/logs/<stage>/                    metrics.jsonl and TensorBoard files
+OUT/logs/loss.svg                    the losses of all stages, drawn at the end
 
 Every step leaves the folder in a state from which the next run can go on, so a kill at any moment loses only the work
 since the last Trainer checkpoint.
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_weights, read_card
 from alpha_umi.training.config import StageName
+from alpha_umi.training.curves import CURVES, draw_curves
 from alpha_umi.training.stage import EXPORT
 from alpha_umi.training.trainer import saving
 
@@ -100,6 +102,10 @@ class Output:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == TEMPLATE):
             os.replace(path, self.path / path.name)
         folder.rmdir()
+
+    def draw_curves(self) -> None:
+        """Write the chart of all losses beside the metrics it is drawn from."""
+        (self.path / LOGS / CURVES).write_text(draw_curves(self.path / LOGS), "utf-8")
 
 
 def _remove(work: Path) -> None:

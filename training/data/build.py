@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -99,7 +98,7 @@ def build(
     report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out) as spool, _make_progress(console) as progress:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, _make_progress(console) as progress:
             use = _read_all(readers, settings, report, spool, progress)
             if not use.totals:
                 raise TrajectoryError(_explain_empty(report))
@@ -128,7 +127,7 @@ def _read_all(
     readers: Sequence[tuple[str, str, Reader]],
     settings: BuildSettings,
     report: BuildReport,
-    spool: BinaryIO,
+    spool: TextIO,
     progress: Progress,
 ) -> ToolUse:
     """Write every example that is kept to the spool, and count which tools are called."""
@@ -144,7 +143,7 @@ def _read_all(
                 tally.kept += 1
                 use.add(example.source, trajectory, movable=example.split is None)
                 ids[example.id] += 1
-                pickle.dump(_to_spool(example, trajectory, copy=ids[example.id]), spool)
+                spool.write(_to_spool(example, trajectory, copy=ids[example.id]))
             progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
             if tally.kept == settings.limits.get(name):
                 break
@@ -174,18 +173,21 @@ def _hash_task(trajectory: Trajectory) -> bytes:
     return blake2b(json.dumps(key).encode(), digest_size=16).digest()
 
 
-def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> Example:
-    """Return what is needed to split; ids that occur again, as when a source is given twice, get a number."""
-    return replace(
-        example,
-        id=example.id if copy == 1 else f"{example.id}~{copy}",
-        trajectory=trajectory,
-        group=example.group or normalize(trajectory.turns[0].instruction),
-    )
+def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> str:
+    """Return a line with what is needed to split; an id that occurs again gets a number."""
+    fields = {
+        "id": example.id if copy == 1 else f"{example.id}~{copy}",
+        "source": example.source,
+        "where": example.where,
+        "group": example.group or normalize(trajectory.turns[0].instruction),
+        "split": example.split,
+        "trajectory": trajectory.to_row(),
+    }
+    return json.dumps(fields) + "\n"
 
 
 def _write_all(
-    spool: BinaryIO,
+    spool: TextIO,
     out: Path,
     settings: BuildSettings,
     report: BuildReport,
@@ -197,7 +199,7 @@ def _write_all(
     digest = hashlib.sha256()
     with ExitStack() as files:
         rows = files.enter_context(write_atomically(out / ROWS_FILE))
-        for example in _read_spool(spool, n_rows):
+        for example in _read_spool(spool):
             example = _assign(example, settings, frozenset(report.heldout_tools))
             line = json.dumps(_to_row(example), ensure_ascii=False) + "\n"
             rows.write(line)
@@ -213,11 +215,11 @@ def _write_all(
         files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
 
 
-def _read_spool(spool: BinaryIO, n_rows: int) -> Iterator[Example]:
-    """Read back what this process has just written; nobody else can have written to the file, which has no name."""
+def _read_spool(spool: TextIO) -> Iterator[Example]:
     spool.seek(0)
-    for _ in range(n_rows):
-        yield pickle.load(spool)
+    for line in spool:
+        fields = json.loads(line)
+        yield Example(**fields | {"trajectory": Trajectory.from_row(fields["trajectory"])})
 
 
 def _assign(example: Example, settings: BuildSettings, heldout_tools: frozenset[str]) -> Example:

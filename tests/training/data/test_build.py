@@ -85,6 +85,23 @@ def test_build_drops_duplicates_and_excluded_tasks(tmp_path: Path, write_lines: 
     assert report.tallies["own"].first["excluded"] == f"{path}:4"
 
 
+def test_build_keeps_the_first_of_a_limited_source(tmp_path: Path, write_lines: WriteLines) -> None:
+    out = tmp_path / "out"
+    path = write_lines([row(i) for i in range(30)])
+    report = build([f"own:{path}"], out, BuildSettings(limits={"own": 12}, heldout_tools=0.0), console=QUIET)
+    assert [row["id"] for row in rows_in(out)] == [f"row-{i}" for i in range(12)]
+    assert report.to_json()["settings"]["limits"] == {"own": 12}
+
+
+@pytest.mark.parametrize("limits", [{"own": 0}, {"gsm8k": 5}])
+def test_build_refuses_limits_that_cannot_be_meant(
+    tmp_path: Path, write_lines: WriteLines, limits: dict[str, int]
+) -> None:
+    path = write_lines([row(1)])
+    with pytest.raises(ConfigError, match="limit"):
+        build([f"own:{path}"], tmp_path / "out", BuildSettings(limits=limits), console=QUIET)
+
+
 def test_build_keeps_ids_unique_when_a_source_is_given_twice(tmp_path: Path, write_lines: WriteLines) -> None:
     other = row(1, instruction="Something else?")
     paths = [write_lines([row(1)], "a.jsonl"), write_lines([other], "b.jsonl")]
