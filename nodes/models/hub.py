@@ -39,6 +39,9 @@ KNOWN: dict[str, Origin] = {
     ),
 }
 
+SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m"}
+"""Trained checkpoints that come with this package, by name; their folder in ``training/checkpoints/``."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -74,15 +77,27 @@ def cache_dir() -> Path:
 
 def list_models() -> list[ModelInfo]:
     """Return every model with a short name."""
-    return [_read_info(name, origin) for name, origin in KNOWN.items()]
+    shipped = [
+        ModelInfo(name, f"planner, caller and summarizer on {base}", folder, "this package", _count_bytes(folder))
+        for name, base in SHIPPED.items()
+        if (folder := _shipped(name)).is_dir()
+    ]
+    return [*(_read_info(name, origin) for name, origin in KNOWN.items()), *shipped]
 
 
 def _read_info(name: str, origin: Origin) -> ModelInfo:
     folder = _folder(name)
     if not folder.is_dir():
         return ModelInfo(name, origin.description, None, None, 0)
-    n_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    return ModelInfo(name, origin.description, folder, _read_source(folder), n_bytes)
+    return ModelInfo(name, origin.description, folder, _read_source(folder), _count_bytes(folder))
+
+
+def _count_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _shipped(name: str) -> Path:
+    return Path(__file__).parents[2] / "training" / "checkpoints" / SHIPPED[name]
 
 
 def _read_source(folder: Path) -> str | None:
@@ -97,7 +112,7 @@ def resolve(name: str | Path) -> Path:
     """Return the folder of a model, without any download.
 
     Args:
-        name: A folder, a short name (`KNOWN`), or a Hugging Face id that was downloaded before.
+        name: A folder, a short name (`KNOWN`, `SHIPPED`), or a Hugging Face id that was downloaded before.
 
     Raises:
         ModelNotAvailable: If the model is known but not here.
@@ -111,11 +126,15 @@ def resolve(name: str | Path) -> Path:
         if _folder(name).is_dir():
             return _folder(name)
         raise ModelNotAvailable(f"The weights of {name!r} are not here yet: run 'alpha-umi models pull {name}' once.")
+    if name in SHIPPED:
+        if _shipped(name).is_dir():
+            return _shipped(name).resolve()
+        raise ModelNotAvailable(f"The checkpoint {name!r} is not in this installation; install from a clone.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _resolve_hub_id(name)
     raise ConfigError(
         f"There is no model {name!r}: give a checkpoint folder, a Hugging Face id such as 'org/name', "
-        f"or one of: {', '.join(KNOWN)}."
+        f"or one of: {', '.join([*KNOWN, *SHIPPED])}."
     )
 
 
