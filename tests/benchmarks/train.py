@@ -2,8 +2,8 @@
 
 One epoch each, LoRA of the same rank, bfloat16, one case after the other, each in a process of its own so that its peak
 memory is its own. The paper's way is one sample per turn and role, padded to 4,096 tokens. TRL gets the same samples
-without that padding, in the fastest of the ways it offers, which is found by trying them on a few samples. Both are timed
-on a random part of the samples and scaled by tokens; ours is timed on all. TRL is optional: `pip install trl`.
+without that padding, in the fastest of the ways it offers, which is found by trying them on a few samples. Both are
+timed on a random part of the samples and scaled by tokens; ours is timed on all. TRL is optional: `pip install trl`.
 
     python tests/benchmarks/train.py [--trajectories 40] [--data ToolBench answers] [--base smollm2-135m]
 """
