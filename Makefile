@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint check fix bench bench-train weights clean
+.PHONY: help demo dev test lint check fix faults bench bench-train weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,13 @@ fix: $(VENV)/.dev  ## format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.dev weights  ## print the graph's overhead and the model's decode rate
+faults: $(VENV)/.dev  ## inject faults at length and print what they did; takes minutes
+	$(BIN)/python tests/reliability/faults.py
+
+bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and what sharing saves; takes 20 minutes
 	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py; done
+	@set -e; for name in dfsdt shared_cache; do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
+	@echo "== retrieval"; $(BIN)/python tests/benchmarks/retrieval.py
 
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl

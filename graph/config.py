@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.state import SearchSettings, UmiContext
 from alpha_umi.nodes.trajectory import Role
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
@@ -59,9 +60,21 @@ class GenerationSettings(BaseModel):
     )
     constrained: bool | None = Field(default=None, description="Hold a local planner and caller to their grammar.")
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
-    device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps.")
+    device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
         default=None, description="Type of local weights."
+    )
+
+
+class RetrievalSettings(BaseModel):
+    """How the tools on offer are picked where there are more than a prompt holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    top_k: int | None = Field(default=None, ge=1, le=100, description="Tools picked for a question; None offers all.")
+    index: Path | None = Field(default=None, description="File of the tools' embeddings; None keeps none.")
+    embeddings: str | None = Field(
+        default="minilm", description="minilm, a sentence-transformers model, or None for words alone."
     )
 
 
@@ -75,8 +88,18 @@ class UmiSettings(BaseSettings):
         default=["builtin:calculator", "builtin:calendar", "builtin:convert_units"],
         description="Tools on offer: builtin:NAME, module:object, openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER.",
     )
+    checkpointer: str | None = Field(
+        default=None, description="Where a server keeps its threads: a SQLite file, or postgresql://user@host/database."
+    )
     limits: LimitSettings = LimitSettings()
     generation: GenerationSettings = GenerationSettings()
+    search: SearchSettings = SearchSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+
+    def make_context(self) -> UmiContext:
+        """Return what a run is set to that brings no context of its own."""
+        limits, generation = self.limits, self.generation
+        return UmiContext(max_steps=limits.max_steps, temperature=generation.temperature, **self.search.model_dump())
 
     @classmethod
     def settings_customise_sources(

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from langchain_core.language_models import BaseChatModel
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
-from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.strategies.react import make_react
+from alpha_umi.graph.config import RetrievalSettings, UmiSettings
+from alpha_umi.graph.strategies.dfsdt import make_dfsdt
+from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
+from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.models.specs import load_models
-from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
+from alpha_umi.nodes.offer import make_picker, pick_all
+from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.trajectory import Role
 from alpha_umi.tools.convert import ToolLike
+from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.toolbox import Toolbox
 
 UmiAgent: TypeAlias = CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]
@@ -28,8 +36,11 @@ def create_umi_agent(
     models: ModelSpec | Mapping[Role, ModelSpec],
     tools: Sequence[ToolSource] | Toolbox,
     *,
+    strategy: Strategy | None = None,
     defaults: UmiContext | None = None,
     checkpointer: Checkpointer = None,
+    ledger: Ledger | None = None,
+    retriever: ToolRetriever | None = None,
     store: BaseStore | None = None,
     name: str = "alpha-umi",
 ) -> UmiAgent:
@@ -41,8 +52,13 @@ def create_umi_agent(
             are loaded at the first call.
         tools: LangChain tools, plain functions, ``builtin:NAME`` or ``module:object``; or a `Toolbox` with its own
             timeout and observation limit.
+        strategy: How a run searches whose context names no strategy: ``react`` or ``dfsdt``; None takes `defaults`.
         defaults: Settings of runs that are started without a context.
         checkpointer: Where threads are kept; needed for multi-turn threads, approvals and resuming.
+        ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
+            them; None takes the checkpointer's own database.
+        retriever: Picks the tools that the models are told about, where there are more than a prompt holds; see
+            `alpha_umi.nodes.offer`. None tells them about all.
         store: LangGraph store handed to the graph.
         name: Name of the graph in traces.
 
@@ -63,8 +79,26 @@ def create_umi_agent(
     Source: arXiv 2401.07324, section 3.1.
     """
     toolbox = tools if isinstance(tools, Toolbox) else Toolbox(load_tools(tools))
-    builder = make_react(load_models(models), toolbox, defaults or UmiContext())
-    return builder.compile(checkpointer=checkpointer, store=store, name=name)
+    toolbox = toolbox.with_ledger(ledger) if ledger else toolbox
+    defaults = defaults or UmiContext()
+    defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
+    toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
+    graph = _make_graph(load_models(models), toolbox, partial(entry, defaults=defaults, pick_tools=pick_tools))
+    return graph.compile(checkpointer=checkpointer, store=store, name=name)
+
+
+def _make_graph(
+    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, enter: Callable[..., Update]
+) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
+    """Put both strategies behind one entry, which takes the one that the run's context names."""
+    graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
+    graph.add_node("entry", enter)
+    add_react(graph, models, toolbox)
+    graph.add_node("dfsdt", make_dfsdt(models, toolbox))
+    graph.add_edge(START, "entry")
+    graph.add_conditional_edges("entry", route_entry, {"react": FIRST_NODE, "dfsdt": "dfsdt"})
+    graph.add_edge("dfsdt", END)
+    return graph
 
 
 def make_agent(
@@ -78,5 +112,16 @@ def make_agent(
         max_observation_chars=limits.max_observation_chars,
     )
     models = load_models(settings.models, **settings.generation.model_dump(exclude_none=True))
-    defaults = UmiContext(max_steps=limits.max_steps, temperature=settings.generation.temperature)
-    return create_umi_agent(models, toolbox, defaults=defaults, checkpointer=checkpointer)
+    return create_umi_agent(
+        models,
+        toolbox,
+        defaults=settings.make_context(),
+        checkpointer=checkpointer,
+        retriever=_make_retriever(settings.retrieval, toolbox),
+    )
+
+
+def _make_retriever(settings: RetrievalSettings, toolbox: Toolbox) -> ToolRetriever | None:
+    if settings.top_k is None:
+        return None
+    return ToolRetriever(toolbox.specs, embeddings=settings.embeddings, index=settings.index, top_k=settings.top_k)

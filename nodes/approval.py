@@ -49,7 +49,10 @@ def approval(state: UmiState) -> Update:
 def route_approval(state: UmiState) -> list[Send] | Literal["planner"]:
     """Send each call that may run to the tools node on its own, so that a resume repeats only unfinished ones."""
     calls = list_open_calls(state)
-    tasks = [ToolTask(name=call["name"], arguments=call["args"], id=call["id"] or "") for call in calls]
+    approve = state["settings"]["approve_tools"]
+    tasks = [
+        ToolTask(name=call["name"], arguments=call["args"], id=call["id"] or "", approve=approve) for call in calls
+    ]
     return [Send("tools", task) for task in tasks] or "planner"
 
 

@@ -11,10 +11,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.approval import list_open_calls
+from alpha_umi.nodes.offer import list_callable_names
 from alpha_umi.nodes.parsing import ParsedCall, parse_calls
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.trajectory import Call, Observation, make_observation_message, parse_message
+from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
 
 
@@ -24,15 +26,23 @@ def make_caller(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode:
 
 
 def read_calls(state: UmiState, reply: AIMessage) -> Update:
-    """Put the calls into the pending message; a call that does not parse is answered at once with what is wrong."""
+    """Put the calls into the pending message.
+
+    A call that does not parse, or is of a tool that is not offered, is answered at once with what is wrong.
+    """
     pending = get_pending(state)
-    calls = sorted(map(_make_call, parse_calls(reply.text)), key=lambda call: isinstance(call.arguments, str))
+    names = list_callable_names(state)
+    calls = [_make_call(parsed, names) for parsed in parse_calls(reply.text)]
+    calls.sort(key=lambda call: isinstance(call.arguments, str))
     message = complete(pending, replace(parse_message(pending), calls=tuple(calls)), reply)
     return {"messages": [message, *(make_observation_message(call) for call in calls if call.observation)]}
 
 
-def _make_call(parsed: ParsedCall) -> Call:
-    observation = Observation(parsed.fault, is_error=True) if parsed.fault else None
+def _make_call(parsed: ParsedCall, names: Sequence[str] | None) -> Call:
+    fault = parsed.fault
+    if fault is None and names is not None and parsed.name not in names:
+        fault = render_unknown_tool(parsed.name, names)
+    observation = Observation(fault, is_error=True) if fault else None
     arguments = parsed.arguments if parsed.fault is None else str(parsed.arguments)
     return Call(f"call_{uuid4().hex}", parsed.name, arguments, observation)
 

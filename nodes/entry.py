@@ -6,14 +6,17 @@ from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
+from alpha_umi.nodes.offer import PickTools, pick_all
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import UmiContext, UmiState
+from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.trajectory import Trajectory
 
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 
-def entry(state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext) -> Update:
+def entry(
+    state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext, pick_tools: PickTools = pick_all
+) -> Update:
     """Check the input and begin a turn; what the run's context leaves unset is taken from `defaults`.
 
     Raises:
@@ -38,7 +41,18 @@ def entry(state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext
         "decision": None,
         "n_steps": 0,
         "n_bad_plans": 0,
+        "n_queries": 0,
+        "n_restarts": 0,
+        "stall": None,
+        "tree": None,
+        "offered": pick_tools(state),
         "answer": None,
         "finish": None,
         "reason": None,
     }
+
+
+def route_entry(state: UmiState) -> Strategy:
+    """Go on with the strategy that the run's settings name."""
+    strategy: Strategy = state["settings"]["strategy"]
+    return strategy

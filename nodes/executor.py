@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
 
+from alpha_umi.nodes.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import ToolTask
 from alpha_umi.tools.toolbox import Toolbox
@@ -13,6 +16,8 @@ from alpha_umi.tools.toolbox import Toolbox
 
 class ToolsNode(Runnable[ToolTask, Update]):
     """Graph node that runs one tool call and appends its observation.
+
+    A call of a tool with the effect ``once`` runs between two records, so that a resumed thread does not run it again.
 
     Args:
         toolbox: Runs the call; never raises for a tool's or a model's mistake.
@@ -24,9 +29,35 @@ class ToolsNode(Runnable[ToolTask, Update]):
         self._toolbox = toolbox
 
     def invoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
-        """Run the call and return its tool message."""
-        return {"messages": [self._toolbox.execute(input["name"], input["arguments"], input["id"], config)]}
+        """Run the call, unless it ran before, and return its tool message."""
+        call = (input["name"], input["arguments"], input["id"], config)
+        record = find_recorded_call(self._toolbox, input, config)
+        if record is None:
+            return {"messages": [self._toolbox.execute(*call)]}
+        record.wait_until_decided()
+        message = record.begin()
+        if message is None:
+            try:
+                message = self._toolbox.execute(*call)
+            except GraphBubbleUp:
+                record.forget()
+                raise
+            record.finish(message)
+        return {"messages": [message]}
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
-        """Run the call without blocking the event loop and return its tool message."""
-        return {"messages": [await self._toolbox.aexecute(input["name"], input["arguments"], input["id"], config)]}
+        """Do what `invoke` does without blocking the event loop."""
+        call = (input["name"], input["arguments"], input["id"], config)
+        record = find_recorded_call(self._toolbox, input, config)
+        if record is None:
+            return {"messages": [await self._toolbox.aexecute(*call)]}
+        await record.await_decided()
+        message = await asyncio.to_thread(record.begin)
+        if message is None:
+            try:
+                message = await self._toolbox.aexecute(*call)
+            except GraphBubbleUp:
+                await asyncio.to_thread(record.forget)
+                raise
+            await asyncio.to_thread(record.finish, message)
+        return {"messages": [message]}

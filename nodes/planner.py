@@ -8,54 +8,73 @@ from typing import Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from alpha_umi.nodes.guard import find_stall, has_result, tell_stall
 from alpha_umi.nodes.parsing import parse_plan
-from alpha_umi.nodes.role import RoleNode, Update
-from alpha_umi.nodes.state import UmiState
+from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
+from alpha_umi.nodes.state import Stall, UmiState
 from alpha_umi.nodes.trajectory import Decision, Step, make_message
 from alpha_umi.tools.spec import ToolSpec
 
 MAX_BAD_PLANS = 2
 
 
-def make_planner(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode:
-    """Make the planner node."""
-    return RoleNode("planner", model, tools, read_plan)
+def make_planner(
+    model: BaseChatModel,
+    tools: Sequence[ToolSpec],
+    *,
+    give_hint: GiveHint = tell_stall,
+    read_reply: ReadReply | None = None,
+) -> RoleNode:
+    """Make the planner node.
+
+    Args:
+        model: Any chat model.
+        tools: The tools on offer.
+        give_hint: What a strategy tells the planner for its next plan alone.
+        read_reply: A strategy's own way to read a plan; default is `read_plan`.
+    """
+    return RoleNode("planner", model, tools, read_reply or read_plan, give_hint)
 
 
 def read_plan(state: UmiState, reply: AIMessage) -> Update:
     """Turn the planner's text into the pending message and the decision to route on.
 
-    A plan without a decision is retried once and stays out of the transcript; after that the agent gives up.
-    A call beyond `max_steps` becomes a conclusion from what there is.
+    A plan without a decision is retried once and stays out of the transcript; after that the agent gives up. A call
+    beyond `max_steps`, or one without progress after the planner was told so, becomes a conclusion from what there is.
     """
     plan = parse_plan(reply.text)
     if plan.decision is None:
         return _read_bad_plan(state, reply)
-    decision: Decision = plan.decision
-    update: Update = {"n_bad_plans": 0}
-    if decision == "caller" and state["n_steps"] >= state["settings"]["max_steps"]:
-        decision = "conclusion"
+    reason = find_stall(state["messages"], state["settings"])
+    update: Update = {"stall": Stall(reason=reason, told_at_step=state["n_steps"])} if reason else {}
+    if plan.decision != "caller":
+        return update | make_plan(plan.rationale, plan.decision, reply)
+    if state["n_steps"] >= state["settings"]["max_steps"]:
         update |= {"finish": "step limit", "reason": f"Stopped after {state['n_steps']} steps (max_steps)."}
-    elif decision == "caller":
-        update["n_steps"] = state["n_steps"] + 1
-    return update | {"decision": decision, "messages": [_make_pending(Step(plan.rationale, decision), reply)]}
+        return update | make_plan(plan.rationale, "conclusion", reply)
+    if reason and state["stall"]:
+        can_answer = has_result(state["messages"])
+        update |= {"finish": "no progress" if can_answer else None, "reason": f"Stopped without progress: {reason}"}
+        return update | make_plan(plan.rationale, "conclusion" if can_answer else "give up", reply)
+    return update | {"n_steps": state["n_steps"] + 1} | make_plan(plan.rationale, "caller", reply)
 
 
 def _read_bad_plan(state: UmiState, reply: AIMessage) -> Update:
+    """Ask once more for a plan without a decision; after that the agent gives up."""
     n_bad_plans = state["n_bad_plans"] + 1
     update: Update = {"decision": None, "n_bad_plans": n_bad_plans}
     if n_bad_plans < MAX_BAD_PLANS:
         return update
     reason = f"The planner wrote no decision ('Next: …') in {n_bad_plans} attempts."
-    pending = _make_pending(Step(reply.text, "give up"), reply)
-    return update | {"decision": "give up", "reason": reason, "messages": [pending]}
+    return update | {"reason": reason} | make_plan(reply.text, "give up", reply) | {"n_bad_plans": n_bad_plans}
 
 
-def _make_pending(step: Step, reply: AIMessage) -> AIMessage:
-    message = make_message(step)
+def make_plan(rationale: str, decision: Decision, reply: AIMessage) -> Update:
+    """Return the update of a plan that counts: the pending message, which the next role completes."""
+    message = make_message(Step(rationale, decision))
     message.id = reply.id
     message.usage_metadata = reply.usage_metadata
-    return message
+    return {"decision": decision, "n_bad_plans": 0, "messages": [message]}
 
 
 def route_planner(state: UmiState) -> Literal["caller", "conclusion", "give up", "no decision"]:

@@ -14,13 +14,20 @@ from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
-from alpha_umi.nodes.models.request import Request, make_request
+from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, Request, make_request
+from alpha_umi.nodes.offer import list_found, list_offered
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.tools.spec import ToolSpec
 
 Update: TypeAlias = dict[str, Any]
 ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
+GiveHint: TypeAlias = Callable[[UmiState], str]
+
+
+def give_no_hint(state: UmiState) -> str:
+    """Say nothing beside the trajectory."""
+    return ""
 
 
 class RoleNode(Runnable[UmiState, Update]):
@@ -32,38 +39,58 @@ class RoleNode(Runnable[UmiState, Update]):
     Args:
         role: Which role the model plays.
         model: Any chat model.
-        tools: The tools offered to the agent.
+        tools: The agent's tools; the model is told about those that the state offers.
         read_reply: Turns the state and the model's reply into a state update; pure.
+        give_hint: What to say for this one call beside the trajectory; pure, so that no other call can see it.
     """
 
-    def __init__(self, role: Role, model: BaseChatModel, tools: Sequence[ToolSpec], read_reply: ReadReply) -> None:
+    def __init__(
+        self,
+        role: Role,
+        model: BaseChatModel,
+        tools: Sequence[ToolSpec],
+        read_reply: ReadReply,
+        give_hint: GiveHint = give_no_hint,
+    ) -> None:
         """Remember the model; nothing is loaded yet."""
         self.name = role
         self._role: Role = role
         self._model = model
-        self._tools = tuple(tools)
+        self._tools = {tool.name: tool for tool in tools}
         self._read_reply = read_reply
+        self._give_hint = give_hint
 
     def _make_request(self, state: UmiState) -> Request:
         return make_request(
             self._model,
             self._role,
-            Trajectory.from_messages(state["messages"], self._tools),
-            temperature=state["settings"]["temperature"],
+            Trajectory.from_messages(state["messages"], list_offered(state, self._tools)),
+            temperature=self._choose_temperature(state),
             retry=state["n_bad_plans"] > 0,
+            hint=self._give_hint(state),
+            found=list_found(state, self._tools),
         )
+
+    def _choose_temperature(self, state: UmiState) -> float:
+        temperature = float(state["settings"]["temperature"])
+        # a chain that is begun afresh greedily would end where the last one did
+        is_new_chain = self._role == "planner" and state["n_restarts"] > 0
+        return max(temperature, RETRY_TEMPERATURE) if is_new_chain else temperature
+
+    def _make_update(self, state: UmiState, reply: AIMessage) -> Update:
+        return {**self._read_reply(state, reply), "n_queries": state["n_queries"] + 1}
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
         request = self._make_request(input)
         reply = self._model.invoke(request.messages, _named(config, self._role), **request.kwargs)
-        return self._read_reply(input, reply)
+        return self._make_update(input, reply)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
         request = self._make_request(input)
         reply = await self._model.ainvoke(request.messages, _named(config, self._role), **request.kwargs)
-        return self._read_reply(input, reply)
+        return self._make_update(input, reply)
 
 
 def _named(config: RunnableConfig | None, role: Role) -> RunnableConfig:

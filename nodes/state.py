@@ -7,23 +7,44 @@ from typing import Annotated, Any, Literal, TypeAlias
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from alpha_umi.nodes.trajectory import Decision
+from alpha_umi.nodes.tree import Tree
 
-Finish: TypeAlias = Literal["answer", "give up", "step limit"]
+Finish: TypeAlias = Literal["answer", "give up", "step limit", "no progress", "search limit"]
+Strategy: TypeAlias = Literal["react", "dfsdt"]
 Messages: TypeAlias = Annotated[list[AnyMessage], add_messages]
 
 
-class UmiContext(BaseModel):
-    """What a caller, or an assistant in Studio, may set for a run."""
+class SearchSettings(BaseModel):
+    """How the agent searches for an answer, and what it takes for no progress; None turns a limit off."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_steps: int = Field(default=8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
+    strategy: Strategy = Field(
+        default="react", description="react: one chain of steps. dfsdt: a tree of them, depth first."
+    )
+    max_restarts: int = Field(default=0, ge=0, le=20, description="react: how often to start afresh after giving up.")
+    beam_width: int = Field(default=2, ge=1, le=10, description="dfsdt: different plans to try from one point.")
+    max_queries: int = Field(default=60, ge=4, le=10_000, description="dfsdt: model calls one question may take.")
+    repeat_limit: int | None = Field(
+        default=2, ge=2, description="The same call this often in one chain is no progress."
+    )
+    failure_limit: int | None = Field(default=3, ge=1, description="As many failing calls in a row are no progress.")
+
+
+class UmiContext(SearchSettings):
+    """What a caller, or an assistant in Studio, may set for a run."""
+
+    max_steps: int = Field(
+        default=8,
+        ge=1,
+        le=100,
+        description="Tool-calling steps of one chain; after them react concludes and dfsdt turns back.",
+    )
     approve_tools: bool = Field(default=False, description="Ask a person before any tool runs.")
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
-    strategy: Literal["react"] = Field(default="react", description="How the agent searches for an answer.")
 
 
 class UmiInput(TypedDict):
@@ -41,21 +62,36 @@ class UmiOutput(TypedDict):
     reason: str | None
 
 
+class Stall(TypedDict):
+    """What the no-progress guard noticed in this turn, and at which step the planner was told."""
+
+    reason: str
+    told_at_step: int
+
+
 class UmiState(UmiOutput):
     """Everything a checkpoint holds; plain JSON types and messages only.
 
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
+    `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
+    `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.offer`.
     """
 
     settings: dict[str, Any]
     decision: Decision | None
     n_steps: int
     n_bad_plans: int
+    n_queries: int
+    n_restarts: int
+    stall: Stall | None
+    tree: Tree | None
+    offered: list[str] | None
 
 
 class ToolTask(TypedDict):
-    """What one `Send` carries to the tools node: one call."""
+    """What one `Send` carries to the tools node: one call, and whether a person is there to decide on it."""
 
     name: str
     arguments: dict[str, Any]
     id: str
+    approve: NotRequired[bool]

@@ -136,7 +136,10 @@ class Trajectory:
 
     def to_row(self) -> dict[str, Any]:
         """Return plain JSON types, as one line of `trajectories.jsonl`."""
-        return asdict(self)
+        row = asdict(self)
+        for tool in row["tools"]:
+            del tool["effects"]  # how a call is run is nothing that a model learns
+        return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Trajectory:

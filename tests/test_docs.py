@@ -74,7 +74,7 @@ def test_make_targets_exist(command: str) -> None:
 )
 def test_command_lines_run(command: str, workplace: Path) -> None:
     program, *arguments = shlex.split(command)
-    if any(word in arguments for word in ("data", "train", "hf:checkpoint")):
+    if any(word in arguments for word in ("data", "train", "eval", "hf:checkpoint")):
         arguments.append("--help")  # hours with real weights; tests/training runs all of it with a tiny model
     done = subprocess.run(
         [Path(sys.executable).with_name(program), *arguments],

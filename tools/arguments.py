@@ -44,7 +44,7 @@ def render_violations(spec: ToolSpec, validator: Validator, arguments: Mapping[s
 
     Args:
         spec: The tool.
-        validator: From `spec.make_validator()`, which is worth keeping.
+        validator: From `spec.make_validator()`.
         arguments: Parsed arguments, or the raw text where they did not parse.
 
     Example:

@@ -9,16 +9,18 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import Effects, ToolSpec, read_hints
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any]
+T = TypeVar("T", bound=ToolLike)
 
 _SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -55,7 +57,33 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
         args_schema=deepcopy(dict(spec.parameters)),
         func=None if is_async else function,
         coroutine=function if is_async else None,
+        metadata={"effects": spec.effects},
     )
+
+
+def declare_effects(effects: Effects) -> Callable[[T], T]:
+    """Say what a call of a tool changes outside the agent; see `ToolSpec`.
+
+    Args:
+        effects: ``none``, ``idempotent`` or ``once``.
+
+    Returns:
+        A decorator for plain functions and LangChain tools; a tool comes back as a copy.
+
+    Example:
+        >>> @declare_effects("idempotent")
+        ... def set_lamp(on: bool) -> str:
+        ...     '''Turn the lamp on or off.'''
+        ...     return "on" if on else "off"
+    """
+
+    def declare(tool: T) -> T:
+        if isinstance(tool, BaseTool):
+            return tool.model_copy(update={"metadata": {**(tool.metadata or {}), "effects": effects}})
+        tool.effects = effects  # type: ignore[attr-defined]  # functions take any attribute
+        return tool
+
+    return declare
 
 
 def to_base_tool(tool: ToolLike) -> BaseTool:
@@ -76,9 +104,13 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
     if not inspect.getdoc(tool):
         raise ConfigError(f"Function {tool.__name__!r} needs a docstring: it tells the model what the tool does.")
     is_async = inspect.iscoroutinefunction(tool)
+    declared = getattr(tool, "effects", None)
     try:
         return StructuredTool.from_function(
-            func=None if is_async else tool, coroutine=tool if is_async else None, parse_docstring=True
+            func=None if is_async else tool,
+            coroutine=tool if is_async else None,
+            parse_docstring=True,
+            metadata={"effects": declared} if declared else None,
         )
     except Exception as error:
         raise ConfigError(
@@ -96,7 +128,8 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     _refuse_injected(tool)
     if isinstance(tool, Tool) and tool.args_schema is None:
         # Its own schema is that of a wrapper; the tool takes one string.
-        return ToolSpec(tool.name, tool.description, _as_object(tool.args) | {"required": list(tool.args)})
+        parameters = _as_object(tool.args) | {"required": list(tool.args)}
+        return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool))
     schema = tool.tool_call_schema
     if isinstance(schema, Mapping):
         parameters = _tidy(schema)
@@ -106,7 +139,7 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     parameters.pop("description", None)
     properties = parameters.pop("properties", {})
     _refuse_taken(tool, properties)
-    return ToolSpec(tool.name, tool.description, _as_object(properties) | parameters)
+    return ToolSpec(tool.name, tool.description, _as_object(properties) | parameters, _read_effects(tool))
 
 
 def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:
@@ -122,6 +155,13 @@ def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:
     if hasattr(tool, "coroutine"):
         return tool.coroutine is not None
     return type(tool)._arun is not BaseTool._arun
+
+
+def _read_effects(tool: BaseTool) -> Effects:
+    """Return what a tool declares, as a field of its class, in its metadata, or as an MCP server's hints there."""
+    metadata = tool.metadata or {}
+    declared: Effects = getattr(tool, "effects", None) or metadata.get("effects") or read_hints(metadata)
+    return declared
 
 
 def _as_object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,13 +221,22 @@ def _refuse_injected(tool: BaseTool) -> None:
 
 def _iter_parameters(tool: BaseTool) -> Iterator[tuple[str, Any, bool]]:
     """Yield name, annotation and "has a default" from all places where LangChain looks for injected arguments."""
-    sources = (getattr(tool, "func", None), getattr(tool, "coroutine", None), type(tool)._run, type(tool)._arun)
-    for source in (*sources, tool.args_schema):
-        if source is None or isinstance(source, Mapping):
-            continue
-        try:
-            hints = get_type_hints(source, include_extras=True)
-        except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
-            hints = {}
-        for name, parameter in inspect.signature(source).parameters.items():
-            yield name, hints.get(name, parameter.annotation), parameter.default is not parameter.empty
+    yield from _read_class_parameters(type(tool))
+    for source in (getattr(tool, "func", None), getattr(tool, "coroutine", None), tool.args_schema):
+        if source is not None and not isinstance(source, Mapping):
+            yield from _read_parameters(source)
+
+
+@lru_cache(maxsize=256)
+def _read_class_parameters(kind: type[BaseTool]) -> tuple[tuple[str, Any, bool], ...]:
+    """Read a class once: thousands of tools of one source are of one class."""
+    return (*_read_parameters(kind._run), *_read_parameters(kind._arun))
+
+
+def _read_parameters(source: Any) -> Iterator[tuple[str, Any, bool]]:
+    try:
+        hints = get_type_hints(source, include_extras=True)
+    except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
+        hints = {}
+    for name, parameter in inspect.signature(source).parameters.items():
+        yield name, hints.get(name, parameter.annotation), parameter.default is not parameter.empty

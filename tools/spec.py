@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
@@ -21,7 +21,10 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.plain_schema import is_plain_schema
 
+Effects: TypeAlias = Literal["none", "idempotent", "once"]
+EFFECTS: tuple[Effects, ...] = get_args(Effects)
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
@@ -37,14 +40,18 @@ class ToolSpec:
         name: What the caller writes after ``Action:``; letters, digits and ``_.:/-``.
         description: One or two sentences for the model.
         parameters: JSON Schema of type ``object`` for the arguments.
+        effects: What a call changes outside the agent: ``none``; ``idempotent``: doing it twice is doing it once; or
+            ``once``, which is assumed of every tool that declares nothing. Models are not told.
 
     Raises:
-        ConfigError: If the name or the schema cannot be used.
+        ConfigError: If the name or the schema cannot be used, or there are no such effects.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=_no_arguments)
+    # Not compared: tools that read the same to a model are the same in training data and recordings.
+    effects: Effects = field(default="once", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse names and schemas that no caller could ever satisfy."""
@@ -52,10 +59,13 @@ class ToolSpec:
             raise ConfigError(
                 f"Tool name {self.name!r} cannot be used: use 1 to 128 letters, digits, '_', '.', ':', '/' or '-'."
             )
+        if self.effects not in EFFECTS:
+            raise ConfigError(f"Tool {self.name!r}: effects {self.effects!r} are none of {', '.join(EFFECTS)}.")
         if self.parameters.get("type", "object") != "object":
             raise ConfigError(f"Tool {self.name!r}: 'parameters' must be a JSON Schema of type 'object'.")
         try:
-            _check_schema(json.dumps(self.parameters))
+            if not is_plain_schema(self.parameters):
+                _check_schema(json.dumps(self.parameters))
         except (ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"Tool {self.name!r}: 'parameters' cannot be used: {error}") from error
 
@@ -83,6 +93,13 @@ class ToolSpec:
             )
         parameters = function.get("parameters") or _no_arguments()
         return cls(str(function["name"]), function.get("description") or "", deepcopy(dict(parameters)))
+
+
+def read_hints(annotations: Mapping[str, Any]) -> Effects:
+    """Read the hints that an MCP server gives about a tool; what it does not claim is not assumed."""
+    if annotations.get("readOnlyHint"):
+        return "none"
+    return "idempotent" if annotations.get("idempotentHint") else "once"
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from threading import Thread
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from langgraph.errors import GraphBubbleUp
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
+from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
@@ -35,7 +36,12 @@ class Toolbox:
     """The tools of one agent, and the one way in which they are run."""
 
     def __init__(
-        self, tools: Sequence[ToolLike], *, timeout_s: float = 30.0, max_observation_chars: int = 4000
+        self,
+        tools: Sequence[ToolLike],
+        *,
+        timeout_s: float = 30.0,
+        max_observation_chars: int = 4000,
+        ledger: Ledger | None = None,
     ) -> None:
         """Take the tools and read what the model is told about them.
 
@@ -44,6 +50,8 @@ class Toolbox:
             timeout_s: Seconds after which a call is answered with an error. A coroutine is then cancelled; the thread
                 of a sync tool is left to itself, because Python cannot stop it.
             max_observation_chars: Bound on an observation's text, in characters; its head and tail are kept.
+            ledger: Where an agent that can be resumed records the calls of tools with the effect ``once``; None finds
+                a place beside its checkpointer's.
 
         Raises:
             ConfigError: If a tool cannot be used, two have one name, or a bound makes no sense.
@@ -52,16 +60,19 @@ class Toolbox:
             raise ConfigError(f"timeout_s is {timeout_s}; give a number of seconds above 0.")
         if max_observation_chars < _MIN_CHARS:
             raise ConfigError(f"max_observation_chars is {max_observation_chars}; give {_MIN_CHARS} or more.")
+        self.ledger = ledger
         self._timeout_s = timeout_s
         self._max_chars = max_observation_chars
         self._tools: dict[str, BaseTool] = {}
         self._specs: dict[str, ToolSpec] = {}
         for tool in map(to_base_tool, tools):
-            if tool.name in self._tools:
-                raise ConfigError(f"Two tools are named {tool.name!r}; rename one of them.")
-            self._specs[tool.name] = spec_from_tool(tool)
-            self._tools[tool.name] = _make_observing(tool, max_observation_chars)
-        self._validators = {name: spec.make_validator() for name, spec in self._specs.items()}
+            self._add(tool)
+
+    def _add(self, tool: BaseTool) -> None:
+        if tool.name in self._tools:
+            raise ConfigError(f"Two tools are named {tool.name!r}; rename one of them.")
+        self._specs[tool.name] = spec_from_tool(tool)
+        self._tools[tool.name] = _make_observing(tool, self._max_chars)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -72,6 +83,32 @@ class Toolbox:
     def names(self) -> tuple[str, ...]:
         """Names of the tools, in the order given."""
         return tuple(self._specs)
+
+    @property
+    def max_observation_chars(self) -> int:
+        """Bound on an observation's text, in characters."""
+        return self._max_chars
+
+    def with_tool(self, tool: ToolLike) -> Toolbox:
+        """Return the same tools and one more.
+
+        Raises:
+            ConfigError: If it cannot be used, or has the name of another.
+        """
+        other = copy(self)
+        other._tools, other._specs = self._tools.copy(), self._specs.copy()
+        other._add(to_base_tool(tool))
+        return other
+
+    def with_ledger(self, ledger: Ledger) -> Toolbox:
+        """Return the same tools with another ledger."""
+        other = copy(self)
+        other.ledger = ledger
+        return other
+
+    def runs_once(self, name: str) -> bool:
+        """Say whether a call of a tool must not be repeated; a name that is no tool does nothing."""
+        return name in self._specs and self._specs[name].effects == "once"
 
     def execute(
         self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
@@ -130,11 +167,13 @@ class Toolbox:
     def _refuse(self, name: str, arguments: Mapping[str, Any] | str) -> str:
         if name not in self._tools:
             return render_unknown_tool(name, self.names)
-        return render_violations(self._specs[name], self._validators[name], arguments)
+        return render_violations(self._specs[name], self._specs[name].make_validator(), arguments)
 
     def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""
         if not work.done():
+            if self.runs_once(name):
+                return make_unknown_outcome(name, call_id, f"it gave no answer within {self._timeout_s:g} s")
             problem = f"no answer within {self._timeout_s:g} s. Try other arguments or another tool."
         elif work.cancelled():
             problem = "it was cancelled."
@@ -154,6 +193,15 @@ class Toolbox:
     ) -> ToolMessage:
         text = render_observation(content, self._max_chars)
         return ToolMessage(text, name=make_storable(name), tool_call_id=call_id, status=status, artifact=artifact)
+
+
+def make_unknown_outcome(name: str, call_id: str, why: str) -> ToolMessage:
+    """Return the observation of a call that may or may not have taken effect."""
+    text = (
+        f"{name} was started, but {why}: outcome unknown. It may have taken effect. Do not repeat the call; find out "
+        "by another tool, or tell the user that it is not known."
+    )
+    return ToolMessage(text, name=name, tool_call_id=call_id, status="error")
 
 
 def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
@@ -185,10 +233,10 @@ def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
         with _contain_exit():
             return observe(await tool._arun(*args, **kwargs))
 
-    copy = tool.model_copy()
+    observing = tool.model_copy()
     # `_run` and `_arun` are what every tool class implements; `invoke` around them keeps callbacks and error handlers.
-    copy.__dict__.update(_run=run, _arun=arun)
-    return copy
+    observing.__dict__.update(_run=run, _arun=arun)
+    return observing
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Knows nothing about threads (`alpha_umi.nodes.models.engine`) or about decoding.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from langchain_core.messages import ChatMessage
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -34,6 +35,7 @@ from alpha_umi.nodes.models.checkpoint import (
 )
 from alpha_umi.nodes.models.grammar import GrammarCompiler
 from alpha_umi.nodes.models.kv_cache import PrefixCache
+from alpha_umi.nodes.models.placement import Place, place_model
 from alpha_umi.nodes.render import load_template
 from alpha_umi.nodes.trajectory import Role
 
@@ -62,18 +64,18 @@ class Backbone:
 
     Args:
         folder: A full model (``config.json``, safetensors and a fast tokenizer), or a training's checkpoint.
-        device: Where it runs.
+        place: Where it runs.
         dtype: Type of the weights, also of the adapters'.
 
     Raises:
         ConfigError: If the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, place: Place, dtype: torch.dtype) -> None:
         """Load tokenizer and weights; takes seconds."""
         self.folder = folder
         self.cache = PrefixCache()
-        self._device = device
+        self._place = place
         self._dtype = dtype
         self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
         if self._checkpoint is None:
@@ -90,12 +92,12 @@ class Backbone:
         self.tokenizer = tokenizer
         self._adapted: PeftModel | None = None
         self._adapters: dict[Path, Adapter] = {}
+        self._replaced: set[Adapter] = set()
         self._n_loaded = 0
 
     def _load_model(self) -> PreTrainedModel:
         if self._checkpoint is not None:
-            merged: Any = load_backbone(self._checkpoint, dtype=self._dtype)
-            return cast(PreTrainedModel, merged.to(self._device))
+            return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._place)
         with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -105,8 +107,7 @@ class Backbone:
                 local_files_only=True,
                 trust_remote_code=False,
             )
-        loaded: PreTrainedModel = model.to(self._device).eval()
-        return loaded
+        return place_model(model.eval(), self._place)
 
     @property
     def window_tokens(self) -> int:
@@ -168,10 +169,8 @@ class Backbone:
         Raises:
             ConfigError: If there is no such adapter or it does not fit the model.
         """
-        if name is not None:
-            return self._load_adapter(self._find_adapter(name))
-        part = self._checkpoint.roles[role] if self._checkpoint else None
-        return self._load_adapter(part.path) if part and part.path and part.kind != "full" else None
+        path = self._find_adapter_folder(name, role)
+        return self._load_adapter(path) if path else None
 
     @contextmanager
     def use(self, adapter: Adapter | None = None) -> Iterator[PreTrainedModel]:
@@ -185,13 +184,52 @@ class Backbone:
             self._adapted.set_adapter(adapter.name, inference_mode=True)
             yield self.model
 
-    def reload_adapter(self, path: Path) -> None:
-        """Replace an adapter by what its folder holds now; the others stay, and what it had cached is dropped."""
-        if (old := self._adapters.get(path)) is None or self._adapted is None:
-            return
-        self._load_adapter(path, afresh=True)
-        self._adapted.delete_adapter(old.name)
-        self.cache.drop(path)
+    @contextmanager
+    def use_each(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
+        """Give the model with one adapter, or none, for each row of its input."""
+        if self._adapted is None or len(set(adapters)) == 1:
+            with self.use(adapters[0]) as model:
+                yield model
+        else:
+            # PEFT's own way to pass them leaves its hooks behind when the forward pass raises
+            names = {"adapter_names": [adapter.name if adapter else "__base__" for adapter in adapters]}
+            layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
+            handles = [
+                layer.register_forward_pre_hook(lambda _, args, kwargs: (args, kwargs | names), with_kwargs=True)
+                for layer in layers
+            ]
+            try:
+                yield self.model
+            finally:
+                for handle in handles:
+                    handle.remove()
+
+    def reload_adapter(self, name: str | None, role: Role) -> None:
+        """Let new runs use what an adapter's folder holds now; arguments and errors as for `find_adapter`.
+
+        The others stay. Generations that run finish on the old one, which `forget_adapters` then removes.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint = _read_again(self._checkpoint)
+        path = self._find_adapter_folder(name, role)
+        if path is not None and (old := self._adapters.get(path)) is not None:
+            self._load_adapter(path, afresh=True)
+            self._replaced.add(old)
+
+    def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:
+        """Remove adapters that were replaced and that no generation uses any more."""
+        for old in self._replaced.difference(in_use):
+            self._replaced.remove(old)
+            self.cache.drop(old)
+            if self._adapted is not None and old.name in self._adapted.peft_config:
+                self._adapted.set_adapter(self._adapters[old.path].name, inference_mode=True)
+                self._adapted.delete_adapter(old.name)
+
+    def _find_adapter_folder(self, name: str | None, role: Role) -> Path | None:
+        if name is not None:
+            return self._find_adapter(name)
+        part = self._checkpoint.roles[role] if self._checkpoint else None
+        return part.path if part and part.kind != "full" else None
 
     def _find_adapter(self, adapter: str) -> Path:
         for folder in (self.folder / adapter, Path(adapter).expanduser()):
@@ -212,19 +250,31 @@ class Backbone:
         # Switched on and off here, at the marker: PEFT's own search for the marker needs the whole prompt each time.
         config.alora_invocation_tokens = None
         config.inference_mode = True
+        is_first = self._adapted is None
         try:
             with quiet_peft():
                 if self._adapted is None:
                     self._adapted = cast(PeftModel, get_peft_model(self.model, config, adapter.name, **_AS_STORED))
                 else:
                     self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
-                self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self._device), **_AS_STORED)
+                self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self.model.device), **_AS_STORED)
         except _LOAD_ERRORS as error:
-            # PEFT leaves its layers behind: start afresh
-            self.model, self._adapted, self._adapters, self.cache = self._load_model(), None, {}, PrefixCache()
+            # PEFT leaves behind what it began: take it out, or start afresh where it was the first
+            if is_first:
+                self.model, self._adapted = self._load_model(), None
+            elif self._adapted is not None and adapter.name in self._adapted.peft_config:
+                self._adapted.delete_adapter(adapter.name)
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
         self._adapters[folder] = adapter
         return adapter
+
+
+def _read_again(old: Checkpoint) -> Checkpoint:
+    """Read a checkpoint after some of its roles were trained again, on the same backbone."""
+    new = read_checkpoint(old.path)
+    if (new.base_sha256, new.backbone) != (old.base_sha256, old.backbone):
+        raise ConfigError(f"{old.path} was trained again from its backbone on; restart the process to use it.")
+    return new
 
 
 def _find_tokenizer(folder: Path) -> Path:

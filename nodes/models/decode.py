@@ -30,6 +30,12 @@ class Constraint(Protocol):
     def finished(self) -> bool:
         """Whether the text is complete, so that nothing may follow."""
 
+    def forced(self) -> int | None:
+        """Return the only token that `choose` could return now, None where there is a choice."""
+
+    def accept(self, token: int) -> int:
+        """Remember a forced token and return what takes its place in the text, most often itself."""
+
     def choose(self, logits: torch.Tensor, sampler: Sampler) -> int:
         """Return the next token and remember it."""
 
@@ -74,8 +80,11 @@ def generate_tokens(
     constraint: Constraint | None = None,
     cancelled: threading.Event | None = None,
     past: Cache | None = None,
+    jump_forward: bool = True,
 ) -> Iterator[int]:
     """Yield the tokens that follow a prompt, up to and including an end-of-sequence token.
+
+    The cache never holds a token that was not yielded; it lacks those that were yielded since the last forward pass.
 
     Args:
         model: A causal language model; nothing else may run it meanwhile.
@@ -87,21 +96,28 @@ def generate_tokens(
         cancelled: Once set, the forward pass is left between two layers and nothing more is yielded.
         past: Cache of the first ``past.get_seq_length()`` tokens of the prompt, fewer than all; it is extended in
             place. After a cancellation its layers may differ in length: crop it.
+        jump_forward: Yield tokens that the constraint forces without a forward pass for each; the next pass reads them
+            all. The tokens are the same without, where rounding does not make a difference.
     """
     cancelled = cancelled or threading.Event()
     past = DynamicCache(config=model.config) if past is None else past
     new_ids = list(input_ids[past.get_seq_length() :])
     with _leave_when_set(model, cancelled):
         for _ in range(max_new_tokens):
-            try:
-                logits = _forward(model, new_ids, past, cancelled)
-            except Cancelled:
-                return
-            token = constraint.choose(logits, sampler) if constraint else sampler(logits)
+            forced = constraint.forced() if constraint and jump_forward else None
+            if constraint and forced is not None:
+                token = constraint.accept(forced)
+            else:
+                try:
+                    logits = _forward(model, new_ids, past, cancelled)
+                except Cancelled:
+                    return
+                token = constraint.choose(logits, sampler) if constraint else sampler(logits)
+                new_ids.clear()
+            new_ids.append(token)
             yield token
             if token in eos_ids or cancelled.is_set() or (constraint and constraint.finished):
                 return
-            new_ids = [token]
 
 
 def prefill(model: PreTrainedModel, input_ids: Sequence[int], past: Cache, cancelled: threading.Event) -> bool:

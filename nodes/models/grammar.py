@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+_Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
 
 MAX_NUMBER = 10**15
@@ -173,46 +174,64 @@ class TokenMask:
             self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
         self._ending: list[int] = []
         self._n_unchecked = 0
+        self._allowed: _Allowed | None = None
 
     @property
     def finished(self) -> bool:
         """Whether the text is complete, so that nothing may follow."""
         return bool(self._matcher.is_stopped())
 
-    def forced(self) -> list[int]:
-        """Return the tokens that must come next, if any; they need no logits."""
-        return list(self._ending) or list(self._matcher.compute_ff_tokens())
+    def forced(self) -> int | None:
+        """Return the only token that may come next, None where there is a choice.
 
-    def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
-        """Return the next token and remember it.
+        A piece of text that the grammar leaves no choice about has one tokenization: the tokenizer's own, up to where
+        what follows could still change it. The mask allows nothing else, so these are the tokens `choose` would return.
+        """
+        if self._ending:
+            return self._ending[0]
+        if tokens := self._matcher.compute_ff_tokens():
+            return int(tokens[0])
+        allowed = self._allow()
+        return int(allowed.argmax()) if np.count_nonzero(allowed) == 1 else None
 
-        A token after which the text could no longer be ended within the budget is taken back, and the text is ended.
+    def accept(self, token: int) -> int:
+        """Remember the next token and return it.
 
-        Args:
-            logits: Of the last position, float32, (vocabulary,).
-            sampler: Picks a token from the masked logits.
+        A token after which the text could no longer be ended within the budget is not taken; the first token of the
+        ending is remembered and returned in its place.
         """
         if not self._ending:
-            token = sampler(self._mask(logits))
-            self._accept(token)
+            self._consume(token)
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
             self._n_left += 1
             self._ending = self._find_ending() or [token]
-        return self._accept(self._ending.pop(0))
+        return self._consume(self._ending.pop(0))
+
+    def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
+        """Return the next token and remember it, see `accept`.
+
+        Args:
+            logits: Of the last position, float32, (vocabulary,).
+            sampler: Picks a token from the masked logits.
+        """
+        return self.accept(self._ending[0] if self._ending else sampler(self._mask(logits)))
 
     def _mask(self, logits: torch.Tensor) -> torch.Tensor:
         import torch  # noqa: PLC0415 - a heavy import; the caller has it already
 
-        allowed = torch.from_numpy(self._allowed(self._matcher)[: len(logits)]).to(logits.device)
+        allowed = torch.from_numpy(self._allow()[: len(logits)]).to(logits.device)
         return logits.masked_fill(~allowed, -torch.inf)
 
-    def _allowed(self, matcher: LLMatcher) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").view(np.bool_)
+    def _allow(self) -> _Allowed:
+        if self._allowed is None:
+            self._allowed = _read_allowed(self._matcher)
+        return self._allowed
 
-    def _accept(self, token: int) -> int:
+    def _consume(self, token: int) -> int:
         self._n_left -= 1
+        self._allowed = None
         if not self._matcher.consume_token(token):
             # a schema too complex to follow; the text ends here and the parsers say what is wrong with it
             logger.warning("A grammar was left: %s", self._matcher.get_error())
@@ -242,5 +261,9 @@ class TokenMask:
         return ending
 
     def _pick_closer(self, matcher: LLMatcher) -> int:
-        allowed = self._allowed(matcher)
+        allowed = _read_allowed(matcher)
         return next((token for token in self._closers if allowed[token]), int(allowed.argmax()))
+
+
+def _read_allowed(matcher: LLMatcher) -> _Allowed:
+    return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").view(np.bool_)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
@@ -24,13 +25,17 @@ from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field
 
+from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.escaping import Style
+from alpha_umi.nodes.models.request import Request
 from alpha_umi.nodes.trajectory import Role
 
 if TYPE_CHECKING:
-    from alpha_umi.nodes.models.backbone import Backbone
     from alpha_umi.nodes.models.engine import Engine
 
+# Measured (ADR 9): beyond so many texts at once each costs what it would cost alone.
+MAX_TEXTS = 32
+DEFAULT_TOKENS_PER_BATCH = 32_768
 Item: TypeAlias = ChatGenerationChunk | BaseException | None
 """A piece of the reply, what went wrong, or the end."""
 
@@ -76,7 +81,7 @@ class LocalChatModel(BaseChatModel):
         temperature: 0 decodes greedily.
         top_p: Sample among the most likely tokens that together have this probability.
         seed: Makes sampling reproducible.
-        device: ``auto``, ``cpu``, ``cuda`` …
+        device: ``auto``, ``cpu``, ``cuda`` …, or ``balanced`` to spread the layers over all GPUs.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
@@ -146,17 +151,9 @@ class LocalChatModel(BaseChatModel):
         """
         cancelled = threading.Event()
 
-        def write(backbone: Backbone) -> None:
-            if cancelled.is_set():
-                return
-            from alpha_umi.nodes.models.reply import write_reply  # noqa: PLC0415 - imports torch
-
-            for chunk in write_reply(call, backbone, cancelled):
-                emit(chunk)
-
         def queue(found: Future[Engine]) -> None:
             try:
-                found.result().submit(write).add_done_callback(lambda done: emit(done.exception()))
+                _queue(found.result(), call, emit, cancelled)
             except Exception as error:
                 emit(error)
 
@@ -222,6 +219,66 @@ class LocalChatModel(BaseChatModel):
     ) -> ChatResult:
         return _join([chunk async for chunk in self._astream(messages, stop, **kwargs)])
 
+    def generate_many(
+        self,
+        requests: Sequence[Request],
+        *,
+        on_progress: Callable[[int], None] | None = None,
+        tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH,
+    ) -> list[AIMessage | ContextOverflow]:
+        """Answer many requests, as many at once as the batch has room for; for evaluation, so without callbacks.
+
+        Roles and adapters may be mixed. Prompts that begin alike are answered one after the other, so what they share
+        is computed once. Other runs on the same weights go on meanwhile.
+
+        Args:
+            requests: From `make_request`.
+            on_progress: Is told, in this thread, how many are answered so far.
+            tokens_per_batch: The most tokens in memory at once: prompts, and `max_tokens` for each reply.
+
+        Returns:
+            One reply per request, in their order; where a prompt does not fit the window, what `invoke` would raise.
+
+        Raises:
+            ConfigError: As at any call; the other replies are lost then.
+        """
+        calls = [self._make_call(each.messages, each.kwargs.get("stop"), each.kwargs) for each in requests]
+        order = sorted(range(len(calls)), key=lambda i: [message.text for message in calls[i].messages])
+        engines = {role: _finder.submit(self._find_engine, role) for role in {call.role for call in calls}}
+        replies: dict[int, AIMessage | ContextOverflow] = {}
+        ended: SimpleQueue[tuple[int, list[Item]]] = SimpleQueue()
+        cancelled = threading.Event()
+        try:
+            for n_queued, i in enumerate(order):
+                engine = engines[calls[i].role].result()
+                _queue(engine, calls[i], _gather(i, ended), cancelled, tokens_per_batch=tokens_per_batch)
+                if n_queued - len(replies) >= MAX_TEXTS:  # further ones wait here, so that other runs get their turn
+                    _take_reply(ended, replies, on_progress)
+            while len(replies) < len(calls):
+                _take_reply(ended, replies, on_progress)
+        finally:
+            cancelled.set()
+        return [replies[i] for i in range(len(calls))]
+
+    def reload(self, role: Role | None = None) -> None:
+        """Let new runs use what the folder of a role's adapter holds now, such as after training it again.
+
+        Runs that are on their way finish on the old one, which is forgotten then. Other roles, and what is cached for
+        them, stay. It holds for all models of this process with the same folder, device and type. Waits for the forward
+        pass that runs, so call it in a thread where an event loop must not wait.
+
+        Args:
+            role: Of a checkpoint; by default the model's own.
+
+        Raises:
+            ConfigError: If what the folder holds cannot be used; the old one is used further.
+        """
+        from alpha_umi.nodes.models.engine import reload_role  # noqa: PLC0415 - imports torch
+
+        if (role := role or self.role) is None:
+            raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
+        reload_role(self.model, self.adapter, role, self.device, self.dtype)
+
     def get_token_ids(self, text: str) -> list[int]:
         """Return the model's own token ids of a text, which LangChain counts tokens by; loads the model."""
         encoding = (
@@ -250,6 +307,40 @@ class LocalChatModel(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "alpha-umi-local"
+
+
+def _queue(engine: Engine, call: Call, emit: Callable[[Item], None], cancelled: threading.Event, **limits: int) -> None:
+    """Have the engine answer a call."""
+    from alpha_umi.nodes.models.batch import Job  # noqa: PLC0415 - imports torch
+    from alpha_umi.nodes.models.reply import write_reply  # noqa: PLC0415 - imports torch
+
+    begin = partial(write_reply, call, emit=emit, cancelled=cancelled)
+    engine.write(Job(begin, cancelled, emit, call.max_tokens, **limits))
+
+
+def _gather(i: int, ended: SimpleQueue[tuple[int, list[Item]]]) -> Callable[[Item], None]:
+    """Return where a call's pieces go, so that all of them come out at once."""
+    items: list[Item] = []
+
+    def emit(item: Item) -> None:
+        items.append(item)
+        if not isinstance(item, ChatGenerationChunk):
+            ended.put((i, items))
+
+    return emit
+
+
+def _take_reply(
+    ended: SimpleQueue[tuple[int, list[Item]]],
+    replies: dict[int, AIMessage | ContextOverflow],
+    on_progress: Callable[[int], None] | None,
+) -> None:
+    i, (*chunks, end) = ended.get()
+    if isinstance(end, BaseException) and not isinstance(end, ContextOverflow):
+        raise end
+    replies[i] = end or cast(AIMessage, _join(cast(list[ChatGenerationChunk], chunks)).generations[0].message)
+    if on_progress is not None:
+        on_progress(len(replies))
 
 
 def _take(item: Item) -> ChatGenerationChunk | None:

@@ -2,6 +2,9 @@
 
 A *view* is who computed the keys and values: the base model alone, or one adapter. Activated LoRA reads the base's view
 up to its marker, so all roles and all steps share that one. Knows nothing about roles; lives in the engine's thread.
+
+Entries never change. A generation reads one through views of its tensors, writes to memory of its own, and leaves a new
+entry behind. So any number of generations may begin with the same one while others are evicted.
 """
 
 from __future__ import annotations
@@ -10,14 +13,20 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias, cast
 
-from transformers import DynamicCache, PreTrainedConfig
+import torch
+from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
-# A cache whose tail is at most this long is cropped and taken over; a longer tail belongs to another conversation.
-MAX_LOST_TOKENS = 512
+# Every entry is compared with every prompt.
+MAX_ENTRIES = 256
+# A layer grows by so many tokens at once: copying all before it for each token cost a fifth of a step at 2,000 tokens.
+ROOM_TOKENS = 64
+
+Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of one layer, each (1, heads, tokens, size)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +48,16 @@ class CacheStatistics:
     n_entries: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     view: Hashable
     ids: tuple[int, ...]
-    past: DynamicCache
+    layers: tuple[Pair, ...]
     n_bytes: int
 
 
 class PrefixCache:
-    """Finds the longest known beginning of a prompt.
-
-    An entry is taken out while a generation uses it and put back afterwards, so a generation that fails or is cancelled
-    leaves nothing half-written behind. Least recently used entries go first.
+    """Finds the longest known beginning of a prompt; least recently used entries go first.
 
     Args:
         max_bytes: Bound on all keys and values together; 0 keeps nothing.
@@ -70,81 +76,138 @@ class PrefixCache:
         return CacheStatistics(self._n_reused, self._n_prefilled, self._n_evictions, self._n_bytes, len(self._entries))
 
     def take(self, view: Hashable, ids: Sequence[int], config: PreTrainedConfig) -> tuple[DynamicCache, int]:
-        """Return a cache that holds a beginning of `ids`, and its length.
+        """Return a cache of the caller's own that holds a beginning of `ids`, and its length.
 
         Args:
             view: Who will compute the rest.
             ids: The tokens wanted, without those that have to be computed in any case.
-            config: The model's, for a new cache.
+            config: The model's.
         """
+        wanted = tuple(ids)
         best, n_best = None, 0
         for key, entry in self._entries.items():
-            if entry.view == view and (n_common := _count_common(entry.ids, ids)) >= max(n_best, 1):
+            if entry.view == view and (n_common := _count_common(entry.ids, wanted)) >= max(n_best, 1):
                 best, n_best = key, n_common
         self._n_reused += n_best
         self._n_prefilled += len(ids) - n_best
-        if best is None:
-            return DynamicCache(config=config), 0
-        entry = self._entries[best]
-        if len(entry.ids) - n_best > MAX_LOST_TOKENS:
+        past = make_past(config)
+        if best is not None:
             self._entries.move_to_end(best)
-            return _copy_beginning(entry.past, n_best, config), n_best
-        return _crop(self._pop(best).past, n_best), n_best
+            for layer, (keys, values) in zip(_layers(past), self._entries[best].layers, strict=True):
+                layer.begin_with(keys[..., :n_best, :], values[..., :n_best, :])
+        return past, n_best
 
-    def put(self, view: Hashable, ids: Sequence[int], past: DynamicCache) -> None:
-        """Keep the keys and values of `ids`; what `past` holds beyond them is cut off."""
-        if not ids or any(past.is_sliding):  # a sliding window has forgotten its beginning
-            return
-        _crop(past, len(ids))
-        entry = _Entry(view, tuple(ids), past, _count_bytes(past))
-        self._entries[next(self._keys)] = entry
-        self._n_bytes += entry.n_bytes
-        while self._n_bytes > self._max_bytes:
-            self._pop(next(iter(self._entries)))
-            self._n_evictions += 1
+    def put(self, view: Hashable, ids: Sequence[int], past: DynamicCache) -> int:
+        """Keep the keys and values of `ids`, the first that `past` holds; return how many entries that cost.
+
+        An entry that is a beginning of the new one is dropped, which is no cost.
+        """
+        if not ids or len(_layers(past)) < len(past.layers):
+            return 0  # a sliding window has forgotten its beginning
+        ids = tuple(ids)
+        for key, known in [(key, entry.ids) for key, entry in self._entries.items() if entry.view == view]:
+            if known[: len(ids)] == ids:
+                self._entries.move_to_end(key)
+                return 0
+            if ids[: len(known)] == known:
+                self._pop(key)
+        layers = tuple(layer.view(len(ids)) for layer in _layers(past))
+        # what is held in memory: a view holds the whole tensor
+        n_bytes = sum(tensor.untyped_storage().nbytes() for pair in layers for tensor in pair)
+        self._entries[next(self._keys)] = _Entry(view, ids, layers, n_bytes)
+        self._n_bytes += n_bytes
+        return self._evict()
 
     def drop(self, view: Hashable) -> None:
         """Forget everything one view computed, because its weights changed."""
         for key in [key for key, entry in self._entries.items() if entry.view == view]:
             self._pop(key)
 
-    def _pop(self, key: int) -> _Entry:
-        entry = self._entries.pop(key)
-        self._n_bytes -= entry.n_bytes
-        return entry
+    def _evict(self) -> int:
+        n_before = self._n_evictions
+        while self._n_bytes > self._max_bytes or len(self._entries) > MAX_ENTRIES:
+            self._pop(next(iter(self._entries)))
+            self._n_evictions += 1
+        return self._n_evictions - n_before
+
+    def _pop(self, key: int) -> None:
+        self._n_bytes -= self._entries.pop(key).n_bytes
 
 
-def _count_common(known: Sequence[int], wanted: Sequence[int]) -> int:
-    """Return how many tokens two sequences share from their beginning."""
-    for i, (a, b) in enumerate(zip(known, wanted, strict=False)):
-        if a != b:
-            return i
-    return min(len(known), len(wanted))
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values in memory with room to grow.
+
+    Only ever written behind what it holds, so views of its beginning stay as they are. What it was given to begin with
+    belongs to others and is copied at the first write.
+    """
+
+    def __init__(self) -> None:
+        """Start with no memory of its own."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._memory: Pair | None = None
+
+    def begin_with(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Hold what was computed before."""
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def view(self, n_tokens: int) -> Pair:
+        """Return the keys and values of the first tokens."""
+        keys, values = cast(Pair, (self.keys, self.values))
+        return keys[..., :n_tokens, :], values[..., :n_tokens, :]
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Pair:
+        """Append to both; return all there is."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if self._memory is None or end > self._memory[0].shape[-2]:
+            known, known_values = self.view(start)
+            self._memory = self._grow(known, key_states, end), self._grow(known_values, value_states, end)
+        keys, values = self._memory
+        keys[..., start:end, :], values[..., start:end, :] = key_states, value_states
+        self.keys, self.values = keys[..., :end, :], values[..., :end, :]
+        return self.keys, self.values
+
+    @staticmethod
+    def _grow(known: torch.Tensor, new: torch.Tensor, n_tokens: int) -> torch.Tensor:
+        memory = new.new_empty(*new.shape[:-2], n_tokens + ROOM_TOKENS, new.shape[-1])
+        if known.numel():
+            memory[..., : known.shape[-2], :] = known
+        return memory
 
 
-def _crop(past: DynamicCache, n_tokens: int) -> DynamicCache:
-    """Cut every layer to its first tokens."""
-    for layer in _layers(past):
-        layer.keys, layer.values = layer.keys[..., :n_tokens, :], layer.values[..., :n_tokens, :]
+def make_past(config: PreTrainedConfig) -> DynamicCache:
+    """Return an empty cache for one text."""
+    past = DynamicCache(config=config)
+    past.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in past.layers]
     return past
 
 
-def _copy_beginning(past: DynamicCache, n_tokens: int, config: PreTrainedConfig) -> DynamicCache:
-    beginning = DynamicCache(config=config)
-    for i, layer in enumerate(_layers(past)):
-        beginning.update(layer.keys[..., :n_tokens, :].clone(), layer.values[..., :n_tokens, :].clone(), i)
-    return beginning
+def _layers(past: Cache) -> list[GrowingLayer]:
+    return [layer for layer in past.layers if isinstance(layer, GrowingLayer)]
 
 
-def count_complete(past: DynamicCache) -> int:
-    """Return how many tokens every layer holds; after a cancelled forward pass the first layers hold more."""
-    return min((layer.get_seq_length() for layer in _layers(past)), default=0)
+def save_layers(past: Cache) -> list[dict[str, Any]]:
+    """Return what `restore_layers` needs to undo whatever is appended from now on."""
+    return [dict(vars(layer)) for layer in past.layers]
 
 
-def _count_bytes(past: DynamicCache) -> int:
-    """Count what is held in memory, which a cropped tensor does not make less."""
-    return sum(t.untyped_storage().nbytes() for layer in _layers(past) for t in (layer.keys, layer.values))
+def restore_layers(past: Cache, saved: Sequence[dict[str, Any]]) -> None:
+    """Undo a forward pass that ended in its middle, where the first layers hold more than the last."""
+    for layer, state in zip(past.layers, saved, strict=True):
+        vars(layer).clear()
+        vars(layer).update(state)
 
 
-def _layers(past: DynamicCache) -> list[Any]:
-    return [layer for layer in past.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
+def _count_common(known: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+    """Return how many tokens two sequences share from their beginning."""
+    low, high = 0, min(len(known), len(wanted))
+    while low < high:  # comparing slices is much faster than comparing tokens one by one
+        middle = (low + high + 1) // 2
+        if known[low:middle] == wanted[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
@@ -19,23 +19,27 @@ from langchain_core.outputs import ChatGenerationChunk
 from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.nodes.escaping import Style
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.hf import Call
-from alpha_umi.nodes.models.reuse import open_prefix
+from alpha_umi.nodes.models.reuse import Text, open_text
+from alpha_umi.nodes.models.writing import Writing, write_tokens
 from alpha_umi.nodes.parsing import parse_calls
 from alpha_umi.nodes.render import fit_messages, render_messages, template_kwargs
 from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
 
 
-def write_reply(call: Call, backbone: Backbone, cancelled: threading.Event) -> Iterator[ChatGenerationChunk]:
-    """Yield the text piece by piece and last an empty chunk with usage and the reason of the end.
+def write_reply(
+    call: Call, backbone: Backbone, emit: Callable[[ChatGenerationChunk], None], cancelled: threading.Event
+) -> Writing:
+    """Hand on the text piece by piece and last an empty chunk with usage and the reason of the end.
 
     Args:
         call: What to answer.
-        backbone: The model; nothing else may use it meanwhile.
-        cancelled: Once set, the reply ends where it stands.
+        backbone: The model.
+        emit: Is handed the chunks.
+        cancelled: Set when nobody reads on.
 
     Raises:
         ConfigError: If adapter, template or `max_tokens` do not fit the model.
@@ -44,50 +48,50 @@ def write_reply(call: Call, backbone: Backbone, cancelled: threading.Event) -> I
     input_ids = _make_prompt(call, backbone)
     grammar = _make_grammar(call)
     mask = backbone.grammars.make_mask(grammar, call.max_tokens) if grammar else None
-    text = TextStream(backbone.tokenizer, call.stop)
+    stream = TextStream(backbone.tokenizer, call.stop)
     pieces: list[str] = []
-    adapter = backbone.find_adapter(call.adapter, call.role)
-    with open_prefix(backbone, adapter, input_ids, cancelled) as prefix, backbone.use(adapter) as model:
-        output_ids = prefix.new_ids
-        for token in generate_tokens(
-            model,
-            input_ids,
+
+    def hand_on(piece: str) -> None:
+        if piece:
+            pieces.append(piece)
+            emit(ChatGenerationChunk(message=AIMessageChunk(content=piece)))
+
+    def accept(token: int) -> bool:
+        hand_on(stream.feed(token))
+        return not stream.stopped
+
+    with open_text(backbone, backbone.find_adapter(call.adapter, call.role), input_ids) as text:
+        yield from write_tokens(
+            text,
+            cancelled,
             sampler=make_sampler(call.temperature, call.top_p, call.seed),
             max_new_tokens=call.max_tokens,
             eos_ids=backbone.eos_ids,
             constraint=mask,
-            cancelled=cancelled,
-            past=prefix.past,
-        ):
-            output_ids.append(token)
-            if piece := text.feed(token):
-                pieces.append(piece)
-                yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-            if text.stopped:
-                break
-    if piece := text.flush():
-        pieces.append(piece)
-        yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
-    is_complete = text.stopped or (mask is not None and mask.finished) or not backbone.eos_ids.isdisjoint(output_ids)
-    yield _make_last_chunk(
-        call,
-        "".join(pieces) if call.wants_tool_calls else "",
-        UsageMetadata(
-            input_tokens=len(input_ids),
-            output_tokens=len(output_ids),
-            total_tokens=len(input_ids) + len(output_ids),
-            input_token_details=InputTokenDetails(cache_read=prefix.n_reused_tokens),
-        ),
-        "stop" if is_complete else "cancelled" if cancelled.is_set() else "length",
-    )
+            accept=accept,
+        )
+    hand_on(stream.flush())
+    is_complete = stream.stopped or (mask is not None and mask.finished) or text.ids[-1] in backbone.eos_ids
+    emit(_make_last_chunk(call, "".join(pieces), text, "stop" if is_complete else "length"))
 
 
-def _make_last_chunk(call: Call, text: str, usage: UsageMetadata, finish_reason: str) -> ChatGenerationChunk:
+def _make_last_chunk(call: Call, written: str, text: Text, finish_reason: str) -> ChatGenerationChunk:
+    n_output = len(text.ids) - text.n_prompt
     message = AIMessageChunk(
         content="",
-        tool_call_chunks=_make_tool_calls(text) if call.wants_tool_calls else [],
-        usage_metadata=usage,
-        response_metadata={"model_name": call.model_name, "finish_reason": finish_reason},
+        tool_call_chunks=_make_tool_calls(written) if call.wants_tool_calls else [],
+        usage_metadata=UsageMetadata(
+            input_tokens=text.n_prompt,
+            output_tokens=n_output,
+            total_tokens=len(text.ids),
+            input_token_details=InputTokenDetails(cache_read=text.n_reused),
+        ),
+        response_metadata={
+            "model_name": call.model_name,
+            "finish_reason": finish_reason,
+            "prefilled_tokens": text.n_prompt - text.n_reused,
+            "cache_evictions": text.n_evicted,
+        },
         chunk_position="last",
     )
     return ChatGenerationChunk(message=message)

@@ -7,14 +7,15 @@ other LangChain chat model is used 0-shot: the same facts as a system message, t
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from textwrap import indent
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
-from alpha_umi.nodes.render import render_messages
+from alpha_umi.nodes.render import Style, escape, render_messages
 from alpha_umi.nodes.trajectory import Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
@@ -57,7 +58,14 @@ class Request:
 
 
 def make_request(
-    model: BaseChatModel, role: Role, trajectory: Trajectory, *, temperature: float, retry: bool = False
+    model: BaseChatModel,
+    role: Role,
+    trajectory: Trajectory,
+    *,
+    temperature: float,
+    retry: bool = False,
+    hint: str = "",
+    found: Sequence[ToolSpec] = (),
 ) -> Request:
     """Return the call that asks `model` to play `role` on `trajectory`.
 
@@ -68,16 +76,23 @@ def make_request(
         temperature: Sampling temperature, 0 for greedy. A model that is not role-aware keeps its own setting at 0, and
             where it is known to refuse one.
         retry: The planner's last output had no decision: sample, or ask more clearly, so that it is not repeated.
+        hint: Said for this one call and nowhere else. It comes after everything that calls have in common, so that a
+            prefix cache serves the call as well as any other; the model samples, so that it can follow.
+        found: Tools that may be called beside the trajectory's, and that its observations document.
     """
     if is_role_aware(model):
-        tools = [spec.to_openai() for spec in trajectory.tools]
-        if retry:
+        tools = [spec.to_openai() for spec in (*trajectory.tools, *found)]
+        if retry or hint:
             temperature = max(temperature, RETRY_TEMPERATURE)
-        messages: list[BaseMessage] = [*render_messages(trajectory, style=getattr(model, "style", "umi"))]
+        style: Style = getattr(model, "style", "umi")
+        messages: list[BaseMessage] = [*render_messages(trajectory, style=style)]
+        if hint:
+            content = escape(hint, style=style)
+            messages.append(ChatMessage(role="user", content=content, additional_kwargs={"hint": True}))
         return Request(messages, {"role": role, "tools": tools, "temperature": temperature})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
-    return Request(_make_zero_shot_messages(role, trajectory, retry=retry), kwargs)
+    return Request(_make_zero_shot_messages(role, trajectory, retry=retry, hint=hint), kwargs)
 
 
 def is_role_aware(model: BaseChatModel) -> bool:
@@ -85,7 +100,7 @@ def is_role_aware(model: BaseChatModel) -> bool:
     return bool(getattr(model, "role_aware", False))
 
 
-def _make_zero_shot_messages(role: Role, trajectory: Trajectory, *, retry: bool) -> list[BaseMessage]:
+def _make_zero_shot_messages(role: Role, trajectory: Trajectory, *, retry: bool, hint: str) -> list[BaseMessage]:
     """Return system, human, ai, …, human: what every chat model and chat template takes."""
     system = [trajectory.system, _INSTRUCTIONS[role], *([_RETRY] if retry and role == "planner" else [])]
     if role != "summarizer":
@@ -95,7 +110,7 @@ def _make_zero_shot_messages(role: Role, trajectory: Trajectory, *, retry: bool)
     for turn in earlier:
         messages += [HumanMessage(turn.instruction), AIMessage(_describe_outcome(turn))]
     log = [_describe_step(step) for step in current.steps]
-    parts = [current.instruction, *(["Done so far:", *log] if log else []), _QUESTIONS[role]]
+    parts = [current.instruction, *(["Done so far:", *log] if log else []), *([hint] if hint else []), _QUESTIONS[role]]
     return [*messages, HumanMessage("\n\n".join(parts))]
 
 

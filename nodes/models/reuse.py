@@ -7,60 +7,72 @@ so planner, caller and summarizer, and all steps of a thread, share one cache.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers import DynamicCache
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.backbone import Adapter, Backbone
-from alpha_umi.nodes.models.decode import prefill
-from alpha_umi.nodes.models.kv_cache import count_complete
+from alpha_umi.nodes.models.forward import Span
 
 
 @dataclass(slots=True)
-class Prefix:
-    """The beginning of a prompt, computed.
+class Text:
+    """A prompt and what is written behind it, and the keys and values of its beginning.
 
     Args:
-        past: Its keys and values; generation extends it.
-        n_reused_tokens: How many of them were known from before.
-        new_ids: To be filled with the generated tokens, so that they can be kept too.
+        ids: All its tokens so far.
+        n_prompt: So many of them are the prompt.
+        n_reused: So many were known from before.
+        n_evicted: So many cache entries had to go for it.
+        past: Keys and values; a pass over `span` extends it.
     """
 
+    ids: list[int]
+    n_prompt: int
+    n_reused: int
     past: DynamicCache
-    n_reused_tokens: int
-    new_ids: list[int] = field(default_factory=list)
+    _backbone: Backbone
+    _adapter: Adapter | None
+    _n_base: int
+    n_evicted: int = 0
+
+    def span(self, cancelled: threading.Event) -> Span:
+        """Return the tokens that are not computed yet."""
+        n_known = self.past.get_seq_length()
+        return Span(self.past, self.ids[n_known:], self._adapter, max(self._n_base - n_known, 0), cancelled)
+
+    def keep(self) -> None:
+        """Let later prompts begin with what has been computed; also right when that is not all."""
+        # an activated LoRA's own keys and values are of no use to the others
+        n_kept = min(self.past.get_seq_length(), self._n_base or len(self.ids))
+        view = None if self._n_base else self._adapter
+        self.n_evicted += self._backbone.cache.put(view, self.ids[:n_kept], self.past)
 
 
 @contextmanager
-def open_prefix(
-    backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int], cancelled: threading.Event
-) -> Iterator[Prefix]:
-    """Give the longest known beginning of a prompt, and afterwards keep what later prompts can begin with.
+def open_text(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int]) -> Iterator[Text]:
+    """Begin with the longest known beginning of a prompt, and in the end keep what later prompts can begin with.
 
     Args:
         backbone: The model and its cache.
         adapter: What will write the reply.
-        input_ids: The whole prompt.
-        cancelled: Once set, the base model's part is left unfinished.
+        input_ids: The whole prompt, at least one token.
+
+    Raises:
+        ConfigError: If the adapter's marker is not in the prompt.
     """
-    activated = adapter is not None and bool(adapter.invocation_tokens)
-    view: Hashable = None if adapter is None or activated else adapter.path
-    n_shared = _find_marker(input_ids, adapter) if adapter and activated else len(input_ids) - 1
-    past, n_reused = backbone.cache.take(view, input_ids[:n_shared], backbone.model.config)
-    prefix = Prefix(past, n_reused)
+    n_base = _find_marker(input_ids, adapter) if adapter and adapter.invocation_tokens else 0
+    # without a last token to compute there would be no logits to begin with
+    n_shared = n_base or len(input_ids) - 1
+    past, n_reused = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.model.config)
+    text = Text(list(input_ids), len(input_ids), n_reused, past, backbone, adapter, n_base)
     try:
-        if activated:
-            with backbone.use(None) as base:
-                prefill(base, input_ids[:n_shared], past, cancelled)
-        yield prefix
+        yield text
     finally:
-        # An activated LoRA's own keys and values are of no use to the others; an unfinished layer's to nobody.
-        n_complete = count_complete(past)
-        kept = [*input_ids, *prefix.new_ids][: min(n_complete, n_shared) if activated else n_complete]
-        backbone.cache.put(view, kept, past)
+        text.keep()
 
 
 def _find_marker(input_ids: Sequence[int], adapter: Adapter) -> int:

@@ -204,7 +204,7 @@ def _make_usage(messages: list[BaseMessage], text: str) -> UsageMetadata:
 
 def _role_of(message: BaseMessage) -> str:
     if isinstance(message, ChatMessage):
-        return message.role
+        return "hint" if message.additional_kwargs.get("hint") else message.role
     return "user" if message.type == "human" else message.type
 
 

@@ -5,6 +5,7 @@ AlphaUmiError
 ├── InputError         the graph was called with input it cannot work on
 ├── TrajectoryError    messages or rows that are not a trajectory
 ├── ContextOverflow    the prompt does not fit the model's window even when cut
+├── StorageError       threads or recorded effects cannot be read or written
 └── ModelNotAvailable  weights are neither cached nor reachable
 
 What a *model* or a *tool* does wrong is never one of these: it becomes an observation.
@@ -29,6 +30,10 @@ class TrajectoryError(AlphaUmiError, ValueError):
 
 class ContextOverflow(AlphaUmiError, ValueError):
     """The prompt does not fit the model's context window, even after cutting."""
+
+
+class StorageError(AlphaUmiError, RuntimeError):
+    """Threads or recorded effects cannot be read or written; what was stored before stays."""
 
 
 class ModelNotAvailable(AlphaUmiError, RuntimeError):

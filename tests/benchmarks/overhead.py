@@ -30,7 +30,7 @@ def make_agent(checkpointer: InMemorySaver | None = None) -> UmiAgent:
     """Make an agent that calls a tool `N_STEPS` times and then concludes, for all runs."""
     script: Outputs = {
         "planner": (["Add.\nNext: caller."] * N_STEPS + ["Done.\nNext: conclusion."]) * (N_RUNS + 1),
-        "caller": ['Action: add\nAction Input: {"a": 1, "b": 2}'] * N_STEPS * (N_RUNS + 1),
+        "caller": [f'Action: add\nAction Input: {{"a": {i}, "b": 2}}' for i in range(N_STEPS)] * (N_RUNS + 1),
         "summarizer": ["3"] * (N_RUNS + 1),
     }
     return create_umi_agent(ScriptedChatModel(script=script), [add], checkpointer=checkpointer)

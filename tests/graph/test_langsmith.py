@@ -115,6 +115,7 @@ def test_langsmith_tree_shows_the_agent_its_nodes_models_and_tools(runs: list[di
     expected = [
         ("alpha-umi", "chain", None),
         ("entry", "chain", "alpha-umi"),
+        ("route_entry", "chain", "entry"),
         *step,
         ("caller", "chain", "alpha-umi"),
         ("caller_model", "llm", "caller"),

@@ -253,3 +253,37 @@ def test_approval_pending_call_does_not_run_when_the_user_moves_on() -> None:
     result = ask(agent, "Never mind; what do you know?", config=config)
     assert kinds(result["messages"]) == ["human", "ai", "human", "ai"]
     assert result["finish"] == "answer"
+
+
+def test_react_starts_afresh_after_giving_up() -> None:
+    model = ScriptedChatModel(
+        script={
+            "planner": [PLANS[0], "No.\nNext: give up.", *PLANS],
+            "caller": [CALL, CALL],
+            "summarizer": ["The sum is 5."],
+        }
+    )
+    agent = create_umi_agent(model, [add], checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    result = ask(agent, config=config, context=UmiContext(max_restarts=1))
+    assert (result["finish"], result["reason"]) == ("answer", None)
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai"]
+    assert agent.get_state(config).values["n_restarts"] == 1
+    fresh = model.requests[3]
+    assert fresh.messages == model.requests[0].messages
+    assert fresh.kwargs["temperature"] > model.requests[0].kwargs["temperature"]
+
+
+def test_react_gives_up_when_its_restarts_are_used_up() -> None:
+    result = ask(make_agent(["One.\nNext: give up.", "Two.\nNext: give up."]), context=UmiContext(max_restarts=1))
+    assert (result["finish"], result["reason"]) == ("give up", "Two.")
+    assert kinds(result["messages"]) == ["human", "ai"]
+
+
+def test_react_restart_keeps_earlier_turns() -> None:
+    agent = make_agent([*PLANS, "No.\nNext: give up.", *PLANS], [CALL] * 2, ["5"] * 2, checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    first = ask(agent, config=config)
+    second = ask(agent, "Again?", config=config, context=UmiContext(max_restarts=3))
+    assert second["messages"][:4] == first["messages"]
+    assert kinds(second["messages"]) == ["human", "ai", "tool", "ai"] * 2

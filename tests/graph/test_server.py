@@ -184,7 +184,7 @@ async def test_server_offers_the_context_as_an_editable_assistant(client: LangGr
     schemas = await client.assistants.get_schemas(assistant["assistant_id"])
     context = schemas["context_schema"]
     assert context is not None
-    assert set(context["properties"]) == {"max_steps", "approve_tools", "temperature", "strategy"}
+    assert {"max_steps", "approve_tools", "temperature", "strategy"} <= set(context["properties"])
     changed = await client.assistants.create("agent", context={"approve_tools": True}, name="careful")
     thread = await new_thread(client)
     await client.runs.wait(thread, changed["assistant_id"], input=QUESTION)
@@ -213,3 +213,31 @@ async def test_server_offers_the_agent_over_mcp(server: str) -> None:
         assert tools["alpha-umi"].inputSchema["required"] == ["messages"]
         result = await session.call_tool("alpha-umi", QUESTION)
         assert "It is 42." in result.content[0].text  # type: ignore[union-attr]  # the server sends text
+
+
+async def test_server_searches_a_tree_when_the_context_says_so(client: LangGraphClient) -> None:
+    thread = await new_thread(client)
+    trees: list[Any] = []
+    stream = client.runs.stream(
+        thread,
+        "agent",
+        input=QUESTION,
+        context={"strategy": "dfsdt", "approve_tools": True},
+        stream_mode=["custom", "updates"],
+        stream_subgraphs=True,
+    )
+    events = {part.event async for part in stream}
+    assert any(event.startswith("updates|dfsdt") for event in events)
+    state = await client.threads.get_state(thread)
+    assert state["next"] == ["dfsdt"]
+    request = state["tasks"][0]["interrupts"][0]["value"]["action_requests"][0]
+    assert request["name"] == "calculator"
+    decision: Any = {"resume": {"decisions": [{"type": "approve"}]}}
+    resumed = client.runs.stream(thread, "agent", command=decision, stream_mode="custom", stream_subgraphs=True)
+    async for part in resumed:
+        if part.event.startswith("custom"):
+            trees.append(part.data["tree"])
+    values: Any = (await client.threads.get_state(thread))["values"]
+    assert values["answer"] == "It is 42."
+    assert [node["status"] for node in values["tree"]["nodes"]] == ["open", "open", "answer"]
+    assert [tree["cursor"] for tree in trees] == [1, 2]

@@ -20,7 +20,7 @@ from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import Toolbox
+from alpha_umi.tools import Toolbox, declare_effects
 
 Run = Callable[..., Awaitable[ToolMessage]]
 
@@ -292,6 +292,7 @@ async def test_keyboard_interrupt_passes() -> None:
 async def test_sync_tool_that_hangs_times_out(run: Run) -> None:
     release = threading.Event()
 
+    @declare_effects("none")
     def hang() -> None:
         """Hang."""
         release.wait(10)

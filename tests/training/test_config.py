@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.config import STAGES, TrainConfig, list_configs, load_config
+from alpha_umi.training.config import TrainConfig, list_configs, load_config
 
+BASELINES = ("-no-reuse", "-single", "-single-multitask", "-multi-one-stage")
 PLAIN = "base: x\nstages:\n  backbone: {kind: lora, learning_rate: 1.0e-3}\n"
 
 
@@ -19,8 +20,22 @@ def _load(tmp_path: Path, text: str) -> TrainConfig:
 @pytest.mark.parametrize("name", list_configs())
 def test_every_configuration_that_ships_can_be_used(name: str) -> None:
     config = load_config(name)
-    assert config.method == "umi"
-    assert tuple(config.stages) == STAGES
+    assert tuple(config.stages) == config.stage_names
+
+
+def test_the_methods_that_are_compared_have_one_budget() -> None:
+    """The weights that answer see each trajectory as often, at one rank, rate and batch."""
+    configs = [load_config(f"smollm2-135m{name}") for name in ("", *BASELINES)]
+    assert len({(config.method, config.reuse) for config in configs}) == 5
+    assert {_count_passes(config) for config in configs} == {3.0}
+    same = ("learning_rate", "lora_rank", "lora_alpha", "warmup_ratio", "tokens_per_forward", "forwards_per_step")
+    assert len({tuple(getattr(stage, key) for key in same) for each in configs for stage in each.stages.values()}) == 1
+
+
+def _count_passes(config: TrainConfig) -> float:
+    """Return how often the planner's weights see the data, those of stage 1 among them."""
+    n_epochs = sum(stage.epochs for name, stage in config.stages.items() if name in ("backbone", "planner"))
+    return n_epochs if config.reuse else n_epochs / 2
 
 
 def test_the_paper_s_figures_are_those_of_the_paper() -> None:
@@ -67,5 +82,5 @@ def test_a_wrong_setting_is_named(text: str, message: str, tmp_path: Path) -> No
 
 
 def test_an_unknown_name_lists_those_that_ship() -> None:
-    with pytest.raises(ConfigError, match=r"No configuration 'smol': .*smollm2-135m, tiny-test, umi-7b-paper"):
+    with pytest.raises(ConfigError, match=r"No configuration 'smol': .*smollm2-135m, .*tiny-test, umi-7b-paper"):
         load_config("smol")

@@ -217,4 +217,4 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Number], int, float]] = {
     "cos": (lambda angle: round(math.cos(angle), 15), 1, 1),
 }
 
-tool = StructuredTool.from_function(calculator, parse_docstring=True)
+tool = StructuredTool.from_function(calculator, parse_docstring=True, metadata={"effects": "none"})

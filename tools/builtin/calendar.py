@@ -105,4 +105,4 @@ def _render_time(moment: dt.datetime) -> str:
     return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="minutes")
 
 
-tool = StructuredTool.from_function(calendar, parse_docstring=True)
+tool = StructuredTool.from_function(calendar, parse_docstring=True, metadata={"effects": "none"})

@@ -69,4 +69,4 @@ def _registry() -> pint.UnitRegistry[float]:
     return pint.UnitRegistry()
 
 
-tool = StructuredTool.from_function(convert_units, parse_docstring=True)
+tool = StructuredTool.from_function(convert_units, parse_docstring=True, metadata={"effects": "none"})

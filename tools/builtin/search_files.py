@@ -40,7 +40,7 @@ def make_search_files(root: Path | None = None) -> BaseTool:
             raise ToolException(f"files is {files[:_MAX_PATTERN_CHARS]!r}. Name files inside the folder, such as *.md.")
         return _search(_find_root(root), text, files)
 
-    return StructuredTool.from_function(search_files, parse_docstring=True)
+    return StructuredTool.from_function(search_files, parse_docstring=True, metadata={"effects": "none"})
 
 
 def _find_root(root: Path | None) -> Path:

@@ -44,7 +44,7 @@ def make_sql_query(database: Path | None = None) -> BaseTool:
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             raise ToolException(f"{_explain(error)} {_render_schema(path)}") from error
 
-    return StructuredTool.from_function(sql_query, parse_docstring=True)
+    return StructuredTool.from_function(sql_query, parse_docstring=True, metadata={"effects": "none"})
 
 
 def _find_database(database: Path | None) -> Path:

@@ -17,7 +17,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.session import HeldSession
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import ToolSpec, read_hints
 
 
 class McpServer:
@@ -72,7 +72,9 @@ class McpServer:
         self._session.run(self._session.close())
 
     def _make_tool(self, name: str, tool: McpTool) -> BaseTool:
-        spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema})
+        hints = tool.annotations
+        effects = read_hints(hints.model_dump() if hints else {})
+        spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects)
         # The functions keep this server, and so its session, alive.
         both = make_tool(spec, functools.partial(self._call, tool.name))
         return both.model_copy(update={"coroutine": functools.partial(self._acall, tool.name)})

@@ -24,8 +24,6 @@ from alpha_umi.tools.openapi.security import Security
 
 __all__ = ["load_openapi", "load_openapi_source"]
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
-
 
 def load_openapi(
     document: str | Path | Mapping[str, Any],
@@ -116,7 +114,7 @@ class _Settings(BaseModel):
 
 def _call(client: HttpClient, operation: Operation, /, **arguments: Any) -> str:
     request = build_request(operation, arguments)
-    reply = client.send(request, is_idempotent=operation.method in _IDEMPOTENT, credentials=operation.credentials)
+    reply = client.send(request, is_idempotent=operation.spec.effects != "once", credentials=operation.credentials)
     return _render(reply)
 
 

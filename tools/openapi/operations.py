@@ -14,9 +14,18 @@ from alpha_umi.tools.openapi.arguments import Argument, ArgumentReader, BodyKind
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text
 from alpha_umi.tools.openapi.security import Security
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import Effects, ToolSpec
 
-_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_METHODS: dict[str, Effects] = {
+    "get": "none",
+    "put": "idempotent",
+    "post": "once",
+    "delete": "idempotent",
+    "options": "none",
+    "head": "none",
+    "patch": "once",
+    "trace": "none",
+}
 _MAX_NAME_CHARS = 64
 _MAX_DESCRIPTION_CHARS = 400
 
@@ -64,7 +73,8 @@ def read_operations(
             hidden = {(credential.place, credential.name.lower()) for credential in credentials}
             reader.add_parameters(path, shared, node, hidden)
             body, media_type = reader.add_body(node)
-            spec = ToolSpec(_make_name(path, method, node, taken), _describe(node, shared), reader.parameters)
+            name = _make_name(path, method, node, taken)
+            spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method])
             url = f"{_find_server(document, base_url, shared, node).rstrip('/')}/{path.lstrip('/')}"
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
             notes.append(f"{method.upper()} {path} is left out: {error}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import Effects, ToolSpec
 
 _MAX_NAME_CHARS = 64
 _MAX_DESCRIPTION_CHARS = 256
@@ -35,14 +35,12 @@ class ToolBenchApi:
         category: Category as its folder is named.
         tool: Tool as its file is named.
         api: API as the server calls it.
-        is_idempotent: Whether calling it twice does the same as calling it once.
     """
 
     spec: ToolSpec
     category: str
     tool: str
     api: str
-    is_idempotent: bool
 
 
 def read_folder(folder: str | Path) -> tuple[list[ToolBenchApi], list[str]]:
@@ -136,8 +134,8 @@ def _read_api(category: str, tool: str, row: Mapping[str, Any]) -> ToolBenchApi:
     required = dict(map(_read_parameter, row.get("required_parameters") or ()))
     optional = dict(map(_read_parameter, row.get("optional_parameters") or ()))
     schema = {"type": "object", "properties": {**required, **optional, **required}, "required": list(required)}
-    is_idempotent = str(row.get("method", "")).upper() in ("GET", "HEAD")
-    return ToolBenchApi(ToolSpec(name, description, schema), category, tool, api, is_idempotent)
+    effects: Effects = "none" if str(row.get("method", "")).upper() in ("GET", "HEAD") else "once"
+    return ToolBenchApi(ToolSpec(name, description, schema, effects), category, tool, api)
 
 
 def _read_parameter(parameter: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

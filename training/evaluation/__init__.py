@@ -9,7 +9,8 @@ from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.report import write_report
 from alpha_umi.training.evaluation.scaling import evaluate_scaling
 from alpha_umi.training.evaluation.static import evaluate_static
-from alpha_umi.training.evaluation.suites import Task, load_gsm8k_suite, make_builtin_suite
+from alpha_umi.training.evaluation.suites import Task, load_gsm8k_suite, load_suite, make_builtin_suite
+from alpha_umi.training.evaluation.summary import render_scaling, render_static, render_tasks
 from alpha_umi.training.evaluation.tasks import Outcome, evaluate_tasks
 
 __all__ = [
@@ -22,7 +23,11 @@ __all__ = [
     "evaluate_tasks",
     "load_examples",
     "load_gsm8k_suite",
+    "load_suite",
     "make_builtin_suite",
     "render_comparison",
+    "render_scaling",
+    "render_static",
+    "render_tasks",
     "write_report",
 ]

@@ -11,6 +11,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.evaluation.bootstrap import Estimate, estimate, estimate_difference
 from alpha_umi.training.evaluation.folder import SETTINGS, read_json
+from alpha_umi.training.evaluation.live_scores import score_outcome
 from alpha_umi.training.evaluation.records import Prediction
 from alpha_umi.training.evaluation.static import PREDICTIONS
 from alpha_umi.training.evaluation.strict import score_step
@@ -54,7 +55,7 @@ def compare(a: Path, b: Path, *, n_resamples: int = 10_000, seed: int = 0) -> li
     """Compare two result folders of the same kind and data by a paired bootstrap over trajectories.
 
     Args:
-        a: Folder of ``eval static`` or ``eval tasks``.
+        a: Folder of ``eval static``, ``eval tasks`` or ``eval live``, of which the judge's verdicts are left out.
         b: Another one; it may hold more or fewer of the same steps.
         n_resamples: How many bootstrap samples.
         seed: Of the bootstrap.
@@ -80,7 +81,7 @@ def load_results(folder: Path) -> Results:
     """
     kind = str(read_json(folder / SETTINGS).get("kind"))
     if kind not in _READERS:
-        raise ConfigError(f"{folder} is no result of 'eval static' or 'eval tasks'.")
+        raise ConfigError(f"{folder} is no result of 'eval static', 'eval tasks' or 'eval live'.")
     name, read = _READERS[kind]
     results = Results({}, {})
     for _, row in read_records(folder / name):
@@ -100,9 +101,14 @@ def _read_outcome(row: Record) -> tuple[Any, str, dict[str, float]]:
     return (row["instructions"], row["expected"]), row["key"], score_row(row)
 
 
+def _read_live_outcome(row: Record) -> tuple[Any, str, dict[str, float]]:
+    return row["query"], row["key"], score_outcome(row)
+
+
 _READERS: Mapping[str, tuple[str, Callable[[Record], tuple[Any, str, dict[str, float]]]]] = {
     "static": (PREDICTIONS, _read_prediction),
     "tasks": (OUTCOMES, _read_outcome),
+    "live": (OUTCOMES, _read_live_outcome),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -49,32 +49,49 @@ class Query:
         return replace(self.history, turns=(*earlier, replace(current, steps=(*current.steps, step))))
 
 
-def load_examples(data: Path, *, format: DataFormat = "trajectories", split: str | None = None) -> list[Example]:
+def load_examples(
+    data: Path, *, format: DataFormat = "trajectories", split: str | None = None, sources: Collection[str] = ()
+) -> list[Example]:
     """Read what to evaluate on.
 
     Args:
         data: A ``trajectories.jsonl``, the folder of one, or, in format ``umi``, the paper's own test file.
         format: Of the file.
-        split: Only the trajectories of this split; the format ``umi`` has none.
+        split: Only the trajectories of this split; by default all that are not for training. The format ``umi`` has
+            none.
+        sources: Only the trajectories from these; by default from all.
 
     Raises:
-        ConfigError: If the file does not exist, or nothing in it is of that split.
+        ConfigError: If the file does not exist, or nothing in it is of that split and from those sources.
         TrajectoryError: If a row is wrong; the message names file and line.
     """
     path = data / "trajectories.jsonl" if data.is_dir() else data
     if split is not None and (format == "umi" or split not in SPLITS):
         raise ConfigError(f"Split {split!r}: give one of {', '.join(SPLITS)}, and none for the format 'umi'.")
     read = alpha_umi.read(str(path), Tally(), seed=0) if format == "umi" else _read_rows(path, split)
-    examples = [example for example in read if any(turn.steps for turn in example.trajectory.turns)]
+    found = [example for example in read if any(turn.steps for turn in example.trajectory.turns)]
+    if not found:
+        what = f"of the split {split!r}" if split else "outside of the split 'train'"
+        raise ConfigError(f"{path} has no trajectory {what}; give another file or --split.")
+    examples = [example for example in found if not sources or example.source in sources]
     if not examples:
-        what = f"of the split {split!r}" if split else "with a step"
-        raise ConfigError(f"{path} has no trajectory {what}; give another file or split.")
+        known = ", ".join(sorted({example.source for example in found}))
+        raise ConfigError(f"{path} has nothing from {', '.join(sources)}; it has trajectories from {known}.")
     return examples
+
+
+def choose_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """Return so many examples, drawn from all of them in the same way each time; a larger limit keeps the smaller's."""
+    if limit is None:
+        return list(examples)
+    ranked = sorted(examples, key=lambda example: hashlib.sha256(example.id.encode("utf-8", "replace")).digest())
+    chosen = {example.id for example in ranked[:limit]}
+    return [example for example in examples if example.id in chosen]
 
 
 def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
     for where, row in read_records(path):
-        if split is not None and row.get("split") != split:
+        if row.get("split") == "train" if split is None else row.get("split") != split:
             continue
         if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
             raise TrajectoryError(f"{where}: expected 'id' and 'trajectory'; for the paper's files say --format umi.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,10 +17,17 @@ from alpha_umi.training.evaluation.records import Usage
 
 @runtime_checkable
 class BatchModel(Protocol):
-    """A chat model that answers several requests in one forward pass per token."""
+    """A chat model that answers several requests in one forward pass per token, such as `LocalChatModel`."""
 
-    def generate_many(self, requests: Sequence[Request]) -> list[AIMessage | ContextOverflow]:
-        """Return one reply per request; a prompt that does not fit must not cost the others theirs."""
+    def generate_many(
+        self, requests: Sequence[Request], *, on_progress: Callable[[int], None] | None = None
+    ) -> list[AIMessage | ContextOverflow]:
+        """Return one reply per request; a prompt that does not fit must not cost the others theirs.
+
+        Args:
+            requests: What to answer.
+            on_progress: Is told how many are answered so far.
+        """
         ...
 
 
@@ -33,21 +40,32 @@ class Reply:
     overflowed: bool = False
 
 
-def generate_many(model: BaseChatModel, requests: Sequence[Request]) -> list[Reply]:
+def generate_many(
+    model: BaseChatModel,
+    requests: Sequence[Request],
+    *,
+    n_workers: int = 8,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Reply]:
     """Return one reply per request, in order.
 
-    A model without batches of its own is asked from as many threads as there are requests.
+    Args:
+        model: One with batches of its own gets all requests at once.
+        requests: What to answer.
+        n_workers: From so many threads any other model is asked.
+        on_progress: Is told how many are answered so far, by a model with batches.
 
     Raises:
         Exception: Whatever the model raises, but for prompts that do not fit.
     """
     if isinstance(model, BatchModel):
-        return [_make_reply(reply) for reply in model.generate_many(requests)]
+        return [_make_reply(reply) for reply in model.generate_many(requests, on_progress=on_progress)]
 
     def ask(request: Request) -> AIMessage:
         return model.invoke(request.messages, **request.kwargs)
 
-    return [_make_reply(reply) for reply in RunnableLambda(ask).batch(list(requests), return_exceptions=True)]
+    replies = RunnableLambda(ask).batch(list(requests), {"max_concurrency": n_workers}, return_exceptions=True)
+    return [_make_reply(reply) for reply in replies]
 
 
 def _make_reply(reply: AIMessage | Exception) -> Reply:

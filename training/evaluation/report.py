@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.training.data.files import write_atomically
-from alpha_umi.training.evaluation.page import Section, Table, Text, list_figures, render_html, render_markdown
+from alpha_umi.training.evaluation.page import Case, Section, list_figures, render_html, render_markdown
+from alpha_umi.training.evaluation.report_judged import make_live_sections
 from alpha_umi.training.evaluation.report_live import make_scaling_sections, make_task_sections
 from alpha_umi.training.evaluation.report_static import make_static_sections
 from alpha_umi.training.evaluation.runs import KINDS, Run, load_runs
 
 TITLE = "α-UMi evaluation"
-_MAX_SETTING = 80
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
     """Write ``report.md`` with its figures, and ``report.html``, which needs nothing from outside.
 
     Args:
-        folders: Results of ``alpha-umi eval`` static, tasks or scaling, in the order in which to show them.
+        folders: Results of ``alpha-umi eval`` static, tasks, live or scaling, in the order in which to show them.
         out: Folder to write into.
 
     Returns:
@@ -31,10 +31,11 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         ConfigError: If a folder holds no finished evaluation.
     """
     runs = load_runs(folders)
-    static, tasks, scaling = ([run for run in runs if run.kind == kind] for kind in KINDS)
+    static, tasks, live, scaling = ([run for run in runs if run.kind == kind] for kind in KINDS)
     sections = [
         *make_static_sections(static),
         *make_task_sections(tasks),
+        *make_live_sections(live),
         *make_scaling_sections(scaling),
         _list_runs(runs),
     ]
@@ -48,14 +49,11 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
 
 
 def _list_runs(runs: Sequence[Run]) -> Section:
-    rows = [
-        [run.name, name, _show(value)]
-        for run in runs
-        for name, value in {**_flatten(run.settings), **_count(run.metrics)}.items()
-    ]
-    return Section(
-        "The runs", [Text("What each result depends on."), Table(("run", "setting", "value"), rows, n_labels=3)]
-    )
+    cases = []
+    for run in runs:
+        settings = {**_count(run.metrics), **_flatten(run.settings)}
+        cases.append(Case(run.name, [("What it depends on", "\n".join(map(_show, settings.items())))]))
+    return Section("The runs", cases)
 
 
 def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
@@ -71,6 +69,6 @@ def _count(metrics: Any) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name.startswith("n_")}
 
 
-def _show(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_SETTING else f"{text[: _MAX_SETTING - 1]}…"
+def _show(setting: tuple[str, Any]) -> str:
+    name, value = setting
+    return f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"

@@ -119,9 +119,10 @@ def _draw_steps(runs: Sequence[Run]) -> Figure:
     lines = []
     for run in runs:
         groups = [(int(name.split()[0]), values["step_acc"]) for name, values in run.metrics["by_step"].items()]
-        lines.append(Line(run.name, [_make_point(x, measured) for x, measured in groups]))
+        # one trajectory alone says nothing, and would make the line jump
+        lines.append(Line(run.name, [_make_point(x, each) for x, each in groups if each["low"] is not None]))
     svg = draw_lines(lines, title="Step ACC (%)", x_title=f"step of the turn ({LAST_STEP} stands for all later ones)")
-    return Figure("steps", svg, "Step ACC by position, with 95% intervals.")
+    return Figure("steps", svg, "Step ACC by position, with 95% intervals, as far as two trajectories come.")
 
 
 def _make_point(x: float, measured: Mapping[str, Any]) -> Point:

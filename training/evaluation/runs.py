@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.evaluation.folder import METRICS, SETTINGS, read_json
 
-Kind: TypeAlias = Literal["static", "tasks", "scaling"]
-KINDS: tuple[Kind, ...] = ("static", "tasks", "scaling")
+Kind: TypeAlias = Literal["static", "tasks", "live", "scaling"]
+KINDS: tuple[Kind, ...] = ("static", "tasks", "live", "scaling")
 
 TITLES = {
     "step_acc": "Step ACC",
@@ -25,6 +25,7 @@ TITLES = {
     "solved": "Solved",
     "refused": "Refused",
     "gave_up_wrongly": "Gave up wrongly",
+    "steps": "Steps",
     "calls": "Calls",
     "input_tokens": "Input tokens",
     "cached_tokens": "of these cached",

@@ -15,7 +15,6 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.files import Record, write_atomically
 from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.evaluation.folder import ResultFolder
-from alpha_umi.training.evaluation.progress import make_progress
 
 POINTS = "points.jsonl"
 SCALING_METRICS = {
@@ -61,14 +60,15 @@ def evaluate_scaling(
     if wrong or not fractions or not methods:
         raise ConfigError("Give at least one method and one fraction, each above 0 and at most 1.")
     points = [(method, fraction) for fraction in sorted(set(fractions)) for method in methods]
-    with ResultFolder(out, POINTS, {"kind": "scaling", **identity}) as folder, make_progress(console) as progress:
-        bar = progress.add_task("checkpoints", total=len(points))
-        for method, fraction in points:
+    # lines and no bar: training and evaluation draw bars of their own meanwhile
+    console = console or Console(stderr=True)
+    with ResultFolder(out, POINTS, {"kind": "scaling", **identity}) as folder:
+        for number, (method, fraction) in enumerate(points, 1):
             key = f"{method}@{fraction:g}"
+            console.print(f"{number} of {len(points)}: {method} on {fraction:.1%} of the data", highlight=False)
             if key not in folder.rows:
-                checkpoint = train(method, fraction)
-                folder.append([{"key": key, "method": method, "fraction": fraction, **_pick(evaluate(checkpoint))}])
-            progress.advance(bar)
+                scores = evaluate(train(method, fraction))
+                folder.append([{"key": key, "method": method, "fraction": fraction, **_pick(scores)}])
         rows = [folder.rows[f"{method}@{fraction:g}"] for method, fraction in points]
         metrics = {"kind": "scaling", "points": rows}
         for name, title in SCALING_METRICS.items():

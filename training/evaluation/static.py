@@ -6,27 +6,32 @@ plan, which shows whose mistake lost a step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from rich.console import Console
 
-from alpha_umi.nodes.models.checkpoint import CARD, hash_file
-from alpha_umi.nodes.models.request import make_request
+from alpha_umi.nodes.models.checkpoint import CARD, hash_file, hash_weights
+from alpha_umi.nodes.models.hf import LocalChatModel
+from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.models.request import Request, make_request
 from alpha_umi.nodes.parsing import parse_plan
 from alpha_umi.nodes.trajectory import Decision, Role, Step, Trajectory
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.examples import Query, hash_examples, make_queries
+from alpha_umi.training.evaluation.examples import Query, choose_examples, hash_examples, make_queries
 from alpha_umi.training.evaluation.folder import ResultFolder
-from alpha_umi.training.evaluation.generate import Reply, generate_many
+from alpha_umi.training.evaluation.generate import BatchModel, Reply, generate_many
 from alpha_umi.training.evaluation.metrics import score_static
 from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Output, Prediction, Usage
 from alpha_umi.training.evaluation.rouge_l import load_rouge
 
 PREDICTIONS = "predictions.jsonl"
+BATCH_SIZE = 64
+N_WORKERS = 8
 _MAX_OBSERVATION_CHARS = 600
 
 
@@ -36,7 +41,7 @@ def evaluate_static(
     out: Path,
     *,
     limit: int | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     isolated: bool = True,
     identity: Mapping[str, Any] | None = None,
     console: Console | None = None,
@@ -49,8 +54,9 @@ def evaluate_static(
         models: One chat model per role, asked greedily.
         examples: What to evaluate on.
         out: Folder to write into.
-        limit: Only the first so many examples.
-        batch_size: How many steps are asked for at once.
+        limit: Only so many examples, see `choose_examples`.
+        batch_size: How many steps are asked for, and then saved, at once. By default `BATCH_SIZE` where every model
+            answers in batches, `N_WORKERS` where a server is asked from as many threads.
         isolated: Also ask caller and summarizer with the reference plan.
         identity: What names the models beside their own fields, such as the hash of a checkpoint; results of other
             models in the same folder are refused.
@@ -67,14 +73,21 @@ def evaluate_static(
         "isolated": isolated,
         **(identity or {}),
     }
-    queries = make_queries(examples[:limit])
+    if batch_size is None:
+        batch_size = BATCH_SIZE if all(isinstance(model, BatchModel) for model in models.values()) else N_WORKERS
+    queries = make_queries(choose_examples(examples, limit))
     with ResultFolder(out, PREDICTIONS, settings) as folder, make_progress(console) as progress:
         todo = [query for query in queries if query.key not in folder.rows]
         task = progress.add_task("steps", total=len(queries), completed=len(queries) - len(todo))
         for start in range(0, len(todo), batch_size):
             chunk = todo[start : start + batch_size]
-            folder.append(each.to_row() for each in predict(models, chunk, isolated=isolated))
-            progress.advance(task, len(chunk))
+
+            def show(role: Role, n_done: int, n_asked: int) -> None:
+                progress.update(task, description=f"steps ({role}: {n_done} of the next {n_asked})")
+
+            panel = Panel(models, batch_size, show)
+            folder.append(each.to_row() for each in predict(panel, chunk, isolated=isolated))
+            progress.update(task, advance=len(chunk), description="steps")
         metrics = score_static([Prediction.from_row(folder.rows[query.key]) for query in queries])
         folder.write_metrics(metrics)
     return metrics
@@ -82,23 +95,52 @@ def evaluate_static(
 
 def describe_model(model: BaseChatModel) -> dict[str, Any]:
     """Return what tells a model from others, as far as it says; of a checkpoint also the hash of its card."""
-    folder = getattr(model, "model", None)
-    card = hash_file(Path(folder) / CARD) if isinstance(folder, str) and folder else ""
-    trained = {"card_sha256": card} if card else {}
+    trained: dict[str, str] = {}
+    if isinstance(model, LocalChatModel):
+        folder = resolve(model.model)
+        trained["card_sha256"] = hash_file(folder / CARD)
+        places = [folder / model.adapter, Path(model.adapter)] if model.adapter else []
+        trained["adapter_sha256"] = next((hash_weights(place) for place in places if place.is_dir()), "")
     return {"type": model._llm_type, **model._identifying_params, **trained}
 
 
-def predict(
-    models: Mapping[Role, BaseChatModel], queries: Sequence[Query], *, isolated: bool = True
-) -> Iterator[Prediction]:
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The models of the roles, and how they are asked.
+
+    Args:
+        models: One per role.
+        n_workers: See `generate_many`.
+        on_progress: Is told the role, how many of its replies are there, and how many it was asked for.
+    """
+
+    models: Mapping[Role, BaseChatModel]
+    n_workers: int = N_WORKERS
+    on_progress: Callable[[Role, int, int], None] = lambda role, n_done, n_asked: None
+
+    def make_requests(self, role: Role, trajectories: Sequence[Trajectory]) -> list[Request]:
+        """Return what asks a role, greedily, to go on with each trajectory."""
+        return [make_request(self.models[role], role, each, temperature=0) for each in trajectories]
+
+    def ask(self, role: Role, requests: Sequence[Request]) -> list[Reply]:
+        """Return one reply per request."""
+        return generate_many(
+            self.models[role],
+            requests,
+            n_workers=self.n_workers,
+            on_progress=lambda n_done: self.on_progress(role, n_done, len(requests)),
+        )
+
+
+def predict(panel: Panel, queries: Sequence[Query], *, isolated: bool = True) -> Iterator[Prediction]:
     """Yield the prediction of each query: first all plans are asked for, then all calls, then all answers."""
-    requests = [make_request(models["planner"], "planner", query.history, temperature=0) for query in queries]
-    plans = generate_many(models["planner"], requests)
+    requests = panel.make_requests("planner", [query.history for query in queries])
+    plans = panel.ask("planner", requests)
     own = [_read_step(plan.text) for plan in plans]
     given = [Step(query.step.rationale, query.step.decision) for query in queries]
     asked = [*zip(queries, own, strict=True), *(zip(queries, given, strict=True) if isolated else ())]
     # by key, so that a planner that writes the reference plan costs one call, not two
-    replies = _follow(models, {(query.key, step): query.go_on(step) for query, step in asked})
+    replies = _follow(panel, {(query.key, step): query.go_on(step) for query, step in asked})
     for i, query in enumerate(queries):
         reply = replies.get((query.key, own[i]))
         alone = replies.get((query.key, given[i]))
@@ -126,16 +168,14 @@ def _read_step(plan: str) -> Step:
     return Step(parsed.rationale, parsed.decision or "caller")
 
 
-def _follow(
-    models: Mapping[Role, BaseChatModel], asked: Mapping[tuple[str, Step], Trajectory]
-) -> dict[tuple[str, Step], Reply]:
+def _follow(panel: Panel, asked: Mapping[tuple[str, Step], Trajectory]) -> dict[tuple[str, Step], Reply]:
     """Ask caller or summarizer, whomever the step's decision names."""
     replies: dict[tuple[str, Step], Reply] = {}
     roles: Mapping[Role, Decision] = {"caller": "caller", "summarizer": "conclusion"}
     for role, decision in roles.items():
         wanted = [key for key in asked if key[1].decision == decision]
-        requests = [make_request(models[role], role, asked[key], temperature=0) for key in wanted]
-        replies |= zip(wanted, generate_many(models[role], requests), strict=True)
+        requests = panel.make_requests(role, [asked[key] for key in wanted])
+        replies |= zip(wanted, panel.ask(role, requests), strict=True)
     return replies
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,9 +18,9 @@ from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.answers import ends_with_number, holds
 
-Suite: TypeAlias = Literal["builtin", "gsm8k"]
 Check: TypeAlias = Literal["holds", "ends with number"]
 
+N_BUILTIN = 300
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 
 
@@ -49,6 +50,26 @@ class Task:
             return False
         check = holds if self.check == "holds" else ends_with_number
         return all(check(answer, text) for text in self.expected)
+
+
+def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[Task]:
+    """Return the first tasks of a suite.
+
+    Args:
+        name: ``builtin``, or ``gsm8k:FILE``.
+        n_tasks: How many; by default `N_BUILTIN` of ``builtin`` and all of a file.
+        seed: As for `make_builtin_suite`.
+        folder: The same.
+
+    Raises:
+        ConfigError: If there is no such suite or file.
+    """
+    kind, _, location = name.partition(":")
+    if kind == "builtin" and not location:
+        return list(make_builtin_suite(n_tasks or N_BUILTIN, folder, seed=seed))
+    if kind == "gsm8k" and location:
+        return list(islice(load_gsm8k_suite(Path(location)), n_tasks))
+    raise ConfigError(f"Unknown suite {name!r}; give builtin, or gsm8k:FILE with a file of GSM8K in JSON Lines.")
 
 
 def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Task]:

@@ -9,23 +9,25 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rich.console import Console
 
-from alpha_umi.errors import ContextOverflow
+from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.bootstrap import estimate
 from alpha_umi.training.evaluation.folder import ResultFolder
+from alpha_umi.training.evaluation.parallel import run_parallel
 from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.suites import Task
 
 OUTCOMES = "outcomes.jsonl"
 SCORES = ("success", "solved", "refused", "gave_up_wrongly")
-COSTS = ("calls", "input_tokens", "cached_tokens", "output_tokens", "seconds")
+COSTS = ("steps", "calls", "input_tokens", "cached_tokens", "output_tokens", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def evaluate_tasks(
     out: Path,
     *,
     identity: Mapping[str, Any],
+    n_workers: int = 1,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Run the agent on every task, write ``outcomes.jsonl`` and ``metrics.json``, and return the metrics.
@@ -76,20 +79,36 @@ def evaluate_tasks(
         out: Folder to write into.
         identity: What the outcomes depend on: models, suite, seed, settings of the agent. Outcomes of others in the
             same folder are refused.
+        n_workers: How many tasks run at the same time; models write for them together. ``seconds`` are then those of
+            a task among others.
         console: Where progress is shown.
 
     Raises:
-        ConfigError: If the folder holds results with other settings.
+        ConfigError: If the folder holds results with other settings, or of other tasks.
     """
     with ResultFolder(out, OUTCOMES, {"kind": "tasks", **identity}) as folder, make_progress(console) as progress:
+        _check_questions(folder.rows, tasks, out)
         todo = [task for task in tasks if task.id not in folder.rows]
         bar = progress.add_task("tasks", total=len(tasks), completed=len(tasks) - len(todo))
-        for task in todo:
-            folder.append([_run(ask, task)])
+        for row in run_parallel(partial(_run, ask), todo, n_workers):
+            folder.append([row])
             progress.advance(bar)
         metrics = score_tasks([folder.rows[task.id] for task in tasks])
         folder.write_metrics(metrics)
     return metrics
+
+
+def _check_questions(rows: Mapping[str, Record], tasks: Sequence[Task], out: Path) -> None:
+    """Refuse outcomes of tasks that had the same ids, as those of another version of the suite have."""
+    for task in tasks:
+        question = _describe(task)
+        if task.id in rows and any(rows[task.id][name] != value for name, value in question.items()):
+            raise ConfigError(f"{out} holds the outcome of another task {task.id!r}; choose another folder.")
+
+
+def _describe(task: Task) -> Record:
+    expected = None if task.expected is None else list(task.expected)
+    return {"key": task.id, "kind": task.kind, "instructions": list(task.instructions), "expected": expected}
 
 
 def _run(ask: Ask, task: Task) -> Record:
@@ -102,14 +121,12 @@ def _run(ask: Ask, task: Task) -> Record:
     seconds = time.perf_counter() - started
     steps = [step for turn in outcome.trajectory.turns for step in turn.steps]
     return {
-        "key": task.id,
-        "kind": task.kind,
-        "instructions": list(task.instructions),
-        "expected": None if task.expected is None else list(task.expected),
+        **_describe(task),
         "success": outcome.gave_up if task.expected is None else task.is_answered_by(outcome.answer),
         "gave_up": outcome.gave_up,
         "answer": outcome.answer,
         "finish": outcome.finish,
+        "steps": len(steps),
         "calls": sum(len(step.calls) for step in steps),
         "seconds": round(seconds, 3),
         **asdict(outcome.usage),
@@ -125,7 +142,7 @@ def score_tasks(rows: Sequence[Record], *, n_resamples: int = 1000, seed: int = 
     - ``solved``: share of tasks with an answer that were answered rightly.
     - ``refused``: share of tasks without an answer that were given up.
     - ``gave_up_wrongly``: share of tasks with an answer that were given up.
-    - ``calls``, ``…_tokens``, ``seconds``: means per task.
+    - ``steps``, ``calls``, ``…_tokens``, ``seconds``: means per task.
     """
     groups: defaultdict[str, list[Record]] = defaultdict(list)
     for row in rows:

@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `graph`, `data`, `train` and `models`.
+"""The command line: `alpha-umi ask`, `chat`, `graph`, `data`, `train`, `eval` and `models`.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from alpha_umi.cli import data, models
+from alpha_umi.cli import data, eval, models
 from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
 from alpha_umi.cli.draw import graph
@@ -32,6 +32,7 @@ app.command()(chat)
 app.command()(graph)
 app.command()(train)
 app.add_typer(data.app, name="data")
+app.add_typer(eval.app, name="eval")
 app.add_typer(models.app, name="models")
 
 

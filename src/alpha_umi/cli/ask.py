@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import nullcontext, redirect_stdout
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from alpha_umi.cli.options import (
     DEFAULT_DATABASE,
     Approve,
+    Checkpointer,
     Database,
     MaxSteps,
     Model,
+    StrategyName,
     Temperature,
     Thread,
     Tools,
@@ -21,6 +25,11 @@ from alpha_umi.cli.options import (
 )
 from alpha_umi.cli.report import EXIT_GAVE_UP
 from alpha_umi.cli.screen import Screen
+from alpha_umi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from alpha_umi.cli.session import Outcome
+    from alpha_umi.graph.config import UmiSettings
 
 
 def ask(
@@ -32,6 +41,13 @@ def ask(
     approve: Approve = False,
     thread: Thread = None,
     database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
+    strategy: StrategyName = None,
+    show_tree: Annotated[bool, typer.Option("--tree", help="Print the tree of all that was tried.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Write the run as a ToolBench answer file."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Answer a question, showing every step as it is taken."""
@@ -43,12 +59,31 @@ def ask(
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:
         screen.wait("starting")
         from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
+        from alpha_umi.cli.tree import draw_tree, read_tree  # noqa: PLC0415 - the same
 
-        settings = load_configuration(model, tools, max_steps, temperature)
-        path = database if thread else None
-        with open_session(settings, screen, approve=approve, database=path, thread=thread) as session:
+        settings = load_configuration(model, tools, max_steps, temperature, strategy)
+        where = (checkpointer or database) if thread else None
+        with open_session(settings, screen, approve=approve, where=where, thread=thread) as session:
             outcome = session.ask(question)
+        if show_tree:
+            screen.draw(draw_tree(read_tree(outcome.state), question))
+        if export:
+            _export(export, outcome, settings)
     if as_json:
         typer.echo(outcome.to_json())
     if outcome.output["finish"] == "give up":
         raise typer.Exit(EXIT_GAVE_UP)
+
+
+def _export(path: Path, outcome: Outcome, settings: UmiSettings) -> None:
+    from alpha_umi.cli.export import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.cli.tree import read_tree  # noqa: PLC0415 - the same
+    from alpha_umi.tools.load import load_tools  # noqa: PLC0415 - the same
+    from alpha_umi.tools.toolbox import Toolbox  # noqa: PLC0415 - the same
+
+    tools = Toolbox(load_tools(settings.tools)).specs
+    answer = make_answer_file(outcome.state, read_tree(outcome.state), tools, outcome.total["total_tokens"])
+    try:
+        path.write_text(json.dumps(answer, ensure_ascii=False, indent=1), "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--export {str(path)!r} cannot be written: {error.strerror}; name another file.") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from alpha_umi.cli.options import (
     DEFAULT_DATABASE,
     Approve,
+    Checkpointer,
     Database,
     MaxSteps,
     Model,
@@ -33,6 +34,7 @@ def chat(
     approve: Approve = False,
     thread: Thread = None,
     database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
 ) -> None:
     """Talk with the agent; every thread is kept and can be gone on with."""
     with suppress(ImportError):
@@ -43,7 +45,9 @@ def chat(
         from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
 
         settings = load_configuration(model, tools, max_steps, temperature)
-        with open_session(settings, screen, approve=approve, database=database, thread=thread) as session:
+        with open_session(
+            settings, screen, approve=approve, where=checkpointer or database, thread=thread
+        ) as session:
             screen.note(HELP)
             _greet(session, screen)
             while (line := _read_line(screen)) is not None:

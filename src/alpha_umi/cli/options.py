@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -41,6 +41,12 @@ Temperature: TypeAlias = Annotated[
     float | None,
     typer.Option(min=0.0, max=2.0, show_default=False, help="0 decodes greedily; above 0 samples."),
 ]
+StrategyName: TypeAlias = Annotated[
+    Literal["react", "dfsdt"] | None,
+    typer.Option(
+        "--strategy", show_default=False, help="react takes one chain of steps, dfsdt searches a tree of them."
+    ),
+]
 Approve: TypeAlias = Annotated[bool, typer.Option("--approve", help="Ask before each tool call.")]
 Thread: TypeAlias = Annotated[
     str | None,
@@ -55,11 +61,24 @@ Database: TypeAlias = Annotated[
         help="SQLite file that keeps the threads.",
     ),
 ]
+Checkpointer: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="ALPHA_UMI_CHECKPOINTER",
+        show_default="the file of --database",
+        help="Keep the threads in PostgreSQL: postgresql://user@host/database.",
+    ),
+]
 DEFAULT_DATABASE = Path(typer.get_app_dir("alpha-umi")) / "threads.sqlite"
 
 
 def load_configuration(
-    model: str | None, tools: list[str] | None, max_steps: int | None, temperature: float | None
+    model: str | None,
+    tools: list[str] | None,
+    max_steps: int | None,
+    temperature: float | None,
+    strategy: Literal["react", "dfsdt"] | None = None,
 ) -> UmiSettings:
     """Return the configuration with the command line's options laid over it.
 
@@ -78,5 +97,7 @@ def load_configuration(
         settings.limits.max_steps = max_steps
     if temperature is not None:
         settings.generation.temperature = temperature
+    if strategy is not None:
+        settings.search.strategy = strategy
     settings.tools = list(dict.fromkeys([*settings.tools, *(tools or [])]))
     return settings

@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.status import Status
 
 LABEL_WIDTH = 13
@@ -23,11 +23,18 @@ _STYLES = {
     "summarizer": ("bold green", "bold"),
     "gave up": ("bold red", ""),
     "step limit": ("bold yellow", ""),
+    "no progress": ("bold yellow", ""),
+    "search limit": ("bold yellow", ""),
     "approve": ("bold cyan", ""),
 }
 _UNIT = re.compile(r"(\s*)(\S+)(?=\s)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), *range(11, 32), *range(127, 160)) if code != 13}
+
+
+def clean(text: str) -> str:
+    """Return text that a terminal can only show."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 class Screen:
@@ -68,7 +75,7 @@ class Screen:
             self._label = label
             self._print(label.ljust(LABEL_WIDTH), _STYLES[label][0])
             self._column = LABEL_WIDTH
-        self._pending += text.replace("\r\n", "\n").translate(_CONTROLS)
+        self._pending += clean(text)
         self._flow()
 
     def observe(self, text: str, *, is_error: bool) -> None:
@@ -83,6 +90,11 @@ class Screen:
         """Write a line about the program itself."""
         self.end()
         self._print(f"{text}\n", "dim")
+
+    def draw(self, drawing: RenderableType) -> None:
+        """Show a drawing of rich."""
+        self.end()
+        self._out.print(drawing)
 
     def end(self) -> None:
         """End the paragraph and the spinner."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -16,36 +15,44 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command, Interrupt
 
 from alpha_umi.cli.approve import ask_person
 from alpha_umi.cli.loop import Loop
-from alpha_umi.cli.screen import Screen
-from alpha_umi.errors import ConfigError
+from alpha_umi.cli.screen import Screen, clean
+from alpha_umi.graph.checkpointers import IN_MEMORY, open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, make_agent
 from alpha_umi.nodes.state import UmiContext, UmiOutput
 from alpha_umi.nodes.trajectory import ROLES, parse_message
 
+_OBSERVING = ("caller", "approval", "tools")
+"""The nodes that write observations; a strategy's own nodes hand old ones on."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a turn ended and what it took."""
+    """How a turn ended and what it took; `state` is all that the thread keeps of it."""
 
     output: UmiOutput
     usage: Mapping[str, UsageMetadata]
+    state: Mapping[str, Any]
+
+    @property
+    def total(self) -> UsageMetadata:
+        """Tokens of all models together."""
+        nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+        return reduce(add_usage, self.usage.values(), nothing)
 
     def to_json(self) -> str:
         """Return one JSON object: answer, finish, reason, messages, usage by model and in total."""
-        total = reduce(add_usage, self.usage.values(), UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0))
         return json.dumps(
             {
                 "answer": self.output["answer"],
                 "finish": self.output["finish"],
                 "reason": self.output["reason"],
                 "messages": [message.model_dump(mode="json") for message in self.output["messages"]],
-                "usage": {"models": self.usage, "total": total},
+                "usage": {"models": self.usage, "total": self.total},
             }
         )
 
@@ -59,14 +66,25 @@ class Session:
         screen: Where the run is shown.
         loop: Where it runs.
         thread: Name of the thread; one that exists is gone on with.
+        claim: Keeps other processes off the thread while a turn is taken.
     """
 
-    def __init__(self, agent: UmiAgent, context: UmiContext, screen: Screen, loop: Loop, thread: str | None) -> None:
+    def __init__(
+        self,
+        agent: UmiAgent,
+        context: UmiContext,
+        screen: Screen,
+        loop: Loop,
+        thread: str | None,
+        *,
+        claim: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
         """Begin on the given thread."""
         self._agent = agent
         self._context = context
         self._screen = screen
         self._loop = loop
+        self._claim = claim
         self.thread = thread or _make_name()
 
     @property
@@ -92,22 +110,25 @@ class Session:
 
     def is_interrupted(self) -> bool:
         """Tell whether the last turn was stopped before its end."""
-        return bool(self._loop.run(self._agent.aget_state(self._config)).next)
+        # not `next`, which leaves out tasks that had ended but whose step had not
+        return bool(self._loop.run(self._agent.aget_state(self._config)).tasks)
 
     def _run(self, value: Any) -> Outcome:
         """Run to the end, asking the person whenever the graph does."""
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
         try:
-            output, interrupts = self._loop.run(self._stream(value, config))
-            while interrupts:
-                # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
-                response = ask_person(interrupts[0].value, self._screen)
-                output, interrupts = self._loop.run(self._stream(Command(resume=response), config))
+            with self._claim(self.thread):
+                output, interrupts = self._loop.run(self._stream(value, config))
+                while interrupts:
+                    # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
+                    answers = {question.id: ask_person(question.value, self._screen) for question in interrupts}
+                    output, interrupts = self._loop.run(self._stream(Command(resume=answers), config))
         finally:
             self._screen.end()
         self._show_end(output)
-        return Outcome(output, usage.usage_metadata)
+        state = self._loop.run(self._agent.aget_state(self._config)).values
+        return Outcome(output, usage.usage_metadata, state)
 
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
@@ -117,7 +138,8 @@ class Session:
             value,
             config,
             context=self._context,
-            stream_mode=["messages", "tasks", "values"],
+            stream_mode=["messages", "tasks", "values", "custom"],
+            subgraphs=True,
             durability="sync",  # a turn that is stopped has lost no finished step
             version="v2",
         )
@@ -127,7 +149,9 @@ class Session:
                     self._show_words(*part["data"])
                 elif part["type"] == "tasks":
                     self._show_task(part["data"])
-                elif part["type"] == "values":
+                elif part["type"] == "custom":
+                    self._show_move(part["data"])
+                elif part["type"] == "values" and not part["ns"]:
                     output, interrupts = part["data"], part["interrupts"]
         return output, interrupts
 
@@ -141,16 +165,23 @@ class Session:
             self._screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
             return
         messages: list[BaseMessage] = task["result"].get("messages", [])
-        for message in messages:
+        for message in messages if task["name"] in _OBSERVING else ():
             if isinstance(message, ToolMessage):
                 self._screen.observe(message.text, is_error=message.status == "error")
+
+    def _show_move(self, event: Any) -> None:
+        """Say where a search turns back; a tool's own events are not shown."""
+        tree = event.get("tree") if isinstance(event, dict) else None
+        newest = max(tree["nodes"], key=lambda node: node["id"]) if tree else None
+        if tree and newest and newest["id"] != tree["cursor"]:
+            self._screen.note(clean(f"Dead end: {newest['reason']} Back to node {tree['cursor']}."))
 
     def _show_end(self, output: UmiOutput) -> None:
         """Say why there is no proper answer, unless the planner has just said so itself."""
         last = output["messages"][-1]
         said = parse_message(last).rationale if isinstance(last, AIMessage) else None
         if output["reason"] and output["reason"] != said:
-            self._screen.write("gave up" if output["finish"] == "give up" else "step limit", output["reason"])
+            self._screen.write("gave up" if output["finish"] == "give up" else str(output["finish"]), output["reason"])
             self._screen.end()
 
 
@@ -160,7 +191,7 @@ def _make_name() -> str:
 
 @contextmanager
 def open_session(
-    settings: UmiSettings, screen: Screen, *, approve: bool, database: Path | None, thread: str | None
+    settings: UmiSettings, screen: Screen, *, approve: bool, where: str | Path | None, thread: str | None
 ) -> Iterator[Session]:
     """Build the agent and open its thread.
 
@@ -168,32 +199,19 @@ def open_session(
         settings: The configuration.
         screen: Where runs are shown.
         approve: Ask before each tool call.
-        database: SQLite file of the threads, made if need be; None keeps the thread in memory.
+        where: SQLite file of the threads, made if need be, or an address of PostgreSQL; None keeps the thread in
+            memory.
         thread: Its name; None begins a new one.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.
     """
-    context = UmiContext(
-        max_steps=settings.limits.max_steps, temperature=settings.generation.temperature, approve_tools=approve
-    )
+    context = settings.make_context().model_copy(update={"approve_tools": approve})
     with Loop() as loop:
         stack = AsyncExitStack()
         try:
-            saver = loop.run(_open_saver(stack, database))
-            yield Session(make_agent(settings, checkpointer=saver), context, screen, loop, thread)
+            saver = loop.run(stack.enter_async_context(open_async_checkpointer(where or IN_MEMORY)))
+            agent = make_agent(settings, checkpointer=saver)
+            yield Session(agent, context, screen, loop, thread, claim=saver.claim)
         finally:
             loop.run(stack.aclose())
-
-
-async def _open_saver(stack: AsyncExitStack, database: Path | None) -> AsyncSqliteSaver:
-    try:
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
-        saver = await stack.enter_async_context(AsyncSqliteSaver.from_conn_string(str(database or ":memory:")))
-        await saver.setup()
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(
-            f"The threads cannot be kept in {str(database)!r}: {error}. Name another file with --database."
-        ) from error
-    return saver

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -11,8 +15,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.models.batch import Batch, Job
 from alpha_umi.nodes.models.checkpoint import quiet_peft
+from alpha_umi.nodes.models.decode import make_sampler
 from alpha_umi.nodes.models.engine import close_engines
+from alpha_umi.nodes.models.grammar import Grammar
+from alpha_umi.nodes.models.reuse import open_text
+from alpha_umi.nodes.models.writing import Writing, write_tokens
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""
@@ -70,6 +79,68 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
 def backbone(model_folder: Path) -> Backbone:
     """The tiny model, loaded for one test; no thread."""
     return Backbone(model_folder, torch.device("cpu"), torch.float32)
+
+
+@dataclass
+class Written:
+    """What to write behind a prompt, and what was written."""
+
+    prompt: list[int]
+    adapter: str | None = None
+    n: int = 8
+    grammar: Grammar | None = None
+    cancel_after: int | None = None
+    ids: list[int] = field(default_factory=list)
+    n_reused: int = 0
+    error: BaseException | None = None
+
+
+Write: TypeAlias = Callable[[Backbone, Sequence[Written]], None]
+
+
+@pytest.fixture
+def write() -> Write:
+    """Write texts greedily in one batch."""
+
+    def make_job(order: Written) -> Job:
+        cancelled = threading.Event()
+
+        def accept(token: int) -> bool:
+            order.ids.append(token)
+            if len(order.ids) == order.cancel_after:
+                cancelled.set()
+            return True
+
+        def begin(backbone: Backbone) -> Writing:
+            adapter = backbone.find_adapter(order.adapter, "planner") if order.adapter else None
+            mask = backbone.grammars.make_mask(order.grammar, order.n) if order.grammar else None
+            with open_text(backbone, adapter, order.prompt) as text:
+                order.n_reused = text.n_reused
+                yield from write_tokens(
+                    text,
+                    cancelled,
+                    sampler=make_sampler(),
+                    max_new_tokens=order.n,
+                    eos_ids=(),
+                    constraint=mask,
+                    accept=accept,
+                )
+
+        if order.cancel_after == 0:
+            cancelled.set()
+        return Job(begin, cancelled, partial(setattr, order, "error"), order.n)
+
+    def write_all(backbone: Backbone, orders: Sequence[Written]) -> None:
+        batch = Batch(backbone)
+        for order in orders:
+            batch.add(make_job(order))
+        while not batch.is_empty:
+            batch.step()
+        for order in orders:
+            if order.error:
+                raise order.error
+
+    return write_all
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +14,29 @@ from transformers import DynamicCache, PreTrainedTokenizerFast
 
 from alpha_umi.nodes.models import decode
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import Sampler, TextStream, generate_tokens, make_sampler
+from alpha_umi.nodes.models.grammar import caller_grammar, planner_grammar
 
 PROMPT = [1, 40, 41, 42, 43, 44, 45]
 GREEDY = make_sampler()
+TOOLS: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "search_the_archive",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "collection": {"enum": ["photographs", "letters"]},
+                    "number_of_results": {"type": "integer"},
+                    "query": {"type": "string"},
+                },
+                "required": ["collection"],
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
+]
 
 
 def generate_reference(backbone: Backbone, prompt: list[int], n: int) -> list[int]:
@@ -89,6 +110,108 @@ def test_generate_tokens_leaves_between_two_layers(backbone: Backbone) -> None:
     tokens = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=(), cancelled=cancelled)
     assert list(tokens) == []
     assert reached == []
+
+
+def make_odd_sampler(n_vocab: int, seed: int) -> Sampler:
+    """Return a sampler that is a function of the logits alone and differs from greedy."""
+    noise = 5 * torch.randn(n_vocab, generator=torch.Generator().manual_seed(seed))
+    return lambda logits: int((logits + noise).argmax())
+
+
+def generate_call(backbone: Backbone, **changes: Any) -> Iterator[int]:
+    """Write a call of one of `TOOLS` after `PROMPT`."""
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    mask = backbone.grammars.make_mask(grammar, 60)
+    given = {"sampler": GREEDY, "max_new_tokens": 60, "eos_ids": (), "constraint": mask}
+    return generate_tokens(backbone.model, PROMPT, **{**given, **changes})
+
+
+def count_passes(backbone: Backbone) -> list[int]:
+    """Return a list that grows by the number of tokens of each forward pass."""
+    passes: list[int] = []
+    backbone.model.register_forward_pre_hook(
+        lambda module, args, kwargs: passes.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    return passes
+
+
+@pytest.mark.parametrize("max_tokens", [5, 33, 90])
+def test_jumping_forward_writes_the_same_tokens(backbone: Backbone, max_tokens: int) -> None:
+    texts = set()
+    for seed in range(8):
+        for grammar in (caller_grammar(TOOLS), planner_grammar(20)):
+            assert grammar is not None
+            ids = [
+                list(
+                    generate_call(
+                        backbone,
+                        constraint=backbone.grammars.make_mask(grammar, max_tokens),
+                        max_new_tokens=max_tokens,
+                        sampler=make_odd_sampler(backbone.model.config.vocab_size, seed),
+                        jump_forward=jump_forward,
+                    )
+                )
+                for jump_forward in (True, False)
+            ]
+            assert ids[0] == ids[1]
+            texts.add(tuple(ids[0]))
+    assert len(texts) > 8 or max_tokens == 5
+
+
+def test_jumping_forward_needs_a_pass_for_each_choice_only(backbone: Backbone) -> None:
+    passes = count_passes(backbone)
+    plain = list(generate_call(backbone, jump_forward=False))
+    assert len(passes) == len(plain)
+    passes.clear()
+    jumped = list(generate_call(backbone))
+    assert jumped == plain
+    assert len(passes) < 0.6 * len(plain)
+    assert sum(passes) < len(PROMPT) + len(plain), "a token was read twice"
+
+
+def test_a_text_without_choice_needs_no_pass(backbone: Backbone) -> None:
+    grammar = caller_grammar([TOOLS[1]])
+    assert grammar is not None
+    passes = count_passes(backbone)
+    ids = list(generate_call(backbone, constraint=backbone.grammars.make_mask(grammar, 60)))
+    assert backbone.tokenizer.decode(ids) == "Action: now\nAction Input: {}"
+    assert passes == []
+
+
+def test_a_reader_that_leaves_during_a_jump_finds_the_cache_right(backbone: Backbone) -> None:
+    whole = list(generate_call(backbone))
+    n_lacking = []
+    for n_read in range(1, len(whole) + 1):
+        past = DynamicCache(config=backbone.model.config)
+        assert list(islice(generate_call(backbone, past=past), n_read)) == whole[:n_read]
+        read = [*PROMPT, *whole[:n_read]]
+        n_cached = past.get_seq_length()
+        n_lacking.append(len(read) - n_cached)
+        if n_cached:
+            again = DynamicCache(config=backbone.model.config)
+            with torch.inference_mode():
+                backbone.model(input_ids=torch.tensor([read[:n_cached]]), past_key_values=again, use_cache=True)
+            layers: list[tuple[Any, Any]] = list(zip(past.layers, again.layers, strict=True))
+            for layer, expected in layers:
+                assert torch.allclose(layer.keys, expected.keys, atol=1e-5)
+                assert torch.allclose(layer.values, expected.values, atol=1e-5)
+    assert min(n_lacking) == 1
+    assert max(n_lacking) > 3
+
+
+def test_a_jump_ends_where_the_text_has_to(backbone: Backbone) -> None:
+    whole = list(generate_call(backbone))
+    for n in (1, 2, 3, 7):
+        assert list(generate_call(backbone, max_new_tokens=n)) == whole[:n]
+    assert list(generate_call(backbone, eos_ids={whole[1]})) == whole[:2]
+    passes = count_passes(backbone)
+    cancelled = threading.Event()
+    tokens = generate_call(backbone, cancelled=cancelled)
+    assert next(tokens) == whole[0]
+    cancelled.set()
+    assert list(tokens) == []
+    assert passes == []
 
 
 def test_sampler_is_reproducible_and_follows_the_seed() -> None:

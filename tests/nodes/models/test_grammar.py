@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
-from alpha_umi.nodes.models.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.parsing import ParsedCall, parse_calls, parse_plan
 
 SEARCH = {
@@ -229,12 +229,71 @@ def test_caller_ends_in_time_when_much_is_required(backbone: Backbone) -> None:
         jsonschema.validate(call.arguments, schema)
 
 
+def take_forced(mask: TokenMask) -> list[int]:
+    """Take what must come next."""
+    ids: list[int] = []
+    while not mask.finished and (token := mask.forced()) is not None:
+        ids.append(mask.accept(token))
+    return ids
+
+
 def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Backbone) -> None:
     grammar = caller_grammar([make_tool("now", {})])
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, 100)
-    assert backbone.tokenizer.decode(mask.forced()) == "Action: now\nAction Input: {}"
-    assert not backbone.grammars.make_mask(planner_grammar(), 100).forced()
+    assert backbone.tokenizer.decode(take_forced(mask)) == "Action: now\nAction Input: {}"
+    assert mask.finished
+    assert backbone.grammars.make_mask(planner_grammar(), 100).forced() is None
+
+
+def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> None:
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    generator = torch.Generator().manual_seed(0)
+    n_forced = n_chosen = 0
+    for _ in range(10):
+        mask = backbone.grammars.make_mask(grammar, 80)
+        while not mask.finished:
+            forced = mask.forced()
+            chosen = mask.choose(torch.randn(backbone.model.config.vocab_size, generator=generator), make_sampler())
+            assert forced in (None, chosen)
+            n_forced += forced is not None
+            n_chosen += forced is None
+    assert n_forced > 50
+    assert n_chosen > 50
+
+
+@pytest.mark.parametrize("jump_forward", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: search.files\nAction Input: {"query":"the step","where":"röd","tags":["x"]}',
+        'Action: search\nAction Input: {"place":{"name":"Rom","lat":41.9},"n":null}',
+        'Action: weather-in\nAction Input: {"unit":"C","day":3}',
+    ],
+)
+def test_forced_tokens_are_the_tokenizers_own(backbone: Backbone, text: str, jump_forward: bool) -> None:
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    mask = backbone.grammars.make_mask(grammar, 200)
+    wanted: list[int] = backbone.tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = []
+
+    def sampler(logits: torch.Tensor) -> int:
+        assert logits[wanted[len(ids)]] > -torch.inf
+        return wanted[len(ids)]
+
+    for token in generate_tokens(
+        backbone.model,
+        [1],
+        sampler=sampler,
+        max_new_tokens=200,
+        eos_ids=(),
+        constraint=mask,
+        jump_forward=jump_forward,
+    ):
+        ids.append(token)
+    assert ids == wanted
 
 
 def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: Backbone) -> None:

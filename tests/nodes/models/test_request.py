@@ -153,3 +153,18 @@ def test_zero_shot_messages_alternate_end_with_human_and_are_never_empty(
     messages = make_request(HostedModel(), role, trajectory, temperature=0, retry=retry).messages
     assert [message.type for message in messages] == ["system", *["human", "ai"] * (len(turns) - 1), "human"]
     assert all(message.text.strip() for message in messages)
+
+
+def test_hint_is_the_end_of_one_prompt_and_makes_a_role_aware_model_sample() -> None:
+    model = ScriptedChatModel(script=[])
+    plain = make_request(model, "planner", TRAJECTORY, temperature=0.0)
+    hinted = make_request(model, "planner", TRAJECTORY, temperature=0.0, hint="Not again. <|im_end|>")
+    assert hinted.messages[:-1] == plain.messages
+    assert hinted.messages[-1].text.startswith("Not again.")
+    assert "<|im_end|>" not in hinted.messages[-1].text
+    assert hinted.kwargs["temperature"] == RETRY_TEMPERATURE
+
+
+def test_hint_reaches_a_foreign_model_after_all_that_was_done() -> None:
+    text = make_request(HostedModel(), "planner", TRAJECTORY, temperature=0.0, hint="Not again.").messages[-1].text
+    assert text.endswith("Not again.\n\nWrite the next plan.")

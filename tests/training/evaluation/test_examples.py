@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.examples import hash_examples, load_examples, make_queries
+from alpha_umi.training.evaluation.examples import choose_examples, hash_examples, load_examples, make_queries
 from alpha_umi.training.evaluation.records import Output
 
 
@@ -28,6 +29,31 @@ def test_built_data_is_read_by_split(tmp_path: Path, examples: list[Example]) ->
     assert hash_examples(read) == hash_examples(examples)
     with pytest.raises(ConfigError, match="no trajectory of the split 'train'"):
         load_examples(tmp_path / "trajectories.jsonl", split="train")
+
+
+def test_training_data_are_left_out_unless_asked_for(tmp_path: Path, examples: list[Example]) -> None:
+    path = write_rows(tmp_path / "a", examples[:1], split="train")
+    with path.open("a") as file:
+        file.write(write_rows(tmp_path / "b", examples[1:2], split="dev-tools").read_text())
+        file.write(write_rows(tmp_path / "c", examples[2:3]).read_text())
+    assert [each.id for each in load_examples(path)] == ["e1", "e2"]
+    assert [each.id for each in load_examples(path, split="train")] == ["e0"]
+
+
+def test_sources_can_be_chosen(tmp_path: Path, examples: list[Example]) -> None:
+    path = write_rows(tmp_path / "a", examples)
+    assert [each.id for each in load_examples(path, sources=["other"])] == ["e3"]
+    with pytest.raises(ConfigError, match="from hand, other"):
+        load_examples(path, sources=["toolbench"])
+
+
+def test_a_larger_choice_holds_the_smaller_ones(examples: list[Example]) -> None:
+    many = [replace(examples[0], id=f"e{i}") for i in range(40)]
+    choices = [choose_examples(many, limit) for limit in (5, 20, 40, 99, None)]
+    assert [len(choice) for choice in choices] == [5, 20, 40, 40, 40]
+    assert all(set(map(id, small)) <= set(map(id, large)) for small, large in pairwise(choices))
+    assert choices[0] != many[:5]  # from all of them, whatever their order
+    assert choices[1] == sorted(choices[1], key=many.index)
 
 
 def test_the_format_of_the_paper_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -43,10 +43,16 @@ def test_other_errors_end_the_run() -> None:
 class BatchedModel(ScriptedChatModel):
     """Answers all at once."""
 
-    def generate_many(self, requests: Sequence[Request]) -> list[AIMessage | ContextOverflow]:
+    def generate_many(
+        self, requests: Sequence[Request], *, on_progress: Callable[[int], None] | None = None
+    ) -> list[AIMessage | ContextOverflow]:
+        if on_progress:
+            on_progress(len(requests))
         return [AIMessage(f"{i} of {len(requests)}") for i, _ in enumerate(requests)]
 
 
 def test_a_model_with_batches_of_its_own_is_asked_once() -> None:
-    replies = generate_many(BatchedModel(script=()), make_requests("a", "b"))
+    done: list[int] = []
+    replies = generate_many(BatchedModel(script=()), make_requests("a", "b"), on_progress=done.append)
+    assert done == [2]
     assert [reply.text for reply in replies] == ["0 of 2", "1 of 2"]

@@ -2,12 +2,25 @@ from __future__ import annotations
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpha_umi.nodes.trajectory import DECISIONS, Decision
 from alpha_umi.training.evaluation.metrics import score_static
-from alpha_umi.training.evaluation.records import Output
+from alpha_umi.training.evaluation.records import Output, Prediction
 from tests.training.evaluation.conftest import MakePrediction
 
 CALL = Output("Next: caller.", 'Action: f\nAction Input: {"a": 1}')
 ANSWER = Output("Next: conclusion.", None, "The sum is 3.")
+
+TEXTS = st.one_of(
+    st.text(max_size=6),
+    st.sampled_from(["f", "[1]", "{}", '{"a": 1}', '{"a": NaN}', '{"a"', "</s>", "conclusion: "]),
+    st.sampled_from(["Action:", "Action Input: "]),
+    st.sampled_from(["Next: caller.", "Next: conclusion.", "Next: give up.", "\n", "Action: f\nAction Input: {}"]),
+)
+WRITTEN = st.lists(TEXTS, max_size=4).map("".join)
+OUTPUTS = st.builds(Output, WRITTEN, st.none() | WRITTEN, st.none() | WRITTEN)
 
 
 def test_metrics_of_nothing_are_plain_json() -> None:
@@ -58,3 +71,17 @@ def test_roles_are_scored_alone(make_prediction: MakePrediction) -> None:
     assert metrics["roles"]["planner"]["plan_acc"]["value"] == 0.0
     assert metrics["roles"]["caller"]["caller.call_em"]["value"] == 1.0
     assert metrics["roles"]["summarizer"]["summarizer.rouge_l"]["n"] == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(DECISIONS), *[OUTPUTS] * 3), max_size=4))
+def test_whatever_is_written_gives_shares(steps: list[tuple[Decision, Output, Output, Output]]) -> None:
+    predictions = [
+        Prediction(f"e/0.{i}", "e", "hand", i, 9, "", "", ("f", "g"), decision, reference, predicted, isolated)
+        for i, (decision, reference, predicted, isolated) in enumerate(steps)
+    ]
+    metrics = score_static(predictions, n_resamples=2)
+    values = [*metrics["paper"].values(), *(each["value"] for each in metrics["strict"].values())]
+    assert all(value is None or 0 <= value <= 1 for value in values)
+    assert sum(metrics["faults"].values()) + round(len(steps) * (metrics["strict"]["step_acc"]["value"] or 0)) == len(
+        steps
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,17 @@ def test_live_runs_are_compared_by_task(tmp_path: Path) -> None:
     assert (by_metric["success"].a, by_metric["success"].b) == (0.5, 0.5)
     assert by_metric["refused"].difference.value == 0.5
     assert by_metric["calls"].difference.value == -0.75
+
+
+def test_several_tasks_at_a_time_give_the_same_outcomes(tmp_path: Path) -> None:
+    one = evaluate_tasks(answer_five, TASKS, tmp_path / "one", identity={})
+    many = evaluate_tasks(answer_five, TASKS, tmp_path / "many", identity={}, n_workers=3)
+    for metrics in (one, many):
+        del metrics["strict"]["seconds"]
+    assert many["strict"] == one["strict"]
+
+
+def test_other_tasks_under_the_same_ids_are_refused(tmp_path: Path) -> None:
+    evaluate_tasks(answer_five, TASKS, tmp_path, identity={})
+    with pytest.raises(ConfigError, match="t0"):
+        evaluate_tasks(answer_five, [replace(TASKS[0], expected=("6",))], tmp_path, identity={})

@@ -1,0 +1,252 @@
+"""Checkpointers that keep threads on disk, in a SQLite file or in PostgreSQL, each with a ledger in the same database.
+
+They are LangGraph's own, with errors that say what to do, and a claim that keeps a second process off a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
+from pathlib import Path
+from typing import Any, ClassVar
+
+import aiosqlite
+from filelock import FileLock, Timeout
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+from alpha_umi.errors import ConfigError, StorageError
+from alpha_umi.graph.config import load_settings
+from alpha_umi.tools.ledger import Ledger, MemoryLedger, SqliteLedger, import_psycopg
+
+IN_MEMORY = ":memory:"
+SERVER_DATABASE = Path(".langgraph_api") / "threads.sqlite"
+_OPENING_FAULTS = (sqlite3.Error, OSError)
+
+
+class DurableSaver(BaseCheckpointSaver[Any]):
+    """What the checkpointers here have beside LangGraph's.
+
+    Args of the subclasses are those of LangGraph's checkpointers.
+    """
+
+    where: str
+    ledger: Ledger
+    _faults: ClassVar[tuple[type[Exception], ...]]
+
+    def claim(self, thread: str) -> AbstractContextManager[None]:
+        """Keep other processes off a thread while it is worked on; a process that ends gives its claims up.
+
+        Raises:
+            StorageError: If another process, or another task of this one, has the thread.
+        """
+        raise NotImplementedError
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Make a `StorageError` of what the database's driver raises."""
+        try:
+            yield
+        except self._faults as error:
+            raise StorageError(
+                f"The threads in {self.where!r} cannot be read or written: {str(error).strip()}. Make room there, or "
+                "end what locks or stops the database. What was saved before is kept: resume the thread then."
+            ) from error
+
+    def put(self, *args: Any, **kwargs: Any) -> RunnableConfig:
+        """Save a checkpoint."""
+        with self.explained():
+            return super().put(*args, **kwargs)
+
+    def put_writes(self, *args: Any, **kwargs: Any) -> None:
+        """Save what a finished node wrote."""
+        with self.explained():
+            super().put_writes(*args, **kwargs)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint."""
+        with self.explained():
+            return super().get_tuple(config)
+
+    def list(self, *args: Any, **kwargs: Any) -> Iterator[CheckpointTuple]:
+        """Load several checkpoints, newest first."""
+        with self.explained():
+            yield from super().list(*args, **kwargs)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread; what its tools did stays recorded."""
+        with self.explained():
+            super().delete_thread(thread_id)
+
+    async def aput(self, *args: Any, **kwargs: Any) -> RunnableConfig:
+        """Save a checkpoint."""
+        with self.explained():
+            return await super().aput(*args, **kwargs)
+
+    async def aput_writes(self, *args: Any, **kwargs: Any) -> None:
+        """Save what a finished node wrote."""
+        with self.explained():
+            await super().aput_writes(*args, **kwargs)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint."""
+        with self.explained():
+            return await super().aget_tuple(config)
+
+    async def alist(self, *args: Any, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
+        """Load several checkpoints, newest first."""
+        with self.explained():
+            async for found in super().alist(*args, **kwargs):
+                yield found
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete a thread; what its tools did stays recorded."""
+        with self.explained():
+            await super().adelete_thread(thread_id)
+
+
+class _SqliteBase(DurableSaver):
+    _faults = (sqlite3.Error,)
+
+    def name_database(self, where: str) -> None:
+        """Say where the threads are; the ledger goes there too."""
+        self.where = where
+        self.ledger = MemoryLedger() if where == IN_MEMORY else SqliteLedger(where)
+
+    @contextmanager
+    def claim(self, thread: str) -> Iterator[None]:
+        """Lock a file that stands for the thread; see `DurableSaver`."""
+        if self.where == IN_MEMORY:
+            yield
+            return
+        name = hashlib.sha256(thread.encode()).hexdigest()[:32]
+        folder = Path(f"{self.where}.locks")
+        try:
+            folder.mkdir(exist_ok=True)
+            lock = FileLock(folder / name, timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise make_claim_error(thread) from None
+        except OSError as error:
+            raise StorageError(f"Thread {thread!r} cannot be locked in {str(folder)!r}: {error}.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class DurableSqliteSaver(_SqliteBase, SqliteSaver):
+    """Keeps threads in a SQLite file; open one by `open_checkpointer`."""
+
+
+class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
+    """Keeps threads in a SQLite file, for async runs; open one by `open_async_checkpointer`."""
+
+
+def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractContextManager[DurableSaver]:
+    """Open a checkpointer for `invoke` and `stream`.
+
+    Args:
+        where: SQLite file, made if need be, or ``postgresql://user:password@host/database``.
+        timeout_s: Seconds to wait for another process that writes, or for a connection.
+
+    Raises:
+        ConfigError: If the database cannot be opened, or PostgreSQL's extra is not installed.
+
+    Example:
+        >>> with open_checkpointer("threads.sqlite") as saver:  # doctest: +SKIP
+        ...     agent = create_umi_agent("hf:smollm2-135m", [add], checkpointer=saver)
+    """
+    if is_postgres(where):
+        import_psycopg()
+        from alpha_umi.graph.postgres import open_postgres  # noqa: PLC0415 - an extra that may not be installed
+
+        return open_postgres(str(where), timeout_s)
+    return _open_sqlite(str(where), timeout_s)
+
+
+def open_async_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractAsyncContextManager[DurableSaver]:
+    """Open a checkpointer for `ainvoke` and `astream`; see `open_checkpointer`."""
+    if is_postgres(where):
+        import_psycopg()
+        from alpha_umi.graph.postgres import open_async_postgres  # noqa: PLC0415 - an extra that may not be installed
+
+        return open_async_postgres(str(where), timeout_s)
+    return _open_async_sqlite(str(where), timeout_s)
+
+
+@asynccontextmanager
+async def serve_checkpointer() -> AsyncIterator[DurableSaver]:
+    """Open the checkpointer of a server, which ``langgraph.json`` names.
+
+    The configuration's ``checkpointer`` says where it is; the default is a SQLite file in the working directory.
+    """
+    settings = await asyncio.to_thread(load_settings)
+    async with open_async_checkpointer(settings.checkpointer or SERVER_DATABASE) as saver:
+        yield saver
+
+
+def is_postgres(where: str | Path) -> bool:
+    """Tell a PostgreSQL address from a file."""
+    return str(where).startswith(("postgresql://", "postgres://"))
+
+
+def make_claim_error(thread: str) -> StorageError:
+    """Return the error of a thread that is being worked on elsewhere."""
+    return StorageError(f"Thread {thread!r} is in use by another process: wait until that is done, or use another one.")
+
+
+@contextmanager
+def explain_opening(where: str, faults: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Make a `ConfigError` of what goes wrong while a database is opened."""
+    try:
+        yield
+    except faults as error:
+        raise ConfigError(
+            f"The threads cannot be kept in {where!r}: {str(error).strip()}. Name another place, on the command line "
+            "with --database FILE or --checkpointer URL."
+        ) from error
+
+
+@contextmanager
+def _open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
+    with explain_opening(where, _OPENING_FAULTS):
+        _make_folder(where)
+        connection = sqlite3.connect(where, timeout=timeout_s, check_same_thread=False)
+    with closing(connection):
+        saver = DurableSqliteSaver(connection)
+        saver.name_database(where)
+        with explain_opening(where, _OPENING_FAULTS):
+            saver.setup()
+        yield saver
+
+
+@asynccontextmanager
+async def _open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[DurableSaver]:
+    with explain_opening(where, _OPENING_FAULTS):
+        await asyncio.to_thread(_make_folder, where)
+        connection = await aiosqlite.connect(where, timeout=timeout_s)
+    try:
+        saver = DurableAsyncSqliteSaver(connection)
+        saver.name_database(where)
+        with explain_opening(where, _OPENING_FAULTS):
+            await saver.setup()
+        yield saver
+    finally:
+        await connection.close()
+
+
+def _make_folder(where: str) -> None:
+    if where != IN_MEMORY:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,67 @@
+"""DFSDT: a depth-first search over plans, which turns back at a dead end and asks for a different plan.
+
+A subgraph with the same role nodes as a chain, and `search` between the steps. It has checkpoints of its own in the
+thread, so that every tree node is one that can be resumed and travelled to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import RemoveMessage
+from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+
+from alpha_umi.nodes.approval import approval
+from alpha_umi.nodes.caller import make_caller
+from alpha_umi.nodes.executor import ToolsNode
+from alpha_umi.nodes.planner import make_planner, route_planner
+from alpha_umi.nodes.search import (
+    read_search_plan,
+    route_search,
+    route_search_approval,
+    route_search_call,
+    search,
+    tell_siblings,
+)
+from alpha_umi.nodes.state import UmiContext, UmiState
+from alpha_umi.nodes.summarizer import make_summarizer
+from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.toolbox import Toolbox
+
+PLANNER_EDGES: dict[Hashable, str] = {
+    "caller": "caller",
+    "conclusion": "summarizer",
+    "give up": "search",
+    "no decision": "planner",
+}
+SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summarizer", "end": END}
+
+
+def make_dfsdt(models: Mapping[Role, BaseChatModel], toolbox: Toolbox) -> Runnable[UmiState, UmiState]:
+    """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
+    planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
+    graph = StateGraph(UmiState, context_schema=UmiContext)
+    graph.add_node("planner", planner)
+    graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
+    graph.add_node("approval", approval)
+    graph.add_node("tools", ToolsNode(toolbox))
+    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs))
+    graph.add_node("search", search)
+
+    graph.add_edge(START, "planner")
+    graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)
+    graph.add_conditional_edges("caller", route_search_call)
+    graph.add_conditional_edges("approval", route_search_approval, ["tools", "search"])
+    graph.add_edge("tools", "search")
+    graph.add_edge("summarizer", "search")
+    graph.add_conditional_edges("search", route_search, SEARCH_EDGES)
+    return RunnableSequence(RunnableLambda(_hand_over), graph.compile(checkpointer=True, name="dfsdt"))
+
+
+def _hand_over(state: UmiState) -> dict[str, Any]:
+    """Replace what an abandoned search left in the subgraph's own thread by the transcript of the parent."""
+    return {**state, "messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *state["messages"]]}

@@ -1,0 +1,53 @@
+"""One text, written token by token, as a coroutine: it asks for a forward pass and is sent the logits.
+
+So it need not know whether it is alone or shares the pass with other texts. Imports torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Generator
+from typing import TypeAlias
+
+import torch
+
+from alpha_umi.nodes.models.decode import Constraint, Sampler
+from alpha_umi.nodes.models.forward import Span
+from alpha_umi.nodes.models.reuse import Text
+
+Writing: TypeAlias = Generator[Span, torch.Tensor, None]
+"""Yields the tokens to compute next; is sent the logits after them (float32, (vocabulary,)); closed when cancelled."""
+
+
+def write_tokens(
+    text: Text,
+    cancelled: threading.Event,
+    *,
+    sampler: Sampler,
+    max_new_tokens: int,
+    eos_ids: Collection[int],
+    constraint: Constraint | None = None,
+    accept: Callable[[int], bool],
+) -> Writing:
+    """Write behind a prompt, up to and including an end-of-sequence token.
+
+    Args:
+        text: The prompt; new tokens are appended.
+        cancelled: Once set, no pass needs to be finished.
+        sampler: Picks a token from logits.
+        max_new_tokens: The most tokens to write.
+        eos_ids: Tokens that end the text.
+        constraint: Restricts the choice; the text also ends when it is finished.
+        accept: Is handed each token; the text ends where it returns False.
+    """
+    for _ in range(max_new_tokens):
+        forced = constraint.forced() if constraint else None
+        if constraint and forced is not None:
+            token = constraint.accept(forced)  # computed in the next pass, with the token after it
+        else:
+            logits = yield text.span(cancelled)
+            text.keep()  # others that wait may begin with the same prompt
+            token = constraint.choose(logits, sampler) if constraint else sampler(logits)
+        text.ids.append(token)
+        if not accept(token) or token in eos_ids or (constraint and constraint.finished):
+            return

@@ -1,0 +1,35 @@
+"""Helpers of these tests, and a PostgreSQL server of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests, and the processes that they start, import the modules of this folder."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A server that runs until the tests end."""
+    pytest.importorskip("psycopg", reason="PostgreSQL NOT TESTED: pip install 'alpha-umi[postgres]'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        run_server = import_module("postgres_server").run_server
+    with run_server() as server:
+        if server is None:
+            pytest.skip("PostgreSQL NOT TESTED: there is no initdb on this machine; apt-get install postgresql")
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: Any) -> str:
+    """The address of an empty database."""
+    return str(postgres_server.make_database())

@@ -1,0 +1,62 @@
+"""What processes of their own do to one thread in `test_threads.py`."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import time
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from alpha_umi import create_umi_agent
+from alpha_umi.errors import StorageError
+from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+
+def talk(where: str, answered: str, name: str, n_turns: int) -> None:
+    """Put questions on thread ``t`` whenever it is free, and note down those that were answered."""
+    script = replay({"planner": ["Easy.\nNext: conclusion."], "summarizer": ["Yes."]})
+    with open_checkpointer(where) as saver, open(answered, "a") as file:
+        agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+        for n in range(n_turns):
+            question: Any = {"messages": [{"role": "user", "content": f"{name}{n}"}]}
+            while True:
+                try:
+                    with saver.claim("t"):
+                        result = agent.invoke(question, {"configurable": {"thread_id": "t"}})
+                    break
+                except StorageError:
+                    time.sleep(0.01)
+            assert result["answer"] == "Yes."
+            file.write(f"{name}{n}\n")
+
+
+def die_with_claim(where: str, thread: str) -> None:
+    """Claim a thread and end as by ``kill -9``."""
+    with open_checkpointer(where) as saver, saver.claim(thread):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_on_a_full_disk(where: str, effects: str, free_bytes: int, outcome: Connection) -> None:
+    """Go on with thread ``t`` where no file can grow by more than so many bytes; tell how that ended."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as on a full disk, writing then fails and nothing is killed
+    sizes = [path.stat().st_size for path in Path(where).parent.glob(f"{Path(where).name}*") if path.is_file()]
+    limit = max(sizes, default=4096) + free_bytes
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        import_module("killed_agent").run(where, effects, "t", n_steps=5)
+        outcome.send("done")
+    except Exception as error:
+        outcome.send(f"{type(error).__name__}: {error}")
+
+
+def find_port() -> int:
+    """Return a port that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,277 @@
+"""Threads on a real database: opened again, shared by processes, locked, full, restarted."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+
+from alpha_umi import create_umi_agent
+from alpha_umi.errors import ConfigError, StorageError
+from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
+from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
+SCRIPT: Any = {
+    "planner": ["I pay.\nNext: caller.", "Done.\nNext: conclusion."],
+    "caller": ['Action: pay\nAction Input: {"sum": 5}'],
+    "summarizer": ["Paid."],
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "threads.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres")
+
+
+def make_agent(checkpointer: Any, tool: Callable[..., Any] | None = None) -> UmiAgent:
+    def pay(sum: int) -> str:
+        """Pay."""
+        return f"{sum} paid"
+
+    return create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [tool or pay], checkpointer=checkpointer)
+
+
+def ask(question: str) -> Any:
+    return {"messages": [{"role": "user", "content": question}]}
+
+
+def read_questions(agent: UmiAgent) -> list[str]:
+    messages = agent.get_state(THREAD).values.get("messages", [])
+    return [message.text for message in messages if isinstance(message, HumanMessage)]
+
+
+def test_thread_is_there_when_the_database_is_opened_again(where: str) -> None:
+    for question in ("one", "two"):
+        with open_checkpointer(where) as saver:
+            assert make_agent(saver).invoke(ask(question), THREAD)["answer"] == "Paid."
+    with open_checkpointer(where) as saver:
+        assert read_questions(make_agent(saver)) == ["one", "two"]
+
+
+async def test_thread_is_there_when_the_database_is_opened_again_async(where: str) -> None:
+    for question in ("one", "two"):
+        async with open_async_checkpointer(where) as saver:
+            assert (await make_agent(saver).ainvoke(ask(question), THREAD))["answer"] == "Paid."
+            found = [one async for one in saver.alist(THREAD, limit=1)]
+            assert found[0].metadata["source"] == "loop"
+    with open_checkpointer(where) as saver:
+        assert read_questions(make_agent(saver)) == ["one", "two"]
+        saver.delete_thread("t")
+        assert read_questions(make_agent(saver)) == []
+
+
+def test_two_claims_of_one_thread_exclude_each_other(where: str) -> None:
+    with open_checkpointer(where) as ours, open_checkpointer(where) as theirs:
+        with ours.claim("t"):
+            with pytest.raises(StorageError, match="Thread 't' is in use by another process"), theirs.claim("t"):
+                pass
+            with theirs.claim("another"):
+                pass
+        with theirs.claim("t"):
+            pass
+
+
+def test_claim_ends_with_its_process(where: str) -> None:
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=import_module("shared_thread").die_with_claim, args=(where, "t"))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
+    with open_checkpointer(where) as saver, saver.claim("t"):
+        pass
+
+
+def test_two_processes_on_one_thread_lose_nothing(where: str, tmp_path: Path) -> None:
+    n_turns, talk = 4, import_module("shared_thread").talk
+    context = multiprocessing.get_context("forkserver")
+    processes = [
+        context.Process(target=talk, args=(where, str(tmp_path / f"answered-{name}"), name, n_turns)) for name in "ab"
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    answered = [line for name in "ab" for line in (tmp_path / f"answered-{name}").read_text().splitlines()]
+    with open_checkpointer(where) as saver:
+        questions = read_questions(make_agent(saver))
+    assert len(answered) == 2 * n_turns
+    assert sorted(questions) == sorted(answered)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_locked_sqlite_file_gives_a_clear_error_and_loses_nothing(
+    durability: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpha_umi.nodes.effects._SAVE_TIMEOUT_S", 0.5)
+    path, sums = str(tmp_path / "threads.sqlite"), list[int]()
+
+    def pay(sum: int) -> str:
+        """Pay."""
+        sums.append(sum)
+        return "paid"
+
+    with open_checkpointer(path, timeout_s=0.1) as saver:
+        agent = make_agent(saver, pay)
+        agent.invoke(ask("one"), THREAD)
+        with locked(path), pytest.raises(StorageError, match=r"locked.*resume the thread"):
+            agent.invoke(ask("two"), THREAD, durability=durability)
+        assert len(sums) == 1
+        agent.invoke(ask("two"), THREAD)
+        assert (read_questions(agent), len(sums)) == (["one", "two"], 2)
+
+
+async def test_locked_sqlite_file_gives_a_clear_error_async(tmp_path: Path) -> None:
+    path = str(tmp_path / "threads.sqlite")
+    async with open_async_checkpointer(path, timeout_s=0.1) as saver:
+        agent = make_agent(saver)
+        await agent.ainvoke(ask("one"), THREAD)
+        with locked(path), pytest.raises(StorageError, match=r"locked.*resume the thread"):
+            await agent.ainvoke(ask("two"), THREAD, durability="sync")
+        await agent.ainvoke(ask("two"), THREAD)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_full_disk_gives_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    where, effects = str(tmp_path / "threads.sqlite"), tmp_path / "effects"
+    context = multiprocessing.get_context("forkserver")
+    run = import_module("shared_thread").run_on_a_full_disk
+    seen = set()
+    for free_bytes in (0, 20_000, 40_000, 60_000):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=run, args=(where, str(effects), free_bytes, theirs))
+        process.start()
+        process.join(60)
+        assert ours.poll(0), process.exitcode
+        seen.add(ours.recv())
+        ours.close()
+        theirs.close()
+    assert all(outcome.startswith(("StorageError", "ConfigError", "done")) for outcome in seen), seen
+    assert any("Make room there" in outcome or "full" in outcome for outcome in seen), seen
+    import_module("killed_agent").run(where, str(effects), "t", n_steps=5)
+    damage = import_module("killing").Damage()
+    import_module("killing").Victim(where, tmp_path).examine("t", 5, damage, effects="effects")
+    assert damage.is_none, damage
+
+
+def test_database_that_cannot_be_opened_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database, but long enough to be taken for one" * 50)
+    for path in (tmp_path / "file", tmp_path / "file" / "threads.sqlite"):
+        with pytest.raises(ConfigError, match="Name another place"), open_checkpointer(path):
+            pass
+
+
+async def test_postgres_that_cannot_be_reached_says_what_to_do_and_keeps_its_password() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(ConfigError, match="Name another place") as caught:
+        async with open_async_checkpointer("postgresql://umi:hunter2@127.0.0.1:9/none", timeout_s=1):
+            pass
+    assert "hunter2" not in str(caught.value)
+
+
+def test_restart_of_postgres_loses_nothing(postgres: str, postgres_server: Any) -> None:
+    with open_checkpointer(postgres, timeout_s=2) as saver:
+        agent = make_agent(saver)
+        agent.invoke(ask("one"), THREAD)
+        postgres_server.stop()
+        try:
+            with pytest.raises(StorageError, match="resume the thread"):
+                agent.invoke(ask("two"), THREAD)
+        finally:
+            postgres_server.start()
+        agent.invoke(ask("two"), THREAD)
+        assert read_questions(agent) == ["one", "two"]
+
+
+# The command line and the server
+
+
+def umi(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    (folder / "tools.py").write_text('def pay(sum: int) -> str:\n    """Pay."""\n    return f"{sum} paid"\n')
+    command = [sys.executable, "-m", "alpha_umi.cli", *arguments]
+    environment = {**os.environ, "ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_command_line_keeps_threads_in_the_checkpointer(where: str, tmp_path: Path) -> None:
+    for n_questions in (1, 2):
+        done = umi(tmp_path, "ask", "Pay.", "--thread", "t", "--checkpointer", where, "--json")
+        assert done.returncode == 0, done.stderr
+        kinds = [message["type"] for message in json.loads(done.stdout)["messages"]]
+        assert kinds.count("human") == n_questions
+    with open_checkpointer(where) as saver:
+        assert read_questions(make_agent(saver)) == ["Pay.", "Pay."]
+        with saver.claim("t"):
+            busy = umi(tmp_path, "ask", "Pay.", "--thread", "t", "--checkpointer", where)
+    assert busy.returncode == 1
+    assert "Thread 't' is in use by another process" in busy.stderr
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
+def test_server_keeps_threads_in_the_checkpointer_of_its_configuration(where: str, tmp_path: Path) -> None:
+    from langgraph_sdk import get_sync_client  # noqa: PLC0415 - not on Python 3.10
+
+    umi(tmp_path, "--help")
+    shipped = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
+    (tmp_path / "langgraph.json").write_text(json.dumps({**shipped, "env": {}}))
+    with serve(tmp_path, {"ALPHA_UMI_CHECKPOINTER": where}) as url, get_sync_client(url=url) as client:
+        thread = client.threads.create()["thread_id"]
+        result: Any = client.runs.wait(thread, "agent", input=ask("Pay."), durability="async")
+        assert result["answer"] == "Paid."
+        assert len(client.threads.get_history(thread)) > 3
+    with open_checkpointer(where) as saver:
+        found = saver.get_tuple({"configurable": {"thread_id": thread}})
+    assert found is not None
+    messages = found.checkpoint["channel_values"]["messages"]
+    assert [message.text for message in messages if isinstance(message, ToolMessage)] == ["5 paid"]
+
+
+@contextmanager
+def serve(folder: Path, variables: dict[str, str]) -> Iterator[str]:
+    import httpx  # noqa: PLC0415 - beside what else only this test needs
+
+    port = import_module("shared_thread").find_port()
+    environment = os.environ | variables
+    environment |= {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
+    environment |= {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true"}
+    command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        for _ in range(240):
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/ok").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
