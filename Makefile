@@ -8,15 +8,14 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint check fix faults bench bench-train weights clean
+.PHONY: help demo dev test lint check fix faults bench bench-train checkpoint weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The model is not trained for its roles: it rambles, hence the limits, and may give up (exit code 3), which is no fault.
-demo: weights  ## answer QUESTION with the small base model
-	ALPHA_UMI_GENERATION__MAX_RATIONALE_TOKENS=48 ALPHA_UMI_GENERATION__MAX_TOKENS=96 \
-	    $(BIN)/alpha-umi ask --max-steps 2 "$$QUESTION" || [ $$? -eq 3 ]
+# To give up (exit code 3) is an answer too.
+demo: weights  ## answer QUESTION with the checkpoint that ships
+	$(BIN)/alpha-umi ask "$$QUESTION" || [ $$? -eq 3 ]
 
 # In the shell and not in .env, because the command line reads both before it reads any file.
 dev: $(VENV)/.dev  ## serve the agent to LangGraph Studio
@@ -48,6 +47,16 @@ bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl
 	$(BIN)/python tests/benchmarks/train.py
+
+DATA ?= ../shared/data
+SOURCES = --source builtin:1000 --source toolbench:$(DATA)/toolbench_answers.tar.gz \
+    --source gsm8k:$(DATA)/gsm8k_train.jsonl.gz --limit gsm8k=140 \
+    --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=140
+
+checkpoint: $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes two hours
+	$(BIN)/alpha-umi data build $(SOURCES) --out build/data
+	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
+	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
 
 clean:  ## remove what make made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -83,7 +83,7 @@ class UmiSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ALPHA_UMI_", env_nested_delimiter="__", extra="forbid")
 
-    models: ModelSpecs = Field(default="hf:smollm2-135m", description="A role spec for all roles, or one per role.")
+    models: ModelSpecs = Field(default="hf:smollm2-135m-umi", description="A role spec for all roles, or one per role.")
     tools: Annotated[list[str], NoDecode, BeforeValidator(_split_list)] = Field(
         default=["builtin:calculator", "builtin:calendar", "builtin:convert_units"],
         description="Tools on offer: builtin:NAME, module:object, openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER.",

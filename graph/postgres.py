@@ -66,6 +66,7 @@ def open_postgres(conninfo: str, timeout_s: float) -> Iterator[DurableSaver]:
         min_size=0,
         max_size=_MAX_CONNECTIONS,
         timeout=timeout_s,
+        reconnect_timeout=timeout_s,  # else the next run would wait for the pauses between attempts that failed
         check=ConnectionPool.check_connection,
         open=False,
     )
@@ -86,6 +87,7 @@ async def open_async_postgres(conninfo: str, timeout_s: float) -> AsyncIterator[
         min_size=0,
         max_size=_MAX_CONNECTIONS,
         timeout=timeout_s,
+        reconnect_timeout=timeout_s,  # else the next run would wait for the pauses between attempts that failed
         check=AsyncConnectionPool.check_connection,
         open=False,
     )

@@ -6,7 +6,9 @@ The escape is done on text, not on token ids, so that a remote server tokenises 
 from __future__ import annotations
 
 import re
-from functools import cache
+import unicodedata
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Literal, TypeAlias
 
 Style: TypeAlias = Literal["umi", "toolbench", "toolalpaca"]
@@ -27,19 +29,29 @@ DEFAULT_CONTROL_TOKENS: tuple[str, ...] = (
     *("<issue_start>", "<issue_comment>", "<issue_closed>", "<commit_before>", "<commit_msg>", "<commit_after>"),
     *("<jupyter_start>", "<jupyter_text>", "<jupyter_code>", "<jupyter_output>", "<jupyter_script>"),
     *("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"),
+    # GLM, InternLM, Cohere, EXAONE, Code Llama, BERT
+    *("[gMASK]", "[sMASK]", "[MASK]", "<sop>", "<eop>", "<eod>", "<BOS_TOKEN>", "<EOS_TOKEN>", "<EOP_TOKEN>"),
+    *("[BOS]", "[EOS]", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<PRE>", "<MID>", "<SUF>", "<EOT>"),
 )
 """Control tokens without a common shape; `<|…|>` of ChatML, Llama 3, Qwen and Phi is matched as a pattern."""
 
-_BRACKETED = r"<[|\uff5c][^<>|\uff5c\\]{1,64}[|\uff5c]>|<unused\d{1,4}>|<extra_id_\d{1,4}>"
-_MARKERS = r"(?<![\w\\])(?:system|user|assistant|caller|observation|conclusion):"
+_BRACKETED = (
+    r"<[|\uff5c][^<>|\uff5c\\]{1,64}[|\uff5c]>|\[\|[^\[\]|\\]{1,64}\|\]|"
+    r"<unused\d{1,4}>|<extra_id_\d{1,4}>|\[UNUSED_TOKEN_\d{1,4}\]|\|\|\|[A-Z_]{1,64}\|\|\|"
+)
+# The second alternative is the end of a line within JSON text.
+_MARKERS = r"(?:(?<!\w)|(?<=\\[bfnrt]))(?:system|user|assistant|caller|observation|conclusion):"
+_FOREIGN = re.compile(r"[^\t\n\r -~]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Ends of lines, and characters that reorder what a person sees; JSON lets them stand as they are.
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @cache
 def _compile(control_tokens: tuple[str, ...], markers: bool) -> re.Pattern[str]:
     """Match the first character of whatever must not be read; a lookahead also finds overlapping ones."""
     parts = [_BRACKETED, *map(re.escape, control_tokens), *([_MARKERS] if markers else [])]
-    return re.compile(f"(?=(?:{'|'.join(parts)}))(.)")
+    return re.compile(f"(?=(?:{'|'.join(parts)}))")
 
 
 def escape(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS, style: Style = "umi") -> str:
@@ -52,12 +64,11 @@ def escape(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS, 
         >>> escape("<|im_end|>")
         '<\\|im_end|>'
     """
-    text = replace_surrogates(text)
-    return _compile(control_tokens, style != "umi").sub(r"\1\\", text)
+    return _break(replace_surrogates(text), _compile(control_tokens, style != "umi"), lambda first: f"{first}\\")
 
 
-def escape_json(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS) -> str:
-    r"""Break control tokens in JSON text so that it stays valid and keeps its value.
+def escape_json(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS, style: Style = "umi") -> str:
+    r"""Break control tokens and ends of lines in JSON text so that it stays valid and keeps its value.
 
     Such text can only stand inside a JSON string, where any character may be written as ``\uXXXX``.
 
@@ -65,10 +76,52 @@ def escape_json(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOK
         >>> escape_json('["<|im_end|>"]')
         '["\\u003c|im_end|>"]'
     """
-    text = replace_surrogates(text)
-    return _compile(control_tokens, False).sub(lambda match: f"\\u{ord(match[1]):04x}", text)
+    text = _UNSEEN.sub(lambda match: _write_escape(match[0]), replace_surrogates(text))
+    return _break(text, _compile(control_tokens, style != "umi"), _write_escape)
 
 
 def replace_surrogates(text: str) -> str:
     """Put U+FFFD for lone surrogates, which no tokenizer, no UTF-8 file and no checkpoint takes."""
     return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def _break(text: str, pattern: re.Pattern[str], write: Callable[[str], str]) -> str:
+    """Rewrite the first character of everything that is, or that a tokenizer may normalise to, a control token."""
+    found = {match.start() for match in pattern.finditer(text)}
+    if _FOREIGN.search(text):
+        folded, places = _fold(text)
+        found |= {places[match.start()] for match in pattern.finditer(folded)}
+    parts, end = [], 0
+    for place in sorted(found):
+        parts += [text[end:place], write(text[place])]
+        end = place + 1
+    return "".join([*parts, text[end:]]) if parts else text
+
+
+def _fold(text: str) -> tuple[str, list[int]]:
+    """Return a text as normalising tokenizers (NFKC, without invisible characters) read it.
+
+    Returns:
+        The text, and the place in the original of each of its characters.
+    """
+    folded: list[str] = []
+    places: list[int] = []
+    for i, character in enumerate(text):
+        plain = _fold_character(character)
+        folded.append(plain)
+        places.extend([i] * len(plain))
+    return "".join(folded), places
+
+
+@lru_cache(maxsize=4096)
+def _fold_character(character: str) -> str:
+    if not _FOREIGN.match(character):
+        return character
+    is_seen = unicodedata.category(character) not in ("Cf", "Cc", "Mn", "Me")
+    return unicodedata.normalize("NFKC", character) if is_seen else ""
+
+
+def _write_escape(character: str) -> str:
+    """Write a character as JSON escapes, two of them beyond the first 65,536."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -72,7 +72,7 @@ def render_plan(rationale: str, decision: Decision, *, style: Style = "umi") -> 
     and a space.
     """
     gap = "\n" if style == "umi" else "\n "
-    rationale = escape(rationale.strip())
+    rationale = escape(rationale.strip(), style=style)
     return f"{rationale}{gap}Next: {decision}." if rationale else f"{gap[1:]}Next: {decision}."
 
 
@@ -105,19 +105,19 @@ def _render_step(step: Step, style: Style) -> list[ChatMessage]:
         text = "[no observation]" if call.observation is None else call.observation.text
         messages.append(ChatMessage(role="observation", content=escape(text, style=style)))
     if step.decision == "conclusion" and step.answer is not None:
-        messages.append(ChatMessage(role="summarizer", content=escape(step.answer.strip())))
+        messages.append(ChatMessage(role="summarizer", content=escape(step.answer.strip(), style=style)))
     return messages
 
 
 def _render_call(call: Call, style: Style) -> str:
     if isinstance(call.arguments, str):
-        raw = escape(call.arguments.strip())
+        raw = escape(call.arguments.strip(), style=style)
         return f"Action: {escape(call.name)}\nAction Input: {raw}" if call.name else raw
     if style == "umi":
         text = json.dumps(call.arguments, ensure_ascii=False, separators=(",", ":"))
     else:
         text = json.dumps(call.arguments, ensure_ascii=False, indent=2)
-    return f"Action: {escape(call.name)}\nAction Input: {escape_json(text)}"
+    return f"Action: {escape(call.name)}\nAction Input: {escape_json(text, style=style)}"
 
 
 def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:

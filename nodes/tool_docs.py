@@ -13,6 +13,8 @@ from alpha_umi.tools.spec import ToolSpec
 
 _LIMITS = ("format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "default")
 _MAX_REFS = 8
+_MAX_LOOKUPS = 500
+"""References followed for one tool; schemas that refer to each other can be written out without end."""
 
 Lookup: TypeAlias = Callable[[str], Any]
 
@@ -31,9 +33,9 @@ def render_tool(tool: ToolSpec, *, style: Style = "umi") -> str:
         required = tool.parameters.get("required", ())
         arguments = {name: _describe(lookup, part, name in required) for name, part in properties.items()}
         value = {"name": tool.name, "description": tool.description, "arguments": arguments}
-        return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")), style=style)
     inputs = {name: _describe_as_paper(lookup, part) for name, part in properties.items()}
-    return escape_json(json.dumps({"Name": tool.name, "function": tool.description, "input": inputs}))
+    return escape_json(json.dumps({"Name": tool.name, "function": tool.description, "input": inputs}), style=style)
 
 
 def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi") -> str:
@@ -44,7 +46,8 @@ def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi") -> str:
 def _make_lookup(tool: ToolSpec) -> Lookup:
     """Return a function from a ``$ref`` to its target; `ToolSpec` has seen to it that there is one."""
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(dict(tool.parameters))).resolver()
-    return lambda reference: resolver.lookup(reference).contents
+    left = iter(range(_MAX_LOOKUPS))
+    return lambda reference: {} if next(left, None) is None else resolver.lookup(reference).contents
 
 
 def _describe_as_paper(lookup: Lookup, schema: Any) -> str:

@@ -1,5 +1,7 @@
 """HTTP for tool sources: allowed hosts only, no redirects, bounded time and size, retries of what is safe to repeat.
 
+A host that was not named by a person must have a public address; see `alpha_umi.tools.addresses`.
+
 Whatever the server does wrong becomes a `ToolException` in words for the model. Credentials are put in below httpx, so
 that neither its log lines nor its exceptions ever hold one, and what comes back is searched for them.
 """
@@ -10,7 +12,8 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Collection, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock
@@ -21,6 +24,7 @@ import httpx
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.addresses import PrivateAddress, names_private_address, resolve_public
 from alpha_umi.tools.credentials import Credential, is_loopback, redact
 from alpha_umi.tools.observation import cut
 
@@ -30,6 +34,9 @@ _N_RETRIES = 2
 _BACKOFF_S = 0.3
 _PASSING_STATUSES = frozenset({429, 502, 503})
 _MAX_FAULT_CHARS = 1000
+_PIECE_BYTES = 65_536
+_NO_ENCODINGS = ("", "identity")
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
 _BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet-stream)")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -62,13 +69,21 @@ class _Fault(ToolException):
 class HttpClient:
     """Sends requests of one tool source; safe to use from several threads."""
 
-    def __init__(self, *, allowed_hosts: Collection[str], timeout_s: float, max_response_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Collection[str],
+        timeout_s: float,
+        max_response_bytes: int,
+        private_hosts: Collection[str] = (),
+    ) -> None:
         """Open no connection yet.
 
         Args:
             allowed_hosts: ``host`` (any port) or ``host:port``.
             timeout_s: Seconds for a call with all its retries.
             max_response_bytes: Longer bodies are cut while they arrive.
+            private_hosts: Those of the allowed hosts, written the same way, that may be on this machine or network.
 
         Raises:
             ConfigError: If a bound makes no sense.
@@ -78,6 +93,7 @@ class HttpClient:
                 f"timeout_s is {timeout_s} and max_response_bytes is {max_response_bytes}; both must be above 0."
             )
         self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._private_hosts = frozenset(host.lower() for host in private_hosts)
         self._timeout_s = timeout_s
         self._max_bytes = max_response_bytes
         self._client = httpx.Client(transport=_SigningTransport(), follow_redirects=False)
@@ -87,9 +103,12 @@ class HttpClient:
     def allows(self, url: str) -> bool:
         """Say whether requests to an address may be sent."""
         parts = httpx.URL(url)
-        host = f"[{parts.host}]" if ":" in parts.host else parts.host.lower()
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return parts.scheme in ("http", "https") and not self._allowed_hosts.isdisjoint({host, f"{host}:{port}"})
+        if parts.scheme not in ("http", "https") or self._allowed_hosts.isdisjoint(_list_names(parts)):
+            return False
+        return self._may_be_private(parts) or not names_private_address(parts.host)
+
+    def _may_be_private(self, url: httpx.URL) -> bool:
+        return not self._private_hosts.isdisjoint(_list_names(url))
 
     def send(self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = ()) -> Reply:
         """Send a request and return the server's answer.
@@ -107,6 +126,7 @@ class HttpClient:
         # The body must say how long it is, and a compressed one does not.
         request.headers["Accept-Encoding"] = "identity"
         request.extensions["credentials"] = tuple(credentials)
+        request.extensions["may_be_private"] = self._may_be_private(request.url)
         deadline = time.monotonic() + self._timeout_s
         n_left = _N_RETRIES if is_idempotent else 0
         while True:
@@ -135,6 +155,10 @@ class HttpClient:
             raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.") from None
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             raise _Fault(f"{host} cannot be reached ({type(error).__name__}). Try another tool.", wait_s=0.0) from None
+        except PrivateAddress:
+            raise _Fault(f"{host} is in a private network, which is not allowed. Use another tool.") from None
+        except zlib.error:
+            raise _Fault(f"{host} sent a body that cannot be decompressed. Try another tool.") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _Fault(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -152,7 +176,7 @@ class HttpClient:
         # A secret at the cut must be seen whole to be hidden; escaped, a character takes up to twelve bytes.
         n_wanted = self._max_bytes + 12 * max(map(len, secrets), default=0)
         body = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in _iter_decompressed(response):
             body += chunk
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout("the deadline for the whole call has passed")
@@ -165,8 +189,29 @@ class HttpClient:
         return text.encode()[: self._max_bytes].decode(errors="ignore"), True
 
 
+def _list_names(url: httpx.URL) -> set[str]:
+    """Return the names by which the host of an address can be allowed."""
+    host = f"[{url.host}]" if ":" in url.host else url.host.lower()
+    return {host, f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"}
+
+
+def _iter_decompressed(response: httpx.Response) -> Iterator[bytes]:
+    """Yield the body in small pieces; httpx would blow up one compressed piece of 64 kB to any size."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in _NO_ENCODINGS:
+        yield from response.iter_raw()
+        return
+    if encoding not in _ENCODINGS:  # some servers compress although they were asked not to
+        raise zlib.error("unknown encoding")
+    decoder = zlib.decompressobj(wbits=47)
+    for chunk in response.iter_raw():
+        while chunk and not decoder.eof:
+            yield decoder.decompress(chunk, _PIECE_BYTES)
+            chunk = decoder.unconsumed_tail
+
+
 class _SigningTransport(httpx.BaseTransport):
-    """Puts credentials into requests, and uses the proxies that the environment names, as httpx itself would."""
+    """Puts credentials into requests, connects to checked addresses, and uses the proxies of the environment."""
 
     def __init__(self) -> None:
         self._routes: dict[str | None, httpx.HTTPTransport] = {}
@@ -185,19 +230,43 @@ class _SigningTransport(httpx.BaseTransport):
         signed = httpx.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
-        return self._route(url).handle_request(signed)
+        proxy = _find_proxy(url)
+        if proxy or request.extensions.get("may_be_private"):
+            return self._route(proxy).handle_request(signed)  # a proxy looks up names by itself
+        return self._connect(signed)
+
+    def _connect(self, request: httpx.Request) -> httpx.Response:
+        """Send a request to one of the addresses that were checked, under the name of its host."""
+        url = request.url
+        try:
+            addresses = resolve_public(url.host, url.port or (443 if url.scheme == "https" else 80))
+        except (OSError, UnicodeError) as error:
+            raise httpx.ConnectError("no such host") from error
+        if url.host not in addresses:
+            request.extensions = {**request.extensions, "sni_hostname": url.host}
+        for address in addresses[:-1]:
+            request.url = url.copy_with(host=address)
+            try:
+                return self._route(None).handle_request(request)
+            except httpx.ConnectError:
+                continue
+        request.url = url.copy_with(host=addresses[-1])
+        return self._route(None).handle_request(request)
 
     def close(self) -> None:
         for transport in self._routes.values():
             transport.close()
 
-    def _route(self, url: httpx.URL) -> httpx.HTTPTransport:
-        is_direct = is_loopback(url.host) or proxy_bypass(url.host)
-        proxy = None if is_direct else getproxies().get(url.scheme)
+    def _route(self, proxy: str | None) -> httpx.HTTPTransport:
         with self._lock:
             if proxy not in self._routes:
                 self._routes[proxy] = httpx.HTTPTransport(proxy=proxy)
             return self._routes[proxy]
+
+
+def _find_proxy(url: httpx.URL) -> str | None:
+    is_direct = is_loopback(url.host) or proxy_bypass(url.host)
+    return None if is_direct else getproxies().get(url.scheme)
 
 
 def _decode(body: bytes, encoding: str) -> str:

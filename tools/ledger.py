@@ -157,9 +157,8 @@ class _SqlLedger(Ledger):
             )
             if written:
                 return 0
-            [(tool, n_started, result)] = execute(
-                f"SELECT tool, n_started, result FROM effects WHERE {_KEY}", key.to_row()
-            )
+            rows = execute(f"SELECT n_started, result FROM effects WHERE {_KEY}", key.to_row())
+        n_started, result = rows[0] if rows else (1, None)  # forgotten by another process at this very moment
         if result is None:
             return int(n_started)
         return ToolMessage(name=tool, tool_call_id=key.call, **json.loads(result))

@@ -21,10 +21,13 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.patterns import PATTERN_FORMAT, with_linear_patterns
 from alpha_umi.tools.plain_schema import is_plain_schema
+from alpha_umi.tools.schema_size import count_expanded
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
 EFFECTS: tuple[Effects, ...] = get_args(Effects)
+_MAX_EXPANDED_NODES = 100_000
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
@@ -71,7 +74,8 @@ class ToolSpec:
 
     def make_validator(self) -> Validator:
         """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network."""
-        return _validator_class(self.parameters)(dict(self.parameters), registry=EMPTY_REGISTRY)
+        validator_class = with_linear_patterns(_validator_class(self.parameters))
+        return validator_class(dict(self.parameters), registry=EMPTY_REGISTRY)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the tool as chat-completion APIs and `bind_tools` describe it."""
@@ -107,7 +111,7 @@ def _check_schema(text: str) -> None:
     """Check a schema once: it takes milliseconds, and every row of a training file repeats its tools."""
     schema = json.loads(text)
     try:
-        _validator_class(schema).check_schema(schema)
+        _validator_class(schema).check_schema(schema, format_checker=PATTERN_FORMAT)
     except SchemaError as error:
         raise ValueError(f"it is not valid JSON Schema: {error.message}") from error
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
@@ -116,6 +120,8 @@ def _check_schema(text: str) -> None:
             resolver.lookup(reference)
         except Unresolvable as error:
             raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
+    if count_expanded(schema, lambda reference: resolver.lookup(reference).contents) > _MAX_EXPANDED_NODES:
+        raise ValueError("it is too large when its references are followed; describe fewer levels.")
 
 
 def _find_references(schema: Any) -> Iterator[str]:

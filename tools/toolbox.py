@@ -26,6 +26,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
 from alpha_umi.tools.ledger import Ledger
+from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
@@ -65,14 +66,18 @@ class Toolbox:
         self._max_chars = max_observation_chars
         self._tools: dict[str, BaseTool] = {}
         self._specs: dict[str, ToolSpec] = {}
+        self._looks: dict[str, str] = {}
         for tool in map(to_base_tool, tools):
             self._add(tool)
 
     def _add(self, tool: BaseTool) -> None:
         if tool.name in self._tools:
             raise ConfigError(f"Two tools are named {tool.name!r}; rename one of them.")
+        if other := self._looks.get(fold_name(tool.name)):
+            raise ConfigError(f"The tool names {other!r} and {tool.name!a} look the same; rename one of them.")
         self._specs[tool.name] = spec_from_tool(tool)
         self._tools[tool.name] = _make_observing(tool, self._max_chars)
+        self._looks[fold_name(tool.name)] = tool.name
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -96,7 +101,7 @@ class Toolbox:
             ConfigError: If it cannot be used, or has the name of another.
         """
         other = copy(self)
-        other._tools, other._specs = self._tools.copy(), self._specs.copy()
+        other._tools, other._specs, other._looks = self._tools.copy(), self._specs.copy(), self._looks.copy()
         other._add(to_base_tool(tool))
         return other
 

@@ -120,7 +120,7 @@ def _save_model(model: PreTrainedModel, source: Checkpoint, folder: Path) -> Non
 
 
 def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
-    AutoTokenizer.from_pretrained(source.path).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source.path, trust_remote_code=False).save_pretrained(folder)
 
 
 def _name_base(path: Path, backbone: Path) -> None:

@@ -92,7 +92,7 @@ def train(
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
     base = resolve(config.base)
     check_part_folder(base, "full")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     tokenizer.chat_template = load_single_template() if config.template == "single" else load_template("umi")
     card = _make_card(config, base, tokenizer)
     output = Output(Path(out), card)

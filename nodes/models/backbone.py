@@ -26,6 +26,8 @@ from alpha_umi.nodes.models.checkpoint import (
     CARD,
     TEMPLATE,
     Checkpoint,
+    check_part_folder,
+    check_safetensors,
     hash_file,
     is_checkpoint,
     load_backbone,
@@ -97,7 +99,8 @@ class Backbone:
 
     def _load_model(self) -> PreTrainedModel:
         if self._checkpoint is not None:
-            return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._place)
+            with no_progress_bar():
+                return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._place)
         with no_progress_bar():
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -288,19 +291,11 @@ def _check_model_folder(folder: Path) -> None:
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
         raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(
-            f"{folder} holds no weights as *.safetensors, the only kind that is loaded; "
-            "save it again with 'save_pretrained', or copy what is missing."
-        )
+    check_safetensors(folder)
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"{folder} holds no adapter_model.safetensors; copy the adapter again.")
-    kind = _read_json(folder / "adapter_config.json").get("peft_type")
-    if kind != "LORA":
-        raise ConfigError(f"{folder} is no LoRA adapter ({kind}); train it again as LoRA.")
+    check_part_folder(folder, "lora")
     return cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
 
 

@@ -137,12 +137,17 @@ def _read_part(folder: Path, entry: Mapping[str, Any]) -> Part:
         raise ConfigError(f"{folder / CARD}: unknown kind {entry['kind']!r}; update alpha-umi.")
     path = folder / entry["path"]
     check_part_folder(path, entry["kind"])
-    if hash_weights(path) != entry["sha256"]:
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{folder / CARD}: the part {entry['path']!r} is outside the checkpoint; copy it again.")
+    if not entry["sha256"] or hash_weights(path) != entry["sha256"]:
         raise ConfigError(
             f"{path} holds other weights than {CARD} says. If a training was interrupted, run it again with --resume; "
             "otherwise copy the checkpoint again."
         )
-    return Part(entry["kind"], path, entry["sha256"], tuple(entry.get("invocation_tokens", ())))
+    tokens = tuple(entry.get("invocation_tokens", ()))
+    if entry["kind"] == "alora" and tokens != tuple(read_adapter_config(path).get("alora_invocation_tokens") or ()):
+        raise ConfigError(f"{path} is switched on by other tokens than {CARD} says; copy the checkpoint again.")
+    return Part(entry["kind"], path, entry["sha256"], tokens)
 
 
 def check_part_folder(path: Path, kind: PartKind) -> None:
@@ -161,6 +166,41 @@ def check_part_folder(path: Path, kind: PartKind) -> None:
         )
     if kind != "full" and not is_adapter:
         raise ConfigError(f"{path} holds a full model, but an adapter is expected; say kind 'full'.")
+    check_safetensors(path, "*.safetensors" if kind == "full" else "adapter_model.safetensors")
+    if kind != "full":
+        read_adapter_config(path)
+
+
+def read_adapter_config(path: Path) -> dict[str, Any]:
+    """Return an adapter's settings.
+
+    Raises:
+        ConfigError: If it is no LoRA adapter, or names a module that PEFT would import.
+    """
+    file = path / "adapter_config.json"
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file} cannot be read ({error}); copy the adapter again.") from error
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise ConfigError(f"{path} is no LoRA adapter ({kind}); train it again as LoRA.")
+    if config.get("megatron_config"):
+        raise ConfigError(f"{path} names a module to import ('megatron_config'); take that out of its settings.")
+    return dict(config)
+
+
+def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
+    """Refuse weights in pickle files, which can run any code when they are read.
+
+    Raises:
+        ConfigError: If the folder has no weights as safetensors.
+    """
+    if not any(path.glob(pattern)):
+        raise ConfigError(
+            f"{path} holds no {pattern}, the only kind of weights that is loaded; "
+            "save it again with 'save_pretrained', or copy what is missing."
+        )
 
 
 def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path:
@@ -175,6 +215,7 @@ def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path
         ConfigError: If it has other weights.
     """
     folder = resolve(base or checkpoint.base)
+    check_safetensors(folder)
     if (found := hash_weights(folder)) != checkpoint.base_sha256:
         raise ConfigError(
             f"Base model {folder} has other weights (sha256 {found[:12]}…) than {checkpoint.path} was trained on "
@@ -205,7 +246,9 @@ def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedMode
 
     folder = cast(Path, part.path) if part.kind == "full" else base
     check_part_folder(folder, "full")
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+    )
     if part.kind == "lora":
         model = merge_adapter(model, cast(Path, part.path))
     model.eval()  # type: ignore[no-untyped-call]
@@ -216,6 +259,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     """Return a model with an adapter that is always on merged into its weights."""
     from peft import PeftModel  # noqa: PLC0415 - takes seconds
 
+    check_part_folder(adapter, "lora")
     with quiet_peft():
         adapted = PeftModel.from_pretrained(model, str(adapter))
     return cast("PreTrainedModel", adapted.merge_and_unload())
@@ -244,8 +288,8 @@ def quiet_peft() -> Iterator[None]:
 
 
 def hash_weights(folder: Path) -> str:
-    """Return the sha256 over a folder's weight files in the order of their names, empty if it has none."""
-    names = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    """Return the sha256 over a folder's safetensors in the order of their names, empty if it has none."""
+    names = sorted(folder.glob("*.safetensors"))
     return _hash_files(names) if names else ""
 
 

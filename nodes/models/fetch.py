@@ -165,9 +165,11 @@ def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) ->
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - takes seconds
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
             bar.advance(task)
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, dtype=torch.bfloat16)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, gguf_file=gguf_file, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
+            )
         except ImportError as error:
             raise ModelNotAvailable(f"Converting needs another package: {error}. Run 'pip install gguf'.") from error
         bar.advance(task)

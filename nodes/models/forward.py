@@ -100,7 +100,10 @@ class _Pasts(Cache):
             raise Cancelled
         # (tokens, heads, 1, size) → (1, heads, tokens, size)
         keys, values = (torch.split(states.permute(2, 1, 0, 3), self.sizes, 2) for states in (key_states, value_states))
-        return self, [span.past.update(*pair, layer_idx) for span, *pair in zip(self.spans, keys, values, strict=True)]
+        return self, [
+            span.past.update(new_keys, new_values, layer_idx)
+            for span, new_keys, new_values in zip(self.spans, keys, values, strict=True)
+        ]
 
     def make_mask(self, n_new: int, n_keys: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
         """Return what is added to the scores ((n_new, n_keys)): a token sees itself and those before it."""

@@ -33,7 +33,7 @@ from alpha_umi.nodes.trajectory import Role
 if TYPE_CHECKING:
     from alpha_umi.nodes.models.engine import Engine
 
-# Measured (ADR 9): beyond so many texts at once each costs what it would cost alone.
+# Bounds memory, and how long each of them waits for its next token.
 MAX_TEXTS = 32
 DEFAULT_TOKENS_PER_BATCH = 32_768
 Item: TypeAlias = ChatGenerationChunk | BaseException | None
@@ -139,17 +139,14 @@ class LocalChatModel(BaseChatModel):
         part = Path(self.adapter).name if self.adapter else role
         return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
 
-    def _start(self, call: Call, emit: Callable[[Item], None]) -> threading.Event:
+    def _start(self, call: Call, emit: Callable[[Item], None], cancelled: threading.Event) -> None:
         """Have a reply written in the engine's thread.
 
         Args:
             call: What to answer.
             emit: Is handed each piece, and at the end None or what went wrong; from another thread.
-
-        Returns:
-            An event to set when nobody reads on.
+            cancelled: To be set when nobody reads on.
         """
-        cancelled = threading.Event()
 
         def queue(found: Future[Engine]) -> None:
             try:
@@ -158,7 +155,6 @@ class LocalChatModel(BaseChatModel):
                 emit(error)
 
         _finder.submit(self._find_engine, call.role).add_done_callback(queue)
-        return cancelled
 
     def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine import get_engine  # noqa: PLC0415 - imports torch
@@ -173,8 +169,9 @@ class LocalChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         items: SimpleQueue[Item] = SimpleQueue()
-        cancelled = self._start(self._make_call(messages, stop, kwargs), items.put)
+        cancelled = threading.Event()
         try:
+            self._start(self._make_call(messages, stop, kwargs), items.put, cancelled)
             while (chunk := _take(items.get())) is not None:
                 yield chunk
         finally:
@@ -194,8 +191,9 @@ class LocalChatModel(BaseChatModel):
             with suppress(RuntimeError):  # the loop was closed before the model noticed
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
-        cancelled = self._start(self._make_call(messages, stop, kwargs), emit)
+        cancelled = threading.Event()
         try:
+            self._start(self._make_call(messages, stop, kwargs), emit, cancelled)
             while (chunk := _take(await items.get())) is not None:
                 yield chunk
         finally:
@@ -335,10 +333,12 @@ def _take_reply(
     replies: dict[int, AIMessage | ContextOverflow],
     on_progress: Callable[[int], None] | None,
 ) -> None:
-    i, (*chunks, end) = ended.get()
-    if isinstance(end, BaseException) and not isinstance(end, ContextOverflow):
-        raise end
-    replies[i] = end or cast(AIMessage, _join(cast(list[ChatGenerationChunk], chunks)).generations[0].message)
+    i, items = ended.get()
+    try:
+        chunks = [chunk for item in items if (chunk := _take(item)) is not None]
+        replies[i] = cast(AIMessage, _join(chunks).generations[0].message)
+    except ContextOverflow as overflow:
+        replies[i] = overflow
     if on_progress is not None:
         on_progress(len(replies))
 

@@ -163,7 +163,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
         if self._memory is None or end > self._memory[0].shape[-2]:
-            known, known_values = self.view(start)
+            known, known_values = cast(Pair, (self.keys, self.values))
             self._memory = self._grow(known, key_states, end), self._grow(known_values, value_states, end)
         keys, values = self._memory
         keys[..., start:end, :], values[..., start:end, :] = key_states, value_states

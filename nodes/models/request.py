@@ -15,7 +15,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
-from alpha_umi.nodes.render import Style, escape, render_messages
+from alpha_umi.nodes.escaping import Style, escape, escape_json
+from alpha_umi.nodes.render import render_messages
 from alpha_umi.nodes.trajectory import Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
@@ -105,18 +106,19 @@ def _make_zero_shot_messages(role: Role, trajectory: Trajectory, *, retry: bool,
     system = [trajectory.system, _INSTRUCTIONS[role], *([_RETRY] if retry and role == "planner" else [])]
     if role != "summarizer":
         system.append(_describe_tools(trajectory.tools))
-    messages: list[BaseMessage] = [SystemMessage("\n\n".join(filter(None, system)))]
+    messages: list[BaseMessage] = [SystemMessage(escape("\n\n".join(filter(None, system))))]
     *earlier, current = trajectory.turns
     for turn in earlier:
-        messages += [HumanMessage(turn.instruction), AIMessage(_describe_outcome(turn))]
+        messages += [HumanMessage(escape(turn.instruction)), AIMessage(escape(_describe_outcome(turn)))]
     log = [_describe_step(step) for step in current.steps]
     parts = [current.instruction, *(["Done so far:", *log] if log else []), *([hint] if hint else []), _QUESTIONS[role]]
-    return [*messages, HumanMessage("\n\n".join(parts))]
+    # Many a server puts the text into its template as it is.
+    return [*messages, HumanMessage(escape("\n\n".join(parts)))]
 
 
 def _describe_tools(tools: tuple[ToolSpec, ...]) -> str:
     lines = [
-        json.dumps({"name": spec.name, "description": spec.description, "parameters": spec.parameters})
+        escape_json(json.dumps({"name": spec.name, "description": spec.description, "parameters": spec.parameters}))
         for spec in tools
     ]
     return "\n".join(["Tools:", *(lines or ["(none)"])])

@@ -23,7 +23,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_settings_default_to_the_small_local_model_and_offline_tools() -> None:
     settings = load_settings()
-    assert settings.models == "hf:smollm2-135m"
+    assert settings.models == "hf:smollm2-135m-umi"
     assert settings.tools == ["builtin:calculator", "builtin:calendar", "builtin:convert_units"]
     assert settings.limits.max_steps == UmiContext().max_steps
     assert settings.generation.model_dump(exclude_none=True) == {"temperature": 0.0}
@@ -75,7 +75,7 @@ def test_one_spec_in_the_environment_replaces_a_spec_per_role(tmp_path: Path, mo
 
 def test_other_variables_of_the_project_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHA_UMI_CACHE", "/somewhere")
-    assert load_settings().models == "hf:smollm2-135m"
+    assert load_settings().models == "hf:smollm2-135m-umi"
 
 
 def test_every_generation_setting_is_one_a_model_takes() -> None:

@@ -166,7 +166,7 @@ def run(tools: Mapping[str, BaseTool] | list[BaseTool], name: str, /, **argument
 
 
 def make_document(paths: Any, **more: Any) -> dict[str, Any]:
-    return {"openapi": "3.0.1", "servers": [{"url": "http://127.0.0.1:9"}], "paths": paths, **more}
+    return {"openapi": "3.0.1", "servers": [{"url": "http://api.example:9"}], "paths": paths, **more}
 
 
 def test_arguments_go_to_path_query_header_and_body(shop: Mapping[str, BaseTool]) -> None:
@@ -368,10 +368,10 @@ def test_only_allowed_hosts_are_called(caplog: pytest.LogCaptureFixture) -> None
     elsewhere = {"get": {"servers": [{"url": "http://other.example"}]}}
     document = make_document({"/here": {"get": {}}, "/there": elsewhere})
     assert [tool.name for tool in load_openapi(document)] == ["get_here", "get_there"]
-    assert [tool.name for tool in load_openapi(document, allowed_hosts=["127.0.0.1:9"])] == ["get_here"]
+    assert [tool.name for tool in load_openapi(document, allowed_hosts=["api.example:9"])] == ["get_here"]
     assert "get_there is left out: other.example is no allowed host" in caplog.text
     with pytest.raises(ConfigError, match=r"no operation that can be used: .* no allowed host"):
-        load_openapi(document, allowed_hosts=["127.0.0.1:10"])
+        load_openapi(document, allowed_hosts=["api.example:10"])
 
 
 def test_references_that_recur_or_lead_nowhere_do_not_stop_the_rest(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ DATABASE_VARIABLE = "ALPHA_UMI_DATABASE"
 _MAX_ROWS = 50
 _MAX_CELL_CHARS = 200
 _MAX_SECONDS = 10.0
-_MAX_VALUE_BYTES = 10_000_000
+_MAX_VALUE_BYTES = 300_000  # searching one value in another is one step, of seconds, that nothing interrupts
 _STEPS_BETWEEN_CHECKS = 10_000
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 # The first two reach into the process; the others make values of any size in one step, where no time limit stops them.
@@ -63,6 +63,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _restrict(connection: sqlite3.Connection) -> None:
     """Let the connection read tables for a while, and do nothing else."""
     connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")  # views and defaults of a foreign file run no risky function
     if hasattr(connection, "setlimit"):  # Python 3.11
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
     deadline = time.monotonic() + _MAX_SECONDS

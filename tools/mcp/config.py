@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.credentials import expand_variables, require_private
+
+# Credentials that stand in the configuration itself, as other clients' documentation shows it.
+_SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,10 @@ class McpConnection:
     name: str
     command: str = ""
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     url: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def expand(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the variables or headers with their values, and the values that must not be shown.
@@ -46,6 +50,8 @@ class McpConnection:
         """
         expanded = {name: expand_variables(value) for name, value in (self.env or self.headers).items()}
         secrets = tuple(secret for _, found in expanded.values() for secret in found)
+        named = [value for name, (value, _) in expanded.items() if _SECRET_NAME.search(name)]
+        secrets += tuple(secret for value in named for secret in (value, value.rpartition(" ")[2]))
         if self.url and secrets:
             require_private(self.url)
         return {name: value for name, (value, _) in expanded.items()}, secrets

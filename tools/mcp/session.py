@@ -19,6 +19,7 @@ import httpx
 from langchain_core.tools import ToolException
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import create_mcp_http_client
 from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
 
 from alpha_umi.tools.credentials import redact
@@ -138,6 +139,7 @@ class HeldSession:
                             "transport": "streamable_http",
                             "url": connection.url,
                             "headers": values,
+                            "httpx_client_factory": _make_http_client,
                             "session_kwargs": {"read_timeout_seconds": timeout},
                         }
                     )
@@ -208,6 +210,22 @@ class HeldSession:
     def _last_words(self) -> str:
         words = self._stderr.text() if self._stderr else ""
         return self.hide_secrets(f" Its last words: {words}") if words else ""
+
+
+def _make_http_client(
+    headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
+) -> httpx.AsyncClient:
+    """Follow redirects within a server only: another must not get its headers, nor be reached through us."""
+    client = create_mcp_http_client(headers, timeout, auth)
+    client.event_hooks = {"response": [_refuse_other_server]}
+    return client
+
+
+async def _refuse_other_server(response: httpx.Response) -> None:
+    if response.has_redirect_location:
+        here, there = response.request.url, response.request.url.join(response.headers["Location"])
+        if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
+            raise httpx.HTTPStatusError("sent on to another server", request=response.request, response=response)
 
 
 class _NotSentError(Exception):

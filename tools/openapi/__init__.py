@@ -42,7 +42,8 @@ def load_openapi(
     Args:
         document: Path or http(s) address of a JSON or YAML file, or the parsed document.
         base_url: Address of the API, in place of the document's servers.
-        allowed_hosts: ``host`` or ``host:port`` that may be called; default are those of the servers.
+        allowed_hosts: ``host`` or ``host:port`` that may be called; default are those of the servers. One on this
+            machine or network has to be named here, in `base_url` or as the address of the document.
         auth: Security scheme of the document, or ``header:NAME``, ``query:NAME`` or ``cookie:NAME``, to the name of the
             environment variable that holds the credential. The model never sees these arguments.
         timeout_s: Seconds for one call with its retries.
@@ -60,7 +61,10 @@ def load_openapi(
         _check_address(base_url)
     operations, notes = read_operations(parsed, Security(parsed, auth or {}), base_url)
     hosts = {urlsplit(operation.url).netloc for operation in operations} if allowed_hosts is None else allowed_hosts
-    client = HttpClient(allowed_hosts=hosts, timeout_s=timeout_s, max_response_bytes=max_response_bytes)
+    named = [*(allowed_hosts or ()), *(urlsplit(url).netloc for url in (base_url, parsed.url) if url)]
+    client = HttpClient(
+        allowed_hosts=hosts, private_hosts=named, timeout_s=timeout_s, max_response_bytes=max_response_bytes
+    )
     usable = []
     for operation in operations:
         _check_address(operation.url)
@@ -69,7 +73,8 @@ def load_openapi(
         if client.allows(operation.url):
             usable.append(operation)
         else:
-            notes.append(f"{operation.spec.name} is left out: {urlsplit(operation.url).netloc} is no allowed host")
+            host = urlsplit(operation.url).netloc
+            notes.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
     if not usable:
         raise ConfigError(f"{parsed.name} has no operation that can be used: {'; '.join(notes[:5]) or 'it is empty'}.")
     log_notes(parsed.name, notes)

@@ -6,11 +6,11 @@ is malformed restricts nothing: the server has the last word on what it is sent.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from alpha_umi.tools.openapi.document import BadReference, Document
+from alpha_umi.tools.patterns import is_pattern
 
 # References are inlined, because models read arguments in place; these bound what that makes of a large document.
 _MAX_NODES = 250
@@ -134,7 +134,7 @@ def _read_own(node: Mapping[str, Any]) -> dict[str, Any]:
             schema[key] = node[key]
     if isinstance(node.get("format"), str):
         schema["format"] = node["format"]
-    if isinstance(node.get("pattern"), str) and _compiles(node["pattern"]):
+    if isinstance(node.get("pattern"), str) and is_pattern(node["pattern"]):
         schema["pattern"] = node["pattern"]
     if isinstance(node.get("uniqueItems"), bool):
         schema["uniqueItems"] = node["uniqueItems"]
@@ -182,11 +182,3 @@ def _merge_all_of(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:  # JavaScript knows expressions that Python does not
-        return False
-    return True

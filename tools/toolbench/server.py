@@ -55,8 +55,9 @@ class ToolBenchServer:
             self._credentials = (Credential(key_variable, "header", "toolbench_key"),)
         self._url = url
         self._strip = strip
+        hosts = [parts.netloc]
         self._client = HttpClient(
-            allowed_hosts=[parts.netloc], timeout_s=timeout_s, max_response_bytes=max_response_bytes
+            allowed_hosts=hosts, private_hosts=hosts, timeout_s=timeout_s, max_response_bytes=max_response_bytes
         )
 
     def make_tool(self, api: ToolBenchApi) -> BaseTool:

@@ -45,9 +45,7 @@ def chat(
         from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
 
         settings = load_configuration(model, tools, max_steps, temperature)
-        with open_session(
-            settings, screen, approve=approve, where=checkpointer or database, thread=thread
-        ) as session:
+        with open_session(settings, screen, approve=approve, where=checkpointer or database, thread=thread) as session:
             screen.note(HELP)
             _greet(session, screen)
             while (line := _read_line(screen)) is not None:

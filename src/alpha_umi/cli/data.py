@@ -95,6 +95,6 @@ def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.nodes.render import load_template  # noqa: PLC0415 - as above
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(model))
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False)
     tokenizer.chat_template = load_template("umi")
     return tokenizer

@@ -21,7 +21,7 @@ app.command()(scaling)
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Results of 'eval static' or 'eval tasks'.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Results of 'eval static', 'eval tasks' or 'eval live'.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Other results on the same data.")],
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:

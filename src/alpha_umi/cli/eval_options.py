@@ -23,7 +23,7 @@ Model: TypeAlias = Annotated[
         "--model",
         "-m",
         metavar="CKPT|CONFIG",
-        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m",
+        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m-umi",
         help="A checkpoint folder, a role spec such as hf:PATH or openai:MODEL, or a YAML configuration with one "
         "spec per role.",
     ),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.filesize import decimal
 
-app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge and export weights.")
+app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge, export and compact weights.")
 
 
 @app.command()
@@ -53,3 +53,11 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 
     for folder in write(checkpoint, out, base=base):
         typer.echo(folder)
+
+
+@app.command()
+def compact(checkpoint: Checkpoint, out: Out) -> None:
+    """Write a checkpoint again in half the size: adapters in bfloat16, without logs."""
+    from alpha_umi.training.compact import compact as write  # noqa: PLC0415 - torch takes seconds
+
+    typer.echo(write(checkpoint, out))

@@ -18,7 +18,7 @@ Model: TypeAlias = Annotated[
         "--model",
         "-m",
         metavar="CONFIG",
-        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m",
+        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m-umi",
         help="A YAML configuration, or one role spec for all roles such as hf:PATH or openai:MODEL.",
     ),
 ]

@@ -1,0 +1,76 @@
+"""Which addresses a tool may connect to: the internet's, and this network's own only where a person named them.
+
+A document from elsewhere must not make the agent call ``http://169.254.169.254`` or a database on the office network,
+under whatever name or spelling.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import TypeAlias
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class PrivateAddress(Exception):
+    """A host that stands for an address of this machine or this network."""
+
+
+def resolve_public(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, all of them public; what is connected to must be one of these.
+
+    A name that is resolved again for the connection could by then stand for another address.
+
+    Args:
+        host: Name or address, in any spelling that the system understands.
+        port: Where it is connected to.
+
+    Raises:
+        PrivateAddress: If any of its addresses is not public.
+        OSError: If there is no such host.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    for address in addresses:
+        if not is_public(ipaddress.ip_address(address.partition("%")[0])):
+            raise PrivateAddress(host)
+    return addresses
+
+
+def is_public(address: Address) -> bool:
+    """Say whether an address belongs to the internet, also inside the forms that carry IPv4 in IPv6.
+
+    Example:
+        >>> [is_public(ipaddress.ip_address(text)) for text in ("8.8.8.8", "10.0.0.1", "::ffff:127.0.0.1")]
+        [True, False, False]
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast
+
+
+def names_private_address(host: str) -> bool:
+    """Say, without asking a name server, whether a host is plainly this machine or this network.
+
+    Example:
+        >>> [names_private_address(host) for host in ("localhost", "2130706433", "api.example")]
+        [True, True, False]
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        return not is_public(ipaddress.ip_address(name.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return not is_public(ipaddress.IPv4Address(socket.inet_aton(name)))  # 127.1, 0x7f000001 and the like
+    except OSError:
+        return False
