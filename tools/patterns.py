@@ -73,7 +73,7 @@ def with_linear_patterns(validator_class: type[Validator]) -> type[Validator]:
         "additionalProperties": _check_additional_properties,
         "unevaluatedProperties": _check_nothing,  # seldom used, and needs the patterns of every schema around it
     }
-    extended: type[Validator] = extend(validator_class, keywords)
+    extended: type[Validator] = extend(validator_class, keywords)  # type: ignore[no-untyped-call]
     return extended
 
 

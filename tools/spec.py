@@ -111,7 +111,7 @@ def _check_schema(text: str) -> None:
     """Check a schema once: it takes milliseconds, and every row of a training file repeats its tools."""
     schema = json.loads(text)
     try:
-        _validator_class(schema).check_schema(schema, format_checker=PATTERN_FORMAT)
+        _validator_class(schema).check_schema(schema, format_checker=PATTERN_FORMAT)  # type: ignore[call-arg]
     except SchemaError as error:
         raise ValueError(f"it is not valid JSON Schema: {error.message}") from error
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()

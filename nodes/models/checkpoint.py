@@ -201,6 +201,19 @@ def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
             f"{path} holds no {pattern}, the only kind of weights that is loaded; "
             "save it again with 'save_pretrained', or copy what is missing."
         )
+    for index in path.glob("*.safetensors.index.json"):
+        if others := [name for name in _list_indexed(index) if not name.endswith(".safetensors")]:
+            raise ConfigError(f"{index} names {others[0]!r}, which is no safetensors file; save the model again.")
+
+
+def _list_indexed(index: Path) -> list[str]:
+    """Return the files that an index of weights names; transformers reads them whatever their kind."""
+    try:
+        content = json.loads(index.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{index} cannot be read ({error}); copy the model again.") from error
+    files = content.get("weight_map") if isinstance(content, dict) else None
+    return [str(name) for name in dict.fromkeys(files.values())] if isinstance(files, dict) else []
 
 
 def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path:

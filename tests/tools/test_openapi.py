@@ -451,7 +451,7 @@ TOOLALPACA = {
                 "requestBody": {"content": {"application/json": {"schema": {
                     "type": "object",
                     "properties": {
-                        "text": {"type": "string", "required": True, "pattern": "^(?<js>a)$"},
+                        "text": {"type": "string", "required": True, "pattern": "^(?<js$"},
                         "made": {"type": "date", "default": "2020-01-01"},
                         "key": {"type": "string", "readOnly": True},
                         "base": {"allOf": [{"type": "object", "properties": {"a": {"type": "string"}}},

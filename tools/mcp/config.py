@@ -50,7 +50,7 @@ class McpConnection:
         """
         expanded = {name: expand_variables(value) for name, value in (self.env or self.headers).items()}
         secrets = tuple(secret for _, found in expanded.values() for secret in found)
-        named = [value for name, (value, _) in expanded.items() if _SECRET_NAME.search(name)]
+        named = [value for name, (value, found) in expanded.items() if not found and _SECRET_NAME.search(name)]
         secrets += tuple(secret for value in named for secret in (value, value.rpartition(" ")[2]))
         if self.url and secrets:
             require_private(self.url)

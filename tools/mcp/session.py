@@ -19,7 +19,7 @@ import httpx
 from langchain_core.tools import ToolException
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
-from mcp.client.streamable_http import create_mcp_http_client
+from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
 
 from alpha_umi.tools.credentials import redact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
+from transformers import MistralConfig, MistralForCausalLM
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.models.backbone import Backbone
@@ -86,6 +88,24 @@ def test_a_text_is_the_one_that_the_plain_loop_writes(backbone: Backbone, write:
                 model, order.prompt, sampler=make_sampler(), max_new_tokens=order.n, eos_ids=(), constraint=mask
             )
             assert list(tokens) == order.ids
+
+
+def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[str], Path], write: Write) -> None:
+    folder = copy_model("sliding")
+    given = json.loads((folder / "config.json").read_text())
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    sizes = {name: given[name] for name in names}
+    torch.manual_seed(0)
+    config = MistralConfig(**sizes, num_key_value_heads=2, sliding_window=40, initializer_range=0.3)
+    MistralForCausalLM(config).save_pretrained(folder)
+    backbone = Backbone(folder, torch.device("cpu"), torch.float32)
+    rng = random.Random(2)
+    orders = [Written([rng.randrange(20, 60) for _ in range(n)], n=12) for n in (5, 39, 120, 300)]
+    write(backbone, orders)
+    for order in orders:
+        tokens = generate_tokens(backbone.model, order.prompt, sampler=make_sampler(), max_new_tokens=12, eos_ids=())
+        assert list(tokens) == order.ids
+    assert len({tuple(order.ids) for order in orders}) == 4
 
 
 def test_what_prompts_share_is_computed_once(backbone: Backbone, write: Write) -> None:

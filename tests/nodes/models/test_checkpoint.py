@@ -50,7 +50,7 @@ def checkpoint(tmp_path: Path) -> Path:
                 _make_model(), LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
             )
         if name != "backbone":
-            adapted.peft_config["default"].alora_invocation_tokens = [1, 2]
+            adapted.peft_config["default"].alora_invocation_tokens = [1, 2]  # type: ignore[attr-defined]
         adapted.save_pretrained(str(folder / name))
     (folder / "chat_template.jinja").write_text("template")
     card = {
