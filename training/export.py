@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -60,7 +61,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
     """Write the backbone as a full model to ``OUT/backbone``, and what stands on it to ``OUT/<role>``.
 
     The adapters carry `alora_invocation_tokens`, so PEFT and servers that know activated LoRA switch them on at the
-    role's marker by themselves.
+    role's marker by themselves. Others may ignore that: a `UserWarning` says so.
 
     Args:
         checkpoint: Folder of a trained checkpoint.
@@ -86,7 +87,15 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
             else:
                 _save_tokenizer(source, folder / role)
 
-    return _write_whole(Path(out), write, ["backbone", *(role for role, _ in parts)])
+    folders = _write_whole(Path(out), write, ["backbone", *(role for role, _ in parts)])
+    if activated := [role for role, part in parts if part.kind == "alora"]:
+        warnings.warn(
+            f"{', '.join(activated)}: an activated LoRA is only right where 'alora_invocation_tokens' is obeyed (PEFT, "
+            "llama.cpp, this package). vLLM ignores it without an error and answers worse; for vLLM train the role "
+            "with kind 'lora'.",
+            stacklevel=2,
+        )
+    return folders
 
 
 def _write_whole(out: Path, write: Callable[[Path], None], names: list[str]) -> list[Path]:

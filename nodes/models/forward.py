@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,13 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from alpha_umi.nodes.models.backbone import Adapter, Backbone
-from alpha_umi.nodes.models.decode import Cancelled
 from alpha_umi.nodes.models.kv_cache import Pair, restore_layers, save_layers
 
 _ATTENTION = "alpha_umi_spans"
+
+
+class Cancelled(Exception):
+    """Ends a forward pass between two layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Span:
         adapter: Computes all of them but the first `n_base`; None is the base model.
         n_base: So many are computed by the base model alone.
         cancelled: Once set, the pass is of no use to this text.
+        n_guesses: So many of the last tokens are not in the text yet, but tried.
     """
 
     past: Cache
@@ -42,6 +46,7 @@ class Span:
     adapter: Adapter | None
     n_base: int
     cancelled: threading.Event
+    n_guesses: int = 0
 
     @property
     def adapters(self) -> list[Adapter | None]:
@@ -51,13 +56,20 @@ class Span:
 
     def split(self, n_tokens: int) -> tuple[Span, Span]:
         """Return the first tokens, and the rest."""
-        first = Span(self.past, self.ids[:n_tokens], self.adapter, self.n_base, self.cancelled)
-        return first, Span(self.past, self.ids[n_tokens:], self.adapter, max(self.n_base - n_tokens, 0), self.cancelled)
+        rest = replace(self, ids=self.ids[n_tokens:], n_base=max(self.n_base - n_tokens, 0))
+        return replace(self, ids=self.ids[:n_tokens], n_guesses=0 if rest.ids else self.n_guesses), rest
+
+    def limit_guesses(self, n_guesses: int) -> Span:
+        """Leave out all guesses but the first ones."""
+        n_left_out = max(self.n_guesses - n_guesses, 0)
+        return replace(self, ids=self.ids[: len(self.ids) - n_left_out], n_guesses=self.n_guesses - n_left_out)
 
 
 @torch.inference_mode()
 def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
-    """Append each span to its text's cache; return the logits after each (float32, (vocabulary,)).
+    """Append each span to its text's cache; return the logits after each (float32, (1 + guesses, vocabulary)).
+
+    The first row is what follows the text, each further one what follows a guess.
 
     Raises:
         Cancelled: Between two layers, once one of the texts is; then, as after any error, nothing was appended.
@@ -80,7 +92,7 @@ def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
         for span, layers in zip(spans, saved, strict=True):
             restore_layers(span.past, layers)
         raise
-    return list(output.logits[:, -1].float())
+    return list(torch.split(output.logits[:, -1].float(), [1 + span.n_guesses for span in spans]))
 
 
 class _Pasts(Cache):
@@ -144,12 +156,13 @@ def _attend(
 
 @contextmanager
 def _attend_by_span(model: PreTrainedModel, spans: Sequence[Span]) -> Iterator[None]:
-    """Have the model use `_attend`, and compute logits after each span's last token only."""
-    last = torch.tensor([len(span.ids) for span in spans]).cumsum(0) - 1
+    """Have the model use `_attend`, and compute logits only where they are asked for."""
+    ends = torch.tensor([len(span.ids) for span in spans]).cumsum(0).tolist()
+    wanted = [row for end, span in zip(ends, spans, strict=True) for row in range(end - span.n_guesses - 1, end)]
     usual = model.config._attn_implementation
     model.config._attn_implementation = _ATTENTION
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    handle = head.register_forward_pre_hook(lambda _, args: (args[0][last], *args[1:]))
+    handle = head.register_forward_pre_hook(lambda _, args: (args[0][wanted], *args[1:]))
     try:
         yield
     finally:

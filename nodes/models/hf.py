@@ -59,6 +59,7 @@ class Call:
     top_p: float
     seed: int | None
     constrained: bool
+    prompt_lookup: bool
     wants_tool_calls: bool
     model_name: str
 
@@ -76,6 +77,8 @@ class LocalChatModel(BaseChatModel):
         role: Used where a call names no role.
         style: Chat template the weights were trained with.
         constrained: Keep planner and caller to their grammars.
+        prompt_lookup: Try what followed the same words earlier in the prompt; faster, and the text is the same but for
+            rounding.
         max_tokens: The most tokens of a reply.
         max_rationale_tokens: Where the planner is made to decide.
         temperature: 0 decodes greedily.
@@ -98,6 +101,7 @@ class LocalChatModel(BaseChatModel):
     role: Role | None = None
     style: Style = "umi"
     constrained: bool = True
+    prompt_lookup: bool = True
     max_tokens: int = Field(default=256, ge=1)
     max_rationale_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=0.0, ge=0.0)
@@ -131,6 +135,7 @@ class LocalChatModel(BaseChatModel):
             top_p=self.top_p,
             seed=given.get("seed", self.seed),
             constrained=given.get("constrained", self.constrained),
+            prompt_lookup=self.prompt_lookup,
             wants_tool_calls=role is None and bool(tools),
             model_name=self._name_for(role),
         )

@@ -93,7 +93,7 @@ class PrefixCache:
         past = make_past(config)
         if best is not None:
             self._entries.move_to_end(best)
-            for layer, (keys, values) in zip(_layers(past), self._entries[best].layers, strict=True):
+            for layer, (keys, values) in zip(growing_layers(past), self._entries[best].layers, strict=True):
                 layer.begin_with(keys[..., :n_best, :], values[..., :n_best, :])
         return past, n_best
 
@@ -102,7 +102,7 @@ class PrefixCache:
 
         An entry that is a beginning of the new one is dropped, which is no cost.
         """
-        if not ids or len(_layers(past)) < len(past.layers):
+        if not ids or len(growing_layers(past)) < len(past.layers):
             return 0  # a sliding window has forgotten its beginning
         ids = tuple(ids)
         for key, known in [(key, entry.ids) for key, entry in self._entries.items() if entry.view == view]:
@@ -111,7 +111,7 @@ class PrefixCache:
                 return 0
             if ids[: len(known)] == known:
                 self._pop(key)
-        layers = tuple(layer.view(len(ids)) for layer in _layers(past))
+        layers = tuple(layer.view(len(ids)) for layer in growing_layers(past))
         # what is held in memory: a view holds the whole tensor
         n_bytes = sum(tensor.untyped_storage().nbytes() for pair in layers for tensor in pair)
         self._entries[next(self._keys)] = _Entry(view, ids, layers, n_bytes)
@@ -185,7 +185,8 @@ def make_past(config: PreTrainedConfig) -> DynamicCache:
     return past
 
 
-def _layers(past: Cache) -> list[GrowingLayer]:
+def growing_layers(past: Cache) -> list[GrowingLayer]:
+    """Return the layers that hold all tokens, which those of a sliding window do not."""
     return [layer for layer in past.layers if isinstance(layer, GrowingLayer)]
 
 

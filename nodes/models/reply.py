@@ -69,6 +69,7 @@ def write_reply(
             eos_ids=backbone.eos_ids,
             constraint=mask,
             accept=accept,
+            lookup=call.prompt_lookup,
         )
     hand_on(stream.flush())
     is_complete = stream.stopped or (mask is not None and mask.finished) or text.ids[-1] in backbone.eos_ids

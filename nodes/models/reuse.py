@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.backbone import Adapter, Backbone
 from alpha_umi.nodes.models.forward import Span
+from alpha_umi.nodes.models.kv_cache import growing_layers
 
 
 @dataclass(slots=True)
@@ -39,10 +40,23 @@ class Text:
     _n_base: int
     n_evicted: int = 0
 
-    def span(self, cancelled: threading.Event) -> Span:
-        """Return the tokens that are not computed yet."""
+    @property
+    def can_shrink(self) -> bool:
+        """Whether tokens can be taken back: not where a sliding window has forgotten what stood before them."""
+        return len(growing_layers(self.past)) == len(self.past.layers)
+
+    def span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:
+        """Return the tokens that are not computed yet, and behind them what may come next."""
         n_known = self.past.get_seq_length()
-        return Span(self.past, self.ids[n_known:], self._adapter, max(self._n_base - n_known, 0), cancelled)
+        ids = [*self.ids[n_known:], *guesses]
+        return Span(self.past, ids, self._adapter, max(self._n_base - n_known, 0), cancelled, len(guesses))
+
+    def forget_guesses(self) -> None:
+        """Take back what was computed for tokens that the text does not hold; its last token is yet to be computed."""
+        n_known = len(self.ids) - 1
+        if self.past.get_seq_length() > n_known:
+            for layer in growing_layers(self.past):
+                layer.begin_with(*layer.view(n_known))
 
     def keep(self) -> None:
         """Let later prompts begin with what has been computed; also right when that is not all."""

@@ -25,13 +25,15 @@ import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, StaticCache
 
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import Sampler, generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import Sampler, make_sampler
 from alpha_umi.nodes.models.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.models.lookup import Lookup
 from alpha_umi.nodes.render import render_calls, render_messages, render_plan, template_kwargs
 from alpha_umi.nodes.trajectory import Step, Trajectory, Turn
 from alpha_umi.training.data import builtin, toolbench
 from alpha_umi.training.data.base import Tally
+from tests.plain_loop import generate_tokens
 
 NAME = "smollm2-135m"
 TOOLBENCH = Path(__file__).parents[3] / "shared" / "data" / "toolbench_answers.tar.gz"
@@ -39,7 +41,6 @@ MAX_PROMPT_TOKENS = 900
 MAX_TOKENS = 256
 N_PLAN_TOKENS = 24
 N_GREEDY_TURNS, N_GREEDY_TOKENS = 4, 32
-N_KEY_TOKENS, N_DRAFT_TOKENS = 2, 5
 COMPILE_LIMIT_S = 180
 CPU = torch.device("cpu")
 
@@ -193,15 +194,15 @@ class Loop:
             yield token
 
 
-class Lookup(Loop):
-    """Prompt lookup on top of it: what followed the last tokens earlier in the text is tried in the same pass."""
+class Guesser(Loop):
+    """Prompt lookup on top of it, as `write_tokens` has it."""
 
     def _write(
         self, work: Work, greedy: bool, written: list[int], mask: TokenMask | None, past: Cache
     ) -> Iterator[int]:
         sampler = make_sampler() if greedy else make_teacher(work, written)
         n_wanted = N_GREEDY_TOKENS if greedy else len(work.text)
-        draft: list[int] = []
+        lookup, draft = Lookup(), list[int]()
         logits: list[torch.Tensor] = []
         while len(written) < n_wanted and not (mask and mask.finished):
             token = mask.forced() if mask else None
@@ -210,7 +211,7 @@ class Lookup(Loop):
             else:
                 if not logits:
                     ids = [*work.prompt, *written]
-                    draft = find_draft(ids)
+                    draft = lookup.guess(ids)
                     past.crop(min(len(ids) - 1 - past.get_seq_length(), 0))
                     logits = list(forward(self.model, [*ids[past.get_seq_length() :], *draft], past, len(draft) + 1))
                 token = mask.choose(logits[0], sampler) if mask else sampler(logits[0])
@@ -220,15 +221,6 @@ class Lookup(Loop):
             draft, logits = (draft[1:], logits[1:]) if is_right else ([], [])
             if not is_right:
                 past.crop(min(len(work.prompt) + len(written) - 1 - past.get_seq_length(), 0))
-
-
-def find_draft(ids: Sequence[int]) -> list[int]:
-    """Return what followed the last occurrence of the last tokens."""
-    key = list(ids[-N_KEY_TOKENS:])
-    for start in range(len(ids) - N_KEY_TOKENS - 1, -1, -1):
-        if list(ids[start : start + N_KEY_TOKENS]) == key:
-            return list(ids[start + N_KEY_TOKENS :][:N_DRAFT_TOKENS])
-    return []
 
 
 class Compiled(Loop):
@@ -330,7 +322,7 @@ def show_loop(backbone: Backbone, callers: list[Work], planners: list[Work], kin
     show(Row(f"jump-forward, caller, {kind}", jump, "same grammar without", steps, callers, 0.6))
     show(Row(f"grammar, caller, {kind}", steps, "no grammar, no jumps", bare, callers, 1.1, is_choice=False))
     show(Row(f"grammar, planner, {kind}", steps, "no grammar, no jumps", bare, planners, 1.1, is_choice=False))
-    lookup = Lookup(model, grammars)
+    lookup = Guesser(model, grammars)
     show(Row(f"prompt lookup, caller, {kind}", lookup, "jump-forward alone", jump, callers))
     show(Row(f"prompt lookup, planner, {kind}", lookup, "jump-forward alone", jump, planners))
 

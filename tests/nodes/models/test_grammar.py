@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.decode import TextStream, generate_tokens, make_sampler
+from alpha_umi.nodes.models.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.parsing import ParsedCall, parse_calls, parse_plan
+from tests.plain_loop import generate_tokens
 
 SEARCH = {
     "type": "object",
