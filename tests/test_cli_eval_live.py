@@ -156,7 +156,11 @@ def test_a_search_keeps_its_tree_and_answers_with_its_last_path(tmp_path: Path, 
     rows = [json.loads(line) for line in (tmp_path / "out/outcomes.jsonl").read_text().splitlines()]
     assert {row["finish"] for row in rows} == {"give up"}
     tree = json.loads((tmp_path / "out/trees/G1_instruction/0.json").read_text())
-    assert tree
+    assert tree["answer_generation"]["query"] == rows[0]["query"]
+    assert tree["answer_generation"]["finish_type"] == "give_up"
+    assert tree["answer_generation"]["total_tokens"] == rows[0]["input_tokens"] + rows[0]["output_tokens"]
+    assert tree["tree"]["size"] > 2
+    assert tree["tree"]["tree"]["children"]
     answer = json.loads((tmp_path / "out/answers/G1_instruction.json").read_text())["0"]["answer"]
     assert answer["method"] == "dfsdt"
     assert "give_up_and_restart" in answer["final_answer"]

@@ -44,7 +44,7 @@ class LiveOutcome(Outcome):
 
     Args:
         reason: Why there is no proper answer, as the graph says it.
-        tree: The whole search as the strategy exports it, if it is one.
+        tree: The whole search as an answer file of ToolBench, if the strategy is one.
     """
 
     reason: str | None = None

@@ -24,7 +24,7 @@ from alpha_umi.training.data.files import Record, write_atomically
 
 FOLDER = "answers"
 _FINISH = "Finish"
-_FINISH_TOOL: Record = {
+FINISH_TOOL: Record = {
     "name": _FINISH,
     "description": "Ends the task: with the answer for the user, or by giving up.",
     "parameters": {
@@ -50,7 +50,8 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
     messages: list[Any] = []
     for step in turn.steps:
         messages += map(_make_message, step.calls)
-    final = _make_finish(turn.steps[-1]) if turn.steps else None
+    ended = turn.steps and turn.steps[-1].decision != "caller"
+    final = write_finish(turn.steps[-1]) if ended else None
     if final is not None:
         messages.append({"name": _FINISH, "arguments": final, "response": ""})
     node: list[Record] = []
@@ -60,7 +61,7 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
         node = [{"role": role, "message": "", "next": node}]
     return {
         "query": turn.instruction,
-        "available_tools": [*map(_make_tool, trajectory.tools), _FINISH_TOOL],
+        "available_tools": [*map(describe_tool, trajectory.tools), FINISH_TOOL],
         "answer": {
             "method": method,
             "total_steps": len(messages) + 2,  # system and user are steps as well
@@ -71,21 +72,24 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
 
 
 def _make_message(call: Call) -> Record:
-    arguments = call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments, ensure_ascii=False)
     response = call.observation.text if call.observation else ""
-    return {"name": call.name, "arguments": arguments, "response": response}
+    return {"name": call.name, "arguments": write_arguments(call), "response": response}
 
 
-def _make_finish(step: Step) -> str | None:
-    """Return the arguments of ``Finish``, None for a run that came to no end."""
-    if step.decision == "caller":
-        return None
+def write_arguments(call: Call) -> str:
+    """Return the arguments of a call as JSON; what the model wrote is left as it is where it is none."""
+    return call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments, ensure_ascii=False)
+
+
+def write_finish(step: Step) -> str:
+    """Return the arguments of ``Finish`` for a step that ends the run."""
     if step.answer and step.answer.strip():
         return json.dumps({"return_type": "give_answer", "final_answer": step.answer}, ensure_ascii=False)
     return json.dumps({"return_type": "give_up_and_restart"})
 
 
-def _make_tool(spec: ToolSpec) -> Record:
+def describe_tool(spec: ToolSpec) -> Record:
+    """Return a tool as ToolBench tells a model of it."""
     parameters = dict(spec.parameters)
     required = parameters.get("required", [])
     optional = [name for name in parameters.get("properties", {}) if name not in required]

@@ -13,13 +13,14 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 
 from alpha_umi.cli.eval_options import Subject
+from alpha_umi.cli.export import make_answer_file
 from alpha_umi.graph.factory import create_umi_agent
 from alpha_umi.nodes.trajectory import Trajectory
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.evaluation import Usage
 from alpha_umi.training.evaluation.live_task import LiveOutcome, LiveTask, Run
 
-_OUTPUT = ["messages", "finish", "reason", "tree"]
+_OUTPUT = ["messages", "finish", "reason", "answer", "settings", "n_queries", "tree"]
 
 
 def make_run(subject: Subject) -> Run:
@@ -34,12 +35,15 @@ def make_run(subject: Subject) -> Run:
         usage = UsageMetadataCallbackHandler()  # of all calls: a search asks for more than its last path shows
         config: RunnableConfig = {"configurable": {"thread_id": task.key}, "callbacks": [usage]}
         state = agent.invoke({"messages": [HumanMessage(task.query)]}, config, output_keys=_OUTPUT)
+        total = reduce(add, map(Usage.from_metadata, usage.usage_metadata.values()), Usage())
+        tree = state.get("tree")
+        n_tokens = total.input_tokens + total.output_tokens
         return LiveOutcome(
             Trajectory.from_messages(state["messages"], toolbox.specs),
-            reduce(add, map(Usage.from_metadata, usage.usage_metadata.values()), Usage()),
+            total,
             state["finish"],
             state["reason"],
-            state.get("tree"),
+            make_answer_file(state, tree, toolbox.specs, n_tokens) if tree else None,
         )
 
     return run

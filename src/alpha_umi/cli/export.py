@@ -12,19 +12,8 @@ from typing import Any
 from alpha_umi.nodes.trajectory import Call, Step, Trajectory
 from alpha_umi.nodes.tree import ROOT, Tree, TreeNode, list_children, parse_step
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.evaluation.toolbench_answers import FINISH_TOOL, describe_tool, write_arguments, write_finish
 
-_FINISH = {
-    "name": "Finish",
-    "description": "Ends the task: with the answer for the user, or by giving up.",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
-            "final_answer": {"type": "string", "description": "The answer, if there is one."},
-        },
-        "required": ["return_type"],
-    },
-}
 _SYSTEM = "Solve the task with the functions; end it by calling Finish."
 
 
@@ -55,20 +44,14 @@ def make_answer_file(
             "valid_data": True,
             "query_count": state["n_queries"],
             "total_tokens": total_tokens,
-            "final_answer": _write_finish(end),
+            "final_answer": write_finish(end),
             "finish_type": "give_answer" if has_answer else "give_up",
             "query": turn.instruction,
-            "function": [*map(_make_function, tools), _FINISH],
+            "function": [*map(describe_tool, tools), FINISH_TOOL],
             "chain": [],
             "train_messages": _make_samples(turn.instruction, turn.steps),
         },
     }
-
-
-def _make_function(spec: ToolSpec) -> dict[str, Any]:
-    required = spec.parameters.get("required", [])
-    optional = [name for name in spec.parameters.get("properties", {}) if name not in required]
-    return {"name": spec.name, "description": spec.description, "parameters": {**spec.parameters, "optional": optional}}
 
 
 def _make_samples(question: str, steps: Sequence[Step]) -> list[list[dict[str, Any]]]:
@@ -89,30 +72,20 @@ def _make_samples(question: str, steps: Sequence[Step]) -> list[list[dict[str, A
 def _make_messages(step: Step) -> Iterator[dict[str, Any]]:
     thought = step.rationale
     for call in step.calls:
-        yield _think(thought, call.name, _write_arguments(call))
+        yield _think(thought, call.name, write_arguments(call))
         yield {"role": "function", "name": call.name, "content": _write_observation(call)}
         thought = ""
     if step.decision != "caller":
-        yield _think(thought, "Finish", _write_finish(step))
+        yield _think(thought, "Finish", write_finish(step))
 
 
 def _think(thought: str, name: str, arguments: str) -> dict[str, Any]:
     return {"role": "assistant", "content": thought, "function_call": {"name": name, "arguments": arguments}}
 
 
-def _write_arguments(call: Call) -> str:
-    return call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments, ensure_ascii=False)
-
-
 def _write_observation(call: Call) -> str:
     text, is_error = (call.observation.text, call.observation.is_error) if call.observation else ("", False)
     return json.dumps({"error": text if is_error else "", "response": "" if is_error else text}, ensure_ascii=False)
-
-
-def _write_finish(step: Step) -> str:
-    if step.answer:
-        return json.dumps({"return_type": "give_answer", "final_answer": step.answer}, ensure_ascii=False)
-    return json.dumps({"return_type": "give_up_and_restart"})
 
 
 def _make_root(tree: Tree) -> dict[str, Any]:
@@ -130,10 +103,10 @@ def _make_branch(tree: Tree, node: TreeNode, depth: int) -> dict[str, Any]:
     for call in step.calls:
         is_error = bool(call.observation and call.observation.is_error)
         observed = {"observation": _write_observation(call), "observation_code": int(is_error)}
-        parts += [("Action", call.name, {}), ("Action Input", _write_arguments(call), observed)]
+        parts += [("Action", call.name, {}), ("Action Input", write_arguments(call), observed)]
     if step.decision != "caller":
         code = {"observation_code": 3 if step.answer else 4}
-        parts += [("Action", "Finish", {}), ("Action Input", _write_finish(step), code)]
+        parts += [("Action", "Finish", {}), ("Action Input", write_finish(step), code)]
     flags = {"pruned": node["status"] in ("failed", "gave up"), "expand_num": node["id"]}
     children = _make_branches(tree, node, depth + len(parts))
     for i, (kind, text, extra) in reversed(list(enumerate(parts))):

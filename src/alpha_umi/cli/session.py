@@ -122,8 +122,10 @@ class Session:
                 output, interrupts = self._loop.run(self._stream(value, config))
                 while interrupts:
                     # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
-                    answers = {question.id: ask_person(question.value, self._screen) for question in interrupts}
-                    output, interrupts = self._loop.run(self._stream(Command(resume=answers), config))
+                    answers: Any = {question.id: ask_person(question.value, self._screen) for question in interrupts}
+                    # LangGraph keeps an answer without the question's id until the next one: it has to be replaced
+                    answer = answers if len(answers) > 1 else next(iter(answers.values()))
+                    output, interrupts = self._loop.run(self._stream(Command(resume=answer), config))
         finally:
             self._screen.end()
         self._show_end(output)
