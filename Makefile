@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint check fix faults bench bench-train checkpoint weights clean
+.PHONY: help demo dev test lint check fix faults fuzz bench bench-train checkpoint weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ fix: $(VENV)/.dev  ## format the code and mend what ruff can mend
 
 faults: $(VENV)/.dev  ## inject faults at length and print what they did; takes minutes
 	$(BIN)/python tests/reliability/faults.py
+
+N ?= 1000000
+fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an hour at most; goes on where it stopped
+	$(INSTALL) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --n $(N)
 
 bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and what sharing saves; takes 20 minutes
 	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py; done

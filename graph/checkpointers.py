@@ -8,21 +8,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     closing,
     contextmanager,
+    suppress,
 )
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 import aiosqlite
 from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import id as checkpoint_id
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
@@ -30,8 +34,12 @@ from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.config import load_settings
 from alpha_umi.tools.ledger import Ledger, MemoryLedger, SqliteLedger, import_psycopg
 
+T = TypeVar("T")
+
 IN_MEMORY = ":memory:"
 SERVER_DATABASE = Path(".langgraph_api") / "threads.sqlite"
+ANSWER_TIMEOUT_S = 60.0
+"""Far above what a turn waits for its place among 200 threads."""
 _OPENING_FAULTS = (sqlite3.Error, OSError)
 
 
@@ -77,7 +85,7 @@ class DurableSaver(BaseCheckpointSaver[Any]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Load a checkpoint."""
         with self.explained():
-            return super().get_tuple(config)
+            return _come_after(super().get_tuple(config))
 
     def list(self, *args: Any, **kwargs: Any) -> Iterator[CheckpointTuple]:
         """Load several checkpoints, newest first."""
@@ -102,7 +110,7 @@ class DurableSaver(BaseCheckpointSaver[Any]):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Load a checkpoint."""
         with self.explained():
-            return await super().aget_tuple(config)
+            return _come_after(await super().aget_tuple(config))
 
     async def alist(self, *args: Any, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
         """Load several checkpoints, newest first."""
@@ -114,6 +122,20 @@ class DurableSaver(BaseCheckpointSaver[Any]):
         """Delete a thread; what its tools did stays recorded."""
         with self.explained():
             await super().adelete_thread(thread_id)
+
+
+def _come_after(found: CheckpointTuple | None) -> CheckpointTuple | None:
+    """Give this process's checkpoints later ids than one that was loaded, and return that one.
+
+    The newest checkpoint of a thread is the one with the highest id, and an id begins with the time of day. Where the
+    clock was set back, or another machine's is ahead, all that is done from now on would be lost behind the old state.
+    """
+    if found is not None:
+        number = UUID(found.checkpoint["id"]).int
+        ticks = number >> 80 << 12 | number >> 64 & 0xFFF  # the time in a UUID of version 6
+        last: int | None = checkpoint_id._last_v6_timestamp
+        checkpoint_id._last_v6_timestamp = max(last or 0, ticks)  # type: ignore[assignment]  # typed as None
+    return found
 
 
 class _SqliteBase(DurableSaver):
@@ -151,7 +173,35 @@ class DurableSqliteSaver(_SqliteBase, SqliteSaver):
 
 
 class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
-    """Keeps threads in a SQLite file, for async runs; open one by `open_async_checkpointer`."""
+    """Keeps threads in a SQLite file, for async runs; open one by `open_async_checkpointer`.
+
+    What the driver does not answer in time is asked for once more: under the load of 200 threads a server was seen to
+    wait for good for an answer that its driver had given, and all threads wait for the one that is served.
+    """
+
+    async def aput(self, *args: Any, **kwargs: Any) -> RunnableConfig:
+        """Save a checkpoint."""
+        return await self._insist(partial(super().aput, *args, **kwargs))
+
+    async def aput_writes(self, *args: Any, **kwargs: Any) -> None:
+        """Save what a finished node wrote."""
+        await self._insist(partial(super().aput_writes, *args, **kwargs))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint."""
+        return await self._insist(partial(super().aget_tuple, config))
+
+    async def _insist(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Try twice; saving the same twice is saving it once."""
+        with suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(ask(), ANSWER_TIMEOUT_S)
+        try:
+            return await asyncio.wait_for(ask(), ANSWER_TIMEOUT_S)
+        except asyncio.TimeoutError as error:
+            raise StorageError(
+                f"The threads in {self.where!r} were not answered for in {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
+                "before is kept: resume the thread. For many threads at a time use PostgreSQL."
+            ) from error
 
 
 def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractContextManager[DurableSaver]:

@@ -16,15 +16,22 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval_rules import ApprovalRule
 from alpha_umi.nodes.state import SearchSettings, UmiContext
 from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.breaker import RemoteSettings
+from alpha_umi.tools.isolation import Isolation
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
-_TAGS = ("one spec", "per role", "[key]")
+_TAGS = ("one spec", "per role", "[key]", "all or none", "rules")
 
 
 def _get_models_kind(value: Any) -> str:
     return "per role" if isinstance(value, Mapping) else "one spec"
+
+
+def _get_approvals_kind(value: Any) -> str:
+    return "rules" if isinstance(value, Sequence) and not isinstance(value, str) else "all or none"
 
 
 def _split_list(value: Any) -> Any:
@@ -35,6 +42,12 @@ def _split_list(value: Any) -> Any:
 ModelSpecs: TypeAlias = Annotated[
     Annotated[str, Tag("one spec")] | Annotated[dict[Role, str], Tag("per role")],
     Discriminator(_get_models_kind),  # so that an error is about the kind that was meant, not about both
+]
+
+
+ApproveTools: TypeAlias = Annotated[
+    Annotated[bool, Tag("all or none")] | Annotated[list[ApprovalRule], Tag("rules")],
+    Discriminator(_get_approvals_kind),
 ]
 
 
@@ -91,10 +104,17 @@ class UmiSettings(BaseSettings):
     checkpointer: str | None = Field(
         default=None, description="Where a server keeps its threads: a SQLite file, or postgresql://user@host/database."
     )
+    isolation: dict[str, Isolation] = Field(
+        default={}, description="Tools by name that run in processes of their own, with their bounds."
+    )
+    remote: RemoteSettings = RemoteSettings()
     limits: LimitSettings = LimitSettings()
     generation: GenerationSettings = GenerationSettings()
     search: SearchSettings = SearchSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    approve_tools: ApproveTools = Field(
+        default=False, description="Calls a person is asked about, whatever a run's context says: all, none, or rules."
+    )
 
     def make_context(self) -> UmiContext:
         """Return what a run is set to that brings no context of its own."""
@@ -187,5 +207,6 @@ def _find_line(node: yaml.Node | None, keys: Sequence[str]) -> int:
 def _list_fields(keys: Sequence[str]) -> str:
     model: Any = UmiSettings
     for key in keys:
-        model = model.model_fields[key].annotation
+        if not key.isdecimal():  # a place in a list
+            model = ApprovalRule if key == "approve_tools" else model.model_fields[key].annotation
     return ", ".join(model.model_fields)

@@ -15,13 +15,17 @@ from langgraph.types import Checkpointer
 from alpha_umi.graph.config import RetrievalSettings, UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
+from alpha_umi.nodes.approval import GateNode, make_approval
+from alpha_umi.nodes.approval_rules import Approvals
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.nodes.offer import make_picker, pick_all
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.breaker import set_remote_settings
 from alpha_umi.tools.convert import ToolLike
+from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.retrieval import ToolRetriever
@@ -38,6 +42,7 @@ def create_umi_agent(
     *,
     strategy: Strategy | None = None,
     defaults: UmiContext | None = None,
+    approvals: Approvals = False,
     checkpointer: Checkpointer = None,
     ledger: Ledger | None = None,
     retriever: ToolRetriever | None = None,
@@ -54,6 +59,9 @@ def create_umi_agent(
             timeout and observation limit.
         strategy: How a run searches whose context names no strategy: ``react`` or ``dfsdt``; None takes `defaults`.
         defaults: Settings of runs that are started without a context.
+        approvals: Which calls a person is asked about in every run, whatever its context says: all, none, or rules
+            (`ApprovalRule`, `ask_when`) of which the first that holds counts; a call for which none holds is asked
+            about. The context's `approve_tools` can only add to it.
         checkpointer: Where threads are kept; needed for multi-turn threads, approvals and resuming.
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
             them; None takes the checkpointer's own database.
@@ -83,18 +91,19 @@ def create_umi_agent(
     defaults = defaults or UmiContext()
     defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
-    graph = _make_graph(load_models(models), toolbox, partial(entry, defaults=defaults, pick_tools=pick_tools))
+    enter = partial(entry, defaults=defaults, pick_tools=pick_tools)
+    graph = _make_graph(load_models(models), toolbox, enter, make_approval(toolbox, approvals))
     return graph.compile(checkpointer=checkpointer, store=store, name=name)
 
 
 def _make_graph(
-    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, enter: Callable[..., Update]
+    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, enter: Callable[..., Update], approval: GateNode
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
     graph.add_node("entry", enter)
-    add_react(graph, models, toolbox)
-    graph.add_node("dfsdt", make_dfsdt(models, toolbox))
+    add_react(graph, models, toolbox, approval)
+    graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval))
     graph.add_edge(START, "entry")
     graph.add_conditional_edges("entry", route_entry, {"react": FIRST_NODE, "dfsdt": "dfsdt"})
     graph.add_edge("dfsdt", END)
@@ -106,8 +115,9 @@ def make_agent(
 ) -> UmiAgent:
     """Build the agent that a configuration describes, with further tools beside its own."""
     limits = settings.limits
+    set_remote_settings(settings.remote)
     toolbox = Toolbox(
-        load_tools([*settings.tools, *tools]),
+        isolate_named(load_tools([*settings.tools, *tools]), settings.isolation),
         timeout_s=limits.tool_timeout_s,
         max_observation_chars=limits.max_observation_chars,
     )
@@ -116,6 +126,7 @@ def make_agent(
         models,
         toolbox,
         defaults=settings.make_context(),
+        approvals=settings.approve_tools,
         checkpointer=checkpointer,
         retriever=_make_retriever(settings.retrieval, toolbox),
     )

@@ -1,24 +1,42 @@
-"""The gate before any tool runs: asks a person where the settings say so.
+"""The gate before any tool runs: asks a person where a rule says so.
 
-A node of its own, because LangGraph runs an interrupted node again from its beginning on resume. The request and the
-response have the shape of LangChain's human-in-the-loop middleware, so existing inbox UIs work.
+A node of its own, because LangGraph runs an interrupted node again from its beginning on resume. It works in moves,
+each a checkpoint: first the rules are applied, once, and what they say is kept in the state; then each answer is a
+move. So a rule cannot change its mind while a person thinks, and an answer belongs to one question. A call goes to the
+tools only if the state holds a review of exactly this call that lets it run. Request and answer have the shape of
+LangChain's human-in-the-loop middleware, with ids added; see `alpha_umi.nodes.questions`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
-from langgraph.types import Send, interrupt
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langgraph.types import Send
 
+from alpha_umi.nodes.approval_rules import ApprovalRule, Approvals, list_decisions
+from alpha_umi.nodes.offer import list_callable_names
+from alpha_umi.nodes.questions import Decision, Subject, ask, make_id
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import ToolTask, UmiState
+from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
+from alpha_umi.tools.observation import render_observation
+from alpha_umi.tools.toolbox import Toolbox
 
-_DECISIONS = ("approve", "edit", "reject")
-_HOW = (
-    'Resume with {"decisions": [{"type": "approve"} | {"type": "reject", "message": "why"} | '
-    '{"type": "edit", "edited_action": {"name": "…", "args": {…}}}]}, one decision per call, in order.'
-)
+_AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
+
+
+class GateNode(Protocol):
+    """The gate as a node; both strategies have the same."""
+
+    def __call__(self, state: UmiState) -> Update:
+        """Review the open calls, or take one answer of the person."""
+
+
+def start_gate() -> Gate:
+    """Return what a turn begins with: nothing reviewed, nothing rejected."""
+    return Gate(reviews={}, rejected=[], fault=None)
 
 
 def list_open_calls(state: UmiState) -> list[ToolCall]:
@@ -34,75 +52,180 @@ def list_open_calls(state: UmiState) -> list[ToolCall]:
     return []
 
 
-def approval(state: UmiState) -> Update:
-    """Ask for a decision on every open call, if the run was started with `approve_tools`."""
-    if not state["settings"]["approve_tools"]:
-        return {}
-    calls = list_open_calls(state)
-    request = _make_request(calls)
-    fault = find_fault(response := interrupt(request), len(calls))
-    while fault:
-        fault = find_fault(response := interrupt({**request, "error": f"{fault} {_HOW}"}), len(calls))
-    return _apply(state, calls, response["decisions"])
+def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
+    """Make the gate's node.
+
+    Args:
+        toolbox: Knows what the tools take, where they come from and what they do.
+        approvals: Rules that hold for every run, beside those of the run's settings; a call is asked about if either
+            says so.
+    """
+
+    def approval(state: UmiState) -> Update:
+        """Review the open calls, or take one answer of the person."""
+        calls = list_open_calls(state)
+        reviews = [find_review(state, call) for call in calls]
+        if None in reviews:
+            return _review(_Rules(state, toolbox, approvals), calls)
+        asked = {review["id"]: call for call, review in zip(calls, reviews, strict=True) if review and review["allow"]}
+        return _take_answer(_Rules(state, toolbox, approvals), asked) if asked else {}
+
+    return approval
 
 
-def route_approval(state: UmiState) -> list[Send] | Literal["planner"]:
-    """Send each call that may run to the tools node on its own, so that a resume repeats only unfinished ones."""
+def find_review(state: UmiState, call: ToolCall) -> Review | None:
+    """Return the review of exactly this call, None if it is of another one."""
+    review = _get_gate(state)["reviews"].get(call["id"] or "")
+    return review if review and review["id"] == _make_call_id(call) else None
+
+
+def route_approval(state: UmiState) -> list[Send] | Literal["approval", "planner"]:
+    """Send each call to the tools node on its own, so that a resume repeats only unfinished ones; all or none."""
     calls = list_open_calls(state)
-    approve = state["settings"]["approve_tools"]
+    reviews = [find_review(state, call) for call in calls]
+    if not all(review and not review["allow"] for review in reviews):
+        return "approval"
     tasks = [
-        ToolTask(name=call["name"], arguments=call["args"], id=call["id"] or "", approve=approve) for call in calls
+        ToolTask(
+            name=call["name"],
+            arguments=call["args"],
+            id=call["id"] or "",
+            approve=bool(review and review["is_asked"]),
+            is_alone=len(calls) == 1,
+        )
+        for call, review in zip(calls, reviews, strict=True)
     ]
     return [Send("tools", task) for task in tasks] or "planner"
 
 
-def _make_request(calls: list[ToolCall]) -> dict[str, Any]:
-    return {
-        "action_requests": [
-            {"name": call["name"], "args": call["args"], "description": f"Run tool {call['name']!r}?"} for call in calls
-        ],
-        "review_configs": [
-            {"action_name": name, "allowed_decisions": list(_DECISIONS)}
-            for name in dict.fromkeys(call["name"] for call in calls)
-        ],
-    }
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What is said about calls in one state."""
+
+    state: UmiState
+    toolbox: Toolbox
+    approvals: Approvals
+
+    def list_decisions(self, call: ToolCall) -> list[Decision]:
+        spec = next((spec for spec in self.toolbox.specs if spec.name == call["name"]), None)
+        return list_decisions(call, spec, self.approvals, _read_policy(self.state))
+
+    def find_fault(self, call: ToolCall) -> str:
+        """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
+        try:
+            return self.toolbox.find_fault(call["name"], call["args"], list_callable_names(self.state))
+        except RecursionError:
+            return f"The arguments of {call['name']} are nested too deeply. Write simpler ones."
+
+    def make_observation(self, call: ToolCall, text: str, *, is_error: bool) -> ToolMessage:
+        text = render_observation(text, self.toolbox.max_observation_chars)
+        status: Literal["error", "success"] = "error" if is_error else "success"
+        return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
 
 
-def find_fault(response: Any, n_calls: int) -> str | None:
-    """Say what is wrong with a person's response, or None."""
-    decisions = response.get("decisions") if isinstance(response, dict) else None
-    if not isinstance(decisions, list) or len(decisions) != n_calls:
-        return f"Expected {n_calls} decision(s)."
-    for decision in decisions:
-        kind = decision.get("type") if isinstance(decision, dict) else None
-        if kind not in _DECISIONS:
-            return f"{kind!r} is not one of {', '.join(_DECISIONS)}."
-        if kind == "edit":
-            action = decision.get("edited_action")
-            if not isinstance(action, dict) or not isinstance(action.get("args"), dict):
-                return "An edit needs 'edited_action' with 'args'."
-    return None
+def _read_policy(state: UmiState) -> Approvals:
+    policy = state["settings"]["approve_tools"]
+    return policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
 
 
-def _apply(state: UmiState, calls: list[ToolCall], decisions: list[dict[str, Any]]) -> Update:
-    """Write edits into the caller's message and answer rejected calls."""
-    edits: dict[str | None, ToolCall] = {}
-    refusals: list[ToolMessage] = []
-    for call, decision in zip(calls, decisions, strict=True):
-        if decision["type"] == "edit":
-            action = decision["edited_action"]
-            edits[call["id"]] = ToolCall(
-                name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call"
-            )
-        elif decision["type"] == "reject":
-            refusals.append(_make_refusal(call, decision.get("message")))
-    if not edits:
-        return {"messages": refusals}
+def _get_gate(state: UmiState) -> Gate:
+    return state.get("gate") or start_gate()  # threads of before the gate had a state
+
+
+def _make_call_id(call: ToolCall) -> str:
+    return make_id(call["name"], call["args"], call["id"] or "")
+
+
+def _review(rules: _Rules, calls: list[ToolCall]) -> Update:
+    """Apply the rules to every open call; one that was rejected before, or is asked about in vain, is answered."""
+    gate = _get_gate(rules.state)
+    reviews: dict[str, Review] = {}
+    messages: list[ToolMessage] = []
+    for call in calls:
+        allow = rules.list_decisions(call)
+        fault = _AGAIN if make_id(call["name"], call["args"]) in gate["rejected"] else ""
+        if fault := fault or (rules.find_fault(call) if allow else ""):
+            messages.append(rules.make_observation(call, fault, is_error=True))
+        else:
+            reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
+    return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
+
+
+def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
+    """Ask about the calls that are not decided yet, and carry out what the answer decides: all of it, or nothing."""
+    gate = _get_gate(rules.state)
+    subjects = [
+        Subject(
+            id=key,
+            call_id=call["id"] or "",
+            name=call["name"],
+            arguments=call["args"],
+            allow=gate["reviews"][call["id"] or ""]["allow"],
+            text=f"Run tool {call['name']!r}?",
+        )
+        for key, call in asked.items()
+    ]
+    answer = ask(subjects, fault=gate["fault"])
+    outcomes = [_decide(rules, asked[key], decision) for key, decision in answer.decisions.items()]
+    fault = answer.fault or next((outcome for outcome in outcomes if isinstance(outcome, str)), None)
+    if fault:
+        return {"gate": {**gate, "fault": fault}}
+    return _carry_out(rules.state, [outcome for outcome in outcomes if isinstance(outcome, _Outcome)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a decision made of a call: the call as it may run, or the message that answers it instead of its tool."""
+
+    call: ToolCall
+    message: ToolMessage | None = None
+    is_rejected: bool = False
+
+
+def _decide(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _Outcome | str:
+    """Return what comes of one decision, or what is wrong with it."""
+    kind, message = decision["type"], decision.get("message")
+    if kind == "reject":
+        text = f"The user rejected this call{f': {message}' if message else '.'} Do not repeat it; plan differently."
+        return _Outcome(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
+    if kind == "respond":
+        return _Outcome(call, rules.make_observation(call, str(message), is_error=False))
+    return _edit(rules, call, decision["edited_action"]) if kind == "edit" else _Outcome(call)
+
+
+def _edit(rules: _Rules, call: ToolCall, action: Mapping[str, Any]) -> _Outcome | str:
+    """Take the call as the person wrote it; the rules must let a person write it, and it must be one that can run."""
+    edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
+    allow = rules.list_decisions(edited)
+    if _make_call_id(edited) == _make_call_id(call):
+        can_stay = "approve" in _get_gate(rules.state)["reviews"][call["id"] or ""]["allow"]
+        return _Outcome(call) if can_stay else "The edit changes nothing, and the call cannot be approved as it is."
+    if fault := rules.find_fault(edited):
+        return f"The edited call cannot run. {fault}"
+    if allow and "edit" not in allow:
+        return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
+    return _Outcome(edited)
+
+
+def _carry_out(state: UmiState, outcomes: Sequence[_Outcome]) -> Update:
+    """Write edits into the caller's message, answer what does not run, and let the rest of the decided calls run."""
+    gate = _get_gate(state)
+    reviews, rejected = dict(gate["reviews"]), list(gate["rejected"])
+    for outcome in outcomes:
+        call = outcome.call
+        if outcome.is_rejected:
+            rejected.append(make_id(call["name"], call["args"]))
+        if outcome.message:
+            del reviews[call["id"] or ""]
+        else:
+            reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=[], is_asked=True)
+    decided = {outcome.call["id"]: outcome.call for outcome in outcomes}
     message = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
-    tool_calls = [edits.get(call["id"], call) for call in message.tool_calls]
-    return {"messages": [message.model_copy(update={"tool_calls": tool_calls}), *refusals]}
+    tool_calls = [decided.get(call["id"], call) for call in message.tool_calls]
+    edited = [message.model_copy(update={"tool_calls": tool_calls})] if tool_calls != message.tool_calls else []
+    answers = [outcome.message for outcome in outcomes if outcome.message]
+    return _make_update(Gate(reviews=reviews, rejected=rejected, fault=None), [*edited, *answers])
 
 
-def _make_refusal(call: ToolCall, why: str | None) -> ToolMessage:
-    text = f"The user rejected this call{f': {why}' if why else '.'} Do not repeat it; plan differently."
-    return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status="error")
+def _make_update(gate: Gate, messages: Sequence[AnyMessage]) -> Update:
+    return {"gate": gate, "messages": messages} if messages else {"gate": gate}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.runtime import get_runtime
-from langgraph.types import interrupt
 
 from alpha_umi.errors import StorageError
 from alpha_umi.nodes.ledgers import find_ledger
+from alpha_umi.nodes.questions import Subject, ask_in_place, make_id
 from alpha_umi.nodes.state import ToolTask
 from alpha_umi.tools.ledger import CallKey, Ledger
 from alpha_umi.tools.toolbox import Toolbox, make_unknown_outcome
@@ -28,7 +28,6 @@ from alpha_umi.tools.toolbox import Toolbox, make_unknown_outcome
 _SAVE_TIMEOUT_S = 10.0
 _FIRST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.1
-_HOW = 'Resume with {"decisions": [{"type": "approve"}]} to run it again, or [{"type": "reject", "message": "why"}].'
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +102,13 @@ class RecordedCall:
     def _make_unknown(self, why: str) -> ToolMessage:
         return make_unknown_outcome(self.task["name"], self.task["id"], why)
 
-    def _ask(self) -> dict[str, Any]:
+    def _ask(self) -> Mapping[str, Any]:
         """Ask a person whether the call may run again."""
         name, arguments = self.task["name"], self.task["arguments"]
         text = f"{name} was started and did not finish: outcome unknown. Run it again?"
-        request: dict[str, Any] = {
-            "action_requests": [{"name": name, "args": arguments, "description": text}],
-            "review_configs": [{"action_name": name, "allowed_decisions": ["approve", "reject"]}],
-        }
-        decision = _read_decision(interrupt(request))
-        while decision is None:
-            decision = _read_decision(interrupt({**request, "error": _HOW}))
-        return decision
+        key = make_id(name, arguments, f"again {self.task['id']}")  # to approve the call is not to approve this
+        subject = Subject(key, self.task["id"], name, arguments, ("approve", "reject"), text)
+        return ask_in_place(subject, is_alone=self.task.get("is_alone", False))
 
 
 def find_recorded_call(toolbox: Toolbox, task: ToolTask, config: RunnableConfig | None) -> RecordedCall | None:
@@ -135,13 +129,6 @@ def find_recorded_call(toolbox: Toolbox, task: ToolTask, config: RunnableConfig 
     }
     key = CallKey.make(str(thread), task["id"], task["arguments"])
     return RecordedCall(task, key, saver, decision, toolbox.ledger)
-
-
-def _read_decision(response: Any) -> dict[str, Any] | None:
-    decisions = response.get("decisions") if isinstance(response, dict) else None
-    if not isinstance(decisions, list) or len(decisions) != 1 or not isinstance(decisions[0], dict):
-        return None
-    return decisions[0] if decisions[0].get("type") in ("approve", "reject") else None
 
 
 def _poll() -> Iterator[float]:

@@ -6,6 +6,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
+from alpha_umi.nodes.approval import start_gate
 from alpha_umi.nodes.offer import PickTools, pick_all
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
@@ -37,7 +38,7 @@ def entry(
     # a server passes an empty context where the caller gave none
     given = runtime.context.model_dump(exclude_unset=True) if runtime.context else {}
     return {
-        "settings": defaults.model_copy(update=given).model_dump(),
+        "settings": UmiContext.model_validate(defaults.model_dump() | given).model_dump(),
         "decision": None,
         "n_steps": 0,
         "n_bad_plans": 0,
@@ -46,6 +47,7 @@ def entry(
         "stall": None,
         "tree": None,
         "offered": pick_tools(state),
+        "gate": start_gate(),
         "answer": None,
         "finish": None,
         "reason": None,

@@ -127,5 +127,5 @@ def _make_find_tools(retriever: ToolRetriever, max_chars: int) -> BaseTool:
         "the next step; the tools it finds can be called from then on."
     )
     parameters = {"type": "object", "properties": {"query": _QUERY}, "required": ["query"]}
-    tool = make_tool(ToolSpec(FIND_TOOLS, description, parameters, effects="none"), find_tools)
+    tool = make_tool(ToolSpec(FIND_TOOLS, description, parameters, effects="none", source="builtin"), find_tools)
     return tool.model_copy(update={"response_format": "content_and_artifact"})

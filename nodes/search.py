@@ -66,8 +66,8 @@ def route_search_call(state: UmiState) -> Literal["approval", "search"]:
     return "approval" if is_new and list_open_calls(state) else "search"
 
 
-def route_search_approval(state: UmiState) -> list[Send] | Literal["search"]:
-    """Send the approved calls to the tools; a step without any is done."""
+def route_search_approval(state: UmiState) -> list[Send] | Literal["approval", "search"]:
+    """Go on with the approval, or send the approved calls to the tools; a step without any is done."""
     route = route_approval(state)
     return "search" if route == "planner" else route
 

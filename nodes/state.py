@@ -9,6 +9,8 @@ from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict
 
+from alpha_umi.nodes.approval_rules import ApprovalRule
+from alpha_umi.nodes.questions import Decision as ApprovalDecision
 from alpha_umi.nodes.trajectory import Decision
 from alpha_umi.nodes.tree import Tree
 
@@ -43,7 +45,11 @@ class UmiContext(SearchSettings):
         le=100,
         description="Tool-calling steps of one chain; after them react concludes and dfsdt turns back.",
     )
-    approve_tools: bool = Field(default=False, description="Ask a person before any tool runs.")
+    approve_tools: bool | list[ApprovalRule] = Field(
+        default=False,
+        description="Ask a person before any tool runs; or rules, of which the first that holds counts. A call for "
+        "which none holds is asked about.",
+    )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
 
 
@@ -69,6 +75,22 @@ class Stall(TypedDict):
     told_at_step: int
 
 
+class Review(TypedDict):
+    """What the gate knows of a call: the digest that it is about, and what can be decided, empty if it may run."""
+
+    id: str
+    allow: list[ApprovalDecision]
+    is_asked: bool
+
+
+class Gate(TypedDict):
+    """The reviews of the newest step by call id, digests of what was rejected in this turn, an answer's fault."""
+
+    reviews: dict[str, Review]
+    rejected: list[str]
+    fault: str | None
+
+
 class UmiState(UmiOutput):
     """Everything a checkpoint holds; plain JSON types and messages only.
 
@@ -86,12 +108,14 @@ class UmiState(UmiOutput):
     stall: Stall | None
     tree: Tree | None
     offered: list[str] | None
+    gate: Gate
 
 
 class ToolTask(TypedDict):
-    """What one `Send` carries to the tools node: one call, and whether a person is there to decide on it."""
+    """What one `Send` carries to the tools node: one call, whether a person decided on it, and whether it is alone."""
 
     name: str
     arguments: dict[str, Any]
     id: str
     approve: NotRequired[bool]
+    is_alone: NotRequired[bool]

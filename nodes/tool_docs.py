@@ -89,7 +89,8 @@ def _describe_type(lookup: Lookup, schema: Any, seen: frozenset[str] = frozenset
 
 
 def _describe_kind(lookup: Lookup, schema: Mapping[str, Any], kind: str, seen: frozenset[str]) -> str:
-    inner = schema.get({"array": "items", "object": "additionalProperties"}.get(kind, ""))
+    key = {"array": "items", "object": "additionalProperties"}.get(kind)
+    inner = schema.get(key) if key else None
     return f"{kind} of {_describe_type(lookup, inner, seen)}" if isinstance(inner, Mapping) else kind
 
 

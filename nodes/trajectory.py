@@ -117,28 +117,22 @@ class Trajectory:
         """
         system: list[str] = []
         turns: list[Turn] = []
-        for message in map(_load_message, messages):
-            if isinstance(message, SystemMessage):
-                system.append(message.text)
-            elif isinstance(message, HumanMessage):
-                turns.append(Turn(message.text))
-            elif not turns:
-                raise TrajectoryError(f"A {message.type!r} message came before any human message; start with one.")
-            elif isinstance(message, AIMessage):
-                turns[-1] = replace(turns[-1], steps=(*turns[-1].steps, parse_message(message)))
-            elif isinstance(message, ToolMessage):
-                turns[-1] = _attach(turns[-1], message)
-            else:
+        for message in messages:
+            try:
+                _add_message(_load_message(message), system, turns)
+            except TrajectoryError:
+                raise
+            except (LookupError, TypeError, AttributeError, ValueError) as error:  # content blocks of other forms
                 raise TrajectoryError(
-                    f"A {message.type!r} message is no part of a trajectory; use system, human, ai and tool messages."
-                )
+                    f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
+                ) from error
         return cls(tuple(tools), tuple(turns), "\n\n".join(system))
 
     def to_row(self) -> dict[str, Any]:
         """Return plain JSON types, as one line of `trajectories.jsonl`."""
         row = asdict(self)
         for tool in row["tools"]:
-            del tool["effects"]  # how a call is run is nothing that a model learns
+            del tool["effects"], tool["source"]  # how a call is run is nothing that a model learns
         return row
 
     @classmethod
@@ -153,14 +147,25 @@ class Trajectory:
 
 
 def _load_message(message: BaseMessage | Mapping[str, Any]) -> BaseMessage:
-    if isinstance(message, BaseMessage):
-        return message
-    try:
-        return _message_adapter().validate_python(message)
-    except ValidationError as error:
+    return message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
+
+
+def _add_message(message: BaseMessage, system: list[str], turns: list[Turn]) -> None:
+    """Add a message to the texts of the system, or to the turns."""
+    if isinstance(message, SystemMessage):
+        system.append(message.text)
+    elif isinstance(message, HumanMessage):
+        turns.append(Turn(message.text))
+    elif not turns:
+        raise TrajectoryError(f"A {message.type!r} message came before any human message; start with one.")
+    elif isinstance(message, AIMessage):
+        turns[-1] = replace(turns[-1], steps=(*turns[-1].steps, parse_message(message)))
+    elif isinstance(message, ToolMessage):
+        turns[-1] = _attach(turns[-1], message)
+    else:
         raise TrajectoryError(
-            f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
-        ) from error
+            f"A {message.type!r} message is no part of a trajectory; use system, human, ai and tool messages."
+        )
 
 
 @cache

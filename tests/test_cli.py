@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.cli import main
+from alpha_umi.cli.approve import show_call
 from alpha_umi.cli.screen import LABEL_WIDTH, MAX_OBSERVATION_CHARS, Screen
 
 SCRIPT = {
@@ -85,13 +86,22 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         yield tmp_path
 
 
+class Stdin(StringIO):
+    """What a person types at a terminal, or what comes through a pipe."""
+
+    is_terminal = True
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
 @pytest.fixture
 def umi(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Umi:
     """Run the command line in this process."""
 
     def run(*arguments: str, stdin: str = "") -> Done:
         monkeypatch.setattr(sys, "argv", ["alpha-umi", *arguments])
-        monkeypatch.setattr(sys, "stdin", StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", Stdin(stdin))
         with pytest.raises(SystemExit) as leave:
             main()
         return Done(leave.value.code, *capsys.readouterr())
@@ -226,10 +236,53 @@ def test_approve_edit_runs_the_persons_arguments(umi: Umi) -> None:
     assert messages[2]["content"] == "3"
 
 
+def test_approve_edit_is_asked_again_until_it_can_run(umi: Umi) -> None:
+    done = umi(*ASK, "--approve", "--json", stdin='e\n{"thing": 1}\ne\ncount_all {}\ne\ncount {"item": "nut"}\n')
+    assert json.loads(done.out)["messages"][2]["content"] == "3"
+
+
+def test_approve_answer_is_the_observation_and_the_tool_does_not_run(umi: Umi) -> None:
+    done = umi(*ASK, "--approve", "--json", stdin="yikes\na\n12 bolts\n")
+    message = json.loads(done.out)["messages"][2]
+    assert (message["content"], message["status"]) == ("12 bolts", "success")
+    assert "noise" not in done.err
+
+
+def test_approve_asks_for_several_calls_one_by_one(umi: Umi) -> None:
+    call = SCRIPT["caller"][0]
+    script = {**SCRIPT, "caller": [f"{call}\n{call}".replace("bolt", "nut", 1)]}
+    (Path.cwd() / "script.yaml").write_text(yaml.safe_dump(script))
+    done = umi(*ASK, "--approve", "--json", stdin="n\nno nuts\ny\n")
+    contents = [message["content"] for message in json.loads(done.out)["messages"] if message["type"] == "tool"]
+    assert "no nuts" in contents[0]
+    assert contents[1] == "7"
+
+
+def test_approve_asks_what_the_rules_of_the_configuration_say(umi: Umi) -> None:
+    rules = [{"tool": "co*", "source": "langchain", "allow": ["reject"]}, {"ask": "never"}]
+    config = yaml.safe_load((Path.cwd() / "config.yaml").read_text())
+    (Path.cwd() / "config.yaml").write_text(yaml.safe_dump({**config, "approve_tools": rules}))
+    done = umi(*ASK, "--json", stdin="y\nn\n\n")
+    assert "rejected" in json.loads(done.out)["messages"][2]["content"]
+
+
 def test_approve_without_a_person_is_an_error(umi: Umi) -> None:
     done = umi(*ASK, "--approve")
     assert done.code == 2
     assert "nobody" in done.err
+
+
+def test_approve_takes_nothing_from_a_pipe(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stdin, "is_terminal", False)
+    done = umi(*ASK, "--approve", stdin="y\n")
+    assert done.code == 2
+    assert "no terminal" in done.err
+    assert "noise" not in done.out + done.err
+
+
+def test_call_that_is_asked_about_is_shown_as_it_is() -> None:
+    shown = show_call("pay", {"to": "Bob\u202e\x9b2K", "über": "ü"})
+    assert shown == 'pay {"to": "Bob\\u202e\\u009b2K", "über": "ü"}'
 
 
 def test_ask_thread_is_gone_on_with(umi: Umi) -> None:

@@ -81,8 +81,12 @@ def run(*arguments: object) -> Result:
 
 
 def test_toolbench_queries_are_answered_judged_and_compared(
-    tmp_path: Path, queries: Path, server: tuple[str, list[dict[str, Any]]]
+    tmp_path: Path,
+    queries: Path,
+    server: tuple[str, list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ALPHA_UMI_REMOTE__BREAKER_FAILURES", "100")  # the other agent's failures are not ours
     url, asked = server
     agent = write_script(tmp_path / "agent.yaml")
     other = write_script(tmp_path / "other.yaml", caller=[CALL.replace("Rome", "Oslo")])

@@ -51,6 +51,7 @@ def test_ask_draws_a_chain_as_one_branch(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_ask_approves_within_a_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("builtins.input", lambda question: "y")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     assert run(monkeypatch, "--strategy", "dfsdt", "--approve", "--json") == 0
     assert json.loads(capsys.readouterr().out)["answer"] == "In the cellar."
 

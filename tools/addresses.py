@@ -13,6 +13,8 @@ from typing import TypeAlias
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_INTERNET = ipaddress.ip_network("2000::/3")
+"""All IPv6 addresses that are given out; others carry IPv4 in old forms, or belong to one site. Source: IANA."""
 
 
 class PrivateAddress(Exception):
@@ -53,6 +55,8 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(inner)
+        if address not in _INTERNET:
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -29,8 +29,11 @@ _SCHEMAS = frozenset({"items", "additionalProperties", "not", "if", "then", "els
 _TAKEN_BY_LANGCHAIN = frozenset({"config", "run_manager"})
 
 
-class _SpecTool(StructuredTool):
+class SpecTool(StructuredTool):
     """A function behind a spec; unlike its base it may have arguments named `config` or `run_manager`."""
+
+    # A field and not metadata, which a remote server may fill in: it must not pass for another source.
+    source: str
 
     def _run(self, /, **arguments: Any) -> Any:  # type: ignore[override]
         if self.func is None:
@@ -51,13 +54,14 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
         function: Called with the arguments as keywords.
     """
     is_async = inspect.iscoroutinefunction(function)
-    return _SpecTool(
+    return SpecTool(
         name=spec.name,
         description=spec.description,
         args_schema=deepcopy(dict(spec.parameters)),
         func=None if is_async else function,
         coroutine=function if is_async else None,
         metadata={"effects": spec.effects},
+        source=spec.source,
     )
 
 
@@ -129,7 +133,7 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     if isinstance(tool, Tool) and tool.args_schema is None:
         # Its own schema is that of a wrapper; the tool takes one string.
         parameters = _as_object(tool.args) | {"required": list(tool.args)}
-        return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool))
+        return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool))
     schema = tool.tool_call_schema
     if isinstance(schema, Mapping):
         parameters = _tidy(schema)
@@ -139,7 +143,8 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     parameters.pop("description", None)
     properties = parameters.pop("properties", {})
     _refuse_taken(tool, properties)
-    return ToolSpec(tool.name, tool.description, _as_object(properties) | parameters, _read_effects(tool))
+    parameters = _as_object(properties) | parameters
+    return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool))
 
 
 def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:
@@ -162,6 +167,13 @@ def _read_effects(tool: BaseTool) -> Effects:
     metadata = tool.metadata or {}
     declared: Effects = getattr(tool, "effects", None) or metadata.get("effects") or read_hints(metadata)
     return declared
+
+
+def _read_source(tool: BaseTool) -> str:
+    if isinstance(tool, SpecTool):
+        return tool.source
+    module = getattr(getattr(tool, "func", None), "__module__", None) or ""
+    return "builtin" if module.startswith("alpha_umi.tools.builtin.") else "langchain"
 
 
 def _as_object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +210,7 @@ def _tidy(schema: Any) -> Any:
 
 def _refuse_taken(tool: BaseTool, properties: Mapping[str, Any]) -> None:
     taken = sorted(_TAKEN_BY_LANGCHAIN.intersection(properties))
-    if taken and isinstance(tool, StructuredTool) and not isinstance(tool, _SpecTool):
+    if taken and isinstance(tool, StructuredTool) and not isinstance(tool, SpecTool):
         raise ConfigError(
             f"Tool {tool.name!r}: LangChain keeps the argument name {taken[0]!r} for itself and would drop the model's "
             "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool. If it is to be the run's "

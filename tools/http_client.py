@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import count
 from threading import Lock
 from typing import TypeAlias
 from urllib.request import getproxies, proxy_bypass
@@ -25,20 +26,20 @@ from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.addresses import PrivateAddress, names_private_address, resolve_public
+from alpha_umi.tools.breaker import BreakerOpen, get_breaker, get_remote_settings
 from alpha_umi.tools.credentials import Credential, is_loopback, redact
 from alpha_umi.tools.observation import cut
 
 Credentials: TypeAlias = Sequence[Credential]
 
-_N_RETRIES = 2
-_BACKOFF_S = 0.3
 _PASSING_STATUSES = frozenset({429, 502, 503})
+_ILL_STATUSES = _PASSING_STATUSES | {504}
 _MAX_FAULT_CHARS = 1000
 _PIECE_BYTES = 65_536
 _NO_ENCODINGS = ("", "identity")
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 _BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet-stream)")
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,300})</title>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,12 @@ class Reply:
 
 
 class _Fault(ToolException):
-    """A failed attempt; `wait_s` is None where trying again makes no sense."""
+    """A failed attempt; `wait_s` is None where trying again makes no sense, `is_ill` tells of the server's state."""
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    def __init__(self, message: str, wait_s: float | None = None, *, is_ill: bool = False) -> None:
         super().__init__(message)
         self.wait_s = wait_s
+        self.is_ill = is_ill
 
 
 class HttpClient:
@@ -102,7 +104,10 @@ class HttpClient:
 
     def allows(self, url: str) -> bool:
         """Say whether requests to an address may be sent."""
-        parts = httpx.URL(url)
+        try:
+            parts = httpx.URL(url)
+        except (httpx.InvalidURL, UnicodeError):
+            return False
         if parts.scheme not in ("http", "https") or self._allowed_hosts.isdisjoint(_list_names(parts)):
             return False
         return self._may_be_private(parts) or not names_private_address(parts.host)
@@ -110,16 +115,19 @@ class HttpClient:
     def _may_be_private(self, url: httpx.URL) -> bool:
         return not self._private_hosts.isdisjoint(_list_names(url))
 
-    def send(self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = ()) -> Reply:
+    def send(
+        self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = (), behind: str = ""
+    ) -> Reply:
         """Send a request and return the server's answer.
 
         Args:
             request: What to send, without credentials.
             is_idempotent: Whether sending it twice does the same as sending it once; only then it is tried again.
             credentials: Added on the wire.
+            behind: Which of several services behind the server is asked; each is left alone by itself when it fails.
 
         Raises:
-            ToolException: If there is no answer or its status is not one of success.
+            ToolException: If there is no answer, its status is not one of success, or the server is left alone.
         """
         if not self.allows(str(request.url)):
             raise ToolException(f"the host {request.url.host} is not allowed. Use another tool.")
@@ -128,18 +136,24 @@ class HttpClient:
         request.extensions["credentials"] = tuple(credentials)
         request.extensions["may_be_private"] = self._may_be_private(request.url)
         deadline = time.monotonic() + self._timeout_s
-        n_left = _N_RETRIES if is_idempotent else 0
-        while True:
+        settings, breaker = get_remote_settings(), get_breaker(f"{request.url.netloc.decode()} {behind}".strip())
+        n_retries = settings.retries if is_idempotent else 0
+        last: _Fault | None = None
+        for n in count():
             try:
-                return self._attempt(request, deadline, credentials)
+                with breaker.guard(lambda error: isinstance(error, _Fault) and error.is_ill):
+                    return self._attempt(request, deadline, credentials)
+            except BreakerOpen as closed:
+                raise last or closed from None
             except _Fault as fault:
-                wait_s = 0.0
-                if fault.wait_s is not None:
-                    wait_s = max(fault.wait_s, _BACKOFF_S * 2 ** (_N_RETRIES - n_left) * random.uniform(0.5, 1.5))
-                if fault.wait_s is None or n_left == 0 or time.monotonic() + wait_s >= deadline:
+                last = fault
+                if fault.wait_s is None or n == n_retries:
                     raise
-            n_left -= 1
+                wait_s = max(fault.wait_s, settings.backoff_s * 2**n * random.uniform(0.5, 1.5))
+                if time.monotonic() + wait_s >= deadline:
+                    raise
             time.sleep(wait_s)
+        raise AssertionError("unreachable")
 
     def _attempt(self, request: httpx.Request, deadline: float, credentials: Credentials) -> Reply:
         # What httpx says of a failure may quote a header, so none of it is passed on.
@@ -152,9 +166,10 @@ class HttpClient:
             finally:
                 response.close()
         except httpx.TimeoutException:
-            raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.") from None
+            raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.", is_ill=True) from None
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
-            raise _Fault(f"{host} cannot be reached ({type(error).__name__}). Try another tool.", wait_s=0.0) from None
+            message = f"{host} cannot be reached ({type(error).__name__}). Try another tool."
+            raise _Fault(message, wait_s=0.0, is_ill=True) from None
         except PrivateAddress:
             raise _Fault(f"{host} is in a private network, which is not allowed. Use another tool.") from None
         except zlib.error:
@@ -208,6 +223,8 @@ def _iter_decompressed(response: httpx.Response) -> Iterator[bytes]:
         while chunk and not decoder.eof:
             yield decoder.decompress(chunk, _PIECE_BYTES)
             chunk = decoder.unconsumed_tail
+        if decoder.eof:  # a server that goes on sending would be read for ever
+            return
 
 
 class _SigningTransport(httpx.BaseTransport):
@@ -289,7 +306,8 @@ def _make_fault(response: httpx.Response, media_type: str, body: str) -> _Fault:
         title = _TITLE.search(body)
         body = f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
     message += f": {cut(body.strip(), _MAX_FAULT_CHARS)}" if body.strip() else " and nothing else."
-    return _Fault(message, _read_retry_after(response) if status in _PASSING_STATUSES else None)
+    wait_s = _read_retry_after(response) if status in _PASSING_STATUSES else None
+    return _Fault(message, wait_s, is_ill=status in _ILL_STATUSES)
 
 
 def _read_retry_after(response: httpx.Response) -> float:

@@ -1,8 +1,8 @@
-"""How large a schema is when everything it refers to is written out: ten lines can stand for a billion."""
+"""What a schema comes to when its references are followed: ten lines can stand for a billion, or have no end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -16,7 +16,7 @@ def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:
     Example:
         >>> parts = {"b": {"allOf": [{"$ref": "a"}, {"$ref": "a"}]}, "a": {"type": "string"}}
         >>> count_expanded({"$ref": "b"}, parts.__getitem__)
-        13
+        12
     """
     sizes: dict[str, int] = {}
 
@@ -36,3 +36,47 @@ def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:
         return sizes[reference]
 
     return count(schema)
+
+
+def find_loop(references: Iterator[str], lookup: Callable[[str], Any]) -> str | None:
+    """Return a reference that leads back to itself without going into the value, so that checking one never ends.
+
+    Args:
+        references: All of a schema.
+        lookup: From a ``$ref`` to its target.
+
+    Example:
+        >>> parts = {"a": {"anyOf": [{"$ref": "b"}]}, "b": {"$ref": "a"}, "tree": {"items": {"$ref": "tree"}}}
+        >>> find_loop(iter(["tree"]), parts.__getitem__), find_loop(iter(["a"]), parts.__getitem__)
+        (None, 'a')
+    """
+    is_done: dict[str, bool] = {}
+
+    def visit(reference: str) -> str | None:
+        if reference in is_done:
+            return None if is_done[reference] else reference
+        is_done[reference] = False
+        for following in _find_in_place(lookup(reference)):
+            if (loop := visit(following)) is not None:
+                return loop
+        is_done[reference] = True
+        return None
+
+    return next((loop for reference in references if (loop := visit(reference)) is not None), None)
+
+
+def _find_in_place(schema: Any) -> Iterator[str]:
+    """Yield the references that apply to the same value as the schema."""
+    if not isinstance(schema, Mapping):
+        return
+    if isinstance(reference := schema.get("$ref"), str):
+        yield reference
+    for key in ("allOf", "anyOf", "oneOf"):
+        parts = schema.get(key)
+        for part in parts if isinstance(parts, list) else ():
+            yield from _find_in_place(part)
+    for key in ("not", "if", "then", "else"):
+        yield from _find_in_place(schema.get(key))
+    dependent = schema.get("dependentSchemas")
+    for part in dependent.values() if isinstance(dependent, Mapping) else ():
+        yield from _find_in_place(part)

@@ -23,7 +23,7 @@ from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.patterns import PATTERN_FORMAT, with_linear_patterns
 from alpha_umi.tools.plain_schema import is_plain_schema
-from alpha_umi.tools.schema_size import count_expanded
+from alpha_umi.tools.schema_size import count_expanded, find_loop
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
 EFFECTS: tuple[Effects, ...] = get_args(Effects)
@@ -45,6 +45,8 @@ class ToolSpec:
         parameters: JSON Schema of type ``object`` for the arguments.
         effects: What a call changes outside the agent: ``none``; ``idempotent``: doing it twice is doing it once; or
             ``once``, which is assumed of every tool that declares nothing. Models are not told.
+        source: Where the tool comes from, for the rules of approval: ``builtin``, ``openapi``, ``mcp``, ``toolbench``,
+            ``replay`` or ``langchain`` (functions as well). Models are not told.
 
     Raises:
         ConfigError: If the name or the schema cannot be used, or there are no such effects.
@@ -55,6 +57,7 @@ class ToolSpec:
     parameters: Mapping[str, Any] = field(default_factory=_no_arguments)
     # Not compared: tools that read the same to a model are the same in training data and recordings.
     effects: Effects = field(default="once", compare=False)
+    source: str = field(default="langchain", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse names and schemas that no caller could ever satisfy."""
@@ -120,6 +123,8 @@ def _check_schema(text: str) -> None:
             resolver.lookup(reference)
         except Unresolvable as error:
             raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
+    if loop := find_loop(_find_references(schema), lambda reference: resolver.lookup(reference).contents):
+        raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.")
     if count_expanded(schema, lambda reference: resolver.lookup(reference).contents) > _MAX_EXPANDED_NODES:
         raise ValueError("it is too large when its references are followed; describe fewer levels.")
 

@@ -25,6 +25,7 @@ from langgraph.errors import GraphBubbleUp
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
+from alpha_umi.tools.isolation import ToolProcessEnded
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
@@ -76,7 +77,7 @@ class Toolbox:
         if other := self._looks.get(fold_name(tool.name)):
             raise ConfigError(f"The tool names {other!r} and {tool.name!a} look the same; rename one of them.")
         self._specs[tool.name] = spec_from_tool(tool)
-        self._tools[tool.name] = _make_observing(tool, self._max_chars)
+        self._tools[tool.name] = make_observing(tool, self._max_chars)
         self._looks[fold_name(tool.name)] = tool.name
 
     @property
@@ -154,7 +155,7 @@ class Toolbox:
     ) -> Future[Any]:
         """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine."""
         try:
-            refusal = self._refuse(name, arguments)
+            refusal = self.find_fault(name, arguments)
             # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
             own = deepcopy(arguments)
         except RecursionError:
@@ -169,9 +170,17 @@ class Toolbox:
             return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop or _background_loop())
         return _run_in_thread(functools.partial(tool.invoke, call, config), name)
 
-    def _refuse(self, name: str, arguments: Mapping[str, Any] | str) -> str:
-        if name not in self._tools:
-            return render_unknown_tool(name, self.names)
+    def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
+        """Say in the model's words why a call cannot run; empty if it can.
+
+        Args:
+            name: Tool name as written.
+            arguments: As for `execute`.
+            names: Those that may be called; None allows all.
+        """
+        offered = self.names if names is None else names
+        if name not in self._tools or name not in offered:
+            return render_unknown_tool(name, offered)
         return render_violations(self._specs[name], self._specs[name].make_validator(), arguments)
 
     def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
@@ -183,8 +192,10 @@ class Toolbox:
         elif work.cancelled():
             problem = "it was cancelled."
         elif error := work.exception():
-            if isinstance(error, KeyboardInterrupt | GraphBubbleUp):
+            if isinstance(error, GraphBubbleUp):
                 raise error
+            if isinstance(error, ToolProcessEnded) and error.has_begun and self.runs_once(name):
+                return make_unknown_outcome(name, call_id, str(error))
             problem = render_error(error)
         else:
             result = work.result()
@@ -209,7 +220,7 @@ def make_unknown_outcome(name: str, call_id: str, why: str) -> ToolMessage:
     return ToolMessage(text, name=name, tool_call_id=call_id, status="error")
 
 
-def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
+def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
     """Return a copy of the tool that returns observations, so that traces and callbacks are bounded as well.
 
     LangChain would turn bytes into their repr, a list of strings into one run-together text and None into "null", and
@@ -246,10 +257,14 @@ def _make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
 
 @contextmanager
 def _contain_exit() -> Iterator[None]:
-    """Make ordinary errors of the two that LangChain's callbacks and asyncio's futures cannot carry."""
+    """Make ordinary errors of those that LangChain's callbacks and asyncio's futures cannot carry.
+
+    A `KeyboardInterrupt` is one of them: Ctrl-C is not raised in a tool's thread, and on an event loop it would end all
+    that runs there.
+    """
     try:
         yield
-    except (SystemExit, StopIteration) as error:
+    except (SystemExit, KeyboardInterrupt, StopIteration) as error:
         raise ToolException(render_error(error)) from error
 
 

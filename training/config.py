@@ -95,6 +95,11 @@ class TrainConfig(BaseModel):
     method: Method = Field(default="umi", description="Row of the paper's Table 1; see docs/training.md.")
     base: str = Field(description="Base model: a short name, a folder, or a Hugging Face id that was pulled.")
     base_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Refuse other weights.")
+    start_from: str | None = Field(
+        default=None,
+        description="Checkpoint on the same base whose adapters the stages go on from, such as the one that ships; "
+        "without it they start at random.",
+    )
     reuse: bool = Field(
         default=True, description="Stage 2 sees stage 1's instructions again; false splits them between the two."
     )
@@ -125,6 +130,9 @@ class TrainConfig(BaseModel):
             raise ValueError(f"method {self.method!r} needs settings for stage {missing[0]!r}")
         if "backbone" in self.stages and self.stages["backbone"].kind == "alora":
             raise ValueError("stage 'backbone' has no marker to start from, so its kind cannot be 'alora'")
+        full = [name for name in self.stage_names if self.stages[name].kind == "full"]
+        if self.start_from is not None and full:
+            raise ValueError(f"start_from is for adapters; stage {full[0]!r} trains all weights, so give it as base")
         return self
 
     @property

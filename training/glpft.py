@@ -20,7 +20,15 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import FORMAT, Part, check_part_folder, hash_weights
+from alpha_umi.nodes.models.checkpoint import (
+    FORMAT,
+    Checkpoint,
+    Part,
+    check_part_folder,
+    hash_weights,
+    read_adapter_config,
+    read_checkpoint,
+)
 from alpha_umi.nodes.models.hub import resolve
 from alpha_umi.nodes.render import load_template
 from alpha_umi.nodes.trajectory import ROLES, Role
@@ -97,7 +105,8 @@ def train(
     card = _make_card(config, base, tokenizer)
     output = Output(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
-    run = _Run(config, load_corpus(data), base, tokenizer, output, only, resume, progress)
+    start = _read_start(config, card)
+    run = _Run(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
     reports = [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
     if PartialState().is_main_process and any(report.status != "done" for report in reports) and not dry_run:
         output.draw_curves()
@@ -113,6 +122,7 @@ class _Run:
     base: Path
     tokenizer: PreTrainedTokenizerBase
     output: Output
+    start: Checkpoint | None
     only: Role | None
     resume: bool
     progress: bool
@@ -144,7 +154,13 @@ class _Run:
             **self.config.stages[name].model_dump(exclude={"save_every_steps"}),
             "data": self.corpus.sha256,
             "parent": parent.get("sha256", ""),
+            **({"start": self._get_start(name).sha256} if self.start else {}),
         }
+
+    def _get_start(self, name: StageName) -> Part:
+        if self.start is None:
+            return Part("none")
+        return self.start.backbone if name == "backbone" else self.start.roles[name]
 
     def _get_status(self, name: StageName, inputs: dict[str, Any]) -> Status:
         trained, begun = self.output.get_trained(name), self.output.get_begun(name)
@@ -176,6 +192,7 @@ class _Run:
             work=self.output.get_work(name),
             logs=self.output.get_logs(name),
             progress=self.progress,
+            start=self._get_start(name),
         )
         metrics = run_stage(job)
         self._enter(job)
@@ -228,6 +245,23 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
         "stages": {},
     }
     return card if "backbone" in config.stage_names else card | {"backbone": {"kind": "none"}}
+
+
+def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint whose adapters are trained further, which must have one of the same rank for each stage."""
+    if config.start_from is None:
+        return None
+    start = read_checkpoint(resolve(config.start_from))
+    if start.base_sha256 != card["base"]["sha256"]:
+        raise ConfigError(f"start_from: {start.path} stands on other weights ({start.base}) than {config.base}.")
+    for name in config.stage_names:
+        part = start.backbone if name == "backbone" else start.roles[name]
+        if part.path is None or part.kind == "full":
+            raise ConfigError(f"start_from: {start.path} has no adapter for stage {name!r}.")
+        rank = read_adapter_config(part.path)["r"]
+        if rank != config.stages[name].lora_rank:
+            raise ConfigError(f"start_from: the adapter {part.path} has rank {rank}; set lora_rank of {name!r} to it.")
+    return start
 
 
 def _check_output(output: Output, fresh: Mapping[str, Any], *, only: Role | None, resume: bool) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
 from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
@@ -47,6 +48,7 @@ class Job:
         work: Folder for checkpoints and the export; kept until the export is in its place.
         logs: Folder for metrics.
         progress: Draw a progress bar.
+        start: An adapter whose weights are trained further; of kind ``none``, random ones.
     """
 
     name: StageName
@@ -58,6 +60,7 @@ class Job:
     work: Path
     logs: Path
     progress: bool = False
+    start: Part = field(default_factory=lambda: Part("none"))
 
     @property
     def settings(self) -> StageConfig:
@@ -112,7 +115,20 @@ def make_model(job: Job) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
-        return get_peft_model(model, adapter)
+        adapted = get_peft_model(model, adapter)
+        if job.start.path is not None:
+            _copy_adapter(job.start.path, adapted)
+    return adapted
+
+
+def _copy_adapter(source: Path, model: Any) -> None:
+    """Put an adapter's weights in the place of the random ones."""
+    try:
+        result: Any = set_peft_model_state_dict(model, load_peft_weights(str(source), device="cpu"))
+    except RuntimeError as error:  # torch names every weight that differs
+        raise ConfigError(f"start_from: {source} has another shape: {error}") from error
+    if result.unexpected_keys or any("lora_" in key for key in result.missing_keys):
+        raise ConfigError(f"start_from: {source} is an adapter on other layers than are trained here.")
 
 
 def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:

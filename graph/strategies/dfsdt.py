@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from alpha_umi.nodes.approval import approval
+from alpha_umi.nodes.approval import GateNode
 from alpha_umi.nodes.caller import make_caller
 from alpha_umi.nodes.executor import ToolsNode
 from alpha_umi.nodes.planner import make_planner, route_planner
@@ -41,7 +41,9 @@ PLANNER_EDGES: dict[Hashable, str] = {
 SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summarizer", "end": END}
 
 
-def make_dfsdt(models: Mapping[Role, BaseChatModel], toolbox: Toolbox) -> Runnable[UmiState, UmiState]:
+def make_dfsdt(
+    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, approval: GateNode
+) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
     planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
     graph = StateGraph(UmiState, context_schema=UmiContext)
@@ -55,7 +57,7 @@ def make_dfsdt(models: Mapping[Role, BaseChatModel], toolbox: Toolbox) -> Runnab
     graph.add_edge(START, "planner")
     graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)
     graph.add_conditional_edges("caller", route_search_call)
-    graph.add_conditional_edges("approval", route_search_approval, ["tools", "search"])
+    graph.add_conditional_edges("approval", route_search_approval, ["tools", "approval", "search"])
     graph.add_edge("tools", "search")
     graph.add_edge("summarizer", "search")
     graph.add_conditional_edges("search", route_search, SEARCH_EDGES)

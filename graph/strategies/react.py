@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, StateGraph
 
-from alpha_umi.nodes.approval import approval, route_approval
+from alpha_umi.nodes.approval import GateNode, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
 from alpha_umi.nodes.executor import ToolsNode
 from alpha_umi.nodes.give_up import give_up, route_give_up
@@ -31,7 +31,10 @@ PLANNER_EDGES: dict[Hashable, str] = {
 
 
 def add_react(
-    graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput], models: Mapping[Role, BaseChatModel], toolbox: Toolbox
+    graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput],
+    models: Mapping[Role, BaseChatModel],
+    toolbox: Toolbox,
+    approval: GateNode,
 ) -> None:
     """Wire the roles and the executor into `graph` so that the edges follow the planner's ``Next:``."""
     graph.add_node("planner", make_planner(models["planner"], toolbox.specs))
@@ -43,7 +46,7 @@ def add_react(
 
     graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)
     graph.add_conditional_edges("caller", route_caller)
-    graph.add_conditional_edges("approval", route_approval, ["tools", "planner"])
+    graph.add_conditional_edges("approval", route_approval, ["tools", "approval", "planner"])
     graph.add_edge("tools", "planner")
     graph.add_edge("summarizer", END)
     graph.add_conditional_edges("give_up", route_give_up, {"restart": "planner", "end": END})

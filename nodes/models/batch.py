@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
+from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.forward import Cancelled, Span, compute
+from alpha_umi.nodes.models.forward import Cancelled, Span
 from alpha_umi.nodes.models.hf import DEFAULT_TOKENS_PER_BATCH, MAX_TEXTS
+from alpha_umi.nodes.models.memory import compute_in_memory
 from alpha_umi.nodes.models.writing import Writing
 
 # Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
@@ -88,9 +90,14 @@ class Batch:
             return
         parts = self._split()
         try:
-            logits = compute(self.backbone, [part for part, _ in parts])
+            logits = compute_in_memory(self.backbone, [part for part, _ in parts])
         except Cancelled:
             return  # nothing was appended: the next step does the same without the one that left
+        except ModelFault as error:  # the others go on without the text that takes the most
+            row = max(self._rows, key=lambda row: row.n_tokens)
+            row.writing.close()
+            self._end(row, error)
+            return
         except Exception as error:
             for row in self._rows.copy():
                 row.writing.close()

@@ -14,6 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.breaker import get_remote_settings
 
 SERVER_KEY_VARIABLE = "ALPHA_UMI_SERVER_API_KEY"
 _SAMPLING = ("temperature", "max_tokens", "top_p", "seed")
@@ -30,7 +31,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
     Raises:
         ConfigError: If langchain-openai is not installed or no key is set for OpenAI itself.
     """
-    chat_openai = _import_extra("langchain_openai", "openai").ChatOpenAI
+    chat_openai = _import_extra("alpha_umi.nodes.models.server", "openai").GuardedChatOpenAI
     api_key = os.environ.get("OPENAI_API_KEY")
     own_server = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
     if not api_key and not own_server:
@@ -39,6 +40,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
             f"'openai:{model}@http://localhost:8000/v1' or OPENAI_BASE_URL."
         )
     fields = _pick_sampling(options) | {"model": model, "base_url": base_url, "api_key": api_key or "none"}
+    fields["max_retries"] = get_remote_settings().retries
     chat: BaseChatModel = chat_openai(**fields, stream_usage=True)
     if (chat.profile or {}).get("temperature", True):
         return chat
@@ -64,6 +66,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",
         stream_usage=True,
         use_responses_api=False,
+        max_retries=get_remote_settings().retries,
         **_pick_sampling(options),
     )
     return chat

@@ -118,6 +118,11 @@ class PrefixCache:
         self._n_bytes += n_bytes
         return self._evict()
 
+    def clear(self) -> None:
+        """Forget everything, because memory is short."""
+        while self._entries:
+            self._pop(next(iter(self._entries)))
+
     def drop(self, view: Hashable) -> None:
         """Forget everything one view computed, because its weights changed."""
         for key in [key for key, entry in self._entries.items() if entry.view == view]:

@@ -1,21 +1,104 @@
-"""A remote model that serves our own chat template: vLLM with one LoRA module per role, or `transformers serve`.
+"""Remote models: any behind OpenAI's protocol, and those that serve our own chat template.
 
-Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.models.endpoint.make_endpoint`.
+The latter run on vLLM with one LoRA module per role, or on `transformers serve`. OpenAI's client tries again by itself,
+with growing pauses and as the server's Retry-After says; here a breaker is put around it.
+
+Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.models.endpoint`.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
+import openai
 from langchain_core.language_models import LanguageModelInput
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
+from alpha_umi.errors import AlphaUmiError, ModelFault
 from alpha_umi.nodes.render import Style, template_kwargs
 from alpha_umi.nodes.trajectory import Role
+from alpha_umi.tools.breaker import BreakerOpen, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
+_ADVICE = "Start the server, wait for it or name another model; then resume the thread."
+# What LangChain and OpenAI's client raise where a field is missing, null or of another type.
+_GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
 
-class UmiServerChatModel(ChatOpenAI):
+
+class GuardedChatOpenAI(ChatOpenAI):
+    """`ChatOpenAI` that leaves a failing server alone for a while, and says so.
+
+    Raises:
+        ModelFault: At a call, if the server is away, is left alone, or answers what is no chat completion.
+    """
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with self._guarded():
+            return _require_text(super()._generate(*args, **kwargs))
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        with self._guarded():
+            return _require_text(await super()._agenerate(*args, **kwargs))
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        with self._guarded():
+            n_chunks = 0
+            for chunk in super()._stream(*args, **kwargs):
+                n_chunks += 1
+                yield chunk
+            _require_chunks(n_chunks)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        with self._guarded():
+            n_chunks = 0
+            async for chunk in super()._astream(*args, **kwargs):
+                n_chunks += 1
+                yield chunk
+            _require_chunks(n_chunks)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc
+        try:
+            with get_breaker(server).guard(_is_ill):
+                yield
+        except AlphaUmiError:
+            raise  # the request could not be made; some of these are ValueErrors
+        except BreakerOpen as error:
+            raise ModelFault(f"{error} {_ADVICE}") from None
+        except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError) as error:
+            raise ModelFault(f"The model server {server} cannot answer: {error} {_ADVICE}") from error
+        except _GARBLED as error:
+            raise ModelFault(
+                f"The model server {server} answered what is no chat completion ({type(error).__name__}: {error}). "
+                "Check that the address ends in /v1 and that the server speaks OpenAI's protocol."
+            ) from error
+
+
+def _is_ill(error: Exception) -> bool:
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.RateLimitError | _Empty)
+
+
+class _Empty(ValueError):
+    """There is no reply in the answer."""
+
+
+def _require_text(result: ChatResult) -> ChatResult:
+    if not result.generations:
+        raise _Empty("it holds no choice")
+    return result
+
+
+def _require_chunks(n_chunks: int) -> None:
+    if n_chunks == 0:
+        raise _Empty("it holds no choice")
+
+
+class UmiServerChatModel(GuardedChatOpenAI):
     """Role-aware `ChatOpenAI`: role messages go out as they are, the role itself as a chat template argument.
 
     The server needs a checkpoint of ours, because the template stored in its tokenizer turns both into the prompt.

@@ -6,6 +6,7 @@ AlphaUmiError
 ├── TrajectoryError    messages or rows that are not a trajectory
 ├── ContextOverflow    the prompt does not fit the model's window even when cut
 ├── StorageError       threads or recorded effects cannot be read or written
+├── ModelFault         a model server is away or answers nonsense, or there is no memory left for a text
 └── ModelNotAvailable  weights are neither cached nor reachable
 
 What a *model* or a *tool* does wrong is never one of these: it becomes an observation.
@@ -34,6 +35,10 @@ class ContextOverflow(AlphaUmiError, ValueError):
 
 class StorageError(AlphaUmiError, RuntimeError):
     """Threads or recorded effects cannot be read or written; what was stored before stays."""
+
+
+class ModelFault(AlphaUmiError, RuntimeError):
+    """A model that was there cannot answer now; the thread can be resumed."""
 
 
 class ModelNotAvailable(AlphaUmiError, RuntimeError):

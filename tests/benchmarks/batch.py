@@ -129,7 +129,7 @@ def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> J
 def measure(backbone: Backbone, folder: Path, way: str, runs: list[Run]) -> None:
     """Let all runs arrive at once, with an empty cache, and write them."""
     backbone.cache = PrefixCache()
-    batch_module.compute, tokens_per_batch = WAYS[way]  # type: ignore[assignment,attr-defined]
+    batch_module.compute, tokens_per_batch = WAYS[way]  # type: ignore[attr-defined]
     batch = Batch(backbone)
     start_s = time.process_time()
     for run in runs:

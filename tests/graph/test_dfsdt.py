@@ -20,7 +20,6 @@ from alpha_umi.nodes.state import SearchSettings
 from tests.graph.maze import QUESTION, SUITE, Plans, is_hint, look, make_agent, make_player, strip
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
-APPROVE: Any = Command(resume={"decisions": [{"type": "approve"}]})
 BUDGET = 16
 LAST = ["planner", "summarizer"]
 DEEP: Plans = SUITE["both below fail"]
@@ -32,6 +31,12 @@ def kinds(messages: list[BaseMessage]) -> list[str]:
 
 def get_tree(agent: UmiAgent, config: RunnableConfig = CONFIG) -> Any:
     return agent.get_state(config).values["tree"]
+
+
+def decide(asked: Any, **decision: str) -> Command[Any]:
+    """Return a decision on the first call that is asked about, named, as a search wants it."""
+    action = asked["__interrupt__"][0].value["action_requests"][0]
+    return Command(resume={"decisions": [{"id": action["id"], **decision}]})
 
 
 def describe(tree: Any) -> list[tuple[int | None, str, str]]:
@@ -242,7 +247,7 @@ def test_dfsdt_asks_for_approval_and_goes_on() -> None:
     places = []
     while "__interrupt__" in result:
         places.append(result["__interrupt__"][0].value["action_requests"][0]["args"]["place"])
-        result = agent.invoke(APPROVE, CONFIG)
+        result = agent.invoke(decide(result, type="approve"), CONFIG)
     assert places == ["attic", "cellar"]
     assert result["answer"] == "In the cellar."
 
@@ -256,9 +261,9 @@ def test_dfsdt_rejected_call_does_not_run_and_the_search_goes_on() -> None:
         return "the key"
 
     agent = make_agent(SUITE["gives up"], tools=[look], checkpointer=InMemorySaver())
-    agent.invoke(QUESTION, CONFIG, context=UmiContext(approve_tools=True, strategy="dfsdt"))
-    agent.invoke(Command(resume={"decisions": [{"type": "reject", "message": "cold"}]}), CONFIG)
-    result = agent.invoke(APPROVE, CONFIG)
+    asked = agent.invoke(QUESTION, CONFIG, context=UmiContext(approve_tools=True, strategy="dfsdt"))
+    asked = agent.invoke(decide(asked, type="reject", message="cold"), CONFIG)
+    result = agent.invoke(decide(asked, type="approve"), CONFIG)
     assert ran == ["cellar"]
     assert result["answer"] == "In the cellar."
     assert "cold" in str(get_tree(agent)["nodes"][1]["step"])

@@ -35,6 +35,23 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 SCRIPT = {"planner": ["I think about it. " * 100 + "Next: conclusion."], "summarizer": ["Done."]}
 graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT), delay_s=0.1), [], name="slow")
 """
+CAREFUL_AGENT = """
+from alpha_umi import ask_when, create_umi_agent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+CALL = 'Action: calculator\\nAction Input: {"expression": "%s"}'
+SCRIPT = {
+    "planner": ["I multiply.\\nNext: caller.", "Known.\\nNext: conclusion."],
+    "caller": ["\\n".join(CALL % expression for expression in ("1+1", "6*7", "6*8"))],
+    "summarizer": ["Done."],
+}
+graph = create_umi_agent(
+    ScriptedChatModel(script=replay(SCRIPT)),
+    ["builtin:calculator"],
+    approvals=[ask_when(lambda call: "*" in call["args"]["expression"], source="builtin")],
+    name="careful",
+)
+"""
 
 
 def find_port() -> int:
@@ -57,7 +74,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     )
     (home / "slow_agent.py").write_text(SLOW_AGENT)
-    graphs = {"agent": "alpha_umi.graph.agent:graph", "slow": "slow_agent:graph"}
+    (home / "careful_agent.py").write_text(CAREFUL_AGENT)
+    graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful")} | {"agent": "alpha_umi.graph.agent:graph"}
     (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
     port = find_port()
     environment = os.environ | {
@@ -139,10 +157,15 @@ async def test_server_keeps_state_history_and_travels_in_time(client: LangGraphC
 
 @pytest.mark.parametrize(
     ("decision", "observation"),
-    [({"type": "approve"}, "42"), ({"type": "reject", "message": "not now"}, "not now")],
+    [
+        ({"type": "approve"}, "42"),
+        ({"type": "reject", "message": "not now"}, "not now"),
+        ({"type": "edit", "edited_action": {"name": "calculator", "args": {"expression": "6*9"}}}, "54"),
+        ({"type": "respond", "message": "about forty"}, "about forty"),
+    ],
 )
 async def test_server_asks_for_approval_and_resumes(
-    client: LangGraphClient, decision: dict[str, str], observation: str
+    client: LangGraphClient, decision: dict[str, Any], observation: str
 ) -> None:
     thread = await new_thread(client)
     await client.runs.wait(thread, "agent", input=QUESTION, context={"approve_tools": True})
@@ -154,6 +177,35 @@ async def test_server_asks_for_approval_and_resumes(
     tools = [message for message in result["messages"] if message["type"] == "tool"]
     assert observation in tools[0]["content"]
     assert result["finish"] == "answer"
+
+
+async def test_server_takes_decisions_one_by_one_and_refuses_wrong_ones(client: LangGraphClient) -> None:
+    async def answer(*decisions: Any) -> list[Any]:
+        """Resume without a context and return what is asked then."""
+        await client.runs.wait(thread, "careful", command={"resume": {"decisions": list(decisions)}})
+        return await read_requests(client, thread)
+
+    thread = await new_thread(client)
+    await client.runs.wait(thread, "careful", input=QUESTION, context={"approve_tools": False})
+    first, second = await read_requests(client, thread)
+    assert [first["args"], second["args"]] == [{"expression": "6*7"}, {"expression": "6*8"}]
+    assert await answer({"type": "approve"}) == [first, second]
+    assert await answer({"id": "0" * 32, "type": "approve"}) == [first, second]
+    wrong = {"id": first["id"], "type": "edit", "edited_action": {"args": {"expression": 6}}}
+    assert await answer(wrong, {"id": second["id"], "type": "approve"}) == [first, second]
+    assert await answer({"id": second["id"], "type": "reject", "message": "no"}) == [first]
+    assert await answer({"id": second["id"], "type": "approve"}) == [first]
+    assert await answer({"id": first["id"], "type": "approve"}) == []
+    values: Any = (await client.threads.get_state(thread))["values"]
+    observations = {message["content"] for message in values["messages"] if message["type"] == "tool"}
+    assert {"2", "42"} <= observations
+    assert "48" not in observations
+
+
+async def read_requests(client: LangGraphClient, thread: str) -> list[Any]:
+    state = await client.threads.get_state(thread)
+    asked: list[Any] = [question["value"] for task in state["tasks"] for question in task["interrupts"]]
+    return [action for value in asked for action in value["action_requests"]]
 
 
 async def test_server_cancels_a_run_and_the_thread_goes_on(client: LangGraphClient) -> None:
@@ -232,7 +284,7 @@ async def test_server_searches_a_tree_when_the_context_says_so(client: LangGraph
     assert state["next"] == ["dfsdt"]
     request = state["tasks"][0]["interrupts"][0]["value"]["action_requests"][0]
     assert request["name"] == "calculator"
-    decision: Any = {"resume": {"decisions": [{"type": "approve"}]}}
+    decision: Any = {"resume": {"decisions": [{"type": "approve", "id": request["id"]}]}}
     resumed = client.runs.stream(thread, "agent", command=decision, stream_mode="custom", stream_subgraphs=True)
     async for part in resumed:
         if part.event.startswith("custom"):

@@ -16,6 +16,12 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
+@pytest.fixture
+def serving() -> Any:
+    """Serve HTTP on this machine within a ``with`` block."""
+    return import_module("local_http").serving
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A server that runs until the tests end."""

@@ -7,13 +7,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("fault", "injected", "threads lost", "effects doubled", "outcomes not told", "hangs", "unknown, told")
+COLUMNS = (
+    "fault",
+    "injected",
+    "threads lost",
+    "effects doubled",
+    "unapproved effects",
+    "outcomes not told",
+    "hangs",
+    "unknown, told",
+)
 
 
 def main() -> int:
@@ -21,14 +31,44 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30, help="processes to kill for each row of the table")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--threads", type=int, default=200, help="that talk to a server at the same time")
+    parser.add_argument("--turns", type=int, default=20, help="of each of these threads")
     options = parser.parse_args()
     table, is_harmless = Table(*COLUMNS), True
-    for fault, damage in inject_kills(options.kills, options.seed):
-        counts = (damage.n_kills, damage.n_lost, damage.n_doubled, damage.n_untold, damage.n_hangs, damage.n_unknown)
+    injecting = import_module("injecting")
+    rows = chain(
+        inject_kills(options.kills, options.seed),
+        inject_answers(options.kills, options.seed),
+        injecting.inject_tool_faults(options.kills, max(options.kills // 3, 1)),
+        injecting.inject_model_faults(options.kills, options.seed),
+        injecting.inject_clock_jumps(options.kills, options.seed),
+    )
+    for fault, damage in rows:
+        told = (damage.n_untold, damage.n_hangs, damage.n_unknown)
+        counts = (damage.n_kills, damage.n_lost, damage.n_doubled, damage.n_unapproved, *told)
         table.add_row(fault, *map(str, counts))
-        is_harmless &= damage.is_none and damage.n_kills >= options.kills
+        n_wanted = options.kills // 3 if "isolated" in fault else options.kills
+        is_harmless &= damage.is_none and damage.n_kills >= n_wanted
     Console(width=140).print(table)
+    is_harmless &= measure_load(options.threads, options.turns)
     return 0 if is_harmless else 1
+
+
+def measure_load(n_threads: int, n_turns: int) -> bool:
+    """Let crowds talk to servers, print the figures, and say whether nothing was lost and nobody waited long."""
+    sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+    load = import_module("load")
+    scripted, local = load.measure(n_threads, n_turns, 10), load.measure_local(16, n_turns)
+    loads = {"scripted model": scripted, "tiny local model": local}
+    columns = ("server with", "threads", "turns", "lost", "crossed", "p50 s", "p99 s", "p99 / p50", "MB at start, end")
+    table = Table(*columns)
+    for name, each in loads.items():
+        p50_s, p99_s = each.percentile_s(50), each.percentile_s(99)
+        figures = (each.n_threads, each.n_turns, each.n_lost, each.n_crossed, f"{p50_s:.2f}", f"{p99_s:.2f}")
+        memory = f"{each.start_mb:.0f}, {each.end_mb:.0f}"
+        table.add_row(name, *map(str, figures), f"{p99_s / p50_s:.1f}", memory)
+    Console(width=140).print(table)
+    return all(each.is_harmless and each.is_fair for each in loads.values())
 
 
 def inject_kills(n_kills: int, seed: int) -> Iterator[tuple[str, Any]]:
@@ -49,6 +89,15 @@ def inject_kills(n_kills: int, seed: int) -> Iterator[tuple[str, Any]]:
             effects.mkdir()
             victim = killing.Victim(where, effects, n_steps=5, **options)
             yield fault, killing.kill_at_random(victim, n_kills, 5 * options.get("n_calls", 1), seed)
+
+
+def inject_answers(n_kills: int, seed: int) -> Iterator[tuple[str, Any]]:
+    """Answer questions about calls rightly, wrongly and with old answers, and kill the processes meanwhile."""
+    answer_at_random = import_module("answering").answer_at_random
+    with tempfile.TemporaryDirectory() as folder:
+        for strategy in ("react", "dfsdt"):
+            damage = answer_at_random(f"{folder}/threads.sqlite", Path(folder), strategy, n_kills, seed)
+            yield f"kill -9, random and old approvals, {strategy}", damage
 
 
 if __name__ == "__main__":

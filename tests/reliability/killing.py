@@ -30,11 +30,13 @@ class Damage:
     n_untold: int = 0
     n_unknown: int = 0
     n_hangs: int = 0
+    n_unapproved: int = 0
+    n_effects: int = 0
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing was lost, doubled or kept from the model."""
-        return not (self.n_lost or self.n_doubled or self.n_untold or self.n_hangs)
+        """Whether nothing was lost, doubled, kept from the model or done without the person."""
+        return not (self.n_lost or self.n_doubled or self.n_untold or self.n_hangs or self.n_unapproved)
 
 
 class Victim:
@@ -43,11 +45,13 @@ class Victim:
     Args:
         where: Database of the threads.
         folder: Gets the files of effects.
-        options: Of `killed_agent.run`.
+        target: Module with the function `run`.
+        options: Of that function.
     """
 
-    def __init__(self, where: str, folder: Path, **options: Any) -> None:
+    def __init__(self, where: str, folder: Path, *, target: str = "killed_agent", **options: Any) -> None:
         self.where = where
+        self._target = target
         self._folder = folder
         self._options = options
         self._context = multiprocessing.get_context("forkserver")
@@ -58,7 +62,7 @@ class Victim:
         ours, theirs = self._context.Pipe(duplex=False)
         options = {**self._options, "kill": kill, "ready": None if self._options.get("is_async") else theirs}
         process = self._context.Process(
-            target=import_module("killed_agent").run,
+            target=import_module(self._target).run,
             args=(self.where, str(self._folder / thread), thread),
             kwargs=options,
         )

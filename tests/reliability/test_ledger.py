@@ -332,6 +332,31 @@ def test_a_person_can_refuse_the_repetition() -> None:
     assert len(sums) == 1
 
 
+def test_permission_to_repeat_one_of_several_calls_names_it() -> None:
+    sums: list[int] = []
+
+    def pay(sum: int) -> str:
+        """Pay."""
+        sums.append(sum)
+        return "paid"
+
+    calls = "\n".join(f'Action: pay\nAction Input: {{"sum": {sum}}}' for sum in (5, 6))
+    model = ScriptedChatModel(script=replay({**SCRIPT, "caller": [calls]}))
+    agent = create_umi_agent(model, [pay], checkpointer=InMemorySaver(), ledger=FullLedger(1))
+    approve: Any = {"decisions": [{"type": "approve"}]}
+    agent.invoke(QUESTION, THREAD, context=UmiContext(approve_tools=True))
+    with pytest.raises(StorageError):
+        agent.invoke(Command(resume={"decisions": [{"type": "approve"}] * 2}), THREAD)
+    (asked,) = agent.invoke(None, THREAD)["__interrupt__"]
+    action = asked.value["action_requests"][0]
+    again = agent.invoke(Command(resume=approve), THREAD)["__interrupt__"][0].value
+    assert "has to name its call" in again["error"]
+    assert sorted(sums) == [5, 6]
+    approve["decisions"][0]["id"] = action["id"]
+    assert agent.invoke(Command(resume=approve), THREAD)["answer"] == "Paid."
+    assert sorted(sums) == sorted([5, 6, action["args"]["sum"]])
+
+
 def test_tool_that_asks_a_person_itself_goes_on() -> None:
     def pay(sum: int) -> str:
         """Pay."""

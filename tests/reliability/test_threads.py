@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from langchain_core.runnables import RunnableConfig
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
+from alpha_umi.graph import checkpointers
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.graph.factory import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
@@ -278,3 +280,41 @@ def serve(folder: Path, variables: dict[str, str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.mark.parametrize("n_lost", [1, 5, 1000])
+def test_answer_of_the_driver_that_never_comes_holds_nobody_up_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_lost: int
+) -> None:
+    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 0.3)
+    lost: list[int] = []
+
+    async def run() -> list[Any]:
+        async with open_async_checkpointer(tmp_path / "threads.sqlite") as saver:
+            agent = make_agent(saver)
+            execute = saver.conn._execute  # type: ignore[attr-defined]
+
+            async def lose(*args: Any) -> Any:
+                answer = await execute(*args)
+                if len(lost) < n_lost and len(args) > 1:  # a statement, and not the end of one
+                    lost.append(1)
+                    await asyncio.get_running_loop().create_future()
+                return answer
+
+            monkeypatch.setattr(saver.conn, "_execute", lose)  # type: ignore[attr-defined]
+            outcomes: list[Any] = []
+            try:
+                outcomes.append(await agent.ainvoke(ask("one"), THREAD))
+            except StorageError as error:
+                outcomes.append(error)
+            monkeypatch.setattr(saver.conn, "_execute", execute)  # type: ignore[attr-defined]
+            outcomes.append(await agent.ainvoke(ask("two"), THREAD))
+            return outcomes
+
+    first, second = asyncio.run(asyncio.wait_for(run(), 30))
+    assert second["answer"] == "Paid."
+    if n_lost == 1:
+        assert first["answer"] == "Paid."
+    if n_lost == 1000:
+        assert isinstance(first, StorageError)
+        assert "use PostgreSQL" in str(first)

@@ -1,9 +1,10 @@
+import doctest
 from typing import Any
 
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import ToolSpec
+from alpha_umi.tools import ToolSpec, schema_size
 
 ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -68,3 +69,29 @@ def test_validator_reads_the_draft_that_the_schema_declares() -> None:
     validator = ToolSpec("tuple", "", draft7).make_validator()
     assert validator.is_valid({"pair": [1, "a"]})
     assert not validator.is_valid({"pair": ["a", 1]})
+
+
+@pytest.mark.parametrize(
+    "definitions",
+    [
+        {"a": {"$ref": "#/$defs/a"}},
+        {"a": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/b"}]}, "b": {"not": {"$ref": "#/$defs/a"}}},
+        {"a": {"if": {"$ref": "#/$defs/b"}}, "b": {"dependentSchemas": {"x": {"$ref": "#/$defs/a"}}}},
+    ],
+)
+def test_references_that_go_round_in_circles_are_refused(definitions: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": definitions}
+    with pytest.raises(ConfigError, match="leads back to itself"):
+        ToolSpec("tool", "", schema)
+
+
+def test_schema_of_a_tree_is_accepted() -> None:
+    tree = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}}
+    spec = ToolSpec(
+        "tool", "", {"type": "object", "properties": {"x": {"$ref": "#/$defs/tree"}}, "$defs": {"tree": tree}}
+    )
+    assert spec.make_validator().is_valid({"x": {"children": [{"children": []}]}})
+
+
+def test_examples_in_the_documentation_are_right() -> None:
+    assert doctest.testmod(schema_size).failed == 0

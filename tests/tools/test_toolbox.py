@@ -158,6 +158,16 @@ async def leave_later() -> None:
     sys.exit(3)
 
 
+def interrupt_itself() -> None:
+    """Interrupt."""
+    raise KeyboardInterrupt
+
+
+async def interrupt_itself_later() -> None:
+    """Interrupt."""
+    raise KeyboardInterrupt
+
+
 def stop() -> None:
     """Stop."""
     next(iter([]))
@@ -186,6 +196,8 @@ def raise_50_mb() -> None:
         (raise_tool_exception, "raise_tool_exception failed: ask for a city in Europe"),
         (leave, "leave failed: SystemExit: 3"),
         (leave_later, "leave_later failed: SystemExit: 3"),
+        (interrupt_itself, "interrupt_itself failed: KeyboardInterrupt"),
+        (interrupt_itself_later, "interrupt_itself_later failed: KeyboardInterrupt"),
         (stop, "stop failed: StopIteration"),
         (cancel_itself, "cancel_itself failed: it was cancelled."),
         (time_out_itself, "time_out_itself failed: TimeoutError: the server is slow"),
@@ -275,15 +287,6 @@ async def test_returned_command_is_not_silently_lost(run: Run) -> None:
 
     message = await run(Toolbox([steer]), "steer", {}, "1")
     assert (message.status, "returned a Command" in message.text) == ("error", True)
-
-
-async def test_keyboard_interrupt_passes() -> None:
-    def interrupted() -> None:
-        """Interrupt."""
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Toolbox([interrupted]).execute("interrupted", {}, "1")
 
 
 # Time

@@ -197,3 +197,36 @@ def test_a_folder_with_a_training_is_not_written_over(make_config: MakeConfig, d
     (out / "umi.json").write_text(json.dumps(card))
     with pytest.raises(ConfigError, match="was begun with template"):
         train(make_config("single-multitask"), data, out, resume=True)
+
+
+def test_a_training_can_start_from_another_checkpoints_adapters(
+    trained: Path, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    config = make_config(seed=4)
+    further = TrainConfig.model_validate({**config.model_dump(), "start_from": str(trained)})
+    train(further, data, tmp_path / "further")
+    train(config, data, tmp_path / "fresh")
+    for stage in config.stage_names:
+        last, first = read_losses(trained, stage)[-1], read_losses(tmp_path / "further", stage)[0]
+        fresh = read_losses(tmp_path / "fresh", stage)[0]
+        assert abs(first - last) < abs(fresh - last)
+    inputs = json.loads((tmp_path / "further" / "umi.json").read_text())["stages"]
+    card = json.loads((trained / "umi.json").read_text())
+    assert inputs["caller"]["inputs"]["start"] == card["roles"]["caller"]["sha256"]
+
+
+def test_a_start_that_does_not_fit_is_refused(
+    trained: Path, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    settings = make_config(seed=4).model_dump() | {"start_from": str(trained)}
+    stages = {name: stage | {"lora_rank": 3} for name, stage in settings["stages"].items()}
+    with pytest.raises(ConfigError, match="set lora_rank of 'backbone' to it"):
+        train(TrainConfig.model_validate(settings | {"stages": stages}), data, tmp_path / "out")
+    full = {name: stage | {"kind": "full"} for name, stage in settings["stages"].items()}
+    with pytest.raises(ValueError, match="stage 'backbone' trains all weights"):
+        TrainConfig.model_validate(settings | {"stages": full})
+    single = make_config("single", backbone="full", roles="none")
+    train(single, data, tmp_path / "single")
+    with pytest.raises(ConfigError, match="has no adapter for stage 'backbone'"):
+        train(TrainConfig.model_validate(settings | {"start_from": str(tmp_path / "single")}), data, tmp_path / "out")
+    assert not (tmp_path / "out" / "umi.json").exists()

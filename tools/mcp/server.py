@@ -74,7 +74,7 @@ class McpServer:
     def _make_tool(self, name: str, tool: McpTool) -> BaseTool:
         hints = tool.annotations
         effects = read_hints(hints.model_dump() if hints else {})
-        spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects)
+        spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects, "mcp")
         # The functions keep this server, and so its session, alive.
         both = make_tool(spec, functools.partial(self._call, tool.name))
         return both.model_copy(update={"coroutine": functools.partial(self._acall, tool.name)})

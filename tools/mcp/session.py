@@ -22,6 +22,7 @@ from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
 
+from alpha_umi.tools.breaker import Breaker, get_remote_settings
 from alpha_umi.tools.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.stderr import StderrTail
@@ -47,6 +48,7 @@ class HeldSession:
         self._connection = connection
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
+        self._breaker = Breaker(f"The MCP server {connection.name}", get_remote_settings())
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[ClientSession] | None = None
@@ -94,13 +96,14 @@ class HeldSession:
         Raises:
             ToolException: If there is no answer. A call that may have reached the server is not sent again.
         """
-        for _ in range(2):
-            session = await self._open()
-            try:
-                return await self._await(session, session.call_tool(name, arguments))
-            except _NotSentError:
-                await self._drop(session)
-        raise ToolException("the server ends every session at once. Use another tool.")
+        with self._breaker.guard(lambda error: isinstance(error, _ServerFault)):
+            for _ in range(2):
+                session = await self._open()
+                try:
+                    return await self._await(session, session.call_tool(name, arguments))
+                except _NotSentError:
+                    await self._drop(session)
+            raise _ServerFault("the server ends every session at once. Use another tool.")
 
     async def close(self) -> None:
         """Close the session, and end a server that was started for it."""
@@ -119,12 +122,12 @@ class HeldSession:
             either: set[asyncio.Future[Any]] = {self._ready, self._keeper}
             await asyncio.wait(either, timeout=self._start_timeout_s, return_when="FIRST_COMPLETED")
             if self._keeper.done():
-                raise ToolException(self._describe_end())
+                raise _ServerFault(self._describe_end())
             if self._ready.done():
                 return self._ready.result()
             self._keeper.cancel()
             await self._end()
-            raise ToolException(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
+            raise _ServerFault(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
 
     async def _keep(self, ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
         """Open the session, hold it until it is to be closed, and close it, all in one task."""
@@ -181,13 +184,13 @@ class HeldSession:
             if error.error.message == "Session terminated":  # a server that was started anew refused the call
                 raise _NotSentError from None
             if error.error.code == httpx.codes.REQUEST_TIMEOUT:
-                raise ToolException(f"no answer within {self._timeout_s:g} s. Try other arguments.") from None
+                raise _ServerFault(f"no answer within {self._timeout_s:g} s. Try other arguments.") from None
             if error.error.code != CONNECTION_CLOSED:
                 raise ToolException(self.hide_secrets(str(error))) from None
         finally:
             answer.cancel()
         await self._drop(session)
-        raise ToolException(f"{self._describe_end()} {_EFFECT_UNKNOWN}")
+        raise _ServerFault(f"{self._describe_end()} {_EFFECT_UNKNOWN}")
 
     def _describe_end(self) -> str:
         """Say why the session ended, without a credential."""
@@ -226,6 +229,10 @@ async def _refuse_other_server(response: httpx.Response) -> None:
         here, there = response.request.url, response.request.url.join(response.headers["Location"])
         if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
             raise httpx.HTTPStatusError("sent on to another server", request=response.request, response=response)
+
+
+class _ServerFault(ToolException):
+    """The server is away or does not answer."""
 
 
 class _NotSentError(Exception):

@@ -99,7 +99,7 @@ class ArgumentReader:
                 parameter = self._document.resolve(item)
                 if not isinstance(parameter, Mapping) or not isinstance(parameter.get("name"), str):
                     raise Unusable("one of its parameters has no name")
-                if parameter.get("in") not in _STYLES:
+                if not isinstance(parameter.get("in"), str) or parameter["in"] not in _STYLES:
                     raise Unusable(f"parameter {parameter['name']!r} is in {parameter.get('in')!r}")
                 found[parameter["in"], parameter["name"]] = parameter
         for (place, name), parameter in found.items():

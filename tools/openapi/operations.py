@@ -74,7 +74,7 @@ def read_operations(
             reader.add_parameters(path, shared, node, hidden)
             body, media_type = reader.add_body(node)
             name = _make_name(path, method, node, taken)
-            spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method])
+            spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], "openapi")
             url = f"{_find_server(document, base_url, shared, node).rstrip('/')}/{path.lstrip('/')}"
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
             notes.append(f"{method.upper()} {path} is left out: {error}")
@@ -122,8 +122,12 @@ def _fill_in(server: Mapping[str, Any]) -> str:
 
 
 def _make_absolute(url: str, document: Document) -> str:
-    absolute = urljoin(document.url, url)
-    if urlsplit(absolute).scheme not in ("http", "https") or not urlsplit(absolute).hostname:
+    try:
+        absolute = urljoin(document.url, url)
+        is_complete = urlsplit(absolute).scheme in ("http", "https") and bool(urlsplit(absolute).hostname)
+    except ValueError:  # brackets that hold no IPv6 address
+        is_complete = False
+    if not is_complete:
         raise Unusable(f"its server is {url!r}, which is no complete address; give base_url")
     return absolute
 

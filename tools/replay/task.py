@@ -58,7 +58,8 @@ class ReplayTask:
         new tools. A call that was not recorded is refused.
         """
         player = _Player(self)
-        specs = [replace(spec, effects="none") for spec in self.specs]  # an answer read from a file changes nothing
+        # an answer read from a file changes nothing
+        specs = [replace(spec, effects="none", source="replay") for spec in self.specs]
         return [make_tool(spec, functools.partial(player.play, spec.name)) for spec in specs]
 
     def find_unmade(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Recording]:

@@ -135,7 +135,7 @@ def _read_api(category: str, tool: str, row: Mapping[str, Any]) -> ToolBenchApi:
     optional = dict(map(_read_parameter, row.get("optional_parameters") or ()))
     schema = {"type": "object", "properties": {**required, **optional, **required}, "required": list(required)}
     effects: Effects = "none" if str(row.get("method", "")).upper() in ("GET", "HEAD") else "once"
-    return ToolBenchApi(ToolSpec(name, description, schema, effects), category, tool, api)
+    return ToolBenchApi(ToolSpec(name, description, schema, effects, "toolbench"), category, tool, api)
 
 
 def _read_parameter(parameter: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

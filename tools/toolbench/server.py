@@ -74,7 +74,10 @@ class ToolBenchServer:
             "toolbench_key": "".join(credential.read() for credential in self._credentials),
         }
         request = httpx.Request("POST", self._url, json=payload)
-        reply = self._client.send(request, is_idempotent=api.spec.effects != "once", credentials=self._credentials)
+        is_idempotent = api.spec.effects != "once"
+        reply = self._client.send(
+            request, is_idempotent=is_idempotent, credentials=self._credentials, behind=f"{api.category}/{api.tool}"
+        )
         answer = _parse(reply.text)
         if answer is None or reply.is_cut:
             raise ToolException("the tool server gave no answer that can be read. Try another tool.")

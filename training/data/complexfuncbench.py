@@ -39,6 +39,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         specs = {spec["name"]: _make_tool(spec) for spec in first["specs"]}
     for where, record in records:
         with blame(where):
+            name = f"complexfuncbench-{record['id']}"
             tools = tuple(specs[name] for name in record["tools"])
             sequence = ">".join(call["name"] for call in record["calls"])
             calls = list(_resolve_calls(record, specs, tally, where))
@@ -46,7 +47,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             if len(calls) == len(record["calls"]):
                 steps.append(Step(READY, "conclusion"))
             trajectory = Trajectory(tools, (Turn(record["input"].strip(), tuple(steps)),))
-        yield Example(f"complexfuncbench-{record['id']}", "complexfuncbench", trajectory, where, group=sequence)
+        yield Example(name, "complexfuncbench", trajectory, where, group=sequence)
 
 
 def _make_tool(spec: Record) -> ToolSpec:

@@ -60,8 +60,10 @@ def read_members(location: str | Path) -> Iterator[tuple[str, Record]]:
                 stream = archive.extractfile(info) if info.name.endswith(".json") else None
                 if stream is not None:
                     where = f"{path}!{info.name}"
+                    if info.size > _MAX_ITEM:
+                        raise TrajectoryError(f"{where}: over {_MAX_ITEM:,} bytes long; split or remove it.")
                     yield where, _parse_object(stream.read(), where)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error) as error:
         raise TrajectoryError(f"{path}: not a readable tar archive ({error}); give a folder or a .tar(.gz).") from error
 
 
@@ -117,13 +119,16 @@ def _starts_with_bracket(file: TextIO) -> bool:
 
 
 def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: file.readline(_MAX_ITEM + 1), ""), 1):
         where = f"{path}:{number}"
+        if len(line) > _MAX_ITEM:  # a few kilobytes of gzip can hold a line that fills the memory
+            raise TrajectoryError(f"{where}: longer than {_MAX_ITEM:,} characters; split or remove the line.")
         if text := line.strip().lstrip("\ufeff"):
             try:
-                yield where, json.loads(text)
-            except json.JSONDecodeError as error:
+                record = json.loads(text)
+            except (ValueError, RecursionError) as error:
                 raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove the line.") from error
+            yield where, record
 
 
 def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
@@ -144,6 +149,8 @@ def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
                 raise TrajectoryError(f"{where}: not valid JSON ({error}); is the file complete?") from error
             buffer, position = buffer[position:] + chunk, 0
             continue
+        except (ValueError, RecursionError) as error:
+            raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove the item.") from error
         yield where, item
         index += 1
 
@@ -156,7 +163,7 @@ def _find_item(buffer: str, position: int) -> int:
 def _parse_object(raw: bytes, where: str) -> Record:
     try:
         record = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove it.") from error
     return _check_object(record, where)
 

@@ -23,7 +23,7 @@ from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.tasks.fakes import FAKES
 from alpha_umi.training.data.wording import describe_calls
 
-_CALCULATION = re.compile(r"(?P<equals>\s*=?\s*\$?\s*)<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
+_CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
 _RESULT = re.compile(r"^\s?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?")
 _MAX_DISTRACTORS = 5
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
@@ -43,7 +43,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             continue
         steps = _read_steps(solution[: final.start()], final[1].strip(), toolbox, tally, where)
         if steps is not None:
-            rng = random.Random(f"{seed} {question}")
+            rng = random.Random(f"{seed} {question}".encode("utf-8", "replace"))
             tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
             trajectory = Trajectory(tuple(rng.sample(tools, len(tools))), (Turn(question.strip(), steps),))
             yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)

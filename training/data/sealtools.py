@@ -39,7 +39,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             if not names or not all(name in catalogue for name in names):
                 tally.drop("calls a tool that is not in the list", where)
                 continue
-            rng = random.Random(f"{seed} {record['id']}")
+            rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
             steps = tuple(_read_steps(record["calling"], catalogue, tally, where))
             trajectory = Trajectory(catalogue.sample(names, rng), (Turn(record["query"].strip(), steps),))
         yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=str(record["id"]))

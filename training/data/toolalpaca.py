@@ -44,12 +44,13 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         with blame(where):
             if "Documentation" not in api or "Function_Projection" not in api:
                 raise TrajectoryError("no 'Documentation' and 'Function_Projection'; is this ToolAlpaca data?")
+            name = clean_name(api["Name"])
             tools = {tool.name: tool for tool in _make_tools(api)}
             runs = list(_read_runs(api, tools, tally, where))
         for number, (instruction, steps) in enumerate(runs):
             if steps:
                 trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
-                yield Example(f"toolalpaca-{clean_name(api['Name'])}-{number}", "toolalpaca", trajectory, where)
+                yield Example(f"toolalpaca-{name}-{number}", "toolalpaca", trajectory, where)
 
 
 def _read_runs(

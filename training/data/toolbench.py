@@ -134,7 +134,7 @@ class _ChainReader:
         arguments = _parse_object(call["arguments"])
         call_id = f"call_{len(self._steps) + 1}"
         raw = str(call["arguments"]) if arguments is None else arguments
-        return Step(rationale, "caller", (Call(call_id, call["name"], raw),))
+        return Step(rationale, "caller", (Call(call_id, str(call["name"]), raw),))
 
     def _finish(self, rationale: str, call: Record) -> Step | None:
         text = call["arguments"] if isinstance(call["arguments"], str) else json.dumps(call["arguments"])

@@ -18,14 +18,15 @@ from alpha_umi.cli import data, eval, models
 from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
 from alpha_umi.cli.draw import graph
-from alpha_umi.cli.report import EXIT_INTERRUPTED, report
+from alpha_umi.cli.report import EXIT_INTERRUPTED, EXIT_TERMINATED, report
 from alpha_umi.cli.train import train
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 answered, 1 failure, 2 usage or configuration, 3 the agent gave up, 130 interrupted.",
+    epilog="Exit codes: 0 answered, 1 failure, 2 usage or configuration, 3 the agent gave up, 130 interrupted, "
+    "143 terminated.",
 )
 app.command()(ask)
 app.command()(chat)
@@ -50,19 +51,19 @@ def main() -> None:
     try:
         app(prog_name="alpha-umi")
     except SystemExit as leave:
-        if leave.code == EXIT_INTERRUPTED:
-            _leave_at_once()
+        if leave.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            _leave_at_once(int(leave.code))
         raise
     except Exception as error:
         sys.exit(report(error))
 
 
-def _leave_at_once() -> NoReturn:
+def _leave_at_once(code: int) -> NoReturn:
     """End the process without waiting for its threads, which finish loading weights first."""
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(code)
 
 
 def _silence_libraries() -> None:

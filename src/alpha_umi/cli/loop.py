@@ -1,13 +1,19 @@
-"""One event loop for a whole command, with a Ctrl-C that cancels what runs in it."""
+"""One event loop for a whole command, with a Ctrl-C, or a request to end, that cancels what runs in it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Coroutine
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
+from alpha_umi.cli.report import EXIT_TERMINATED
+
+# Who sends SIGTERM often waits ten seconds before it kills; ours ends in five.
+_CLING_S = 4.0
 T = TypeVar("T")
 
 
@@ -29,22 +35,41 @@ class Loop:
         self._loop.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run to the end, or until Ctrl-C has cancelled it; a second Ctrl-C does not wait for that.
+        """Run to the end, or until a signal has cancelled it; a second one does not wait for that.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM, which no command goes on after.
         """
         task = self._loop.create_task(coroutine)
-        previous = signal.getsignal(signal.SIGINT)
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        caught: list[int] = []
 
-        def cancel(_number: int, _frame: FrameType | None) -> None:
-            signal.signal(signal.SIGINT, previous)
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+        def cancel(number: int, _frame: FrameType | None) -> None:
+            restore()
+            caught.append(number)
+            if number == signal.SIGTERM:
+                _end_soon()
             self._loop.call_soon_threadsafe(task.cancel)
 
-        signal.signal(signal.SIGINT, cancel)
+        for number in previous:
+            signal.signal(number, cancel)
         try:
             return self._loop.run_until_complete(task)
         except asyncio.CancelledError:
+            if signal.SIGTERM in caught:
+                raise SystemExit(EXIT_TERMINATED) from None
             raise KeyboardInterrupt from None
         finally:
-            signal.signal(signal.SIGINT, previous)
+            restore()
+
+
+def _end_soon() -> None:
+    """End the process even if something clings to it; every finished step is saved by then."""
+    timer = threading.Timer(_CLING_S, os._exit, [EXIT_TERMINATED])
+    timer.daemon = True
+    timer.start()

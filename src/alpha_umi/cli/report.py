@@ -13,6 +13,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_GAVE_UP = 3
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def report(error: Exception) -> int:

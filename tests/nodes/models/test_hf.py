@@ -399,7 +399,9 @@ def test_importing_it_does_not_import_torch() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to the whole console")
 def test_ctrl_c_ends_the_process_soon(model_folder: Path) -> None:
     code = (
+        "import signal\n"
         "from alpha_umi.nodes.models.hf import LocalChatModel\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
         f"model = LocalChatModel(model={str(model_folder)!r}, dtype='float32', max_tokens=60000, constrained=False)\n"
         "next(model.stream('Hi'))\n"
         "print('loaded', flush=True)\n"

@@ -1,0 +1,187 @@
+"""Questions to a person about tool calls, and what counts as an answer to one.
+
+LangGraph hands answers out by their order, and keeps them: an answer that was meant for one question can be handed to
+a later one, in a graph inside another, after a crash, or when a thread is forked. So every call that is asked about has
+an `id`, a digest of the call; a decision that names the id decides on that call and on no other. A decision that names
+none, as LangChain's human-in-the-loop middleware has it, counts only where no other question can have been meant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from langgraph.errors import GraphInterrupt
+from langgraph.runtime import get_runtime
+from langgraph.types import interrupt
+
+Decision: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+
+_HOW = (
+    'Resume with {"decisions": [{"id": "…", "type": "approve"} | {"id": "…", "type": "reject", "message": "why"} | '
+    '{"id": "…", "type": "edit", "edited_action": {"name": "…", "args": {…}}} | '
+    '{"id": "…", "type": "respond", "message": "the observation"}]}. Each id is that of an action request.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A call that a person is asked about.
+
+    Args:
+        id: From `make_id`.
+        call_id: Id of the call in its message.
+        name: Tool name.
+        arguments: Arguments as they would run.
+        allow: The decisions that can be taken.
+        text: What is asked.
+    """
+
+    id: str
+    call_id: str
+    name: str
+    arguments: Mapping[str, Any]
+    allow: Sequence[Decision]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person decided, by the id of the subject; nothing where the answer has a fault."""
+
+    decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fault: str | None = None
+
+
+def make_id(name: str, arguments: Mapping[str, Any] | str, call_id: str = "") -> str:
+    """Return a digest of a call, or of all calls with that name and these arguments if no call id is given."""
+    text = json.dumps([call_id, name, arguments], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def ask(subjects: Sequence[Subject], *, fault: str | None = None) -> Answer:
+    """Interrupt the run, or return the answer when it is resumed; call it once in a node that is alone in its step.
+
+    Args:
+        subjects: The calls, at least one.
+        fault: What was wrong with the answer before.
+    """
+    request, must_name = _make_request(subjects, fault), not _is_trunk()
+    answers = [interrupt(request), *_read_others(request)]
+    if must_name:
+        answers = [answer for answer in answers if not _is_about_others(answer, subjects)] or answers[:1]
+    if any(answer != answers[0] for answer in answers):
+        return Answer(fault=f"This question has two answers that differ; give one more, by the ids. {_HOW}")
+    return read_answer(answers[0], subjects, must_name=must_name)
+
+
+def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
+    """Interrupt the run until there is a decision, in a node that cannot make a step of each answer.
+
+    Args:
+        subject: The call.
+        is_alone: Whether no other task of this step can ask something.
+    """
+    fault = None
+    while True:
+        answer = interrupt(_make_request([subject], fault))
+        read = read_answer(answer, [subject], must_name=not (is_alone and _is_trunk()))
+        if not read.fault:
+            return read.decisions[subject.id]
+        fault = read.fault
+
+
+def read_answer(answer: Any, subjects: Sequence[Subject], *, must_name: bool) -> Answer:
+    """Read `{"decisions": […]}`; an answer with any fault decides nothing.
+
+    Args:
+        answer: Whatever the run was resumed with.
+        subjects: What was asked.
+        must_name: Whether each decision has to name its subject; else they may come without ids, one for each subject
+            in the order of the request.
+    """
+    decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
+    if not isinstance(decisions, list) or not all(isinstance(decision, Mapping) for decision in decisions):
+        return Answer(fault=f"The answer holds no list of decisions. {_HOW}")
+    named = [decision.get("id") for decision in decisions]
+    if not any(named):
+        if must_name:
+            return Answer(fault=f"Here a decision has to name its call, or it may be an old one. {_HOW}")
+        if len(decisions) != len(subjects):
+            return Answer(fault=f"Expected {len(subjects)} decision(s) without an id, got {len(decisions)}. {_HOW}")
+        named = [subject.id for subject in subjects]
+    asked = {subject.id: subject for subject in subjects}
+    if unknown := [name for name in named if not isinstance(name, str) or name not in asked]:
+        return Answer(fault=f"The id {unknown[0]!r} is of no call that is asked about now. {_HOW}")
+    if len(set(named)) != len(named):
+        return Answer(fault=f"Two decisions name the same call. {_HOW}")
+    by_id: dict[str, Mapping[str, Any]] = dict(zip(map(str, named), decisions, strict=True))
+    faults = [_find_fault(decision, asked[name]) for name, decision in by_id.items()]
+    fault = next(filter(None, faults), None)
+    return Answer(fault=f"{fault} {_HOW}") if fault else Answer(by_id)
+
+
+def _make_request(subjects: Sequence[Subject], fault: str | None) -> dict[str, Any]:
+    """Return the payload, whose first two keys are those of LangChain's middleware."""
+    request: dict[str, Any] = {
+        "action_requests": [
+            {
+                "name": subject.name,
+                "args": dict(subject.arguments),
+                "description": subject.text,
+                "id": subject.id,
+                "tool_call_id": subject.call_id,
+            }
+            for subject in subjects
+        ],
+        "review_configs": [
+            {"action_name": subject.name, "allowed_decisions": list(subject.allow)} for subject in subjects
+        ],
+    }
+    return {**request, "error": fault} if fault else request
+
+
+def _read_others(request: Mapping[str, Any]) -> list[Any]:
+    """Return what else LangGraph has in store for this task: a fork keeps the answer that was given there before."""
+    others: list[Any] = []
+    while True:
+        try:
+            others.append(interrupt(request))
+        except GraphInterrupt:
+            return others
+
+
+def _is_about_others(answer: Any, subjects: Sequence[Subject]) -> bool:
+    """Tell whether an answer decides on calls, but on none of these."""
+    decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
+    listed = decisions if isinstance(decisions, list) else []
+    named = [decision.get("id") for decision in listed if isinstance(decision, Mapping)]
+    return len(named) > 0 and all(named) and not {subject.id for subject in subjects}.intersection(map(str, named))
+
+
+def _is_trunk() -> bool:
+    """Tell whether this is no graph inside another, whose answers would stay in store from one step to the next."""
+    info = get_runtime().execution_info
+    return info is not None and "|" not in info.checkpoint_ns
+
+
+def _find_fault(decision: Mapping[str, Any], subject: Subject) -> str | None:
+    """Say what is wrong with one decision, or None."""
+    kind, message = decision.get("type"), decision.get("message")
+    if kind not in subject.allow:
+        return f"{kind!r} is not one of {', '.join(subject.allow)}, which can be decided on {subject.name}."
+    if kind == "edit":
+        action = decision.get("edited_action")
+        if not isinstance(action, Mapping) or not isinstance(action.get("args"), dict):
+            return "An edit needs 'edited_action' with 'args'."
+        if not isinstance(action.get("name", ""), str):
+            return "The name of an edited action is a text."
+    if kind == "respond" and not (isinstance(message, str) and message.strip()):
+        return "To respond needs a 'message', which becomes the observation."
+    if kind == "reject" and not isinstance(message, str | None):
+        return "The 'message' of a rejection is a text."
+    return None

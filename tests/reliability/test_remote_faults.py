@@ -1,0 +1,144 @@
+"""Servers of tools and models that fail: who is tried again, who is left alone, and what the agent is told."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import httpx
+import pytest
+from langchain_core.tools import ToolException
+from langgraph.checkpoint.memory import InMemorySaver
+
+from alpha_umi import create_umi_agent
+from alpha_umi.errors import ModelFault
+from alpha_umi.graph.config import UmiSettings
+from alpha_umi.graph.factory import make_agent
+from alpha_umi.nodes.models.endpoint import make_openai
+from alpha_umi.tools.breaker import BreakerOpen, RemoteSettings, get_remote_settings, set_remote_settings
+from alpha_umi.tools.http_client import HttpClient
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+@pytest.fixture(autouse=True)
+def quick_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    set_remote_settings(RemoteSettings(backoff_s=0.01, breaker_failures=4, breaker_rest_s=0.4))
+    yield
+    set_remote_settings(RemoteSettings())
+
+
+class Server:
+    """Answers with what is next in `answers`, at the end with success; remembers when it was asked."""
+
+    def __init__(self, *answers: Answer, then: bytes = b"fine") -> None:
+        self.asked_at: list[float] = []
+        self._answers = iter(answers)
+        self._then = then
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> Answer:
+        self.asked_at.append(time.monotonic())
+        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        return next(self._answers, (200, {"Content-Type": "application/json"}, self._then))
+
+
+def send(host: str, *, is_idempotent: bool = True) -> str:
+    client = HttpClient(allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000)
+    return client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=is_idempotent).text
+
+
+def test_idempotent_call_is_tried_again_and_waits_as_long_as_the_server_asks(serving: Any) -> None:
+    server = Server((503, {"Retry-After": "1"}, b""), (429, {}, b""))
+    with serving(server.answer) as host:
+        assert send(host) == "fine"
+    first, second, third = server.asked_at
+    assert 1 <= second - first < 2
+    assert third - second < 0.5
+
+
+def test_call_that_may_have_had_an_effect_is_not_tried_again(serving: Any) -> None:
+    server = Server((503, {}, b""))
+    with serving(server.answer) as host, pytest.raises(ToolException, match="503"):
+        send(host, is_idempotent=False)
+    assert len(server.asked_at) == 1
+
+
+def test_server_of_tools_that_fails_is_left_alone_and_probed(serving: Any) -> None:
+    server = Server(*[(503, {}, b"")] * 4)
+    with serving(server.answer) as host:
+        with pytest.raises(ToolException, match="503"):
+            send(host)  # three tries
+        with pytest.raises(ToolException, match="503"):
+            send(host)  # one more, and the next is not sent
+        for _ in range(3):
+            with pytest.raises(BreakerOpen, match=f"{host} failed 4 times in a row.*Do without it, or try later"):
+                send(host)
+        assert len(server.asked_at) == 4
+        time.sleep(0.45)
+        assert [send(host), send(host)] == ["fine", "fine"]
+
+
+def test_refusals_of_a_server_that_is_well_open_nothing(serving: Any) -> None:
+    server = Server(*[(404, {}, b"")] * 6)
+    with serving(server.answer) as host:
+        for _ in range(6):
+            with pytest.raises(ToolException, match="404"):
+                send(host)
+        assert send(host) == "fine"
+
+
+GARBAGE = [
+    b"",
+    b"<html>It works!</html>",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"choices": null}',
+    b'{"choices": []}',
+    b'{"choices": [{}]}',
+    b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}',
+    b'{"error": {"message": "no"}}',
+    b"\xff\xfe",
+]
+PLAN = {"message": {"role": "assistant", "content": "Easy.\nNext: conclusion."}, "finish_reason": "stop", "index": 0}
+COMPLETION = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [PLAN]})
+
+
+@pytest.mark.parametrize("how", ["invoke", "stream"])
+@pytest.mark.parametrize("body", GARBAGE)
+def test_garbage_of_a_model_server_is_a_fault_in_words(body: bytes, how: str, serving: Any) -> None:
+    with serving(Server(then=body).answer) as host:
+        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        with pytest.raises(ModelFault, match=f"{host} answered what is no chat completion"):
+            list(getattr(model, how)("Hi"))
+
+
+def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(serving: Any) -> None:
+    set_remote_settings(RemoteSettings(retries=0, breaker_failures=2, breaker_rest_s=0.4))
+    server = Server(*[(500, {}, b"{}")] * 2, then=COMPLETION.encode())
+    with serving(server.answer) as host:
+        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        agent = create_umi_agent(model, [], checkpointer=InMemorySaver())
+        config: Any = {"configurable": {"thread_id": "1"}}
+        question: Any = {"messages": "Hi"}
+        with pytest.raises(ModelFault, match=r"cannot answer.*resume the thread"):
+            agent.invoke(question, config)
+        with pytest.raises(ModelFault, match="cannot answer"):
+            agent.invoke(None, config)
+        with pytest.raises(ModelFault, match=r"left alone.*resume the thread"):
+            agent.invoke(None, config)
+        assert len(server.asked_at) == 2
+        time.sleep(0.45)
+        assert agent.invoke(None, config)["finish"] == "answer"
+
+
+def test_settings_reach_tools_and_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = UmiSettings(models="openai:m@http://127.0.0.1:9/v1", remote=RemoteSettings(retries=7))
+    make_agent(settings)
+    assert get_remote_settings().retries == 7
+    model: Any = make_openai("m", {}, base_url="http://127.0.0.1:9/v1")
+    assert model.max_retries == 7

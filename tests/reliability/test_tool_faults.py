@@ -1,0 +1,151 @@
+"""Tools that hang, exit, take all memory: the agent is told and goes on, and nothing of them runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Awaitable
+from importlib import import_module
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import ToolMessage
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools import Isolation, Toolbox, isolate, load_tools
+from alpha_umi.tools.isolation import IsolatedTool, isolate_tool
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded on Linux only")
+
+
+def execute_in_thread(toolbox: Toolbox, name: str, arguments: dict[str, Any]) -> Awaitable[ToolMessage]:
+    return asyncio.to_thread(toolbox.execute, name, arguments, "1")
+
+
+def execute_on_loop(toolbox: Toolbox, name: str, arguments: dict[str, Any]) -> Awaitable[ToolMessage]:
+    return toolbox.aexecute(name, arguments, "1")
+
+
+@pytest.fixture
+def tools() -> Any:
+    return import_module("faulty_tools")
+
+
+@pytest.fixture
+def toolbox(tools: Any) -> Toolbox:
+    found = [value for value in vars(tools).values() if isinstance(value, IsolatedTool)]
+    return Toolbox(found, timeout_s=30)
+
+
+async def test_isolated_tool_answers_and_its_end_is_told(toolbox: Toolbox, tmp_path: Path) -> None:
+    effects = tmp_path / "effects"
+    calls: list[tuple[str, dict[str, Any], str]] = [
+        ("add", {"a": 2}, "3"),
+        ("name_day", {"day": "2027-03-01"}, "Monday"),
+        ("flood", {}, "flood was started, but its process ended (killed: out of memory, it may use 64 MB): outcome"),
+        ("leave", {"code": 7}, "leave failed: its process ended (exit code 7)"),
+        ("raise_anything", {"kind": "SystemExit"}, "raise_anything failed: SystemExit: no"),
+        ("leave_after_effect", {"path": str(effects)}, "leave_after_effect was started, but its process ended (killed"),
+    ]
+    doors = cycle([execute_on_loop, execute_in_thread])
+    messages = await asyncio.gather(
+        *(execute(toolbox, name, arguments) for execute, (name, arguments, _) in zip(doors, calls, strict=False))
+    )
+    for message, (_, _, text) in zip(messages, calls, strict=True):
+        assert message.text.startswith(text)
+    assert [message.status for message in messages] == ["success"] * 2 + ["error"] * 4
+    assert str(os.getpid()) not in messages[1].text
+    assert effects.read_text() == "paid\n"
+    assert "SIGSEGV): outcome unknown" in messages[-1].text
+
+
+async def test_isolated_tool_that_hangs_is_ended_with_all_it_started(tools: Any, tmp_path: Path) -> None:
+    path = tmp_path / "signs of life"
+    slow = isolate_tool(tools.hang, Isolation(seconds=4))
+    message = await Toolbox([slow]).aexecute("hang", {"path": str(path)}, "1")
+    assert message.text == "hang failed: it gave no answer within 4 s, and its process was ended"
+    await assert_is_still(path)
+
+
+async def test_cancelled_call_ends_its_process_at_once(toolbox: Toolbox, tmp_path: Path) -> None:
+    path = tmp_path / "signs of life"
+    task = asyncio.create_task(toolbox.aexecute("hang", {"path": str(path)}, "1"))
+    while not path.exists():
+        assert not task.done()
+        await asyncio.sleep(0.02)
+    start = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert time.monotonic() - start < 1
+    await assert_is_still(path)
+
+
+async def test_time_limit_of_the_toolbox_ends_the_process_too(tools: Any, tmp_path: Path) -> None:
+    path = tmp_path / "signs of life"
+    message = await execute_in_thread(Toolbox([tools.hang], timeout_s=3), "hang", {"path": str(path)})
+    assert "no answer within 3 s" in message.text
+    await assert_is_still(path)
+
+
+def test_process_of_a_tool_ends_with_a_killed_agent(tmp_path: Path) -> None:
+    path = tmp_path / "signs of life"
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import faulty_tools
+        from alpha_umi.tools import Toolbox
+        Toolbox([faulty_tools.hang]).execute("hang", {{"path": {str(path)!r}}}, "1")
+        """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) as process:
+        while not path.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    asyncio.run(assert_is_still(path))
+
+
+async def assert_is_still(path: Path) -> None:
+    """Fail if something still writes to a file; the end of a process may take it a moment."""
+    await asyncio.sleep(0.3)
+    size = path.stat().st_size if path.exists() else 0
+    await asyncio.sleep(0.3)
+    assert size == (path.stat().st_size if path.exists() else 0)
+
+
+async def test_isolation_makes_no_blocking_call_on_the_event_loop(toolbox: Toolbox) -> None:
+    blockbuster = pytest.importorskip("blockbuster", reason="comes with langgraph dev")
+    with blockbuster.blockbuster_ctx():
+        assert (await toolbox.aexecute("add", {"a": 2}, "1")).text == "3"
+
+
+def test_isolated_tool_is_told_to_the_model_as_the_plain_one(tools: Any) -> None:
+    plain, isolated = Toolbox([tools.leave.inner]).specs, Toolbox([tools.leave]).specs
+    assert plain == isolated
+    assert (isolated[0].effects, isolated[0].source) == (plain[0].effects, plain[0].source) == ("none", "langchain")
+
+
+def test_builtin_tool_can_be_isolated() -> None:
+    [calculator] = load_tools(["builtin:calculator"])
+    isolated = isolate_tool(calculator, Isolation(seconds=20))
+    assert isolated.invoke({"expression": "6*7"}) == "42"
+    assert Toolbox([isolated]).specs[0].source == "builtin"
+
+
+def test_tool_that_no_process_can_import_is_refused(tools: Any) -> None:
+    with pytest.raises(ConfigError, match="top level of a module"):
+        isolate()(tools.make_local())
+
+
+@pytest.mark.parametrize("bounds", [{"memory_mb": 1}, {"seconds": 0}])
+def test_bounds_without_sense_are_refused(bounds: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="greater than"):
+        isolate(**bounds)

@@ -1,0 +1,108 @@
+"""Circuit breakers: a server that fails again and again is left alone for a while.
+
+One breaker per server and process. While it is open, calls are answered at once in words for the model; after its rest,
+one call goes through as a probe, and what becomes of it closes the breaker or opens it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+
+from langchain_core.tools import ToolException
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RemoteSettings(BaseModel):
+    """How often a server is tried, of tools or of a model, and when it is left alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retries: int = Field(default=2, ge=0, le=10, description="Further tries of a request that may be repeated.")
+    backoff_s: float = Field(
+        default=0.3, gt=0, description="Pause before the first further try of a tool's; doubled each time, ±50%."
+    )
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row after which a server is left alone.")
+    breaker_rest_s: float = Field(default=30.0, gt=0, description="Seconds before one call tries it again.")
+
+
+class BreakerOpen(ToolException):
+    """The server is left alone; nothing was sent."""
+
+
+@dataclass
+class Breaker:
+    """The breaker of one server; safe to use from several threads.
+
+    Args:
+        server: What messages call it.
+        settings: Its bounds.
+    """
+
+    server: str
+    settings: RemoteSettings
+    _n_failures: int = 0
+    _open_until: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    @contextmanager
+    def guard(self, is_failure: Callable[[Exception], bool]) -> Iterator[None]:
+        """Let a call through, and learn from how it ends.
+
+        Args:
+            is_failure: Whether an exception says that the server is ill; any other says that it is well. A call that is
+                cancelled says nothing.
+
+        Raises:
+            BreakerOpen: If the server is left alone.
+        """
+        self._enter()
+        try:
+            yield
+        except Exception as error:
+            self._note(is_failure(error))
+            raise
+        self._note(False)
+
+    def _enter(self) -> None:
+        with self._lock:
+            left_s = self._open_until - time.monotonic()
+            if self._n_failures < self.settings.breaker_failures:
+                return
+            if left_s > 0:
+                raise BreakerOpen(
+                    f"{self.server} failed {self._n_failures} times in a row and is left alone for {left_s:.0f} s. "
+                    "Do without it, or try later."
+                )
+            # This call is the probe; should nobody ever hear of it again, another one follows after a rest.
+            self._open_until = time.monotonic() + self.settings.breaker_rest_s
+
+    def _note(self, has_failed: bool) -> None:
+        with self._lock:
+            self._n_failures = self._n_failures + 1 if has_failed else 0
+            self._open_until = time.monotonic() + self.settings.breaker_rest_s
+
+
+_breakers: dict[str, Breaker] = {}
+_settings = RemoteSettings()
+
+
+def get_remote_settings() -> RemoteSettings:
+    """Return the settings of this process."""
+    return _settings
+
+
+def set_remote_settings(settings: RemoteSettings) -> None:
+    """Set how this process treats servers; every breaker starts afresh if that is a change."""
+    global _settings
+    if settings != _settings:
+        _settings = settings
+        _breakers.clear()
+
+
+def get_breaker(server: str) -> Breaker:
+    """Return the process's one breaker of a server, such as ``host:port``."""
+    return _breakers.setdefault(server, Breaker(server, _settings))
