@@ -19,7 +19,7 @@ from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.samples import make_sample, make_samples
 
 TOOLBENCH = Path(__file__).parents[4] / "shared" / "data" / "toolbench_answers.tar.gz"
-MAX_WRITTEN_TOKENS = 200
+MAX_WRITTEN_TOKENS = 260
 MIN_CALLS = 2
 MAX_TRAJECTORY_TOKENS = 4096
 MAX_REPLY_TOKENS = 384
