@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, cast
 import torch
 from langchain_core.messages import ChatMessage
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -38,10 +37,10 @@ from alpha_umi.nodes.models.checkpoint import (
 from alpha_umi.nodes.models.grammar import GrammarCompiler
 from alpha_umi.nodes.models.kv_cache import PrefixCache
 from alpha_umi.nodes.models.placement import Place, place_model
+from alpha_umi.nodes.models.rows import RowAdapters
 from alpha_umi.nodes.render import load_template
 from alpha_umi.nodes.trajectory import Role
 
-_UNKNOWN = "unknown"
 _AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
@@ -94,7 +93,7 @@ class Backbone:
             raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one beside the model.")
         self.tokenizer = tokenizer
         self._adapted: PeftModel | None = None
-        self._switched: Adapter | str | None = _UNKNOWN
+        self._rows = RowAdapters()
         self._adapters: dict[Path, Adapter] = {}
         self._replaced: set[Adapter] = set()
         self._n_loaded = 0
@@ -177,46 +176,15 @@ class Backbone:
         path = self._find_adapter_folder(name, role)
         return self._load_adapter(path) if path else None
 
-    @contextmanager
-    def use(self, adapter: Adapter | None = None) -> Iterator[PreTrainedModel]:
-        """Give the model with this adapter switched on, or with none."""
-        self._switch(adapter)
-        yield self.model
-
-    def _switch(self, adapter: Adapter | None) -> None:
-        """Switch this adapter on, or all off; PEFT takes up to a third of a token's time, so only if it is a change."""
-        if self._adapted is None or adapter == self._switched:
-            return
-        self._switched = _UNKNOWN
-        tuner: Any = self._adapted.base_model
-        if adapter is None:
-            tuner.disable_adapter_layers()
-        else:
-            tuner.enable_adapter_layers()
-            self._adapted.set_adapter(adapter.name, inference_mode=True)
-        self._switched = adapter
+    def use(self, adapter: Adapter | None = None) -> AbstractContextManager[PreTrainedModel]:
+        """Give the model with this adapter, or none, for all of its input."""
+        return self.use_each([adapter])
 
     @contextmanager
     def use_each(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
-        """Give the model with one adapter, or none, for each row of its input."""
-        if self._adapted is None or len(set(adapters)) == 1:
-            with self.use(adapters[0]) as model:
-                yield model
-        else:
-            if not isinstance(self._switched, Adapter):
-                self._switch(next(filter(None, adapters)))  # rows without one are told so below
-            # PEFT's own way to pass them leaves its hooks behind when the forward pass raises
-            names = {"adapter_names": [adapter.name if adapter else "__base__" for adapter in adapters]}
-            layers = [layer for layer in self.model.modules() if isinstance(layer, LoraLayer)]
-            handles = [
-                layer.register_forward_pre_hook(lambda _, args, kwargs: (args, kwargs | names), with_kwargs=True)
-                for layer in layers
-            ]
-            try:
-                yield self.model
-            finally:
-                for handle in handles:
-                    handle.remove()
+        """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
+        with self._rows.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
+            yield self.model
 
     def reload_adapter(self, name: str | None, role: Role) -> None:
         """Let new runs use what an adapter's folder holds now; arguments and errors as for `find_adapter`.
@@ -236,9 +204,9 @@ class Backbone:
             self._replaced.remove(old)
             self.cache.drop(old)
             if self._adapted is not None and old.name in self._adapted.peft_config:
-                self._switch(self._adapters[old.path])
+                self._adapted.set_adapter(self._adapters[old.path].name, inference_mode=True)
                 self._adapted.delete_adapter(old.name)
-                self._switched = _UNKNOWN
+                self._rows.attach(self._adapted)
 
     def _find_adapter_folder(self, name: str | None, role: Role) -> Path | None:
         if name is not None:
@@ -266,7 +234,6 @@ class Backbone:
         config.alora_invocation_tokens = None
         config.inference_mode = True
         is_first = self._adapted is None
-        self._switched = _UNKNOWN
         try:
             with quiet_peft():
                 if self._adapted is None:
@@ -274,10 +241,11 @@ class Backbone:
                 else:
                     self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
                 self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self.model.device), **_AS_STORED)
+                self._rows.attach(self._adapted)
         except _LOAD_ERRORS as error:
             # PEFT leaves behind what it began: take it out, or start afresh where it was the first
             if is_first:
-                self.model, self._adapted = self._load_model(), None
+                self.model, self._adapted, self._rows = self._load_model(), None, RowAdapters()
             elif self._adapted is not None and adapter.name in self._adapted.peft_config:
                 self._adapted.delete_adapter(adapter.name)
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
@@ -309,7 +277,10 @@ def _check_model_folder(folder: Path) -> None:
 
 def _read_adapter_config(folder: Path) -> LoraConfig:
     check_part_folder(folder, "lora")
-    return cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
+    config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
+    if config.use_dora or config.modules_to_save:
+        raise ConfigError(f"{folder} is no plain LoRA (DoRA, or whole modules saved with it); merge it into its model.")
+    return config
 
 
 def _read_template_claim(folder: Path) -> Mapping[str, Any] | None:
