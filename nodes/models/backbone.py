@@ -41,6 +41,21 @@ from alpha_umi.nodes.models.rows import RowAdapters
 from alpha_umi.nodes.render import load_template
 from alpha_umi.nodes.trajectory import Role
 
+# Settings of PEFT under which a layer does other than add x · A · B (`rows` does that alone).
+_BEYOND_LORA = (
+    "use_dora",
+    "modules_to_save",
+    "bias",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+)
 _AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
@@ -278,8 +293,8 @@ def _check_model_folder(folder: Path) -> None:
 def _read_adapter_config(folder: Path) -> LoraConfig:
     check_part_folder(folder, "lora")
     config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
-    if config.use_dora or config.modules_to_save:
-        raise ConfigError(f"{folder} is no plain LoRA (DoRA, or whole modules saved with it); merge it into its model.")
+    if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
+        raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
     return config
 
 

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-Part: TypeAlias = tuple[str, "slice | torch.Tensor"]
-"""An adapter's name and its rows: a slice, or int64 indices."""
+Part: TypeAlias = tuple[str, "slice | torch.Tensor | None"]
+"""An adapter's name and its rows: a slice, int64 indices, or None for all."""
+
+
+class _Weights(NamedTuple):
+    """One adapter's part in one layer: what it adds is scaling · x · down · up."""
+
+    down: torch.Tensor  # (inputs, rank)
+    up: torch.Tensor  # (rank, outputs)
+    scaling: float
 
 
 class RowAdapters:
@@ -24,23 +33,26 @@ class RowAdapters:
 
     def __init__(self) -> None:
         """Know no model yet."""
-        self._hooked: set[int] = set()
+        self._weights: dict[int, dict[str, _Weights]] = {}
         self._parts: list[Part] = []
 
     def attach(self, model: PeftModel) -> None:
-        """Take over the adapted layers of a model, after each adapter that was loaded.
+        """Take over the adapted layers of a model, after each adapter that was loaded or deleted.
 
         Raises:
             ValueError: If an adapter is on an embedding, whose rows are no vectors.
         """
         tuner: Any = model.base_model
         tuner.disable_adapter_layers()
-        for layer in model.modules():
-            if isinstance(layer, LoraLayer) and layer.lora_embedding_A:
+        for layer in (layer for layer in model.modules() if isinstance(layer, LoraLayer)):
+            if layer.lora_embedding_A:
                 raise ValueError("it adapts an embedding; merge it into its model")
-            if isinstance(layer, LoraLayer) and id(layer) not in self._hooked:
-                layer.register_forward_hook(self._add)
-                self._hooked.add(id(layer))
+            if id(layer) not in self._weights:
+                weights = self._weights[id(layer)] = {}
+                layer.register_forward_hook(partial(self._add, weights))
+            weights = self._weights[id(layer)]
+            weights.clear()
+            weights.update(_read_weights(layer))
 
     @contextmanager
     def use(self, names: Sequence[str | None], device: torch.device) -> Iterator[None]:
@@ -56,23 +68,31 @@ class RowAdapters:
         finally:
             self._parts = []
 
-    def _add(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def _add(
+        self, weights: dict[str, _Weights], layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor
+    ) -> torch.Tensor:
         for name, rows in self._parts:
-            if name not in layer.lora_A:
+            if (own := weights.get(name)) is None:
                 continue
-            down, up = layer.lora_A[name], layer.lora_B[name]
-            inputs = args[0][rows].to(down.weight.dtype)
-            added = (up(down(inputs)) * layer.scaling[name]).to(output.dtype)
-            if isinstance(rows, slice):
-                output[rows] += added
-            else:
-                output.index_add_(0, rows.to(output.device), added)
+            inputs, outputs = (x if rows is None else x[rows] for x in (args[0], output))
+            inputs, outputs = inputs.flatten(0, -2), outputs.flatten(0, -2)  # in 2-D one call multiplies and adds
+            outputs.addmm_(inputs @ own.down, own.up, alpha=own.scaling)
+            if isinstance(rows, torch.Tensor):  # what was added to is a copy
+                output[rows] = outputs.view(len(rows), *output.shape[1:])
         return output
+
+
+def _read_weights(layer: LoraLayer) -> dict[str, _Weights]:
+    downs, ups = (
+        {name: part.get_parameter("weight").detach().T for name, part in parts.items()}
+        for parts in (layer.lora_A, layer.lora_B)
+    )
+    return {name: _Weights(down, ups[name], layer.scaling[name]) for name, down in downs.items()}
 
 
 def _group(names: Sequence[str | None], device: torch.device) -> list[Part]:
     if len(set(names)) == 1:
-        return [(names[0], slice(None))] if names[0] else []
+        return [(names[0], None)] if names[0] else []
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         if name is not None:
