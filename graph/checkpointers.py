@@ -15,7 +15,6 @@ from contextlib import (
     asynccontextmanager,
     closing,
     contextmanager,
-    suppress,
 )
 from functools import partial
 from pathlib import Path
@@ -134,7 +133,8 @@ def _come_after(found: CheckpointTuple | None) -> CheckpointTuple | None:
         number = UUID(found.checkpoint["id"]).int
         ticks = number >> 80 << 12 | number >> 64 & 0xFFF  # the time in a UUID of version 6
         last: int | None = checkpoint_id._last_v6_timestamp
-        checkpoint_id._last_v6_timestamp = max(last or 0, ticks)  # type: ignore[assignment]  # typed as None
+        if ticks > (last or 0):  # what was read may be old by now: other threads make ids as well
+            checkpoint_id._last_v6_timestamp = ticks  # type: ignore[assignment]  # typed as None
     return found
 
 
@@ -193,15 +193,21 @@ class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
 
     async def _insist(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Try twice; saving the same twice is saving it once."""
-        with suppress(asyncio.TimeoutError):
-            return await asyncio.wait_for(ask(), ANSWER_TIMEOUT_S)
-        try:
-            return await asyncio.wait_for(ask(), ANSWER_TIMEOUT_S)
-        except asyncio.TimeoutError as error:
-            raise StorageError(
-                f"The threads in {self.where!r} were not answered for in {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
-                "before is kept: resume the thread. For many threads at a time use PostgreSQL."
-            ) from error
+        for _ in range(2):
+            asked = asyncio.create_task(ask())
+            try:
+                await asyncio.wait([asked], timeout=ANSWER_TIMEOUT_S)
+            except asyncio.CancelledError:
+                asked.cancel()
+                await asyncio.wait([asked], timeout=ANSWER_TIMEOUT_S)
+                raise
+            if asked.done():
+                return asked.result()
+            asked.cancel()  # and not waited for, as `wait_for` does: to close its cursor it asks the driver again
+        raise StorageError(
+            f"The threads in {self.where!r} were not answered for in {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
+            "before is kept: resume the thread. For many threads at a time use PostgreSQL."
+        )
 
 
 def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractContextManager[DurableSaver]:

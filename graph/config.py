@@ -23,6 +23,8 @@ from alpha_umi.tools.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
+_INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation}
+"""What a list, or a mapping by names of tools, is made of."""
 _TAGS = ("one spec", "per role", "[key]", "all or none", "rules")
 
 
@@ -207,6 +209,8 @@ def _find_line(node: yaml.Node | None, keys: Sequence[str]) -> int:
 def _list_fields(keys: Sequence[str]) -> str:
     model: Any = UmiSettings
     for key in keys:
-        if not key.isdecimal():  # a place in a list
-            model = ApprovalRule if key == "approve_tools" else model.model_fields[key].annotation
+        if key in _INNER:
+            model = _INNER[key]
+        elif key in getattr(model, "model_fields", ()):  # else a place in a list, or the name of a tool
+            model = model.model_fields[key].annotation
     return ", ".join(model.model_fields)

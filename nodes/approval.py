@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.types import Send
 
-from alpha_umi.nodes.approval_rules import ApprovalRule, Approvals, list_decisions
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval_rules import ApprovalRule, Approvals, AskWhen, list_decisions
 from alpha_umi.nodes.offer import list_callable_names
 from alpha_umi.nodes.questions import Decision, Subject, ask, make_id
 from alpha_umi.nodes.role import Update
@@ -59,7 +60,13 @@ def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
         toolbox: Knows what the tools take, where they come from and what they do.
         approvals: Rules that hold for every run, beside those of the run's settings; a call is asked about if either
             says so.
+
+    Raises:
+        ConfigError: If these are no rules.
     """
+    rules = () if isinstance(approvals, bool) else approvals
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
+        raise ConfigError(f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}.")
 
     def approval(state: UmiState) -> Update:
         """Review the open calls, or take one answer of the person."""

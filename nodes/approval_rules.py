@@ -104,7 +104,7 @@ def ask_when(
 def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[Decision]:
     """Return what a person may decide about a call, empty if nobody has to be asked.
 
-    Each policy that wants the call asked can only narrow the decisions; to reject is always left.
+    Each policy that wants the call asked can only narrow the decisions; where none is left, it can be rejected.
 
     Args:
         call: The call.
@@ -142,13 +142,13 @@ def _matches(text: str, patterns: Patterns) -> bool:
 
 
 def _asks(rule: AnyRule, call: ToolCall) -> bool:
-    """Tell whether a rule that holds asks; one that fails asks as well."""
+    """Tell whether a rule that holds asks; one that fails, or cannot be checked in full, asks as well."""
     try:
         if isinstance(rule, AskWhen):
             return rule.predicate(deepcopy(call)) is not False
         if rule.arguments is None:
             return rule.ask == "always"
-        fits = ToolSpec("arguments", "", rule.arguments).make_validator().is_valid(call["args"])
+        fits = ToolSpec("arguments", "", rule.arguments).make_validator(is_exact=True).is_valid(call["args"])
     except Exception:  # whatever a user's function raises
         _logger.warning("A rule of approval failed on a call of %r, so a person is asked.", call["name"], exc_info=True)
         return True

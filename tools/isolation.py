@@ -7,6 +7,7 @@ and its answer travel as JSON; the process finds the tool by its name, ``module:
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
 import signal
@@ -129,8 +130,11 @@ def _find_target(tool: BaseTool) -> str:
     function: Any = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or type(tool)
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "<none>")
     known = vars(sys.modules[module]) if module in sys.modules else {}
-    name = next((key for key, value in known.items() if value is tool), name)
-    if "<" in name or module == "__main__" or function is type(tool):
+    name = next((key for key, value in known.items() if value is tool or value is function), name)
+    found, is_method = known.get(name), inspect.ismethod(function) and not isinstance(function.__self__, type)
+    # what a wrapper holds must not run without it: `guarded = guard(send)` has the name of `send`
+    is_bare = found is not function and inspect.unwrap(function, stop=lambda each: each is found) is found
+    if "<" in name or module == "__main__" or function is type(tool) or is_method or is_bare:
         raise ConfigError(
             f"Tool {tool.name!r} cannot run in a process of its own, which would have to import it: write it at the "
             "top level of a module, not of the script that is run."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,10 @@ PATTERN_FORMAT = FormatChecker(formats=())
 
 _MAX_PATTERN_CHARS = 1000
 _MAX_TEXT_CHARS = 1000  # linear in the pattern too, which counted repeats make large
+
+
+class Undecided(ValueError):
+    """A value was not checked in full, so that nothing can be said of it."""
 
 
 @lru_cache(maxsize=4096)
@@ -65,16 +69,48 @@ def matches(pattern: str, text: str) -> bool | None:
 
 
 @lru_cache(maxsize=16)
-def with_linear_patterns(validator_class: type[Validator]) -> type[Validator]:
-    """Return a validator class of the same draft that never backtracks."""
+def with_linear_patterns(validator_class: type[Validator], *, is_exact: bool = False) -> type[Validator]:
+    """Return a validator class of the same draft that never backtracks.
+
+    Args:
+        validator_class: Of the draft.
+        is_exact: Raise `Undecided` where else what cannot be checked would restrict nothing.
+    """
     keywords: dict[str, Any] = {
         "pattern": _check_pattern,
         "patternProperties": _check_pattern_properties,
         "additionalProperties": _check_additional_properties,
         "unevaluatedProperties": _check_nothing,  # seldom used, and needs the patterns of every schema around it
     }
+    if is_exact:
+        keywords = {keyword: _make_exact(check) for keyword, check in keywords.items()}
     extended: type[Validator] = extend(validator_class, keywords)  # type: ignore[no-untyped-call]
+    usual = extended.evolve
+
+    def evolve(self: Validator, **changes: Any) -> Validator:
+        """Stay in the class: `$schema` in a part would change over to jsonschema's own, whose patterns backtrack."""
+        schema = changes.get("schema", self.schema)
+        if isinstance(schema, dict) and "$schema" in schema:
+            changes["schema"] = {key: value for key, value in schema.items() if key != "$schema"}
+        return usual(self, **changes)
+
+    extended.evolve = evolve  # type: ignore[method-assign]
     return extended
+
+
+def _make_exact(check: Callable[..., Iterator[ValidationError]]) -> Callable[..., Iterator[ValidationError]]:
+    def check_exactly(validator: Validator, rule: Any, value: Any, schema: Mapping[str, Any]) -> Any:
+        patterns: Any = schema.get("patternProperties", ())
+        texts: Any = value if isinstance(value, dict) else ()
+        if isinstance(value, str):
+            patterns, texts = [schema["pattern"]] if "pattern" in schema else (), [value]
+        if any(matches(pattern, text) is None for pattern in patterns for text in texts):
+            raise Undecided("a pattern cannot be read, or its text is too long")
+        if "unevaluatedProperties" in schema and isinstance(value, dict):
+            raise Undecided("unevaluatedProperties is not checked")
+        return check(validator, rule, value, schema)
+
+    return check_exactly
 
 
 def _check_pattern(_: Validator, pattern: str, text: Any, __: Any) -> Iterator[ValidationError]:

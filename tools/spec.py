@@ -75,9 +75,13 @@ class ToolSpec:
         except (ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"Tool {self.name!r}: 'parameters' cannot be used: {error}") from error
 
-    def make_validator(self) -> Validator:
-        """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network."""
-        validator_class = with_linear_patterns(_validator_class(self.parameters))
+    def make_validator(self, *, is_exact: bool = False) -> Validator:
+        """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network.
+
+        Args:
+            is_exact: Have it raise `alpha_umi.tools.patterns.Undecided` where else it would leave something unchecked.
+        """
+        validator_class = with_linear_patterns(_validator_class(self.parameters), is_exact=is_exact)
         return validator_class(dict(self.parameters), registry=EMPTY_REGISTRY)
 
     def to_openai(self) -> dict[str, Any]:

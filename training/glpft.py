@@ -248,7 +248,7 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
 
 
 def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint whose adapters are trained further, which must have one of the same rank for each stage."""
+    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank and alpha."""
     if config.start_from is None:
         return None
     start = read_checkpoint(resolve(config.start_from))
@@ -258,9 +258,15 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
         part = start.backbone if name == "backbone" else start.roles[name]
         if part.path is None or part.kind == "full":
             raise ConfigError(f"start_from: {start.path} has no adapter for stage {name!r}.")
-        rank = read_adapter_config(part.path)["r"]
-        if rank != config.stages[name].lora_rank:
-            raise ConfigError(f"start_from: the adapter {part.path} has rank {rank}; set lora_rank of {name!r} to it.")
+        trained, settings = read_adapter_config(part.path), config.stages[name]
+        for setting, is_set, was in (
+            ("lora_rank", settings.lora_rank, trained.get("r")),
+            ("lora_alpha", settings.lora_alpha, trained.get("lora_alpha")),  # its weights mean another adapter else
+        ):
+            if is_set != was:
+                raise ConfigError(
+                    f"start_from: the adapter {part.path} has {setting} {was}; set {setting} of {name!r} to it."
+                )
     return start
 
 

@@ -55,9 +55,11 @@ class Span:
         return [None] * n_base + [self.adapter] * (len(self.ids) - n_base)
 
     def split(self, n_tokens: int) -> tuple[Span, Span]:
-        """Return the first tokens, and the rest."""
+        """Return the first tokens, and the rest; where there is one, guesses are left out: they need a single pass."""
+        if self.n_guesses and n_tokens < len(self.ids):
+            return self.limit_guesses(0).split(n_tokens)
         rest = replace(self, ids=self.ids[n_tokens:], n_base=max(self.n_base - n_tokens, 0))
-        return replace(self, ids=self.ids[:n_tokens], n_guesses=0 if rest.ids else self.n_guesses), rest
+        return replace(self, ids=self.ids[:n_tokens]), rest
 
     def limit_guesses(self, n_guesses: int) -> Span:
         """Leave out all guesses but the first ones."""

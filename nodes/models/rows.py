@@ -16,6 +16,9 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
+# Up to so many rows a CPU is twice as fast in float32: PyTorch's products in bfloat16 take 30 µs to begin.
+FEW_ROWS = 16
+
 Part: TypeAlias = tuple[str, "slice | torch.Tensor | None"]
 """An adapter's name and its rows: a slice, int64 indices, or None for all."""
 
@@ -26,6 +29,14 @@ class _Weights(NamedTuple):
     down: torch.Tensor  # (inputs, rank)
     up: torch.Tensor  # (rank, outputs)
     scaling: float
+
+    def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+        """Add to outputs ((rows, outputs)) what this says to inputs ((rows, inputs))."""
+        if inputs.device.type == "cpu" and len(inputs) <= FEW_ROWS:
+            hidden = inputs.float() @ self.down.float()
+            outputs.add_(hidden @ self.up.float(), alpha=self.scaling)
+        else:
+            outputs.addmm_(inputs @ self.down, self.up, alpha=self.scaling)
 
 
 class RowAdapters:
@@ -75,8 +86,8 @@ class RowAdapters:
             if (own := weights.get(name)) is None:
                 continue
             inputs, outputs = (x if rows is None else x[rows] for x in (args[0], output))
-            inputs, outputs = inputs.flatten(0, -2), outputs.flatten(0, -2)  # in 2-D one call multiplies and adds
-            outputs.addmm_(inputs @ own.down, own.up, alpha=own.scaling)
+            outputs = outputs.flatten(0, -2)
+            own.add(inputs.flatten(0, -2), outputs)
             if isinstance(rows, torch.Tensor):  # what was added to is a copy
                 output[rows] = outputs.view(len(rows), *output.shape[1:])
         return output

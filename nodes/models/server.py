@@ -62,7 +62,7 @@ class GuardedChatOpenAI(ChatOpenAI):
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc
+        server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc.rpartition("@")[2]  # no password
         try:
             with get_breaker(server).guard(_is_ill):
                 yield
@@ -70,16 +70,20 @@ class GuardedChatOpenAI(ChatOpenAI):
             raise  # the request could not be made; some of these are ValueErrors
         except BreakerOpen as error:
             raise ModelFault(f"{error} {_ADVICE}") from None
-        except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError) as error:
-            raise ModelFault(f"The model server {server} cannot answer: {error} {_ADVICE}") from error
         except _GARBLED as error:
             raise ModelFault(
                 f"The model server {server} answered what is no chat completion ({type(error).__name__}: {error}). "
                 "Check that the address ends in /v1 and that the server speaks OpenAI's protocol."
             ) from error
+        except openai.APIError as error:
+            if not _is_ill(error):
+                raise
+            raise ModelFault(f"The model server {server} cannot answer: {error} {_ADVICE}") from error
 
 
 def _is_ill(error: Exception) -> bool:
+    if type(error) is openai.APIError:  # what a server says of itself in the middle of a stream
+        return True
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.RateLimitError | _Empty)
 
 

@@ -93,6 +93,7 @@ class Load:
         n_lost: Turns without a right answer, and turns that a thread's state lacks.
         n_crossed: Answers that hold another thread's secret.
         latencies_s: Of every turn.
+        turns: Which turn of its thread each of them was.
         start_mb: Memory of the server after a first turn.
         end_mb: Memory of the server at the end.
         faults: What else was answered.
@@ -103,6 +104,7 @@ class Load:
     n_lost: int = 0
     n_crossed: int = 0
     latencies_s: list[float] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
     start_mb: float = math.nan
     end_mb: float = math.nan
     faults: list[str] = field(default_factory=list)
@@ -111,6 +113,16 @@ class Load:
         """Return the latency that so many percent of the turns do not exceed."""
         ordered = sorted(self.latencies_s)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else math.nan
+
+    @property
+    def same_turn_ratio(self) -> float:
+        """Return the worst p99 / p50 among turns of one number: later ones take longer, having more to read."""
+        ratios = [0.0]
+        for number in set(self.turns):
+            same = Load(self.n_threads, 1)
+            same.latencies_s = [s for s, turn in zip(self.latencies_s, self.turns, strict=True) if turn == number]
+            ratios.append(same.percentile_s(99) / same.percentile_s(50))
+        return max(ratios)
 
     @property
     def is_fair(self) -> bool:
@@ -127,7 +139,8 @@ class Load:
         p50_s, p99_s = self.percentile_s(50), self.percentile_s(99)
         return (
             f"{self.n_threads} threads x {self.n_turns} turns: {self.n_lost} lost, {self.n_crossed} crossed; "
-            f"p50 {p50_s:.2f} s, p99 {p99_s:.2f} s ({p99_s / p50_s:.1f} x p50); "
+            f"p50 {p50_s:.2f} s, p99 {p99_s:.2f} s ({p99_s / p50_s:.1f} x p50; "
+            f"among turns of one number at most {self.same_turn_ratio:.1f} x); "
             f"memory {self.start_mb:.0f} MB at the start, {self.end_mb:.0f} MB at the end"
         )
 
@@ -225,6 +238,7 @@ async def _talk(client: LangGraphClient, name: str, load: Load, knows_secrets: b
             load.faults.append(f"{name}, turn {turn}: {type(error).__name__}")
             return
         load.latencies_s.append(time.perf_counter() - start)
+        load.turns.append(turn)
         if knows_secrets:
             _check(str(result.get("answer")), secrets[: turn + 1], load)
         elif not result.get("finish"):

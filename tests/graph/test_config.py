@@ -99,6 +99,7 @@ def test_every_generation_setting_is_one_a_model_takes() -> None:
         ("1: 2\n", ["line 1", "1: no such setting"]),
         ("approve_tools:\n- {tool: x}\n- {tools: x}\n", ["line 3", "approve_tools.1.tools", "tool, source, effects"]),
         ("approve_tools:\n- ask: when\n", ["line 2", "approve_tools.0", "JSON Schema"]),
+        ("isolation:\n  run:\n    memory: 1\n", ["line 3", "isolation.run.memory", "memory_mb, seconds"]),
         ("approve_tools: sometimes\n", ["line 1", "approve_tools", "boolean"]),
         ("- models\n", ["line 1", "models, tools, checkpointer, isolation, remote"]),
         ("just text\n", ["line 1", "models, tools, checkpointer, isolation, remote"]),

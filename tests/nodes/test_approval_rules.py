@@ -10,9 +10,10 @@ from pydantic import ValidationError
 
 from alpha_umi import ApprovalRule, ask_when
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval import make_approval
 from alpha_umi.nodes.approval_rules import list_decisions
 from alpha_umi.nodes.questions import DECISIONS
-from alpha_umi.tools import ToolSpec, load_tools, make_tool, spec_from_tool
+from alpha_umi.tools import Toolbox, ToolSpec, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.openapi import load_openapi
 
 PAY = ToolSpec("pay", effects="once", source="mcp")
@@ -65,8 +66,33 @@ def test_rule_asks_when_arguments_match(ask: Any, sum: int, is_asked: bool) -> N
     assert asks(ApprovalRule(ask="unless", arguments=SMALL), call=call) != is_asked
 
 
+@pytest.mark.parametrize("approvals", [[{"tool": "pay"}], "pay", None, 1, ApprovalRule(tool="pay")])
+def test_what_are_no_rules_is_refused_when_the_agent_is_made(approvals: Any) -> None:
+    with pytest.raises(ConfigError, match="list of ApprovalRule"):
+        make_approval(Toolbox([]), approvals)
+
+
 def test_rule_unless_asks_about_arguments_that_it_does_not_know() -> None:
     assert asks(ApprovalRule(ask="unless", arguments=SMALL), call=ToolCall(name="pay", args={"amount": 1}, id="1"))
+
+
+@pytest.mark.parametrize(
+    ("to", "value"),
+    [
+        ({"pattern": "^Ann$"}, "Bob" * 400),  # longer than patterns are matched on
+        ({"pattern": "^(?!Bob)"}, "Bob"),  # not for the linear engine
+        ({"not": {"not": {"pattern": "^(?!Bob)"}}}, "Bob"),
+        ({"patternProperties": {"^(?!a)": False}}, {"b": 1}),
+        ({"patternProperties": {"^(?!a)": {}}, "additionalProperties": False}, {"b": 1}),
+        ({"properties": {"a": {}}, "unevaluatedProperties": False}, {"b": 1}),
+        ({"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^(?!Bob)"}, "Bob"),
+    ],
+)
+@pytest.mark.parametrize("ask", ["when", "unless"])
+def test_rule_asks_where_its_schema_is_not_checked_in_full(ask: Any, to: dict[str, Any], value: Any) -> None:
+    call = ToolCall(name="pay", args={"to": value}, id="1")
+    schema = {"properties": {"to": to}} if ask == "unless" else {"not": {"properties": {"to": to}}}
+    assert asks(ApprovalRule(ask=ask, arguments=schema), ApprovalRule(ask="never"), call=call)
 
 
 @pytest.mark.parametrize(

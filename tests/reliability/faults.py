@@ -60,13 +60,24 @@ def measure_load(n_threads: int, n_turns: int) -> bool:
     load = import_module("load")
     scripted, local = load.measure(n_threads, n_turns, 10), load.measure_local(16, n_turns)
     loads = {"scripted model": scripted, "tiny local model": local}
-    columns = ("server with", "threads", "turns", "lost", "crossed", "p50 s", "p99 s", "p99 / p50", "MB at start, end")
+    columns = (
+        "server with",
+        "threads",
+        "turns",
+        "lost",
+        "crossed",
+        "p50 s",
+        "p99 s",
+        "p99 / p50",
+        "same turn",
+        "MB at start, end",
+    )
     table = Table(*columns)
     for name, each in loads.items():
         p50_s, p99_s = each.percentile_s(50), each.percentile_s(99)
         figures = (each.n_threads, each.n_turns, each.n_lost, each.n_crossed, f"{p50_s:.2f}", f"{p99_s:.2f}")
         memory = f"{each.start_mb:.0f}, {each.end_mb:.0f}"
-        table.add_row(name, *map(str, figures), f"{p99_s / p50_s:.1f}", memory)
+        table.add_row(name, *map(str, figures), f"{p99_s / p50_s:.1f}", f"{each.same_turn_ratio:.1f}", memory)
     Console(width=140).print(table)
     return all(each.is_harmless and each.is_fair for each in loads.values())
 

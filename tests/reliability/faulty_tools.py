@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import wraps
 from typing import Any
 
 from langchain_core.tools import tool
@@ -85,3 +86,21 @@ def make_local() -> Callable[[], Any]:
         """Do nothing."""
 
     return local
+
+
+def send(text: str) -> str:
+    """Send."""
+    return f"sent {text}"
+
+
+def guard(function: Callable[[str], str]) -> Callable[[str], str]:
+    """Return a function that does nothing."""
+
+    @wraps(function)
+    def guarded(text: str) -> str:
+        return "refused"
+
+    return guarded
+
+
+guarded_send = guard(send)

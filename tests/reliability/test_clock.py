@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.base import id as checkpoint_id
 
 from alpha_umi import create_umi_agent
+from alpha_umi.graph import checkpointers
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Toolbox, declare_effects
@@ -97,3 +99,26 @@ async def test_thread_goes_on_in_a_process_whose_clock_is_hours_behind(
                 result = create_umi_agent(model, [], checkpointer=saver).invoke(question, CONFIG)
         questions = [message.text for message in result["messages"] if message.type == "human"]
         assert questions == [f"question {i}" for i in range(turn + 1)]
+
+
+def test_loading_a_thread_takes_back_no_time_that_others_have_used_meanwhile(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: Any = SimpleNamespace(checkpoint={"id": str(checkpoint_id.uuid6())})
+    clock.offset_h = -5
+    others: list[str] = []
+
+    class Meanwhile:
+        """LangGraph's module, while another thread makes ids."""
+
+        def __getattr__(self, name: str) -> Any:
+            value = getattr(checkpoint_id, name)
+            others.extend(str(checkpoint_id.uuid6()) for _ in range(3))
+            return value
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            setattr(checkpoint_id, name, value)
+
+    monkeypatch.setattr(checkpointers, "checkpoint_id", Meanwhile())
+    checkpointers._come_after(loaded)
+    assert str(checkpoint_id.uuid6()) > max(others)

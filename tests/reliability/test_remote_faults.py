@@ -136,6 +136,25 @@ def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(serving: A
         assert agent.invoke(None, config)["finish"] == "answer"
 
 
+def test_error_in_the_middle_of_a_stream_is_a_fault(serving: Any) -> None:
+    body = b'data: {"error": {"message": "the engine has died", "code": 500}}\n\n'
+    with serving(lambda _: (200, {"Content-Type": "text/event-stream"}, body)) as host:
+        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        for _ in range(4):
+            with pytest.raises(ModelFault, match=f"{host} cannot answer: the engine has died"):
+                list(model.stream("Hi"))
+        with pytest.raises(ModelFault, match="left alone"):
+            list(model.stream("Hi"))
+
+
+def test_password_of_a_model_server_is_in_no_fault() -> None:
+    set_remote_settings(RemoteSettings(retries=0))
+    model = make_openai("m", {}, base_url="http://ann:s3cret@127.0.0.1:9/v1")
+    with pytest.raises(ModelFault, match=r"model server 127\.0\.0\.1:9 cannot") as caught:
+        model.invoke("Hi")
+    assert "s3cret" not in str(caught.value)
+
+
 def test_settings_reach_tools_and_models(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = UmiSettings(models="openai:m@http://127.0.0.1:9/v1", remote=RemoteSettings(retries=7))
     make_agent(settings)

@@ -75,6 +75,18 @@ def test_catastrophic_pattern_of_a_tool_is_matched_quickly(pattern: str, keyword
     assert time.process_time() - start < 1
 
 
+@pytest.mark.parametrize("root", [{}, {"$schema": "http://json-schema.org/draft-07/schema#"}])
+def test_part_that_names_a_draft_is_matched_quickly_too(root: dict[str, Any]) -> None:
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    part = draft | {"pattern": "^(a+)+$", "additionalProperties": {"$ref": "#"}}
+    spec = ToolSpec("x", "", {"type": "object", "properties": {"a": part}, **root})
+    start = time.process_time()
+    validator = spec.make_validator()
+    assert not validator.is_valid({"a": "a" * 24 + "!"})
+    assert not validator.is_valid({"a": {"b": {"a": "a" * 24 + "!"}}})
+    assert time.process_time() - start < 1
+
+
 @pytest.mark.parametrize(
     ("schema", "value", "is_valid"),
     [

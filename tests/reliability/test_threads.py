@@ -282,6 +282,29 @@ def serve(folder: Path, variables: dict[str, str]) -> Iterator[str]:
         process.wait(30)
 
 
+def test_driver_that_stalls_while_a_cursor_is_open_holds_nobody_up_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 0.3)
+
+    async def run() -> None:
+        async with open_async_checkpointer(tmp_path / "threads.sqlite") as saver:
+            await saver.aget_tuple(THREAD)
+            execute = saver.conn._execute  # type: ignore[attr-defined]
+            asked: list[Any] = []
+
+            async def stall(*args: Any) -> Any:
+                asked.append(args)
+                return await (execute(*args) if len(asked) == 1 else asyncio.get_running_loop().create_future())
+
+            monkeypatch.setattr(saver.conn, "_execute", stall)  # type: ignore[attr-defined]
+            with pytest.raises(StorageError, match="resume the thread"):
+                await asyncio.wait_for(saver.aget_tuple(THREAD), 5)
+            monkeypatch.setattr(saver.conn, "_execute", execute)  # type: ignore[attr-defined]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("n_lost", [1, 5, 1000])
 def test_answer_of_the_driver_that_never_comes_holds_nobody_up_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_lost: int

@@ -145,6 +145,12 @@ def test_tool_that_no_process_can_import_is_refused(tools: Any) -> None:
         isolate()(tools.make_local())
 
 
+def test_wrapper_around_a_function_is_isolated_with_it_or_refused(tools: Any) -> None:
+    assert isolate(seconds=20)(tools.guarded_send).invoke({"text": "x"}) == "refused"
+    with pytest.raises(ConfigError, match="top level of a module"):
+        isolate()(tools.guard(tools.send))
+
+
 @pytest.mark.parametrize("bounds", [{"memory_mb": 1}, {"seconds": 0}])
 def test_bounds_without_sense_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="greater than"):

@@ -222,6 +222,9 @@ def test_a_start_that_does_not_fit_is_refused(
     stages = {name: stage | {"lora_rank": 3} for name, stage in settings["stages"].items()}
     with pytest.raises(ConfigError, match="set lora_rank of 'backbone' to it"):
         train(TrainConfig.model_validate(settings | {"stages": stages}), data, tmp_path / "out")
+    stages = {name: stage | {"lora_alpha": 64} for name, stage in settings["stages"].items()}
+    with pytest.raises(ConfigError, match="has lora_alpha 32; set lora_alpha of 'backbone' to it"):
+        train(TrainConfig.model_validate(settings | {"stages": stages}), data, tmp_path / "out")
     full = {name: stage | {"kind": "full"} for name, stage in settings["stages"].items()}
     with pytest.raises(ValueError, match="stage 'backbone' trains all weights"):
         TrainConfig.model_validate(settings | {"stages": full})

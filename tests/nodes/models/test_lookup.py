@@ -15,7 +15,9 @@ from alpha_umi.nodes.models import batch as batch_module
 from alpha_umi.nodes.models.backbone import Backbone
 from alpha_umi.nodes.models.batch import Batch, Job
 from alpha_umi.nodes.models.decode import Sampler, make_sampler
+from alpha_umi.nodes.models.forward import Span
 from alpha_umi.nodes.models.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.kv_cache import make_past
 from alpha_umi.nodes.models.lookup import MAX_GUESSES, N_KEY_TOKENS, Lookup
 from alpha_umi.nodes.models.reuse import open_text
 from alpha_umi.nodes.models.writing import Writing, write_tokens
@@ -139,6 +141,15 @@ def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone) -> None:
         fresh = write_one(backbone, whole, make_sampler(), lookup=False, n=8)
         backbone.cache.drop(None)
         assert write_one(backbone, whole, make_sampler(), lookup=False, n=8) == fresh
+
+
+@pytest.mark.parametrize("n_ids", [7, 256, 258, 300])
+def test_guesses_are_not_divided_between_passes(backbone: Backbone, n_ids: int) -> None:
+    ids = [20 + i % 40 for i in range(n_ids)]
+    first, rest = Span(make_past(backbone.model.config), ids, None, 0, threading.Event(), 5).split(256)
+    assert [*first.ids, *rest.ids] == (ids if n_ids <= 256 else ids[:-5])
+    assert first.n_guesses == (5 if n_ids <= 256 else 0)
+    assert not rest.ids or rest.n_guesses == 0
 
 
 def test_many_texts_share_the_guesses(backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

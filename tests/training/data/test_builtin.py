@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(solved:
                     assert isinstance(call.arguments, dict)
                     assert all(f"{name}=" in step.rationale for name in call.arguments)
                     assert len(step.rationale) < 250
+
+
+def test_part_of_several_is_quoted_as_the_request_words_it(solved: list[tuple[Task, Solution]]) -> None:
+    quotes = [
+        (request, quoted)
+        for task, solution in solved
+        for request, turn in zip(task.requests, solution.trajectory.turns, strict=True)
+        for step in turn.steps
+        for quoted in re.findall(r"^(?:The call failed\. )?Part \d of \d \((.*?)\): I call", step.rationale)
+    ]
+    assert len({request for request, _ in quotes}) > 20
+    assert all(quoted in request.instruction and len(request.pieces) > 1 for request, quoted in quotes)
+    assert all(
+        "): I call" not in turn.steps[0].rationale
+        for task, solution in solved
+        if task.kind in ("single", "chain")
+        for turn in solution.trajectory.turns
+    )
 
 
 def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tuple[Task, Solution]]) -> None:
