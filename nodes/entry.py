@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
@@ -12,13 +13,22 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.trajectory import Trajectory
 
+_RESUMING = "__pregel_resuming"  # langgraph._internal._constants.CONFIG_KEY_RESUMING
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 
 def entry(
-    state: UmiState, *, runtime: Runtime[UmiContext], defaults: UmiContext, pick_tools: PickTools = pick_all
+    state: UmiState,
+    config: RunnableConfig,
+    *,
+    runtime: Runtime[UmiContext],
+    defaults: UmiContext,
+    pick_tools: PickTools = pick_all,
 ) -> Update:
     """Check the input and begin a turn; what the run's context leaves unset is taken from `defaults`.
+
+    A run that ended before this node was saved, and is resumed without context, may have had one that nobody knows any
+    more: all its calls are asked about.
 
     Raises:
         InputError: If the last message is not a human message with text, or the history is no trajectory.
@@ -37,6 +47,8 @@ def entry(
         raise InputError(f"The message history cannot be continued: {error}") from error
     # a server passes an empty context where the caller gave none
     given = runtime.context.model_dump(exclude_unset=True) if runtime.context else {}
+    if not given and _is_resumed(config):
+        given = {"approve_tools": True}
     return {
         "settings": UmiContext.model_validate(defaults.model_dump() | given).model_dump(),
         "decision": None,
@@ -52,6 +64,12 @@ def entry(
         "finish": None,
         "reason": None,
     }
+
+
+def _is_resumed(config: RunnableConfig) -> bool:
+    """Tell whether the run goes on from the input that another one saved; nested graphs are told so too often."""
+    settings = config.get("configurable", {})
+    return bool(settings.get(_RESUMING)) and "|" not in settings.get("checkpoint_ns", "")
 
 
 def route_entry(state: UmiState) -> Strategy:

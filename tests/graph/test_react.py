@@ -1,5 +1,6 @@
 """The whole graph with the scripted model: routing, faults, limits, threads."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -246,6 +247,25 @@ def test_approval_gate_survives_a_resume_without_its_context() -> None:
     agent, config, _ = interrupted(planner=[PLANS[0], *PLANS], caller=[CALL, CALL])
     second = agent.invoke(Command(resume=APPROVE), config)
     assert second["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_approval_is_asked_for_when_a_run_lost_its_context_before_it_was_kept(is_async: bool) -> None:
+    agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    context = UmiContext(approve_tools=True)
+    agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, context=context, interrupt_before=["entry"])
+    assert "settings" not in agent.get_state(config).values
+    resumed = asyncio.run(agent.ainvoke(None, config)) if is_async else agent.invoke(None, config)
+    assert resumed["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
+    assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
+
+
+def test_approval_is_not_asked_for_where_a_resumed_run_is_given_a_context() -> None:
+    agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, interrupt_before=["entry"])
+    assert agent.invoke(None, config, context=UmiContext(approve_tools=False))["answer"] == "The sum is 5."
 
 
 def test_approval_pending_call_does_not_run_when_the_user_moves_on() -> None:
