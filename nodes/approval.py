@@ -193,7 +193,8 @@ def _decide(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _Outc
     """Return what comes of one decision, or what is wrong with it."""
     kind, message = decision["type"], decision.get("message")
     if kind == "reject":
-        text = f"The user rejected this call{f': {message}' if message else '.'} Do not repeat it; plan differently."
+        why = f": {str(message).rstrip('. ')}." if message else "."
+        text = f"The user rejected this call{why} Do not repeat it; plan differently."
         return _Outcome(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
     if kind == "respond":
         return _Outcome(call, rules.make_observation(call, str(message), is_error=False))

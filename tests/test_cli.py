@@ -272,6 +272,17 @@ def test_approve_without_a_person_is_an_error(umi: Umi) -> None:
     assert "nobody" in done.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
+def test_approve_takes_nothing_that_was_typed_before_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, terminal = os.openpty()
+    with os.fdopen(terminal, "r+b", buffering=0) as tty, os.fdopen(keyboard, "wb", buffering=0) as keys:
+        monkeypatch.setattr(sys, "stdin", tty)
+        keys.write(b"y\n")
+        Screen().forget_typed()
+        keys.write(b"n\n")
+        assert tty.readline() == b"n\n"
+
+
 def test_approve_takes_nothing_from_a_pipe(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stdin, "is_terminal", False)
     done = umi(*ASK, "--approve", stdin="y\n")

@@ -109,8 +109,9 @@ def render_report(report: Mapping[str, Any]) -> str:
                 for name, s in splits.items()
             ),
         ),
-        f"{len(report['heldout_tools']):,} tools are held out: only `dev-tools` calls or offers them.",
     ]
+    if n_heldout := len(report["heldout_tools"]):
+        parts.append(f"{n_heldout:,} tools are held out: only `dev-tools` calls or offers them.")
     measured = {name: split["length_tokens"] for name, split in splits.items() if split["length_tokens"]}
     if measured:
         names = ["total", "mean", *_QUANTILES]

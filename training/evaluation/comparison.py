@@ -63,6 +63,11 @@ def compare(a: Path, b: Path, *, n_resamples: int = 10_000, seed: int = 0) -> li
     Raises:
         ConfigError: If the folders cannot be compared.
     """
+    kinds = [_read_kind(folder) for folder in (a, b)]
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"{a} holds results of 'eval {kinds[0]}', {b} those of 'eval {kinds[1]}': compare like with like."
+        )
     first, second = load_results(a), load_results(b)
     common = first.questions.keys() & second.questions.keys()
     if not common:
@@ -79,10 +84,7 @@ def load_results(folder: Path) -> Results:
     Raises:
         ConfigError: If it is none.
     """
-    kind = str(read_json(folder / SETTINGS).get("kind"))
-    if kind not in _READERS:
-        raise ConfigError(f"{folder} is no result of 'eval static', 'eval tasks' or 'eval live'.")
-    name, read = _READERS[kind]
+    name, read = _READERS[_read_kind(folder)]
     results = Results({}, {})
     for _, row in read_records(folder / name):
         question, cluster, values = read(row)
@@ -90,6 +92,13 @@ def load_results(folder: Path) -> Results:
         for metric, value in values.items():
             results.scores.setdefault(metric, {})[row["key"]] = (cluster, value)
     return results
+
+
+def _read_kind(folder: Path) -> str:
+    kind = str(read_json(folder / SETTINGS).get("kind"))
+    if kind not in _READERS:
+        raise ConfigError(f"{folder} is no result of 'eval static', 'eval tasks' or 'eval live'.")
+    return kind
 
 
 def _read_prediction(row: Record) -> tuple[Any, str, dict[str, float]]:

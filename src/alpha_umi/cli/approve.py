@@ -43,6 +43,7 @@ def _decide(action: Mapping[str, Any], allowed: Sequence[str], screen: Screen) -
     choices = {key: kind for kind, word in _WORDS.items() if kind in allowed for key in (word, word[0])}
     words = ", ".join(f"[{word[0]}]{word[1:]}" for kind, word in _WORDS.items() if kind in allowed)
     question = f"{show_call(action['name'], action['args'])}  {action['description']} {words}: "
+    screen.forget_typed()
     while True:
         kind = choices.get(screen.ask(question, "approve").strip().lower())
         if kind == "approve":
@@ -58,7 +59,7 @@ def _decide(action: Mapping[str, Any], allowed: Sequence[str], screen: Screen) -
 def _ask_action(name: str, screen: Screen) -> dict[str, Any]:
     """Return the call as the person writes it: arguments, or another tool and arguments."""
     while True:
-        words = screen.ask("arguments as one JSON object, or another tool's name and then they: ").strip()
+        words = screen.ask("arguments as one JSON object, or a tool's name followed by them: ").strip()
         tool, brace, rest = words.partition("{")
         try:
             arguments = json.loads(brace + rest)

@@ -33,7 +33,9 @@ def list_() -> None:
         typer.echo(f"{model.name}  {model.description}: {here}")
 
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train'.")]
+Checkpoint = Annotated[
+    str, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train', or the name of one that ships.")
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")]
 Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
 
@@ -41,19 +43,21 @@ Base = Annotated[str | None, typer.Option(show_default=False, help="Where the ba
 @app.command()
 def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write one full model per role, for programs that know no adapters."""
+    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.export import merge as write  # noqa: PLC0415 - torch takes seconds
 
-    for folder in write(checkpoint, out, base=base):
+    for folder in write(resolve(checkpoint), out, base=base):
         typer.echo(folder)
 
 
 @app.command()
 def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
+    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
 
     with warnings.catch_warnings(record=True) as caught:
-        folders = write(checkpoint, out, base=base)
+        folders = write(resolve(checkpoint), out, base=base)
     for warning in caught:
         typer.secho(f"Warning: {warning.message}", err=True, fg="yellow")
     for folder in folders:
@@ -63,6 +67,7 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 @app.command()
 def compact(checkpoint: Checkpoint, out: Out) -> None:
     """Write a checkpoint again in half the size: adapters in bfloat16, without logs."""
+    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.compact import compact as write  # noqa: PLC0415 - torch takes seconds
 
-    typer.echo(write(checkpoint, out))
+    typer.echo(write(resolve(checkpoint), out))

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from types import TracebackType
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.status import Status
+
+try:
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
 
 LABEL_WIDTH = 13
 MAX_OBSERVATION_CHARS = 1_000
@@ -105,6 +111,12 @@ class Screen:
         self._flow()
         self._print("\n")
         self._label, self._pending = None, ""
+
+    def forget_typed(self) -> None:
+        """Drop what was typed before a question stood there: it is no answer to it."""
+        if termios is not None and sys.stdin.isatty():
+            with suppress(OSError, termios.error):  # a program may have put something else in the terminal's place
+                termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
     def ask(self, question: str, label: str = "") -> str:
         """Ask the person for one line.

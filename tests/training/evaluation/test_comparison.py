@@ -55,6 +55,12 @@ def test_what_is_no_result_is_not_compared(make_run: MakeRun, tmp_path: Path) ->
         compare(tmp_path / "nothing", tmp_path)
 
 
+def test_results_of_two_kinds_are_not_compared(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"kind": "tasks"}')
+    with pytest.raises(ConfigError, match=r"by 'eval static', .* by 'eval tasks'"):
+        compare(make_run("a"), tmp_path)
+
+
 def test_a_comparison_marks_what_is_significant(make_run: MakeRun) -> None:
     good, bad = make_run("good"), make_run("bad", lambda role, text: "")
     table = render_comparison(compare(bad, good, n_resamples=100))
