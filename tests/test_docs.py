@@ -21,7 +21,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPT = {
     "planner": ["I look up the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],
-    "caller": ['Action: count_stock\nAction Input: {"item": "bolt"}'],
+    "caller": ['Action: count_stock\nAction Input: {"item": "bolts"}'],
     "summarizer": ["There are 1200 bolts."],
 }
 
@@ -60,7 +60,7 @@ def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.C
     assert namespace["ask_stock"].invoke({"query": "How many bolts?"}) == "There are 1200 bolts."
     printed = capsys.readouterr().out
     assert "answer There are 1200 bolts." in printed
-    assert "[('count_stock', {'item': 'bolt'})]" in printed
+    assert "[('count_stock', {'item': 'bolts'})]" in printed
 
 
 @pytest.mark.parametrize("command", [line for line in list_commands() if line.startswith("make ")])
