@@ -9,6 +9,7 @@ from langgraph.runtime import Runtime
 from alpha_umi.errors import InputError, TrajectoryError
 from alpha_umi.nodes.approval import start_gate
 from alpha_umi.nodes.offer import PickTools, pick_all
+from alpha_umi.nodes.questions import is_trunk
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.trajectory import Trajectory
@@ -68,8 +69,7 @@ def entry(
 
 def _is_resumed(config: RunnableConfig) -> bool:
     """Tell whether the run goes on from the input that another one saved; nested graphs are told so too often."""
-    settings = config.get("configurable", {})
-    return bool(settings.get(_RESUMING)) and "|" not in settings.get("checkpoint_ns", "")
+    return bool(config.get("configurable", {}).get(_RESUMING)) and is_trunk()
 
 
 def route_entry(state: UmiState) -> Strategy:

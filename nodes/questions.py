@@ -70,7 +70,7 @@ def ask(subjects: Sequence[Subject], *, fault: str | None = None) -> Answer:
         subjects: The calls, at least one.
         fault: What was wrong with the answer before.
     """
-    request, must_name = _make_request(subjects, fault), not _is_trunk()
+    request, must_name = _make_request(subjects, fault), not is_trunk()
     answers = [interrupt(request), *_read_others(request)]
     if must_name:
         answers = [answer for answer in answers if not _is_about_others(answer, subjects)] or answers[:1]
@@ -89,7 +89,7 @@ def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
     fault = None
     while True:
         answer = interrupt(_make_request([subject], fault))
-        read = read_answer(answer, [subject], must_name=not (is_alone and _is_trunk()))
+        read = read_answer(answer, [subject], must_name=not (is_alone and is_trunk()))
         if not read.fault:
             return read.decisions[subject.id]
         fault = read.fault
@@ -163,7 +163,7 @@ def _is_about_others(answer: Any, subjects: Sequence[Subject]) -> bool:
     return len(named) > 0 and all(named) and not {subject.id for subject in subjects}.intersection(map(str, named))
 
 
-def _is_trunk() -> bool:
+def is_trunk() -> bool:
     """Tell whether this is no graph inside another, whose answers would stay in store from one step to the next."""
     info = get_runtime().execution_info
     return info is not None and "|" not in info.checkpoint_ns

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -59,11 +58,8 @@ class RowAdapters:
             if layer.lora_embedding_A:
                 raise ValueError("it adapts an embedding; merge it into its model")
             if id(layer) not in self._weights:
-                weights = self._weights[id(layer)] = {}
-                layer.register_forward_hook(partial(self._add, weights))
-            weights = self._weights[id(layer)]
-            weights.clear()
-            weights.update(_read_weights(layer))
+                layer.register_forward_hook(self._add)
+            self._weights[id(layer)] = _read_weights(layer)
 
     @contextmanager
     def use(self, names: Sequence[str | None], device: torch.device) -> Iterator[None]:
@@ -79,14 +75,15 @@ class RowAdapters:
         finally:
             self._parts = []
 
-    def _add(
-        self, weights: dict[str, _Weights], layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor
-    ) -> torch.Tensor:
+    def _add(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        weights = self._weights[id(layer)]
         for name, rows in self._parts:
             if (own := weights.get(name)) is None:
                 continue
+            if isinstance(rows, torch.Tensor):
+                rows = rows.to(output.device)  # the layers may be on several
             inputs, outputs = (x if rows is None else x[rows] for x in (args[0], output))
-            outputs = outputs.flatten(0, -2)
+            outputs = outputs.view(-1, outputs.shape[-1])  # where this cannot be a view, what is added would be lost
             own.add(inputs.flatten(0, -2), outputs)
             if isinstance(rows, torch.Tensor):  # what was added to is a copy
                 output[rows] = outputs.view(len(rows), *output.shape[1:])

@@ -83,6 +83,12 @@ class Server:
         return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), math.nan)
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return what so many percent of the values do not exceed; nan where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else math.nan
+
+
 @dataclass
 class Load:
     """What became of a crowd.
@@ -111,18 +117,15 @@ class Load:
 
     def percentile_s(self, percent: float) -> float:
         """Return the latency that so many percent of the turns do not exceed."""
-        ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else math.nan
+        return percentile(self.latencies_s, percent)
 
     @property
     def same_turn_ratio(self) -> float:
         """Return the worst p99 / p50 among turns of one number: later ones take longer, having more to read."""
-        ratios = [0.0]
-        for number in set(self.turns):
-            same = Load(self.n_threads, 1)
-            same.latencies_s = [s for s, turn in zip(self.latencies_s, self.turns, strict=True) if turn == number]
-            ratios.append(same.percentile_s(99) / same.percentile_s(50))
-        return max(ratios)
+        by_turn: dict[int, list[float]] = {}
+        for turn, latency_s in zip(self.turns, self.latencies_s, strict=True):
+            by_turn.setdefault(turn, []).append(latency_s)
+        return max((percentile(each, 99) / percentile(each, 50) for each in by_turn.values()), default=math.nan)
 
     @property
     def is_fair(self) -> bool:

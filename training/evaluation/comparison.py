@@ -26,10 +26,12 @@ class Results:
     """What a result folder holds.
 
     Args:
+        kind: ``static``, ``tasks`` or ``live``.
         questions: What was asked under each key; two runs are comparable where these are equal.
         scores: By metric.
     """
 
+    kind: str
     questions: dict[str, Any]
     scores: dict[str, Scores]
 
@@ -63,12 +65,11 @@ def compare(a: Path, b: Path, *, n_resamples: int = 10_000, seed: int = 0) -> li
     Raises:
         ConfigError: If the folders cannot be compared.
     """
-    kinds = [_read_kind(folder) for folder in (a, b)]
-    if kinds[0] != kinds[1]:
-        raise ConfigError(
-            f"{a} holds results of 'eval {kinds[0]}', {b} those of 'eval {kinds[1]}': compare like with like."
-        )
     first, second = load_results(a), load_results(b)
+    if first.kind != second.kind:
+        raise ConfigError(
+            f"{a} holds results of 'eval {first.kind}', {b} those of 'eval {second.kind}': compare one kind."
+        )
     common = first.questions.keys() & second.questions.keys()
     if not common:
         raise ConfigError(f"{a} and {b} have no step or task in common; evaluate both on the same data.")
@@ -84,21 +85,17 @@ def load_results(folder: Path) -> Results:
     Raises:
         ConfigError: If it is none.
     """
-    name, read = _READERS[_read_kind(folder)]
-    results = Results({}, {})
+    kind = str(read_json(folder / SETTINGS).get("kind"))
+    if kind not in _READERS:
+        raise ConfigError(f"{folder} is no result of 'eval static', 'eval tasks' or 'eval live'.")
+    name, read = _READERS[kind]
+    results = Results(kind, {}, {})
     for _, row in read_records(folder / name):
         question, cluster, values = read(row)
         results.questions[row["key"]] = question
         for metric, value in values.items():
             results.scores.setdefault(metric, {})[row["key"]] = (cluster, value)
     return results
-
-
-def _read_kind(folder: Path) -> str:
-    kind = str(read_json(folder / SETTINGS).get("kind"))
-    if kind not in _READERS:
-        raise ConfigError(f"{folder} is no result of 'eval static', 'eval tasks' or 'eval live'.")
-    return kind
 
 
 def _read_prediction(row: Record) -> tuple[Any, str, dict[str, float]]:

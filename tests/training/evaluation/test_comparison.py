@@ -57,6 +57,7 @@ def test_what_is_no_result_is_not_compared(make_run: MakeRun, tmp_path: Path) ->
 
 def test_results_of_two_kinds_are_not_compared(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text('{"kind": "tasks"}')
+    (tmp_path / "outcomes.jsonl").touch()
     with pytest.raises(ConfigError, match=r"of 'eval static', .* those of 'eval tasks'"):
         compare(make_run("a"), tmp_path)
 
