@@ -74,6 +74,9 @@ class GenerationSettings(BaseModel):
         default=None, ge=1, description="Tokens of the planner before its decision."
     )
     constrained: bool | None = Field(default=None, description="Hold a local planner and caller to their grammar.")
+    guard_names: bool | None = Field(
+        default=None, description='Let a local planner say "I call" of tools on offer alone, whatever it writes else.'
+    )
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
     device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
+from alpha_umi.nodes.models.naming import Naming, make_names_lark
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
@@ -53,20 +55,23 @@ class Grammar:
         cut: Text that ends free writing wherever it stands; `_LONGEST_DECISION` at most may follow. Empty for JSON,
             whose shortest ending is found by search.
         limit_tokens: The most tokens before the cut; None for no other limit than that of the whole text.
+        names: What may follow in free writing where a call is announced; anything if there are none.
     """
 
     lark: str
     cut: str = ""
     limit_tokens: int | None = None
+    names: tuple[str, ...] = ()
 
 
-def planner_grammar(max_rationale_tokens: int = 256) -> Grammar:
+def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) -> Grammar:
     """Return the grammar of a rationale and exactly one decision.
 
     Args:
         max_rationale_tokens: Where the rationale is cut off, to make the planner decide.
+        names: Of the tools that it may say it calls; see `alpha_umi.nodes.models.naming`. Any if there are none.
     """
-    return Grammar(_PLANNER, _CUT, max_rationale_tokens)
+    return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
 
 
 def caller_grammar(tools: Sequence[Mapping[str, Any]]) -> Grammar | None:
@@ -153,17 +158,28 @@ class GrammarCompiler:
 
     def make_mask(self, grammar: Grammar, max_tokens: int) -> TokenMask:
         """Return a fresh mask for one generation of at most `max_tokens`."""
-        return TokenMask(self._compile(grammar.lark).deep_copy(), self._tokenizer, grammar, max_tokens, self._closers)
+        naming = None
+        if grammar.names:
+            naming = Naming(grammar.names, self._compile(make_names_lark(grammar.names)), self._tokenizer)
+        matcher = self._compile(grammar.lark).deep_copy()
+        return TokenMask(matcher, self._tokenizer, grammar, max_tokens, self._closers, naming)
 
 
 class TokenMask:
     """Follows one text through its grammar; made by `GrammarCompiler.make_mask`."""
 
     def __init__(
-        self, matcher: LLMatcher, tokenizer: LLTokenizer, grammar: Grammar, max_tokens: int, closers: Sequence[int]
+        self,
+        matcher: LLMatcher,
+        tokenizer: LLTokenizer,
+        grammar: Grammar,
+        max_tokens: int,
+        closers: Sequence[int],
+        naming: Naming | None = None,
     ) -> None:
         """Start before the first token."""
         self._matcher = matcher
+        self._naming = naming
         self._closers = closers
         self._cut: list[int] = tokenizer.tokenize_str(grammar.cut) if grammar.cut else []
         self._n_reserved = 0
@@ -205,6 +221,8 @@ class TokenMask:
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
+            if self._naming:
+                self._naming.undo()
             self._n_left += 1
             self._ending = self._find_ending() or [token]
         return self._consume(self._ending.pop(0))
@@ -227,6 +245,10 @@ class TokenMask:
     def _allow(self) -> _Allowed:
         if self._allowed is None:
             self._allowed = _read_allowed(self._matcher)
+            if self._naming and self._naming.matcher:
+                named = self._allowed & _read_allowed(self._naming.matcher)
+                # where a vocabulary cannot write any of the names, the text goes on without
+                self._allowed = named if named.any() else self._allowed
         return self._allowed
 
     def _consume(self, token: int) -> int:
@@ -235,6 +257,8 @@ class TokenMask:
         if not self._matcher.consume_token(token):
             # a schema too complex to follow; the text ends here and the parsers say what is wrong with it
             logger.warning("A grammar was left: %s", self._matcher.get_error())
+        if self._naming and not self._ending:
+            self._naming.consume(token)
         return token
 
     def _can_go_on(self) -> bool:

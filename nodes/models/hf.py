@@ -59,6 +59,7 @@ class Call:
     top_p: float
     seed: int | None
     constrained: bool
+    guard_names: bool
     prompt_lookup: bool
     wants_tool_calls: bool
     model_name: str
@@ -77,6 +78,7 @@ class LocalChatModel(BaseChatModel):
         role: Used where a call names no role.
         style: Chat template the weights were trained with.
         constrained: Keep planner and caller to their grammars.
+        guard_names: Where a constrained planner writes "I call", let only the name of an offered tool follow.
         prompt_lookup: Try what followed the same words earlier in the prompt; faster, and the text is the same but for
             rounding.
         max_tokens: The most tokens of a reply.
@@ -101,6 +103,7 @@ class LocalChatModel(BaseChatModel):
     role: Role | None = None
     style: Style = "umi"
     constrained: bool = True
+    guard_names: bool = True
     prompt_lookup: bool = True
     max_tokens: int = Field(default=256, ge=1)
     max_rationale_tokens: int = Field(default=128, ge=1)
@@ -135,6 +138,7 @@ class LocalChatModel(BaseChatModel):
             top_p=self.top_p,
             seed=given.get("seed", self.seed),
             constrained=given.get("constrained", self.constrained),
+            guard_names=self.guard_names,
             prompt_lookup=self.prompt_lookup,
             wants_tool_calls=role is None and bool(tools),
             model_name=self._name_for(role),

@@ -141,4 +141,7 @@ def _read_messages(messages: tuple[BaseMessage, ...], tools: list[ToolSpec], sty
 def _make_grammar(call: Call) -> Grammar | None:
     if not call.constrained or call.role == "summarizer":
         return None
-    return caller_grammar(call.tools) if call.role == "caller" else planner_grammar(call.max_rationale_tokens)
+    if call.role == "caller":
+        return caller_grammar(call.tools)
+    names = [tool["function"]["name"] for tool in call.tools] if call.guard_names else []
+    return planner_grammar(call.max_rationale_tokens, names)

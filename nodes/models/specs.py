@@ -17,7 +17,17 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.trajectory import ROLES, Role
 
 OPTIONS = frozenset(
-    {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "top_p", "seed", "device", "dtype"}
+    {
+        "temperature",
+        "max_tokens",
+        "max_rationale_tokens",
+        "constrained",
+        "guard_names",
+        "top_p",
+        "seed",
+        "device",
+        "dtype",
+    }
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 

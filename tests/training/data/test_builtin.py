@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.builtin import make_tasks, read
 from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tasks.compose import Task
 from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.fakes import FAKES
+from alpha_umi.training.data.tasks.fakes import FAKES, TRAINING_FAKES
 from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS, OUTAGE, VIEWS
 from alpha_umi.training.data.tasks.solve import Solution, solve
 
-N_TASKS = 150
+N_TASKS = 300
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["train", "heldout"])
@@ -34,6 +35,23 @@ def test_every_kind_of_task_is_made(solved: list[tuple[Task, Solution]]) -> None
     assert kinds["single"] > 20
     assert kinds["several"] > 20
     assert {"chain", "no tool", "no value", "outage", "chat", "turns"} <= kinds.keys()
+
+
+def test_training_alone_has_conversations_for_one_list_of_tools(solved: list[tuple[Task, Solution]]) -> None:
+    conversations = [solution.trajectory for task, solution in solved if task.kind == "conversation"]
+    if HELD_OUT_TOOLS.isdisjoint(tool.name for _, solution in solved for tool in solution.trajectory.tools):
+        assert len(conversations) > N_TASKS / 3
+        assert {len(trajectory.turns) for trajectory in conversations} >= {3, 4, 5}
+        ends = Counter(turn.steps[-1].decision for trajectory in conversations for turn in trajectory.turns)
+        assert ends["conclusion"] > ends["give up"] > 0
+    else:
+        assert not conversations
+
+
+def test_request_after_another_never_lacks_a_value(solved: list[tuple[Task, Solution]]) -> None:
+    for task, _ in solved:
+        if task.kind == "conversation":
+            assert not any("does not say" in request.refusal for request in task.requests[1:])
 
 
 def test_answer_holds_every_expected_value(solved: list[tuple[Task, Solution]]) -> None:
@@ -130,6 +148,15 @@ def test_training_and_held_out_tasks_have_nothing_in_common(tmp_path: Path) -> N
     assert tools[1] & HELD_OUT_TOOLS
 
 
+def test_training_has_hundreds_of_tool_names_and_arguments_of_many_names(tmp_path: Path) -> None:
+    kits = [task.kit for task in make_tasks(N_TASKS, tmp_path, seed=3, held_out=False)]
+    specs = [spec_from_tool(tool) for kit in kits for tool in kit.tools]
+    assert len({spec.name for spec in specs}) > N_TASKS
+    assert len({name for spec in specs for name in spec.parameters["properties"]}) > 80
+    written = {re.sub(r"[^a-z0-9]", "", spec.name.lower()) for spec in specs}
+    assert written.isdisjoint(name.replace("_", "") for name in HELD_OUT_TOOLS)
+
+
 def test_same_seed_gives_the_same_examples_and_another_seed_others() -> None:
     def first(seed: int) -> list[object]:
         return [example.trajectory for example in islice(read("12", Tally(), seed=seed), 12)]
@@ -154,7 +181,7 @@ def test_location_must_be_a_number(location: str) -> None:
 
 
 def test_views_and_invented_tools_have_names_of_their_own() -> None:
-    names = [view.name for view in VIEWS] + [fake.name for fake in FAKES]
+    names = [view.name for view in VIEWS] + [fake.name for fake in (*FAKES, *TRAINING_FAKES)]
     assert len(names) == len(set(names))
     assert {view.ability for view in VIEWS if view.held_out} == {view.ability for view in VIEWS if not view.held_out}
 

@@ -14,13 +14,16 @@ from alpha_umi.training.data.tasks.arithmetic import calculate_from, make_arithm
 from alpha_umi.training.data.tasks.chains import make_chain
 from alpha_umi.training.data.tasks.dates import make_date_question
 from alpha_umi.training.data.tasks.draw import Draw, Wording
-from alpha_umi.training.data.tasks.fakes import FAKES
-from alpha_umi.training.data.tasks.kits import VIEWS, Kit, describe_need, load_builtin, make_kit
+from alpha_umi.training.data.tasks.fakes import list_asked
+from alpha_umi.training.data.tasks.incomplete import make_incomplete
+from alpha_umi.training.data.tasks.kits import VIEWS, Kit, describe_need, find_tool, load_builtin, make_kit
 from alpha_umi.training.data.tasks.lookups import make_lookup
 from alpha_umi.training.data.tasks.piece import Piece, fixed
 from alpha_umi.training.data.tasks.units import convert_from, make_unit_question
 
-Kind: TypeAlias = Literal["single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns"]
+Kind: TypeAlias = Literal[
+    "single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns", "conversation"
+]
 _SHARES: dict[Kind, float] = {
     "single": 0.30,
     "several": 0.27,
@@ -33,6 +36,9 @@ _SHARES: dict[Kind, float] = {
     "turns": 0.06,
 }
 """How often which kind is made; what a demo shows most is made most."""
+_CONVERSATIONS = 0.5
+"""How many training tasks are several of these one after the other. The tools, most of a short trajectory's tokens, are
+read once for all of them, so that training sees more than twice as many questions in the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,25 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class _Draft:
+    """Requests and what the tools at hand must and must not be able to do."""
+
+    requests: tuple[Request, ...]
+    pieces: tuple[Piece, ...] = ()
+    without: tuple[str, ...] = ()
+    broken: str | None = None
+
+    def clashes_with(self, other: _Draft) -> bool:
+        """Tell whether one needs a tool that the other must not have."""
+        needed, excluded = self._find_tools()
+        others_needed, others_excluded = other._find_tools()
+        return bool(needed & others_excluded or excluded & others_needed)
+
+    def _find_tools(self) -> tuple[set[str], set[str]]:
+        return {find_tool(piece.ability) for piece in self.pieces}, set(map(find_tool, self.without))
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One generated task."""
 
@@ -66,6 +91,12 @@ _OPENINGS = Wording(
     ("", "", "Good morning. ", "Can you help me? "),
 )
 _CLOSINGS = Wording(("", "", "", "", "", " Thanks!", " Thank you.", " Please be exact."), ("", "", " Many thanks."))
+_STYLES = Wording(
+    ("comma", "comma", "also", "plain", "list", "led", "led", "led", "lines", "counted"),
+    ("semicolon", "besides", "comma"),
+)
+_LEADS = ("Then:", "Plus,", "And also,", "In addition,", "After that,", "Next,", "Finally,", "Second question:", "And:")
+_COUNTS = (("First: ", " Second: ", " Third: "), ("a) ", " b) ", " c) "), ("One: ", " Two: ", " Three: "))
 _GREETINGS = Wording(
     ("Hello!", "Hi there", "Good evening", "Hey", "Hello, who are you?", "What can you do?", "Help"),
     ("Hi", "Good day!", "What are you good for?"),
@@ -86,20 +117,6 @@ _FACTS = Wording(
     ("Who discovered {topic}?", "Write a short story on {topic}.", "Make a drawing of {topic}."),
 )
 _TOPICS = ("France", "the telephone", "Hamlet", "the moon", "radium", "Peru", "the bicycle", "Faust", "cats", "Kenya")
-_NO_VALUE: dict[str, Wording] = {
-    "the numbers": Wording(
-        ("How much is 20% of my salary?", "Add the two numbers.", "What is the sum of my bills?", "Divide it by 3."),
-        ("What is half of my savings?", "Multiply the two prices."),
-    ),
-    "the date": Wording(
-        ("Which weekday is my birthday?", "How many days until the party?", "What date is 3 weeks after the meeting?"),
-        ("On which weekday is our wedding?", "How many days are left until the exam?"),
-    ),
-    "the unit": Wording(
-        ("Convert 12 miles.", "How much is 5 kg in the other unit?", "Convert 30 liters for me.", "Change 40 inches."),
-        ("Convert 9 hours please.", "Turn 17 gallons into something else."),
-    ),
-}
 _BAD_DATES = ("2026-02-30", "2027-02-29", "2028-04-31", "2025-06-31", "2026-09-31", "2029-11-31", "2030-13-01")
 _BAD_DATE = Wording(
     ("Which weekday is {date}?", "What day of the week is {date}?", "Tell me the weekday of {date}."),
@@ -125,6 +142,8 @@ def make_task(rng: random.Random, *, held_out: bool, fixtures: Sequence[BaseTool
     draw = Draw(rng, held_out=held_out)
     moment = dt.datetime.combine(draw.date(), dt.time(draw.pick(range(24)), draw.pick(range(60))))
     kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+    if not held_out and draw.chance(_CONVERSATIONS):
+        kind = "conversation"
     return _Maker(draw, load_builtin(moment, fixtures)).make(kind)
 
 
@@ -136,7 +155,13 @@ class _Maker:
         self._builtin = builtin
 
     def make(self, kind: Kind) -> Task:
-        makers: dict[Kind, Callable[[], tuple[tuple[Request, ...], Kit]]] = {
+        draft = self._conversation() if kind == "conversation" else self._draft(kind)
+        abilities = sorted({piece.ability for piece in draft.pieces})
+        kit = make_kit(self._draw, abilities, self._builtin, without=draft.without, broken=draft.broken)
+        return Task(kind, draft.requests, kit)
+
+    def _draft(self, kind: Kind) -> _Draft:
+        makers: dict[Kind, Callable[[], _Draft]] = {
             "single": lambda: self._answerable([self._piece()]),
             "several": lambda: self._answerable([self._piece() for _ in range(self._draw.pick((2, 2, 3)))]),
             "chain": lambda: self._answerable(list(make_chain(self._draw))),
@@ -147,12 +172,30 @@ class _Maker:
             "chat": self._chat,
             "turns": self._turns,
         }
-        requests, kit = makers[kind]()
-        return Task(kind, requests, kit)
+        return makers[kind]()
+
+    def _conversation(self) -> _Draft:
+        """Several requests for the same tools; a value that is missing would not be, were there an earlier request."""
+        wanted, drafts = self._draw.pick((3, 4, 4, 5)), [self._draft(self._draw_kind(without=("outage", "turns")))]
+        while len(drafts) < wanted:
+            draft = self._draft(self._draw_kind(without=("outage", "turns", "no value", "chat")))
+            if not any(draft.clashes_with(other) for other in drafts):
+                drafts.append(draft)
+        if self._draw.chance(0.1):
+            drafts.append(_Draft((Request(self._draw.say(_THANKS), reply=_THANKS_REPLY),)))
+        return _Draft(
+            tuple(request for draft in drafts for request in draft.requests),
+            tuple(piece for draft in drafts for piece in draft.pieces),
+            tuple(ability for draft in drafts for ability in draft.without),
+        )
+
+    def _draw_kind(self, without: Sequence[Kind]) -> Kind:
+        kinds = [kind for kind in _SHARES if kind not in without]
+        return self._draw.rng.choices(kinds, [_SHARES[kind] for kind in kinds])[0]
 
     def _piece(self) -> Piece:
         draw = self._draw
-        fakes = [fake for fake in FAKES if fake.held_out == draw.held_out]
+        fakes = list_asked(held_out=draw.held_out)
         makers: tuple[Callable[[Draw], Piece], ...] = (
             make_arithmetic,
             make_date_question,
@@ -161,10 +204,6 @@ class _Maker:
             make_lookup,
         )
         return draw.rng.choices(makers, (0.36, 0.26, 0.16, 0.15, 0.07))[0](draw)
-
-    def _kit(self, pieces: Sequence[Piece], without: Sequence[str] = (), broken: str | None = None) -> Kit:
-        abilities = {piece.ability for piece in pieces}
-        return make_kit(self._draw, sorted(abilities), self._builtin, without=without, broken=broken)
 
     def _say(self, instruction: str) -> str:
         """Put words of courtesy around a request, or write it carelessly."""
@@ -177,30 +216,30 @@ class _Maker:
         instruction = _lower(instruction) if opening.endswith((", ", ": ")) else instruction
         return f"{opening}{instruction}{draw.say(_CLOSINGS)}"
 
-    def _answerable(self, pieces: list[Piece]) -> tuple[tuple[Request, ...], Kit]:
-        return (Request(self._say(join_questions(self._draw, pieces)), tuple(pieces)),), self._kit(pieces)
+    def _answerable(self, pieces: list[Piece]) -> _Draft:
+        return _Draft((Request(self._say(join_questions(self._draw, pieces)), tuple(pieces)),), tuple(pieces))
 
-    def _no_tool(self) -> tuple[tuple[Request, ...], Kit]:
+    def _no_tool(self) -> _Draft:
         """Ask for what no tool can do, sometimes together with what one could."""
         draw = self._draw
         if draw.chance(0.25):
             question = draw.say(_FACTS, topic=draw.name(_TOPICS))
-            return (Request(self._say(question), refusal="No tool can do this."),), self._kit([])
+            return _Draft((Request(self._say(question), refusal="No tool can do this."),))
         # Half of the time what the built-in tools cannot do, so that these alone are often not enough.
-        fake = draw.pick([fake for fake in FAKES if fake.held_out == draw.held_out])
+        fake = draw.pick(list_asked(held_out=draw.held_out))
         impossible = fake.make_piece(draw) if draw.chance(0.6) else self._piece()
         possible = [piece for piece in [self._piece()] if draw.chance(0.25) and piece.ability != impossible.ability]
         pieces = draw.rng.sample([impossible, *possible], 1 + len(possible))
-        kit = self._kit(possible, without=[impossible.ability])
         refusal = f"No tool can {describe_need(impossible.ability)}."
-        return (Request(self._say(join_questions(draw, pieces)), refusal=refusal),), kit
+        request = Request(self._say(join_questions(draw, pieces)), refusal=refusal)
+        return _Draft((request,), tuple(possible), (impossible.ability,))
 
-    def _no_value(self) -> tuple[tuple[Request, ...], Kit]:
-        missing = self._draw.pick(tuple(_NO_VALUE))
-        instruction = self._say(self._draw.say(_NO_VALUE[missing]))
-        return (Request(instruction, refusal=f"The request does not say {missing}."),), self._kit([])
+    def _no_value(self) -> _Draft:
+        missing, instruction = make_incomplete(self._draw)
+        refusal = f"The request does not say {missing}."
+        return _Draft((Request(self._say(instruction), refusal=refusal),))
 
-    def _outage(self) -> tuple[tuple[Request, ...], Kit]:
+    def _outage(self) -> _Draft:
         """The tool that is tried first is out of order; half of the time there is another."""
         draw = self._draw
         piece = self._piece()
@@ -208,10 +247,10 @@ class _Maker:
             piece = self._piece()
         request = Request(self._say(piece.question), (piece,))
         if draw.chance(0.5):
-            return (request,), self._kit([piece], broken=piece.ability)
-        return (request,), self._kit([], without=[piece.ability], broken=piece.ability)
+            return _Draft((request,), (piece,), broken=piece.ability)
+        return _Draft((request,), without=(piece.ability,), broken=piece.ability)
 
-    def _bad_value(self) -> tuple[tuple[Request, ...], Kit]:
+    def _bad_value(self) -> _Draft:
         """The tool finds out that the question makes no sense."""
         draw = self._draw
         if draw.chance(0.5):
@@ -223,18 +262,18 @@ class _Maker:
         else:
             expression = f"{draw.integer(2, 900)} / 0"
             piece = calculate_from(f"What is {expression}?", lambda _: expression)
-        return (Request(self._say(piece.question), (piece,)),), self._kit([piece])
+        return _Draft((Request(self._say(piece.question), (piece,)),), (piece,))
 
-    def _chat(self) -> tuple[tuple[Request, ...], Kit]:
-        return (Request(self._draw.say(_GREETINGS), reply=_GREETING_REPLY),), self._kit([])
+    def _chat(self) -> _Draft:
+        return _Draft((Request(self._draw.say(_GREETINGS), reply=_GREETING_REPLY),))
 
-    def _turns(self) -> tuple[tuple[Request, ...], Kit]:
+    def _turns(self) -> _Draft:
         """Two requests in one conversation, or one and a thank-you."""
-        pieces = [self._piece(), self._piece()]
+        pieces = (self._piece(), self._piece())
         requests = tuple(Request(self._say(piece.question), (piece,)) for piece in pieces)
         if self._draw.chance(0.3):
             requests = (requests[0], Request(self._draw.say(_THANKS), reply=_THANKS_REPLY))
-        return requests, self._kit(pieces)
+        return _Draft(requests, pieces)
 
 
 def join_questions(draw: Draw, pieces: Sequence[Piece]) -> str:
@@ -247,9 +286,8 @@ def join_questions(draw: Draw, pieces: Sequence[Piece]) -> str:
     questions = [piece.question for piece in pieces if piece.question]
     if len(questions) == 1:
         return questions[0]
-    styles = ("comma", "comma", "also", "plain", "list", "then")
     # Held-out tasks join in ways that training does not.
-    style = draw.pick(("semicolon", "besides", "comma") if draw.held_out else styles)
+    style = draw.pick(_STYLES.heldout if draw.held_out else _STYLES.train)
     first, *rest = questions
     if style == "comma":
         return "".join([first.rstrip("?."), *(f", and {_lower(question)}" for question in _open(rest))])
@@ -257,8 +295,13 @@ def join_questions(draw: Draw, pieces: Sequence[Piece]) -> str:
         return "; ".join([first.rstrip("?."), *(_lower(question) for question in _open(rest))])
     if style == "list":
         return " ".join(f"{i}. {question}" for i, question in enumerate(questions, 1))
-    word = {"also": " Also, ", "besides": " Besides, ", "then": " Then: ", "plain": " "}[style]
-    return first + "".join(word + (question if style in ("plain", "then") else _lower(question)) for question in rest)
+    if style == "lines":
+        bullet = draw.pick(("", "- ", "* "))
+        return "\n".join(bullet + question for question in questions)
+    if style == "counted":
+        return "".join(map("".join, zip(draw.pick(_COUNTS), questions, strict=False)))
+    word = draw.pick(_LEADS) if style == "led" else {"also": "Also,", "besides": "Besides,"}.get(style, "")
+    return " ".join([first, *(f"{word} {_lower(each) if word.endswith(',') else each}".lstrip() for each in rest)])
 
 
 def _open(questions: Sequence[str]) -> list[str]:

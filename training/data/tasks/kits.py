@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,8 @@ from alpha_umi.tools.load import list_builtin_tools, load_tools
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.fields import make_schema
 from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.fakes import FAKES
+from alpha_umi.training.data.tasks.fakes import FAKES, TRAINING_FAKES, Fake, list_offered
+from alpha_umi.training.data.tasks.names import vary_arguments, vary_tool_name
 from alpha_umi.training.data.tasks.piece import Arguments
 
 OUTAGE = "the service is not available right now. Use another tool."
@@ -56,6 +57,9 @@ ABILITIES: Mapping[str, Ability] = {
 @dataclass(frozen=True, slots=True)
 class View:
     """A built-in ability under another name.
+
+    In training these are where others start from: name, description and arguments of different views are mixed, and
+    most names are varied.
 
     Args:
         ability: Which ability.
@@ -131,6 +135,8 @@ HELD_OUT_TOOLS = frozenset(
     [view.name for view in VIEWS if view.held_out] + [fake.name for fake in FAKES if fake.held_out]
 )
 """Tool names that never occur in training."""
+NEVER_VARIED = HELD_OUT_TOOLS.union(ability.tool for ability in ABILITIES.values())
+"""Names that no variant may have, in whatever way it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +166,12 @@ def describe_need(ability: str) -> str:
     """Return what the user wants, to go after "No tool can"."""
     if ability in ABILITIES:
         return ABILITIES[ability].need
-    return next(fake.need for fake in FAKES if fake.name == ability)
+    return next(fake.need for fake in (*FAKES, *TRAINING_FAKES) if fake.name == ability)
+
+
+def find_tool(ability: str) -> str:
+    """Return the tool that has an ability where no other name hides it."""
+    return ABILITIES[ability].tool if ability in ABILITIES else ability
 
 
 def make_kit(
@@ -182,30 +193,37 @@ def make_kit(
         without: What none of them may be able to do.
         broken: An ability for which there is first a tool that is out of order.
     """
-    dead = None if broken is None else _pick_view(draw, broken)
+    dead = None if broken is None else _pick_view(draw, broken, ())
     missing = {ABILITIES[name].tool for name in without if name in ABILITIES}
     plain = {name: tool for name, tool in builtin.items() if name not in missing}
     wanted = [name for name in abilities if name in ABILITIES]
-    if draw.chance(0.5):
-        ways = {name: _builtin_way(name) for name in wanted}
-    else:
-        ways = {name: _any_way(draw, name, dead) for name in wanted}
-        plain = _thin_out(draw, plain, ways)
-    tools = plain | {way.tool: _view_tool(way.tool, builtin) for way in ways.values() if way.tool not in builtin}
-    tools |= _make_fakes(draw, abilities, without)
+    views: dict[str, View] = {}
+    if not draw.chance(0.5):
+        for name in wanted:
+            view = None if draw.chance(0.25) else _pick_view(draw, name, [each.name for each in views.values()])
+            if view is not None and view != dead:
+                views[name] = view
+        plain = _thin_out(draw, plain, wanted, views)
+    ways = {name: _view_way(views[name]) if name in views else _builtin_way(name) for name in wanted}
+    tools = plain | {view.name: _view_tool(view, builtin) for view in views.values()}
+    for fake in _pick_fakes(draw, abilities, without):
+        tool, way = _offer_fake(draw, fake, tools)
+        tools[tool.name] = tool
+        ways |= {fake.name: way} if fake.name in abilities else {}
     found = {name: (way,) for name, way in ways.items()}
-    found |= {name: (Way(name, {}),) for name in abilities if name not in ABILITIES}
     if broken is not None and dead is not None:
         tools[dead.name] = make_tool(_view_spec(dead, builtin), _refuse)
-        found[broken] = (Way(dead.name, {}, dead.arguments), *found.get(broken, ()))
+        found[broken] = (_view_way(dead), *found.get(broken, ()))
     order = draw.rng.sample(list(tools), len(tools))
     return Kit(tuple(tools[name] for name in order), found)
 
 
-def _thin_out(draw: Draw, plain: dict[str, BaseTool], ways: Mapping[str, Way]) -> dict[str, BaseTool]:
+def _thin_out(
+    draw: Draw, plain: dict[str, BaseTool], wanted: Sequence[str], views: Mapping[str, View]
+) -> dict[str, BaseTool]:
     """Keep the built-in tools that are needed and some that are not, but none that could stand in for a view."""
-    needed = {way.tool for way in ways.values()}
-    shadowed = {ABILITIES[name].tool for name in ways} - needed
+    needed = {ABILITIES[name].tool for name in wanted if name not in views}
+    shadowed = {ABILITIES[name].tool for name in wanted} - needed
     spare = [name for name in plain if name not in needed | shadowed]
     # There is always at least one, so that no kit is empty.
     kept = needed.union(draw.rng.sample(spare, draw.rng.randint(min(1, len(spare)), len(spare))))
@@ -216,31 +234,51 @@ def _builtin_way(ability: str) -> Way:
     return Way(ABILITIES[ability].tool, ABILITIES[ability].fixed)
 
 
-def _any_way(draw: Draw, ability: str, avoided: View | None) -> Way:
-    view = None if draw.chance(0.25) else _pick_view(draw, ability)
-    return _builtin_way(ability) if view is None or view is avoided else Way(view.name, {}, view.arguments)
+def _view_way(view: View) -> Way:
+    return Way(view.name, {}, view.arguments)
 
 
-def _pick_view(draw: Draw, ability: str) -> View | None:
+def _pick_view(draw: Draw, ability: str, taken: Collection[str]) -> View | None:
     views = [view for view in VIEWS if view.ability == ability and view.held_out == draw.held_out]
-    return draw.pick(views) if views else None
+    if not views:
+        return None
+    view = draw.pick(views)
+    return view if draw.held_out else _vary_view(draw, view, views, taken)
 
 
-def _make_fakes(draw: Draw, abilities: Collection[str], without: Collection[str]) -> dict[str, BaseTool]:
+def _vary_view(draw: Draw, view: View, views: Sequence[View], taken: Collection[str]) -> View:
+    """Return the ability as yet another developer might offer it."""
+    arguments = draw.pick(views).arguments
+    return replace(
+        view,
+        name=vary_tool_name(draw, view.name, {*NEVER_VARIED, *taken}) if draw.chance(0.8) else view.name,
+        description=draw.pick(views).description,
+        arguments=vary_arguments(draw, arguments) if draw.chance(0.5) else arguments,
+    )
+
+
+def _pick_fakes(draw: Draw, abilities: Collection[str], without: Collection[str]) -> list[Fake]:
     """Return the invented tools that are needed and up to five that are not."""
-    known = [fake for fake in FAKES if not fake.held_out or draw.held_out]
+    known = list_offered(held_out=draw.held_out)
     others = [fake for fake in known if fake.name not in {*abilities, *without}]
     chosen = draw.rng.sample(others, draw.pick((0, 0, 0, 1, 2, 3, 5)))
-    chosen += [fake for fake in known if fake.name in abilities]
-    return {fake.name: fake.make_tool() for fake in chosen}
+    return chosen + [fake for fake in known if fake.name in abilities]
+
+
+def _offer_fake(draw: Draw, fake: Fake, taken: Collection[str]) -> tuple[BaseTool, Way]:
+    """Return an invented tool; in training mostly under other names than its own."""
+    if draw.held_out or (draw.chance(0.3) and fake.name not in taken):
+        return fake.make_tool(), Way(fake.name, {})
+    name = vary_tool_name(draw, fake.name, {*NEVER_VARIED, *taken})
+    names = vary_arguments(draw, fake.arguments)
+    return fake.make_tool(name, names), Way(name, {}, names)
 
 
 def _refuse(**_: Any) -> str:
     raise ToolException(OUTAGE)
 
 
-def _view_tool(name: str, builtin: Mapping[str, BaseTool]) -> BaseTool:
-    view = next(view for view in VIEWS if view.name == name)
+def _view_tool(view: View, builtin: Mapping[str, BaseTool]) -> BaseTool:
     ability = ABILITIES[view.ability]
     original = {theirs: ours for ours, theirs in view.arguments.items()}
 
@@ -256,7 +294,8 @@ def _view_spec(view: View, builtin: Mapping[str, BaseTool]) -> ToolSpec:
     """Take types from the built-in tool."""
     properties = spec_from_tool(builtin[ABILITIES[view.ability].tool]).parameters["properties"]
     kept = {theirs: {"type": properties[ours]["type"]} for ours, theirs in view.arguments.items()}
-    optional = {"days", "weeks", "months", "years", *(view.arguments.values() if view.ability == "now" else ())}
+    free = ("days", "weeks", "months", "years", *(("zone",) if view.ability == "now" else ()))
+    optional = {view.arguments[name] for name in free if name in view.arguments}
     return ToolSpec(view.name, view.description, make_schema(kept, [name for name in kept if name not in optional]))
 
 

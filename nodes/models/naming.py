@@ -1,0 +1,75 @@
+"""Keeps the planner from naming a tool that is not on offer.
+
+The caller cannot call a tool that does not exist, but it follows the planner, and where that names one that does not
+exist it has to take another. So after the words with which the rationales of our training data announce a call, only
+an offered name may follow. A mask of its own and not a part of the planner's grammar: as one regular expression with
+the rationale, sixty names are more than llguidance's lexer takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llguidance import LLMatcher, LLTokenizer
+
+ANNOUNCEMENT = "I call"
+"""What `alpha_umi.training.data.wording.describe_calls` writes before a name."""
+
+_ANNOUNCED = re.compile(rb"(?<![A-Za-z0-9_])" + ANNOUNCEMENT.encode() + rb"\Z")
+_TAIL_BYTES = len(ANNOUNCEMENT) + 1
+
+
+def make_names_lark(names: Sequence[str]) -> str:
+    """Return the grammar of what may follow the announcement: a space and a name, or no space ("I called").
+
+    A name ends where no letter, digit or ``_`` follows, so that none is the beginning of an invented one.
+    """
+    options = "|".join(_quote(name) for name in names)
+    # One expression, since a lexer that has begun with "search.files" does not come back to "search" and a full stop.
+    return f"start: named | other\nnamed: / ({options})([^A-Za-z0-9_](?s:.*))?/\nother: /[^ ](?s:.*)/"
+
+
+def _quote(name: str) -> str:
+    """Return a name as a regular expression within slashes."""
+    return re.sub(r"([^\w])", r"\\\1", name)
+
+
+class Naming:
+    """Follows a rationale and tells what may come next in a tool's name.
+
+    Args:
+        names: Of the tools on offer.
+        matcher: Of `make_names_lark`, before the first token; only copied.
+        tokenizer: Says what a token is written as.
+    """
+
+    def __init__(self, names: Sequence[str], matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
+        """Start before the first token."""
+        self._names = [b" " + name.encode() for name in names]
+        self._start, self._tokenizer = matcher, tokenizer
+        self._matcher: LLMatcher | None = None
+        self._text = b""  # within a name all of it, else the last characters
+        self._before: tuple[LLMatcher | None, bytes] = (None, b"")
+
+    @property
+    def matcher(self) -> LLMatcher | None:
+        """What the next token has to fit; None outside of names."""
+        return self._matcher
+
+    def consume(self, token: int) -> None:
+        """Follow the next token."""
+        self._before = (self._matcher and self._matcher.deep_copy(), self._text)
+        self._text += self._tokenizer.decode_bytes([token])
+        if self._matcher is not None:
+            self._matcher.consume_token(token)
+            if any(name.startswith(self._text) for name in self._names):
+                return
+            self._matcher = None
+        self._text = self._text[-_TAIL_BYTES:]
+        if _ANNOUNCED.search(self._text):
+            self._matcher, self._text = self._start.deep_copy(), b""
+
+    def undo(self) -> None:
+        """Forget the last token; works once."""
+        self._matcher, self._text = self._before
