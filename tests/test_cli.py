@@ -448,3 +448,9 @@ def test_screen_quiet_writes_nothing(capsys: Capture) -> None:
         screen.write("planner", "a word")
         screen.note("a note")
     assert capsys.readouterr() == ("", "")
+
+
+def test_version_is_that_of_the_package(umi: Umi) -> None:
+    done = umi("--version")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"alpha-umi \d+\.\d+\.\d+\n", done.out)

@@ -45,9 +45,16 @@ def compact(checkpoint: str | Path, out: str | Path) -> Path:
                 _round(fresh / cast(Path, part.path).relative_to(source.path) / _WEIGHTS)
         roles = {role: _rehash(source.card["roles"][role], part, fresh) for role, part in source.roles.items()}
         backbone = _rehash(source.card["backbone"], source.backbone, fresh)
-        write_json(fresh / CARD, {**source.card, "backbone": backbone, "roles": roles})
+        card = {**source.card, "backbone": backbone, "roles": roles}
+        write_json(fresh / CARD, {**card, "config": _forget_path(source.card["config"])})
     os.replace(fresh, target)
     return target
+
+
+def _forget_path(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where on this machine the training started from; the name of a checkpoint that ships says something."""
+    start = config.get("start_from")
+    return {**config, "start_from": None if start is not None and Path(start).is_absolute() else start}
 
 
 def _round(path: Path) -> None:

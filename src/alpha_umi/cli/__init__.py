@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -37,9 +38,18 @@ app.add_typer(eval.app, name="eval")
 app.add_typer(models.app, name="models")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alpha-umi {version('alpha-umi')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
 ) -> None:
     """α-UMi: an agent made of small, locally fine-tuned models."""
     if not debug:
