@@ -221,8 +221,7 @@ class TokenMask:
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
-            if self._naming:
-                self._naming.undo()
+            self._naming = None  # only the ending is left to write
             self._n_left += 1
             self._ending = self._find_ending() or [token]
         return self._consume(self._ending.pop(0))
@@ -257,7 +256,7 @@ class TokenMask:
         if not self._matcher.consume_token(token):
             # a schema too complex to follow; the text ends here and the parsers say what is wrong with it
             logger.warning("A grammar was left: %s", self._matcher.get_error())
-        if self._naming and not self._ending:
+        if self._naming:
             self._naming.consume(token)
         return token
 

@@ -50,7 +50,6 @@ class Naming:
         self._start, self._tokenizer = matcher, tokenizer
         self._matcher: LLMatcher | None = None
         self._text = b""  # within a name all of it, else the last characters
-        self._before: tuple[LLMatcher | None, bytes] = (None, b"")
 
     @property
     def matcher(self) -> LLMatcher | None:
@@ -59,7 +58,6 @@ class Naming:
 
     def consume(self, token: int) -> None:
         """Follow the next token."""
-        self._before = (self._matcher and self._matcher.deep_copy(), self._text)
         self._text += self._tokenizer.decode_bytes([token])
         if self._matcher is not None:
             self._matcher.consume_token(token)
@@ -69,7 +67,3 @@ class Naming:
         self._text = self._text[-_TAIL_BYTES:]
         if _ANNOUNCED.search(self._text):
             self._matcher, self._text = self._start.deep_copy(), b""
-
-    def undo(self) -> None:
-        """Forget the last token; works once."""
-        self._matcher, self._text = self._before
