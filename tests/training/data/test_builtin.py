@@ -17,8 +17,9 @@ from alpha_umi.training.data.builtin import make_tasks, read
 from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tasks.compose import Task
 from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.fakes import FAKES, TRAINING_FAKES
+from alpha_umi.training.data.tasks.fakes import FAKES
 from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS, OUTAGE, VIEWS
+from alpha_umi.training.data.tasks.more_fakes import TRAINING_FAKES
 from alpha_umi.training.data.tasks.solve import Solution, solve
 
 N_TASKS = 300

@@ -19,7 +19,8 @@ from alpha_umi.tools.load import list_builtin_tools, load_tools
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.fields import make_schema
 from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.fakes import FAKES, TRAINING_FAKES, Fake, list_offered
+from alpha_umi.training.data.tasks.fake import Fake
+from alpha_umi.training.data.tasks.fakes import FAKES, list_asked, list_offered
 from alpha_umi.training.data.tasks.names import vary_arguments, vary_tool_name
 from alpha_umi.training.data.tasks.piece import Arguments
 
@@ -166,7 +167,8 @@ def describe_need(ability: str) -> str:
     """Return what the user wants, to go after "No tool can"."""
     if ability in ABILITIES:
         return ABILITIES[ability].need
-    return next(fake.need for fake in (*FAKES, *TRAINING_FAKES) if fake.name == ability)
+    fakes = (*list_asked(held_out=True), *list_asked(held_out=False))
+    return next(fake.need for fake in fakes if fake.name == ability)
 
 
 def find_tool(ability: str) -> str:
@@ -201,7 +203,7 @@ def make_kit(
     if not draw.chance(0.5):
         for name in wanted:
             view = None if draw.chance(0.25) else _pick_view(draw, name, [each.name for each in views.values()])
-            if view is not None and view != dead:
+            if view is not None and (dead is None or view.name != dead.name):
                 views[name] = view
         plain = _thin_out(draw, plain, wanted, views)
     ways = {name: _view_way(views[name]) if name in views else _builtin_way(name) for name in wanted}
