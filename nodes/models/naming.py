@@ -16,8 +16,7 @@ from llguidance import LLMatcher, LLTokenizer
 ANNOUNCEMENT = "I call"
 """What `alpha_umi.training.data.wording.describe_calls` writes before a name."""
 
-_ANNOUNCED = re.compile(rb"(?<![A-Za-z0-9_])" + ANNOUNCEMENT.encode() + rb"\Z")
-_TAIL_BYTES = len(ANNOUNCEMENT) + 1
+_ANNOUNCED = ANNOUNCEMENT.encode()
 
 
 def make_names_lark(names: Sequence[str]) -> str:
@@ -64,6 +63,6 @@ class Naming:
             if any(name.startswith(self._text) for name in self._names):
                 return
             self._matcher = None
-        self._text = self._text[-_TAIL_BYTES:]
-        if _ANNOUNCED.search(self._text):
+        self._text = self._text[-len(_ANNOUNCED) - 1 :]
+        if self._text.endswith(_ANNOUNCED) and not self._text.removesuffix(_ANNOUNCED).replace(b"_", b"x").isalnum():
             self._matcher, self._text = self._start.deep_copy(), b""

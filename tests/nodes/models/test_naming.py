@@ -43,6 +43,7 @@ def feed(mask: TokenMask, backbone: Backbone, text: str) -> str:
         "Part 1: I call größe.\nNext: caller.",
         "I called calculator before.\nNext: conclusion.",
         "WI call calculator.\nNext: caller.",
+        "_I call calculator.\nNext: caller.",
         "What I call.\nNext: give up.",
         "They say: call calculator.\nNext: caller.",
     ],
