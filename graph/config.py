@@ -75,7 +75,8 @@ class GenerationSettings(BaseModel):
     )
     constrained: bool | None = Field(default=None, description="Hold a local planner and caller to their grammar.")
     guard_names: bool | None = Field(
-        default=None, description='Let a local planner say "I call" of tools on offer alone, whatever it writes else.'
+        default=None,
+        description='After "I call", let a constrained local planner write only the name of an offered tool.',
     )
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
     device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")

@@ -22,11 +22,14 @@ _ANNOUNCED = ANNOUNCEMENT.encode()
 def make_names_lark(names: Sequence[str]) -> str:
     """Return the grammar of what may follow the announcement: a space and a name, or no space ("I called").
 
-    A name ends where no letter, digit or ``_`` follows, so that none is the beginning of an invented one.
+    A name ends where nothing follows that a name may hold, or a full stop or colon before white space, so that none is
+    the beginning of an invented one.
     """
     options = "|".join(_quote(name) for name in names)
     # One expression, since a lexer that has begun with "search.files" does not come back to "search" and a full stop.
-    return f"start: named | other\nnamed: / ({options})([^A-Za-z0-9_](?s:.*))?/\nother: /[^ ](?s:.*)/"
+    # Of characters beyond ASCII the expression does not know which are letters.
+    end = r"([\x00-\x7F--[A-Za-z0-9_.:\/\-]](?s:.*)|[.:](\s(?s:.*))?)?"
+    return f"start: named | other\nnamed: / ({options}){end}/\nother: /[^ ](?s:.*)/"
 
 
 def _quote(name: str) -> str:
@@ -45,7 +48,7 @@ class Naming:
 
     def __init__(self, names: Sequence[str], matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
         """Start before the first token."""
-        self._names = [b" " + name.encode() for name in names]
+        self._names = [f" {name}{mark}".encode() for name in names for mark in ".:"]
         self._start, self._tokenizer = matcher, tokenizer
         self._matcher: LLMatcher | None = None
         self._text = b""  # within a name all of it, else the last characters

@@ -39,6 +39,8 @@ def feed(mask: TokenMask, backbone: Backbone, text: str) -> str:
         'I call search with a="x".\nNext: caller.',
         "I call search.files.\nNext: caller.",
         "I call search.\nNext: caller.",
+        "I call search: it finds.\nNext: caller.",
+        "I call search\nNext: caller.",
         "I call search. It may do. Then I call weather-in with b=2.\nNext: caller.",
         "Part 1: I call größe.\nNext: caller.",
         "I called calculator before.\nNext: conclusion.",
@@ -62,6 +64,11 @@ def test_offered_names_and_other_words_may_be_written(backbone: Backbone, text: 
         "I call sea.\nNext: caller.",
         "I call search_files.\nNext: caller.",
         "I call search2.\nNext: caller.",
+        "I call search.filesystem.\nNext: caller.",
+        "I call search-all.\nNext: caller.",
+        "I call weather-in.forecast.\nNext: caller.",
+        "I call weather-in:two.\nNext: caller.",
+        "I call searché.\nNext: caller.",
         "I call search. I call calculator.\nNext: caller.",
         "I call\nit. Why? I call  search.\nNext: caller.",
     ],
@@ -91,7 +98,7 @@ def write_after(backbone: Backbone, beginning: str, *, seed: int, max_rationale_
 
 def test_chance_writes_offered_names(backbone: Backbone) -> None:
     written = [write_after(backbone, "I call ", seed=seed, max_rationale_tokens=120) for seed in range(20)]
-    found = [[name for name in NAMES if re.match(re.escape(name) + r"(?![A-Za-z0-9_])", text)] for text in written]
+    found = [[name for name in NAMES if re.match(re.escape(name) + r"(?![\w/-])", text)] for text in written]
     assert all(found), written
     assert {name for names in found for name in names} >= {"search", "weather-in"}
 

@@ -49,7 +49,7 @@ _PARTS = Wording(
         "{value} {source} are shared by {b} people. How many {to} does each get?",
         "How many {to} is one of {b} pieces of {value} {source}?",
         "Cut {value} {source} into {b} pieces. What is one in {to}?",
-        "Write {value} {source} in {to} and take a {b}th of it.",
+        "Write {value} {source} in {to} and divide it by {b}.",
         "Divide {value} {source} by {b}, but convert to {to} first.",
         "There are {value} {source} for {b} days. How many {to} a day is that?",
     ),
@@ -93,7 +93,6 @@ _LESS = (
     "Convert {value} {source} to {to} and take away {b}.",
     "Turn {value} {source} into {to} and add {b}.",
     "How many {to} are {value} {source} plus another {b} {to}?",
-    "I had {value} {source} and used {b} {to}. How many {to} are left?",
 )
 _SHARE = (
     "Add {a} and {b}. What is {p}% of the sum?",
@@ -116,7 +115,7 @@ _SIZES = (
 def make_chain(draw: Draw) -> tuple[Piece, Piece]:
     """Return two pieces of one question; the first holds the whole wording."""
     kinds = (_make_weeks, _make_laps, _make_parts, _make_then, _make_later)
-    # The last three are made in training alone: there, a chain must not be one of five sentences.
+    # The last three are made in training alone: there, a chain must not be one of five kinds of sentence.
     return draw.pick(kinds if draw.held_out else (*kinds, _make_pay, _make_less, _make_share))(draw)
 
 

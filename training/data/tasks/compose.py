@@ -175,7 +175,7 @@ class _Maker:
         return makers[kind]()
 
     def _conversation(self) -> _Draft:
-        """Several requests for the same tools; a value that is missing would not be, were there an earlier request."""
+        """Several requests for the same tools; only the first may lack a value, which later ones could take from it."""
         wanted, drafts = self._draw.pick((3, 4, 4, 5)), [self._draft(self._draw_kind(without=("outage", "turns")))]
         while len(drafts) < wanted:
             draft = self._draft(self._draw_kind(without=("outage", "turns", "no value", "chat")))

@@ -202,14 +202,15 @@ def make_kit(
     views: dict[str, View] = {}
     if not draw.chance(0.5):
         for name in wanted:
-            view = None if draw.chance(0.25) else _pick_view(draw, name, [each.name for each in views.values()])
-            if view is not None and (dead is None or view.name != dead.name):
+            taken = {each.name for each in (*views.values(), *([dead] if dead else []))}
+            view = None if draw.chance(0.25) else _pick_view(draw, name, taken)
+            if view is not None and view.name not in taken:
                 views[name] = view
         plain = _thin_out(draw, plain, wanted, views)
     ways = {name: _view_way(views[name]) if name in views else _builtin_way(name) for name in wanted}
     tools = plain | {view.name: _view_tool(view, builtin) for view in views.values()}
     for fake in _pick_fakes(draw, abilities, without):
-        tool, way = _offer_fake(draw, fake, tools)
+        tool, way = _offer_fake(draw, fake, [*tools, *([dead.name] if dead else [])])
         tools[tool.name] = tool
         ways |= {fake.name: way} if fake.name in abilities else {}
     found = {name: (way,) for name, way in ways.items()}

@@ -61,7 +61,7 @@ TRAINING_FAKES: tuple[Fake, ...] = (
             (
                 "Put '{title}' into the diary of {person}.",
                 "Add the event {title} for {person}.",
-                "Note for {person}: {title}.",
+                "New event in {person}'s diary: {title}.",
             ),
             (),
         ),
@@ -137,7 +137,7 @@ TRAINING_FAKES: tuple[Fake, ...] = (
             (
                 "Text {name}: {text}.",
                 "Send {name} the message {text}.",
-                "Tell {name} to {text}.",
+                "Send a chat message to {name}: {text}.",
                 "Message {name} that she should {text}.",
             ),
             (),
@@ -153,7 +153,7 @@ TRAINING_FAKES: tuple[Fake, ...] = (
             (
                 "Write down: {text}.",
                 "Take a note to {text}.",
-                "Note that I have to {text}.",
+                "New entry in my notebook: {text}.",
                 "Jot down {text}.",
             ),
             (),
@@ -213,8 +213,8 @@ TRAINING_FAKES: tuple[Fake, ...] = (
         Wording(
             (
                 "Spell {word} in {language}.",
-                "How is {word} spelt in {language}?",
-                "How do I write {word} in {language}?",
+                "Which letters does {word} have in {language}?",
+                "Letter by letter, please: {word} in {language}.",
             ),
             (),
         ),
