@@ -43,7 +43,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": f"scripted:{tmp_path / 'script.yaml'}"}))
     tool = next(block for block in list_blocks("python") if "def count_stock" in block)
-    (tmp_path / "my_tools.py").write_text(tool[tool.index("def ") : tool.index("agent =")])
+    (tmp_path / "my_tools.py").write_text(tool[: tool.index("agent =")])
     monkeypatch.setenv("ALPHA_UMI_CONFIG", str(tmp_path / "config.yaml"))
     for name in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
