@@ -31,7 +31,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.config import load_settings
-from alpha_umi.tools.ledger import Ledger, MemoryLedger, SqliteLedger, import_psycopg
+from alpha_umi.tools.ledger import Ledger, MemoryLedger, SqliteLedger, import_psycopg, use_write_ahead_log
 
 T = TypeVar("T")
 
@@ -278,7 +278,7 @@ def explain_opening(where: str, faults: tuple[type[Exception], ...]) -> Iterator
 @contextmanager
 def _open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
     with explain_opening(where, _OPENING_FAULTS):
-        _make_folder(where)
+        _prepare_file(where, timeout_s)
         connection = sqlite3.connect(where, timeout=timeout_s, check_same_thread=False)
     with closing(connection):
         saver = DurableSqliteSaver(connection)
@@ -291,7 +291,7 @@ def _open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
 @asynccontextmanager
 async def _open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[DurableSaver]:
     with explain_opening(where, _OPENING_FAULTS):
-        await asyncio.to_thread(_make_folder, where)
+        await asyncio.to_thread(_prepare_file, where, timeout_s)
         connection = await aiosqlite.connect(where, timeout=timeout_s)
     try:
         saver = DurableAsyncSqliteSaver(connection)
@@ -303,6 +303,9 @@ async def _open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[Dura
         await connection.close()
 
 
-def _make_folder(where: str) -> None:
-    if where != IN_MEMORY:
-        Path(where).parent.mkdir(parents=True, exist_ok=True)
+def _prepare_file(where: str, timeout_s: float) -> None:
+    if where == IN_MEMORY:
+        return
+    Path(where).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(where, timeout=timeout_s)) as connection:
+        use_write_ahead_log(connection, timeout_s)  # which `setup` would try once

@@ -207,14 +207,40 @@ class SqliteLedger(_SqlLedger):
             path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(path, timeout=self._busy_timeout_s, isolation_level=None)
             with closing(database):
+                use_write_ahead_log(database, self._busy_timeout_s)
                 # FULL: a record is on the disk before the effect is begun, also when the machine loses its power.
-                database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {_SCHEMA}")
+                database.executescript(f"PRAGMA synchronous = FULL; {_SCHEMA}")
                 yield lambda sql, values: database.execute(sql, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(
                 f"What tools did cannot be recorded in {str(path)!r}: {error}. Make room there, or end the process "
                 "that locks the file; then resume the thread."
             ) from error
+
+
+def use_write_ahead_log(database: sqlite3.Connection, timeout_s: float) -> None:
+    """Let others read a SQLite file while one writes; the file stays so.
+
+    SQLite gives this change up at once while another connection writes, or makes the same change, whatever the timeout
+    of the connection says. It is tried again until the other is through.
+
+    Args:
+        database: Connection to the file.
+        timeout_s: Seconds to try.
+
+    Raises:
+        sqlite3.Error: If the file stays locked, or cannot be read or written.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 class PostgresLedger(_SqlLedger):

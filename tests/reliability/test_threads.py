@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -27,6 +28,8 @@ from alpha_umi.graph import checkpointers
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.graph.factory import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+from alpha_umi.tools import SqliteLedger
+from alpha_umi.tools.ledger import CallKey
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 SCRIPT: Any = {
@@ -154,6 +157,33 @@ async def test_locked_sqlite_file_gives_a_clear_error_async(tmp_path: Path) -> N
         with locked(path), pytest.raises(StorageError, match=r"locked.*resume the thread"):
             await agent.ainvoke(ask("two"), THREAD, durability="sync")
         await agent.ainvoke(ask("two"), THREAD)
+
+
+@pytest.fixture
+def written_for_now(tmp_path: Path) -> Iterator[str]:
+    """Give a new file that another is about to write: SQLite refuses to change its journal, without any wait."""
+    path = tmp_path / "new.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, other.rollback)
+    timer.start()
+    yield str(path)
+    timer.join()
+    other.close()
+
+
+def test_sqlite_ledger_waits_for_a_new_file_that_is_written(written_for_now: str) -> None:
+    assert SqliteLedger(written_for_now).begin(CallKey.make("thread", "call_1", {}), "pay") == 0
+
+
+def test_threads_wait_for_a_new_sqlite_file_that_is_written(written_for_now: str) -> None:
+    with open_checkpointer(written_for_now) as saver:
+        make_agent(saver).invoke(ask("one"), THREAD)
+
+
+async def test_threads_wait_for_a_new_sqlite_file_that_is_written_async(written_for_now: str) -> None:
+    async with open_async_checkpointer(written_for_now) as saver:
+        await make_agent(saver).ainvoke(ask("one"), THREAD)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
