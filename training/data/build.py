@@ -252,4 +252,5 @@ def _explain_empty(report: BuildReport) -> str:
 def _make_progress(console: Console | None) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
     console = console or Console(stderr=True)
-    return Progress(*columns, TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), console=console)
+    detail = TextColumn("{task.fields[detail]}")
+    return Progress(*columns, detail, TimeElapsedColumn(), console=console, disable=not console.is_terminal)

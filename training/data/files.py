@@ -127,7 +127,9 @@ def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove the line.") from error
+                raise TrajectoryError(
+                    f"{where}: not valid JSON ({error}); repair or remove the line, or write one object per line."
+                ) from error
             yield where, record
 
 

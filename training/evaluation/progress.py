@@ -10,7 +10,9 @@ def make_progress(console: Console | None) -> Progress:
     """Return a bar that shows how much is done, how long it took and how long the rest will take.
 
     Args:
-        console: Where it is shown; stderr by default.
+        console: Where it is shown, if it is a terminal; stderr by default.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console or Console(stderr=True))
+    left = (TextColumn("left"), TimeRemainingColumn())
+    console = console or Console(stderr=True)
+    return Progress(*columns, *left, console=console, disable=not console.is_terminal)

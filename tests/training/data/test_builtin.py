@@ -90,22 +90,26 @@ def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(solved:
                     assert len(step.rationale) < 250
 
 
-def test_part_of_several_is_quoted_as_the_request_words_it(solved: list[tuple[Task, Solution]]) -> None:
-    quotes = [
-        (request, quoted)
-        for task, solution in solved
-        for request, turn in zip(task.requests, solution.trajectory.turns, strict=True)
-        for step in turn.steps
-        for quoted in re.findall(r"^(?:The call failed\. )?Part \d of \d \((.*?)\): I call", step.rationale)
-    ]
-    assert len({request for request, _ in quotes}) > 20
-    assert all(quoted in request.instruction and len(request.pieces) > 1 for request, quoted in quotes)
-    assert all(
-        "): I call" not in turn.steps[0].rationale
-        for task, solution in solved
-        if task.kind in ("single", "chain")
-        for turn in solution.trajectory.turns
-    )
+def test_every_part_is_quoted_as_the_request_words_it(solved: list[tuple[Task, Solution]]) -> None:
+    for task, solution in solved:
+        for request, turn in zip(task.requests, solution.trajectory.turns, strict=True):
+            quotes = [
+                quoted for step in turn.steps for quoted in re.findall(r"^Part (\d) \((.+)\): I call", step.rationale)
+            ]
+            asked = [piece for piece in request.pieces if piece.question] if turn.steps[0].calls else []
+            assert [int(n) for n, _ in quotes][: len(asked)] == list(range(1, len(quotes) + 1)), task
+            assert all(quoted in request.instruction and quoted == quoted.strip() for _, quoted in quotes), task
+
+
+def test_second_half_of_a_chain_begins_with_the_first_result(solved: list[tuple[Task, Solution]]) -> None:
+    chains = [solution.trajectory.turns[-1] for task, solution in solved if task.kind == "chain"]
+    assert chains
+    for turn in chains:
+        first, second = (step for step in turn.steps if step.calls)
+        result = re.match(r"With (.+?): I call", second.rationale)
+        assert result is not None
+        assert first.calls[0].observation is not None
+        assert result[1] in first.calls[0].observation.text
 
 
 def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tuple[Task, Solution]]) -> None:

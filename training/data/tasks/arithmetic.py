@@ -72,6 +72,11 @@ _DIVIDE = Wording(
 )
 _PLUS = Wording(
     (
+        "What's {a} plus {b}?",
+        "Put {a} and {b} together.",
+        "Total of {a} plus {b}?",
+        "Give me {a} plus {b}.",
+        "If I add {a} to {b}, what is it?",
         "What is {a} plus {b}?",
         "Add {a} and {b}.",
         "What is the sum of {a} and {b}?",
@@ -85,6 +90,12 @@ _PLUS = Wording(
 )
 _MINUS = Wording(
     (
+        "Take {b} off {a}.",
+        "What is left of {a} if {b} is gone?",
+        "Reduce {a} by {b}.",
+        "By how much is {a} larger than {b}?",
+        "What's {a} less {b}?",
+        "Deduct {b} from {a}. What is left?",
         "What is {a} minus {b}?",
         "Subtract {b} from {a}.",
         "Take {b} away from {a}.",
@@ -119,6 +130,14 @@ _PERCENT = Wording(
 )
 _DISCOUNT = Wording(
     (
+        "There is {p}% off on a {thing} of {a}. What does it cost now?",
+        "A {thing} is marked {a}, less {p}%. How much must I pay?",
+        "With {p} percent discount, what is the price of a {thing} for {a}?",
+        "The shop cuts {p}% from {a} for a {thing}. What remains to pay?",
+        "A {thing} cost {a} and is now {p} percent less. What is it now?",
+        "How much do I pay for a {a} dollar {thing} in a {p}% sale?",
+        "What is {a} minus {p}%?",
+        "Reduce {a} by {p}%.",
         "A {thing} costs {a} dollars and is {p}% off. What do I pay?",
         "The price of a {thing} is {a}. What is it after a discount of {p}%?",
         "What does a {thing} for {a} euros cost with {p}% off?",
@@ -132,6 +151,14 @@ _DISCOUNT = Wording(
 )
 _INCREASE = Wording(
     (
+        "My salary of {a} grows by {p}%. What will it be?",
+        "What do I pay for {a} plus {p}% VAT?",
+        "{a} and {p}% more: how much is it?",
+        "The fare was {a} and is now {p} percent higher. What is it?",
+        "Put {p}% onto {a}.",
+        "Raise {a} by {p}%.",
+        "What is {a} increased by {p} percent?",
+        "After a rise of {p}%, what are {a} euros?",
         "The rent of {a} goes up by {p}%. What is it then?",
         "What is {a} plus {p}% tax?",
         "Add {p}% to {a}.",
@@ -142,6 +169,13 @@ _INCREASE = Wording(
 )
 _EACH = Wording(
     (
+        "At {a} per {thing}, what do {b} come to?",
+        "{b} {thing}s for {a} each, how much altogether?",
+        "How much money do I need for {b} {thing}s of {a}?",
+        "One {thing} needs {a} grams of paint. How much do {b} need?",
+        "Each of {b} people pays {a}. How much is collected?",
+        "I sell {b} {thing}s for {a} apiece. What do I earn?",
+        "A {thing} is {a} cm wide. How wide are {b} in a row?",
         "One {thing} costs {a}. How much do {b} cost?",
         "I buy {b} of them at {a} each. What is the total?",
         "If a {thing} is {a} dollars, what do I pay for {b}?",
@@ -152,6 +186,12 @@ _EACH = Wording(
 )
 _SHARE = Wording(
     (
+        "{b} people divide {a} among themselves. What is one part?",
+        "Hand out {a} coins to {b} kids evenly. How many for each?",
+        "A bill of {a} is split {b} ways. What is my part?",
+        "How much does each get if {b} of us share {a}?",
+        "Fill {a} liters into {b} equal cans. How much is in each?",
+        "We are {b} and owe {a} together. What does everyone owe?",
         "{b} friends share {a} dollars equally. How much does each get?",
         "Split a bill of {a} between {b} people.",
         "I have {a} metres of rope and cut it into {b} equal pieces. How long is each?",
@@ -161,6 +201,13 @@ _SHARE = Wording(
 )
 _TOTAL = Wording(
     (
+        "What is {a} and {b} and {c} altogether?",
+        "Put {a}, {b} and {c} together.",
+        "{a}, {b} and {c}: what is the sum?",
+        "I paid {a}, then {b}, then {c}. How much in all?",
+        "Give me the sum of {a}, {b} and {c}.",
+        "How much is {a} plus {b} plus {c}?",
+        "We collected {a}, {b} and {c}. How many are these?",
         "I spent {a}, {b} and {c}. How much is that in total?",
         "Add up {a}, {b} and {c}.",
         "What is the sum of {a}, {b} and {c}?",
@@ -170,6 +217,12 @@ _TOTAL = Wording(
 )
 _AVERAGE = Wording(
     (
+        "Give me the average of {a}, {b} and {c}.",
+        "{a}, {b} and {c}: what is the average?",
+        "The days had {a}, {b} and {c} visitors. How many is that on average?",
+        "Work out the mean of {a}, {b} and {c}.",
+        "What is the mean of {a}, {b} and {c}?",
+        "How much is the average of {a}, {b} and {c}?",
         "What is the average of {a}, {b} and {c}?",
         "Find the mean of {a}, {b} and {c}.",
         "My scores are {a}, {b} and {c}. What is my average?",
@@ -179,6 +232,11 @@ _AVERAGE = Wording(
 )
 _AREA = Wording(
     (
+        "How big is a floor of {a} by {b} metres?",
+        "The wall is {a} m high and {b} m wide. How many square metres is it?",
+        "Give me the area of a plot that is {a} by {b} metres.",
+        "A carpet is {a} long and {b} wide. What area does it cover?",
+        "A yard is {a} m by {b} m. What area is that?",
         "A room is {a} metres long and {b} metres wide. What is its area?",
         "What is the area of a {a} by {b} rectangle?",
         "How many square metres has a garden of {a} m by {b} m?",
@@ -187,6 +245,9 @@ _AREA = Wording(
 )
 _ROOT = Wording(
     (
+        "Square root of {a}?",
+        "Give me the root of {a}.",
+        "What's the square root of {a}?",
         "What is the square root of {a}?",
         "Find the square root of {a}.",
         "sqrt({a})?",
@@ -196,6 +257,10 @@ _ROOT = Wording(
 )
 _POWER = Wording(
     (
+        "What's {a} to the power {b}?",
+        "Give me {a}^{b}.",
+        "Take {a} to the power of {b}.",
+        "{a} to the power of {b}, please.",
         "What is {a} to the power of {b}?",
         "Raise {a} to the power {b}.",
         "Calculate {a} to the power of {b}.",

@@ -10,6 +10,15 @@ from alpha_umi.training.data.tasks.units import convert_from
 
 _WEEKS = Wording(
     (
+        "Weeks from {date} to {end}?",
+        "How many weeks go by between {date} and {end}?",
+        "A strike began on {date} and ended on {end}. How many weeks did it take?",
+        "In weeks, how far apart are {date} and {end}?",
+        "I rent a flat from {date} until {end}. How many weeks are that?",
+        "How many weeks separate {date} and {end}?",
+        "Give me the weeks between {date} and {end}.",
+        "Express the time between {date} and {end} in weeks.",
+        "The show ran from {date} to {end}. Over how many weeks?",
         "How many weeks are there between {date} and {end}?",
         "How many weeks is it from {date} to {end}?",
         "Give me the time from {date} to {end} in weeks.",
@@ -26,6 +35,11 @@ _WEEKS = Wording(
 )
 _LAPS = Wording(
     (
+        "A rope is {a} {source} long. How many {to} are {b} of them?",
+        "{b} jars with {a} {source} each, how many {to} in total?",
+        "Take {b} times {a} {source} and write it in {to}.",
+        "Each trip is {a} {source}. What do {b} trips make in {to}?",
+        "One sack holds {a} {source}; I have {b}. Total in {to}?",
         "One lap is {a} {source}. How many {to} are {b} laps?",
         "I walk {a} {source} every day. How many {to} is that in {b} days?",
         "{b} boards of {a} {source} each: how many {to} are they together?",
@@ -42,6 +56,11 @@ _LAPS = Wording(
 )
 _PARTS = Wording(
     (
+        "Convert {value} {source} to {to}. How big is a share if {b} people share it?",
+        "{value} {source} in {to}, and then only one part in {b}.",
+        "Give me {value} {source} in {to} over {b}.",
+        "Change {value} {source} to {to} and share it among {b}.",
+        "First convert {value} {source} to {to}, then split that into {b} portions. How big is one?",
         "Convert {value} {source} to {to} and divide the result by {b}.",
         "What is {value} {source} in {to}, split into {b} parts?",
         "I want to split {value} {source} into {b} parts. How many {to} is each?",
@@ -57,6 +76,12 @@ _PARTS = Wording(
 )
 _THEN = Wording(
     (
+        "{p}% of {a} is paid {b} times. What is that in all?",
+        "Work out {p}% of {a} first and then multiply by {b}.",
+        "Get {p}% of {a} and take it {b} times.",
+        "Multiply the {p}% of {a} by {b}. Percentage first.",
+        "A tip is {p}% of {a}. What are {b} such tips?",
+        "Each of {b} people gets {p}% of {a}. How much is that together?",
         "Take {p}% of {a} and multiply the result by {b}.",
         "What is {p}% of {a}, times {b}?",
         "Calculate {p}% of {a}, then multiply it by {b}.",
@@ -70,6 +95,12 @@ _THEN = Wording(
 )
 _LATER = Wording(
     (
+        "Start at {date} and go {n} days forward. How many days then remain until {end}?",
+        "A trip of {n} days starts on {date}. How many days after its last day is {end}?",
+        "From the day {n} days after {date}, how many days is it to {end}?",
+        "{date} plus {n} days: how many days is that day before {end}?",
+        "My course starts on {date} and takes {n} days. How many days of rest until {end}?",
+        "Find the date {n} days after {date}, then the days from there to {end}.",
         "What date is {n} days after {date}, and how many days is it from then to {end}?",
         "Add {n} days to {date}. How many days are left from that date to {end}?",
         "A job starts on {date} and takes {n} days. How many days are there from its end to {end}?",

@@ -36,6 +36,8 @@ _SHARES: dict[Kind, float] = {
     "turns": 0.06,
 }
 """How often which kind is made; what a demo shows most is made most."""
+_TRAINED_SHARES: dict[Kind, float] = {**_SHARES, "several": 0.33, "chain": 0.16, "no value": 0.08, "outage": 0.08}
+"""The same for training, where what is hard is made more often."""
 _CONVERSATIONS = 0.5
 """How many training tasks are several of these one after the other. The tools, most of a short trajectory's tokens, are
 read once for all of them, so that training sees more than twice as many questions in the same time."""
@@ -87,18 +89,79 @@ class Task:
 
 
 _OPENINGS = Wording(
-    ("", "", "", "", "Hi! ", "Please help: ", "Quick question: ", "Hello, ", "I have a question. ", "Hey, "),
+    (
+        *(
+            "",
+            "",
+            "",
+            "",
+            "",
+            "",
+            "Hi! ",
+            "Please help: ",
+            "Quick question: ",
+            "Hello, ",
+            "I have a question. ",
+            "Hey, ",
+        ),
+        *(
+            "Are you there? ",
+            "May I ask you something? ",
+            "Do you have a minute? ",
+            "Could you do me a favor? ",
+            "Good evening. ",
+        ),
+        *("I need your help. ", "How are you? ", "Will you assist me? ", "Listen. ", "One thing: ", "Dear assistant, "),
+    ),
     ("", "", "Good morning. ", "Can you help me? "),
 )
 _CLOSINGS = Wording(("", "", "", "", "", " Thanks!", " Thank you.", " Please be exact."), ("", "", " Many thanks."))
 _STYLES = Wording(
-    ("comma", "comma", "also", "plain", "list", "led", "led", "led", "lines", "counted"),
+    (
+        "comma",
+        "comma",
+        "also",
+        "plain",
+        "list",
+        "led",
+        "led",
+        "led",
+        "led",
+        "lines",
+        "counted",
+        "series",
+        "marks",
+        "marks",
+    ),
     ("semicolon", "besides", "comma"),
 )
-_LEADS = ("Then:", "Plus,", "And also,", "In addition,", "After that,", "Next,", "Finally,", "Second question:", "And:")
+_LEADS = (
+    *("Then:", "Plus,", "And also,", "In addition,", "After that,", "Next,", "Finally,", "Second question:", "And:"),
+    *("Moreover,", "Furthermore,", "On top of that,", "Another thing:", "I also want to know:", "One more:", "Now:"),
+    *("While you are at it,", "What is more,", "Apart from that,", "As well,", "Afterwards,", "Last:", "Another one:"),
+)
+_MARKS = (" / ", " -- ", " & ", ". ", ", ", "... ", " | ", ", then ", " and then ", " + ")
 _COUNTS = (("First: ", " Second: ", " Third: "), ("a) ", " b) ", " c) "), ("One: ", " Two: ", " Three: "))
 _GREETINGS = Wording(
-    ("Hello!", "Hi there", "Good evening", "Hey", "Hello, who are you?", "What can you do?", "Help"),
+    (
+        *(
+            "Hello!",
+            "Hi there",
+            "Good evening",
+            "Hey",
+            "Hello, who are you?",
+            "What can you do?",
+            "Help",
+            "Who made you?",
+        ),
+        *(
+            "What is your job?",
+            "What can I ask you?",
+            "How do you work?",
+            "What are you able to do?",
+            "Nice to meet you.",
+        ),
+    ),
     ("Hi", "Good day!", "What are you good for?"),
 )
 _THANKS = Wording(("Thanks!", "Thank you very much.", "Great, thanks.", "Perfect."), ("Cheers!", "Thanks a lot."))
@@ -141,7 +204,8 @@ def make_task(rng: random.Random, *, held_out: bool, fixtures: Sequence[BaseTool
     """
     draw = Draw(rng, held_out=held_out)
     moment = dt.datetime.combine(draw.date(), dt.time(draw.pick(range(24)), draw.pick(range(60))))
-    kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+    shares = _SHARES if held_out else _TRAINED_SHARES
+    kind = rng.choices(list(shares), list(shares.values()))[0]
     if not held_out and draw.chance(_CONVERSATIONS):
         kind = "conversation"
     return _Maker(draw, load_builtin(moment, fixtures)).make(kind)
@@ -176,7 +240,7 @@ class _Maker:
 
     def _conversation(self) -> _Draft:
         """Several requests for the same tools; only the first may lack a value, which later ones could take from it."""
-        wanted, drafts = self._draw.pick((3, 4, 4, 5)), [self._draft(self._draw_kind(without=("outage", "turns")))]
+        wanted, drafts = self._draw.pick((2, 3, 3, 4)), [self._draft(self._draw_kind(without=("outage", "turns")))]
         while len(drafts) < wanted:
             draft = self._draft(self._draw_kind(without=("outage", "turns", "no value", "chat")))
             if not any(draft.clashes_with(other) for other in drafts):
@@ -190,8 +254,8 @@ class _Maker:
         )
 
     def _draw_kind(self, without: Sequence[Kind]) -> Kind:
-        kinds = [kind for kind in _SHARES if kind not in without]
-        return self._draw.rng.choices(kinds, [_SHARES[kind] for kind in kinds])[0]
+        kinds = [kind for kind in _TRAINED_SHARES if kind not in without]
+        return self._draw.rng.choices(kinds, [_TRAINED_SHARES[kind] for kind in kinds])[0]
 
     def _piece(self) -> Piece:
         draw = self._draw
@@ -289,10 +353,15 @@ def join_questions(draw: Draw, pieces: Sequence[Piece]) -> str:
     # Held-out tasks join in ways that training does not.
     style = draw.pick(_STYLES.heldout if draw.held_out else _STYLES.train)
     first, *rest = questions
+    opened = _open(rest)
     if style == "comma":
-        return "".join([first.rstrip("?."), *(f", and {_lower(question)}" for question in _open(rest))])
+        return "".join([first.rstrip("?."), *(f", and {_lower(question)}" for question in opened)])
     if style == "semicolon":
-        return "; ".join([first.rstrip("?."), *(_lower(question) for question in _open(rest))])
+        return "; ".join([first.rstrip("?."), *map(_lower, opened)])
+    if style == "series":
+        return ", and ".join([", ".join([first.rstrip("?."), *map(_lower, opened[:-1])]), _lower(opened[-1])])
+    if style == "marks":
+        return draw.pick(_MARKS).join([first.rstrip("?."), *map(_lower, opened)])
     if style == "list":
         return " ".join(f"{i}. {question}" for i, question in enumerate(questions, 1))
     if style == "lines":

@@ -11,6 +11,12 @@ from alpha_umi.training.data.tasks.piece import Arguments, Piece, fixed
 
 _WEEKDAY = Wording(
     (
+        "Name the weekday of {date}.",
+        "Which weekday will we have on {date}?",
+        "The exam takes place on {date}. What weekday is this?",
+        "Say which day of the week {date} is.",
+        "Check the weekday of {date}.",
+        "We land on {date}. What day of the week do we land?",
         "Which weekday is {date}?",
         "What day of the week is {date}?",
         "On which weekday does {date} fall?",
@@ -39,6 +45,13 @@ _WEEKDAY = Wording(
 )
 _AFTER = Wording(
     (
+        "A training starts on {date} and lasts {n} {unit}. On what date does it finish?",
+        "From {date}, go {n} {unit} into the future.",
+        "{n} {unit} past {date} is what date?",
+        "The baby is due {n} {unit} after {date}. When is that?",
+        "Move {date} forward by {n} {unit}.",
+        "Which day comes {n} {unit} on from {date}?",
+        "I signed on {date} for {n} {unit}. When am I free?",
         "What date is {n} {unit} after {date}?",
         "Add {n} {unit} to {date}.",
         "Which date comes {n} {unit} after {date}?",
@@ -57,6 +70,13 @@ _AFTER = Wording(
 )
 _BEFORE = Wording(
     (
+        "The deadline is {date}. I want to be done {n} {unit} earlier. When is that?",
+        "Which day was {n} {unit} prior to {date}?",
+        "Take {n} {unit} off {date}.",
+        "{n} {unit} before {date}, which date do I get?",
+        "I need a reminder {n} {unit} ahead of {date}. On what date?",
+        "From {date}, step {n} {unit} into the past.",
+        "Work out the date {n} {unit} earlier than {date}.",
         "What date was {n} {unit} before {date}?",
         "Go back {n} {unit} from {date}.",
         "Which date is {n} {unit} earlier than {date}?",
@@ -70,6 +90,11 @@ _BEFORE = Wording(
 )
 _BETWEEN = Wording(
     (
+        "How many days apart are {date} and {end}?",
+        "The fair opens on {date} and closes on {end}. How many days is it?",
+        "Give me the days from {date} until {end}.",
+        "How many days separate {date} from {end}?",
+        "Between {date} and {end}, how many days go by?",
         "How many days are there between {date} and {end}?",
         "How many days is it from {date} to {end}?",
         "Count the days from {date} to {end}.",
@@ -88,6 +113,18 @@ _BETWEEN = Wording(
 )
 _UNTIL = Wording(
     (
+        "How long is it until {date} in days?",
+        "How far away is {date}, in days?",
+        "Days until {date}?",
+        "We move on {date}. How many days is that from now?",
+        "What is the number of days from now to {date}?",
+        "How many days must I wait for {date}?",
+        "My rent is due on {date}. How many days do I still have?",
+        "Tell me how many days away {date} is.",
+        "How many days lie ahead before {date}?",
+        "The show opens on {date}. How many days are there to wait?",
+        "How soon is {date}? Tell me in days.",
+        "From today, how many days does it take to get to {date}?",
         "How many days until {date}?",
         "How many days are left until {date}?",
         "How many days is it from today to {date}?",
@@ -100,6 +137,18 @@ _UNTIL = Wording(
 )
 _SINCE = Wording(
     (
+        "How many days back is {date}?",
+        "Days since {date}?",
+        "We moved here on {date}. How many days ago was that?",
+        "What is the number of days from {date} to now?",
+        "How long have I waited since {date}, in days?",
+        "I quit smoking on {date}. How many days is that now?",
+        "How far back is {date}, in days?",
+        "Tell me how many days ago {date} was.",
+        "{date}: how many days have we had since then?",
+        "How long is it since {date}? Give me days.",
+        "The last visit was on {date}. How many days ago is that?",
+        "From {date} up to today, how many days is it?",
         "How many days ago was {date}?",
         "How many days have passed since {date}?",
         "How many days is it since {date}?",
@@ -110,6 +159,18 @@ _SINCE = Wording(
 )
 _TODAY = Wording(
     (
+        "Do you have the time?",
+        "What's the time?",
+        "Time?",
+        "Give me today's date.",
+        "How late is it?",
+        "What is the date and the time now?",
+        "Say what day we have.",
+        "I need the current date.",
+        "Tell me today's weekday.",
+        "Is it Monday today?",
+        "What's the current time?",
+        "The date, please.",
         "What is today's date?",
         "What time is it?",
         "Which day is it today?",
@@ -122,6 +183,13 @@ _TODAY = Wording(
 )
 _NOW = Wording(
     (
+        "Do they still sleep in {place} or is it morning there?",
+        "Could you look up the time in {place}?",
+        "My plane lands in {place}. What is the time there now?",
+        "What hour is it in {place}?",
+        "{place}: what time is it there?",
+        "Find out how late it is in {place}.",
+        "What do the clocks in {place} show?",
         "What's the time in {place}?",
         "Time in {place}?",
         "Is it day or night in {place} now?",
@@ -138,6 +206,12 @@ _NOW = Wording(
 )
 _CONVERT = Wording(
     (
+        "The call starts {time} in {zone}. Which time is that in {place}?",
+        "{time} {zone} in {place} time?",
+        "Change {time} {zone} to the time in {place}.",
+        "How late is it in {place} at {time} in {zone}?",
+        "A train leaves at {time} {zone} time. Give me that in {place} time.",
+        "Say what {time} in {zone} is for people in {place}.",
         "It is {time} in {zone}. What time is that in {place}?",
         "Convert {time} from {zone} to {place} time.",
         "A call is at {time} {zone} time. When is it in {place}?",
@@ -182,7 +256,7 @@ _ADVICE = re.compile(r"there is no time zone '(.+?)'\. Write it like ([\w/+-]+)"
 
 def make_date_question(draw: Draw) -> Piece:
     """Return one question for the calendar."""
-    return draw.pick(_FAMILIES)(draw)
+    return draw.pick(_FAMILIES if draw.held_out else (*_FAMILIES, *_HARD))(draw)
 
 
 def write_date(draw: Draw, date: dt.date) -> str:
@@ -306,3 +380,5 @@ _FAMILIES: tuple[Callable[[Draw], Piece], ...] = (
     _make_now,
     _make_convert,
 )
+# Made more often in training, where a name for the tool makes them harder than the others.
+_HARD = (_make_until, _make_since, _make_today, _make_now)

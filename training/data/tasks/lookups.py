@@ -17,6 +17,15 @@ from alpha_umi.training.data.tasks.piece import Arguments, Piece, fixed
 
 _FIND = Wording(
     (
+        "What did I note on {text}?",
+        "Is there anything on {text} in my files?",
+        "Which file has something on {text}?",
+        "Look up {text} in my notes.",
+        "Show me where {text} stands in my documents.",
+        "Go through my files for {text}.",
+        "Which sentence in my files names {text}?",
+        "Open the note that mentions {text}.",
+        "Do my documents say something on {text}?",
         "Where do my files mention {text}?",
         "Search my files for {text}.",
         "Which of my notes is about {text}?",
@@ -28,6 +37,13 @@ _FIND = Wording(
 )
 _COUNT = Wording(
     (
+        "How many lines are in the table {table}?",
+        "What is the number of {table} in the database?",
+        "How many entries does the table {table} have?",
+        "Count the {table}.",
+        "Size of the table {table}?",
+        "How many {table} do we store?",
+        "How big is the database table {table}?",
         "How many rows has the table {table}?",
         "Count the entries of the table {table}.",
         "How many {table} are in the database?",
@@ -37,6 +53,10 @@ _COUNT = Wording(
 )
 _AGGREGATE = Wording(
     (
+        "Tell me the {word} {column} of the {table}.",
+        "Which is the {word} {column} in the {table} table?",
+        "Look up the {word} {column} of our {table}.",
+        "Query the {table} table for the {word} {column}.",
         "What is the {word} {column} in the table {table}?",
         "Find the {word} {column} of all {table} in the database.",
         "Give me the {word} {column} in {table}.",
@@ -45,6 +65,10 @@ _AGGREGATE = Wording(
 )
 _WHERE = Wording(
     (
+        "Table {table}: what {column} has {name}?",
+        "Get me the {column} of {name} from the {table} table.",
+        "In {table}, what is {name}'s {column}?",
+        "Tell me {name}'s {column} in the table {table}.",
         "What is the {column} of {name} in the table {table}?",
         "Look up the {column} of {name} in {table}.",
         "Which {column} does {name} have in the table {table}?",

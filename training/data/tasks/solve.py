@@ -55,7 +55,8 @@ class _Solver:
             return
         answers: list[str] = []
         for i, piece in enumerate(request.pieces, 1):
-            part = f"Part {i} of {len(request.pieces)}{_quote(piece, request)}"
+            # Not how many parts there are: small models fix the number before they have read the request.
+            part = f"Part {i} ({_quote(piece, request)})" if piece.question else f"With {self.results[-1]}"
             tries = _Tries(piece, self.results[-1] if self.results else "")
             yield from self._try(piece, part, tries)
             if tries.error:
@@ -91,12 +92,10 @@ class _Solver:
 
 
 def _quote(piece: Piece, request: Request) -> str:
-    """Return a part as the request words it, where there are others: a small model copies before it decides."""
-    words = piece.question.rstrip("?.")
+    """Return a part as the request words it: a small model copies before it decides."""
+    words = piece.question.rstrip("?.= ")
     start = request.instruction.lower().find(words.lower())
-    if len([each for each in request.pieces if each.question]) == 1 or not words or start < 0:
-        return ""
-    return f" ({request.instruction[start : start + len(words)]})"
+    return request.instruction[start : start + len(words)]
 
 
 class _Tries:
