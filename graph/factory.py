@@ -110,17 +110,20 @@ def _make_graph(
     return graph
 
 
-def make_agent(
-    settings: UmiSettings, *, tools: Sequence[ToolSource] = (), checkpointer: Checkpointer = None
-) -> UmiAgent:
-    """Build the agent that a configuration describes, with further tools beside its own."""
+def load_toolbox(settings: UmiSettings, tools: Sequence[ToolSource] = ()) -> Toolbox:
+    """Load the tools that a configuration names, and further ones beside them."""
     limits = settings.limits
     set_remote_settings(settings.remote)
-    toolbox = Toolbox(
+    return Toolbox(
         isolate_named(load_tools([*settings.tools, *tools]), settings.isolation),
         timeout_s=limits.tool_timeout_s,
         max_observation_chars=limits.max_observation_chars,
     )
+
+
+def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpointer: Checkpointer = None) -> UmiAgent:
+    """Build the agent that a configuration describes; `toolbox` stands for the tools that it names."""
+    toolbox = load_toolbox(settings) if toolbox is None else toolbox
     models = load_models(settings.models, **settings.generation.model_dump(exclude_none=True))
     return create_umi_agent(
         models,

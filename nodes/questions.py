@@ -14,9 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
+
+from alpha_umi.errors import ConfigError
 
 Decision: TypeAlias = Literal["approve", "edit", "reject", "respond"]
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
@@ -69,7 +72,11 @@ def ask(subjects: Sequence[Subject], *, fault: str | None = None) -> Answer:
     Args:
         subjects: The calls, at least one.
         fault: What was wrong with the answer before.
+
+    Raises:
+        ConfigError: If the run has no checkpointer, so that nobody could answer.
     """
+    _check_resumable()
     request, must_name = _make_request(subjects, fault), not is_trunk()
     answers = [interrupt(request), *_read_others(request)]
     if must_name:
@@ -85,7 +92,11 @@ def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
     Args:
         subject: The call.
         is_alone: Whether no other task of this step can ask something.
+
+    Raises:
+        ConfigError: If the run has no checkpointer, so that nobody could answer.
     """
+    _check_resumable()
     fault = None
     while True:
         answer = interrupt(_make_request([subject], fault))
@@ -123,6 +134,14 @@ def read_answer(answer: Any, subjects: Sequence[Subject], *, must_name: bool) ->
     faults = [_find_fault(decision, asked[name]) for name, decision in by_id.items()]
     fault = next(filter(None, faults), None)
     return Answer(fault=f"{fault} {_HOW}") if fault else Answer(by_id)
+
+
+def _check_resumable() -> None:
+    if get_config()["configurable"].get("__pregel_checkpointer") is None:
+        raise ConfigError(
+            "A call waits for a person's approval, but a run without a checkpointer cannot be resumed: give "
+            "create_umi_agent(checkpointer=…) one, for example InMemorySaver(), and the run a thread_id."
+        )
 
 
 def _make_request(subjects: Sequence[Subject], fault: str | None) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "tools.py").write_text(TOOLS)
     (tmp_path / "slow.py").write_text(SLOW)
-    with patch.dict(os.environ, {"ALPHA_UMI_DATABASE": str(tmp_path / "threads.sqlite"), "NO_COLOR": "1"}):
+    with patch.dict(os.environ, {"ALPHA_UMI_THREADS": str(tmp_path / "threads.sqlite"), "NO_COLOR": "1"}):
         os.environ.pop("ALPHA_UMI_CONFIG", None)
         os.environ.pop("COVERAGE_PROCESS_START", None)
         monkeypatch.chdir(tmp_path)
@@ -140,13 +140,26 @@ def test_ask_shows_every_step_once(umi: Umi) -> None:
 def test_ask_json_is_one_object_and_nothing_else(umi: Umi) -> None:
     done = umi(*ASK, "--json")
     result = json.loads(done.out)
-    assert list(result) == ["answer", "finish", "reason", "messages", "usage"]
+    assert list(result) == ["answer", "finish", "reason", "messages", "tools", "usage"]
     assert (result["answer"], result["finish"], result["reason"]) == ("There are 7 bolts.", "answer", None)
     assert [message["type"] for message in result["messages"]] == ["human", "ai", "tool", "ai"]
     assert result["messages"][1]["tool_calls"][0]["args"] == {"item": "bolt"}
     assert result["usage"]["total"] == result["usage"]["models"]["script"]
     assert result["usage"]["total"]["output_tokens"] > 0
     assert done.err == "noise on stdout\n"
+
+
+def test_ask_json_is_training_data(umi: Umi) -> None:
+    Path("own.json").write_text(umi(*ASK, "--json").out)
+    assert umi("data", "build", "--source", "own:own.json", "--out", "data").code == 0
+    row = json.loads(Path("data/trajectories.jsonl").read_text())
+    assert [tool["name"] for tool in row["trajectory"]["tools"]] == ["count"]
+
+
+def test_threads_file_is_not_the_one_that_the_tool_reads(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_UMI_DATABASE", "shop.sqlite")
+    assert umi(*ASK, "--thread", "bolts").code == 0
+    assert not Path("shop.sqlite").exists()
 
 
 def test_ask_reads_the_question_from_stdin(umi: Umi) -> None:
@@ -187,13 +200,20 @@ def test_ask_step_limit_is_an_answer(umi: Umi, workplace: Path) -> None:
         (["ask"], 2, "question"),
         (["ask", " "], 2, "empty"),
         (["ask", "hi", "--max-steps", "0"], 2, "1"),
-        (["ask", "hi", "--model", "missing.yaml"], 2, "missing.yaml"),
+        (
+            ["ask", "hi", "--model", "missing.yaml"],
+            2,
+            "'missing.yaml' is neither a file that is there nor a role spec; check",
+        ),
+        (["models", "pull", "smollm2-135m-umi"], 2, "ships with this package"),
+        (["models", "pull", "org/name"], 2, "add --source hub"),
         (["ask", "hi", "--model", "broken.yaml"], 2, "modles"),
         (["ask", "hi", "--model", "bogus:x"], 2, "hf:"),
         (["ask", "hi", "--model", "scripted:missing.yaml"], 2, "missing.yaml"),
         (["ask", "hi", "--model", "config.yaml", "--tools", "nowhere:x"], 2, "nowhere"),
         (["ask", "hi", "--model", "config.yaml", "--thread", "t", "--database", "tools.py"], 2, "--database"),
         (["ask", "hi", "--model", "hf:smollm2-135m"], 1, "models pull"),
+        (["ask", "hi", "--model", "config.yaml", "--database", "t.sqlite"], 2, "it keeps threads"),
         (["models", "pull", "unknown"], 2, "unknown"),
         (["fly"], 2, "fly"),
     ],
@@ -310,6 +330,14 @@ def test_chat_keeps_its_thread_and_begins_others(umi: Umi) -> None:
     assert "Thread bolts, new." in first.out
     assert "nothing to go on with" in first.out
     assert "2 earlier" in umi(*chat, stdin="/quit\nnot read").out
+
+
+def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stdin, "is_terminal", False)
+    done = umi("chat", "-m", "config.yaml", "--thread", "bolts", stdin="How many bolts?\n/halp\n")
+    assert "you          How many bolts?\nplanner" in done.out
+    assert "There is no command /halp. Ctrl-C" in done.out
+    assert "1 earlier question." in umi("chat", "-m", "config.yaml", "--thread", "bolts").out
 
 
 def test_chat_survives_an_error(umi: Umi) -> None:

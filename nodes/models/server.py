@@ -24,7 +24,7 @@ from alpha_umi.nodes.trajectory import Role
 from alpha_umi.tools.breaker import BreakerOpen, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
-_ADVICE = "Start the server, wait for it or name another model; then resume the thread."
+_ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."
 # What LangChain and OpenAI's client raise where a field is missing, null or of another type.
 _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
 

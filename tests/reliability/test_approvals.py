@@ -15,6 +15,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from alpha_umi import ApprovalRule, UmiContext, ask_when, create_umi_agent
+from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import load_settings
 from alpha_umi.graph.factory import UmiAgent, make_agent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
@@ -98,6 +99,14 @@ def test_calls_are_decided_one_by_one_and_none_runs_before_all_are(strategy: Any
     assert sorted(shop.did) == [1, 2]
     assert sorted(status for status, _ in observe(result)) == ["error", "success", "success"]
     assert "too much" in str(observe(result))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_a_checkpointer_nobody_could_answer_and_nothing_runs(strategy: Any) -> None:
+    agent, shop = build([[call("pay", sum=1)]], checkpointer=None)
+    with pytest.raises(ConfigError, match=r"create_umi_agent\(checkpointer=…\)"):
+        agent.invoke(QUESTION, context=UmiContext(approve_tools=True, strategy=strategy))
+    assert shop.did == []
 
 
 def test_call_that_needs_no_person_waits_for_its_siblings() -> None:

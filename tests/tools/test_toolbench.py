@@ -245,13 +245,13 @@ def test_key_needs_https_or_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
         ToolBenchServer(url, key_variable="TOOLBENCH_KEY")
 
 
-def test_wrong_settings_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_settings_say_what_to_do(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOOLBENCH_URL", raising=False)
     with pytest.raises(ConfigError, match="set TOOLBENCH_URL to the address"):
-        load_toolbench(tmp_path)
+        load_toolbench(folder)
     monkeypatch.setenv("TOOLBENCH_URL", "localhost:8080")
     with pytest.raises(ConfigError, match="is no address of a ToolBench server"):
-        load_toolbench(tmp_path)
-    monkeypatch.setenv("TOOLBENCH_URL", "http://localhost:8080")
+        load_toolbench(folder)
+    monkeypatch.delenv("TOOLBENCH_URL")  # a folder that is not there is said first
     with pytest.raises(ConfigError, match=r"no ToolBench tool that can be used \(no files\). Give the folder"):
         load_toolbench(tmp_path / "none")

@@ -63,7 +63,11 @@ def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Pat
     [
         ("base: [", "no valid YAML"),
         ("- base", "cannot be used"),
-        (PLAIN + "surprise: 1\n", "surprise: Extra inputs"),
+        (PLAIN + "surprise: 1\n", "surprise: no such setting; there are method, base"),
+        (
+            PLAIN.replace("}", ", lora_rang: 3}") + "method: single",
+            "lora_rang: no such setting; did you mean lora_rank",
+        ),
         (PLAIN, "needs settings for stage 'planner'"),
         (PLAIN.replace("lora", "alora") + "method: single-multitask", "kind cannot be 'alora'"),
         (PLAIN.replace("1.0e-3", "-1") + "method: single", r"stages\.backbone\.learning_rate: .*greater than 0"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
+from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.nodes.trajectory import ROLES
@@ -110,3 +113,11 @@ def test_merge_refuses_what_no_full_model_equals(checkpoint: Path, tmp_path: Pat
 def test_an_existing_folder_is_not_written_over(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exists already"):
         export(checkpoint, tmp_path)
+
+
+def test_the_command_line_warns_of_adapters_that_servers_ignore(checkpoint: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the command line does with those of libraries
+        done = CliRunner().invoke(models.app, ["export", str(checkpoint), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert "vLLM ignores it" in done.stderr

@@ -34,8 +34,8 @@ def load_toolbench(folder: str | Path, server: ToolBenchServer | None = None) ->
     Example:
         >>> tools = load_toolbench("data/toolenv/tools")  # doctest: +SKIP
     """
-    server = server or _find_server()
     apis, skipped = read_folder(folder)
+    server = server or _find_server()
     log_notes(str(folder), skipped)
     return [server.make_tool(api) for api in apis]
 

@@ -114,7 +114,7 @@ def build(
 def _parse_source(source: str) -> tuple[str, str, Reader]:
     name, colon, location = source.partition(":")
     if not colon or not location:
-        raise ConfigError(f"--source {source!r}: write NAME:PATH, for example gsm8k:train.jsonl.")
+        raise ConfigError(f"--source {source!r}: write NAME:PATH, such as gsm8k:train.jsonl, or builtin:N.")
     return name, location, load_reader(name)
 
 

@@ -29,10 +29,10 @@ from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
     from alpha_umi.cli.session import Outcome
-    from alpha_umi.graph.config import UmiSettings
 
 
 def ask(
+    ctx: typer.Context,
     question: Annotated[str, typer.Argument(help="What to answer; - reads it from standard input.")],
     model: Model = None,
     tools: Tools = None,
@@ -55,6 +55,10 @@ def ask(
         question = sys.stdin.read()
     if not question.strip():
         raise typer.BadParameter("it is empty; write what is to be answered.", param_hint="question")
+    for option in ("database", "checkpointer"):
+        source = ctx.get_parameter_source(option)
+        if thread is None and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter("it keeps threads; name the thread with --thread.", param_hint=f"--{option}")
     # what a tool prints must not end up in the JSON
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:
         screen.wait("starting")
@@ -68,21 +72,18 @@ def ask(
         if show_tree:
             screen.draw(draw_tree(read_tree(outcome.state), question))
         if export:
-            _export(export, outcome, settings)
+            _export(export, outcome)
     if as_json:
         typer.echo(outcome.to_json())
     if outcome.output["finish"] == "give up":
         raise typer.Exit(EXIT_GAVE_UP)
 
 
-def _export(path: Path, outcome: Outcome, settings: UmiSettings) -> None:
+def _export(path: Path, outcome: Outcome) -> None:
     from alpha_umi.cli.export import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.cli.tree import read_tree  # noqa: PLC0415 - the same
-    from alpha_umi.tools.load import load_tools  # noqa: PLC0415 - the same
-    from alpha_umi.tools.toolbox import Toolbox  # noqa: PLC0415 - the same
 
-    tools = Toolbox(load_tools(settings.tools)).specs
-    answer = make_answer_file(outcome.state, read_tree(outcome.state), tools, outcome.total["total_tokens"])
+    answer = make_answer_file(outcome.state, read_tree(outcome.state), outcome.tools, outcome.total["total_tokens"])
     try:
         path.write_text(json.dumps(answer, ensure_ascii=False, indent=1), "utf-8")
     except OSError as error:

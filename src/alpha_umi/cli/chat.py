@@ -54,7 +54,8 @@ def chat(
 
 def _greet(session: Session, screen: Screen) -> None:
     n_turns = session.count_turns()
-    screen.note(f"Thread {session.thread}, {f'{n_turns} earlier questions' if n_turns else 'new'}.")
+    earlier = f"{n_turns} earlier {'question' if n_turns == 1 else 'questions'}" if n_turns else "new"
+    screen.note(f"Thread {session.thread}, {earlier}.")
     if session.is_interrupted():
         screen.note("The last answer was stopped; /continue goes on with it.")
 
@@ -84,7 +85,7 @@ def _obey(line: str, session: Session, screen: Screen) -> None:
             else:
                 screen.note("There is nothing to go on with; ask a question.")
         elif line.startswith("/"):
-            screen.note(HELP)
+            screen.note(HELP if line == "/help" else f"There is no command {line}. {HELP}")
         elif line:
             session.ask(line)
     except KeyboardInterrupt:

@@ -57,6 +57,7 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
 
     with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", module="alpha_umi.cli")  # ours is raised in the name of its caller
         folders = write(resolve(checkpoint), out, base=base)
     for warning in caught:
         typer.secho(f"Warning: {warning.message}", err=True, fg="yellow")

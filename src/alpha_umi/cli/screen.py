@@ -125,7 +125,10 @@ class Screen:
             EOFError: If there is nobody to answer.
         """
         self.end()
-        return input(label.ljust(LABEL_WIDTH) + question)
+        line = input(label.ljust(LABEL_WIDTH) + question)
+        if not sys.stdin.isatty():  # a terminal shows what is typed; a pipe does not
+            sys.stdout.write(f"{clean(line)}\n")
+        return line
 
     def _flow(self) -> None:
         """Write every whole word of `_pending` and keep the rest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -22,9 +22,10 @@ from alpha_umi.cli.loop import Loop
 from alpha_umi.cli.screen import Screen, clean
 from alpha_umi.graph.checkpointers import IN_MEMORY, open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.factory import UmiAgent, make_agent
+from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
 from alpha_umi.nodes.state import UmiContext, UmiOutput
 from alpha_umi.nodes.trajectory import ROLES, parse_message
+from alpha_umi.tools.spec import ToolSpec
 
 _OBSERVING = ("caller", "approval", "tools")
 """The nodes that write observations; a strategy's own nodes hand old ones on."""
@@ -32,11 +33,12 @@ _OBSERVING = ("caller", "approval", "tools")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a turn ended and what it took; `state` is all that the thread keeps of it."""
+    """How a turn ended and what it took; `state` is all that the thread keeps of it, `tools` are those of the agent."""
 
     output: UmiOutput
     usage: Mapping[str, UsageMetadata]
     state: Mapping[str, Any]
+    tools: Sequence[ToolSpec]
 
     @property
     def total(self) -> UsageMetadata:
@@ -45,13 +47,17 @@ class Outcome:
         return reduce(add_usage, self.usage.values(), nothing)
 
     def to_json(self) -> str:
-        """Return one JSON object: answer, finish, reason, messages, usage by model and in total."""
+        """Return one JSON object: answer, finish, reason, messages, the tools, usage by model and in total."""
         return json.dumps(
             {
                 "answer": self.output["answer"],
                 "finish": self.output["finish"],
                 "reason": self.output["reason"],
                 "messages": [message.model_dump(mode="json") for message in self.output["messages"]],
+                "tools": [
+                    {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+                    for tool in self.tools
+                ],
                 "usage": {"models": self.usage, "total": self.total},
             }
         )
@@ -66,6 +72,7 @@ class Session:
         screen: Where the run is shown.
         loop: Where it runs.
         thread: Name of the thread; one that exists is gone on with.
+        tools: What the agent has.
         claim: Keeps other processes off the thread while a turn is taken.
     """
 
@@ -77,6 +84,7 @@ class Session:
         loop: Loop,
         thread: str | None,
         *,
+        tools: Sequence[ToolSpec],
         claim: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         """Begin on the given thread."""
@@ -84,6 +92,7 @@ class Session:
         self._context = context
         self._screen = screen
         self._loop = loop
+        self._tools = tools
         self._claim = claim
         self.thread = thread or _make_name()
 
@@ -130,7 +139,7 @@ class Session:
             self._screen.end()
         self._show_end(output)
         state = self._loop.run(self._agent.aget_state(self._config)).values
-        return Outcome(output, usage.usage_metadata, state)
+        return Outcome(output, usage.usage_metadata, state, self._tools)
 
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
@@ -213,7 +222,8 @@ def open_session(
         stack = AsyncExitStack()
         try:
             saver = loop.run(stack.enter_async_context(open_async_checkpointer(where or IN_MEMORY)))
-            agent = make_agent(settings, checkpointer=saver)
-            yield Session(agent, context, screen, loop, thread, claim=saver.claim)
+            toolbox = load_toolbox(settings)
+            agent = make_agent(settings, toolbox=toolbox, checkpointer=saver)
+            yield Session(agent, context, screen, loop, thread, tools=toolbox.specs, claim=saver.claim)
         finally:
             loop.run(stack.aclose())

@@ -27,7 +27,7 @@ def train(
     for report in reports:
         typer.echo(
             f"{report.name:<11} {report.kind:<6} {report.status:<7} {report.n_samples:>7} samples "
-            f"{report.n_tokens:>10} tokens {report.n_batches:>6} forwards"
+            f"{report.n_tokens:>10} tokens {report.n_batches:>6} forwards an epoch {report.n_steps:>6} steps"
             + (f"  {report.n_too_long} too long" if report.n_too_long else "")
         )
         for name, value in report.metrics.items():
