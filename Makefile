@@ -18,7 +18,7 @@ demo: weights  ## answer QUESTION with the checkpoint that ships
 	$(BIN)/alpha-umi ask "$$QUESTION" || [ $$? -eq 3 ]
 
 # In the shell and not in .env, because the command line reads both before it reads any file.
-dev: $(VENV)/.dev  ## serve the agent to LangGraph Studio
+dev: $(VENV)/.serve  ## serve the agent to LangGraph Studio
 	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=true $(BIN)/langgraph dev
 
 test: $(VENV)/.dev  ## run the tests
@@ -78,7 +78,11 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
 
-# The developer's install contains the core one, hence both stamps.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[serve]'
+	touch $(VENV)/.core $@
+
+# The developer's install contains the others, hence all stamps.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev]'
-	touch $(VENV)/.core $@
+	touch $(VENV)/.core $(VENV)/.serve $@
