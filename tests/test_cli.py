@@ -332,6 +332,17 @@ def test_chat_keeps_its_thread_and_begins_others(umi: Umi) -> None:
     assert "2 earlier" in umi(*chat, stdin="/quit\nnot read").out
 
 
+def test_threads_are_listed_newest_first(umi: Umi) -> None:
+    assert umi("threads").out == "No threads yet.\n"
+    umi(*ASK, "--thread", "bolts")
+    umi("chat", "-m", "config.yaml", "--thread", "nuts", stdin=f"How many\nAnd {'x' * 80}?\n")
+    umi(*ASK)
+    newest, oldest = umi("threads").out.splitlines()
+    assert re.fullmatch(r"nuts +20\d\d-\d\d-\d\d \d\d:\d\d +2  How many", newest)
+    assert re.fullmatch(r"bolts +\S+ \S+ +1  How many bolts\?", oldest)
+    assert umi("threads", "--limit", "1").out == f"{newest}\n"
+
+
 def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stdin, "is_terminal", False)
     done = umi("chat", "-m", "config.yaml", "--thread", "bolts", stdin="How many bolts?\n/halp\n")

@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `graph`, `data`, `train`, `eval` and `models`.
+"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `train`, `eval` and `models`.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -20,6 +20,7 @@ from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
 from alpha_umi.cli.draw import graph
 from alpha_umi.cli.report import EXIT_INTERRUPTED, EXIT_TERMINATED, report
+from alpha_umi.cli.threads import threads
 from alpha_umi.cli.train import train
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(chat)
+app.command()(threads)
 app.command()(graph)
 app.command()(train)
 app.add_typer(data.app, name="data")
