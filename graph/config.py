@@ -171,7 +171,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
             f"The configuration {str(path)!r} cannot be read: {error.strerror}. Correct the path or {CONFIG_VARIABLE}."
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"The configuration {str(path)!r} is not valid YAML: {error}") from error
+        fault = str(error).replace("<unicode string>", str(path))
+        raise ConfigError(f"The configuration {str(path)!r} is not valid YAML: {fault}") from error
     if not isinstance(values or {}, dict):
         raise ConfigError(f"{path}, line 1: expected lines of 'setting: value'; settings are {_list_fields([])}.")
     return {str(key): value for key, value in (values or {}).items()}, root

@@ -179,7 +179,9 @@ def load_config(source: str | Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is no valid YAML: {error}") from error
+        raise ConfigError(
+            f"{source} is no valid YAML: {str(error).replace('<unicode string>', str(source))}"
+        ) from error
     except ValidationError as error:
         places = [".".join(map(str, fault["loc"])) or "file" for fault in error.errors()]
         faults = [f"  {place}: {_describe_fault(fault)}" for place, fault in zip(places, error.errors(), strict=True)]

@@ -73,8 +73,16 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
 
 
 def make_hub_endpoint(model: str, options: Mapping[str, Any]) -> BaseChatModel:
-    """Build `ChatHuggingFace` over the Hugging Face inference providers; used 0-shot, with the key in ``HF_TOKEN``."""
+    """Build `ChatHuggingFace` over the Hugging Face inference providers; used 0-shot.
+
+    Raises:
+        ConfigError: If the extra or a key is missing.
+    """
     package = _import_extra("langchain_huggingface", "huggingface")
+    from huggingface_hub import get_token  # noqa: PLC0415 - takes 0.3 s
+
+    if not (os.environ.get("HUGGINGFACEHUB_API_TOKEN") or get_token()):
+        raise ConfigError(f"hub-endpoint:{model} needs a key: set HF_TOKEN, or run 'hf auth login' once.")
     chat: BaseChatModel = package.ChatHuggingFace(
         llm=package.HuggingFaceEndpoint(repo_id=model), **_pick_sampling(options)
     )

@@ -281,7 +281,16 @@ def test_missing_extra_is_refused_with_the_command(monkeypatch: pytest.MonkeyPat
         make_umi_server("m", "planner", {}, base_url="http://127.0.0.1:1/v1")
 
 
-def test_hub_endpoint_is_a_chat_model_with_the_settings_of_the_call() -> None:
+def test_hub_endpoint_without_a_key_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(ConfigError, match="set HF_TOKEN"):
+        make_hub_endpoint("org/model", {})
+
+
+def test_hub_endpoint_is_a_chat_model_with_the_settings_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
     model = make_hub_endpoint("org/model", {"temperature": 0.5, "max_tokens": 7, "dtype": "float32"})
     assert isinstance(model, ChatHuggingFace)
     assert (model.model_id, model.temperature, model.max_tokens) == ("org/model", 0.5, 7)
