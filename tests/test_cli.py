@@ -203,7 +203,7 @@ def test_ask_step_limit_is_an_answer(umi: Umi, workplace: Path) -> None:
         (
             ["ask", "hi", "--model", "missing.yaml"],
             2,
-            "'missing.yaml' is neither a file that is there nor a role spec; check",
+            "'missing.yaml' is neither a file nor a role spec; there is no",
         ),
         (["models", "pull", "smollm2-135m-umi"], 2, "ships with this package"),
         (["models", "pull", "org/name"], 2, "add --source hub"),

@@ -90,8 +90,8 @@ def load_configuration(
     is_spec = model is not None and ":" in model and not Path(model).is_file()
     if model is not None and not is_spec and not Path(model).is_file():
         is_yaml = Path(model).suffix in (".yaml", ".yml")
-        hint = "check the path" if is_yaml else f"for local weights write hf:{model}"
-        raise ConfigError(f"--model {model!r} is neither a file that is there nor a role spec; {hint}.")
+        hint = "there is no such file" if is_yaml else f"for local weights write hf:{model}"
+        raise ConfigError(f"--model {model!r} is neither a file nor a role spec; {hint}.")
     settings = load_settings(Path(model) if model and not is_spec else None)
     if model and is_spec:
         settings.models = model
