@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -39,6 +39,10 @@ IN_MEMORY = ":memory:"
 SERVER_DATABASE = Path(".langgraph_api") / "threads.sqlite"
 ANSWER_TIMEOUT_S = 60.0
 """Far above what a turn waits for its place among 200 threads."""
+NEWEST_THREADS = (
+    "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id "
+    "ORDER BY MAX(checkpoint_id) DESC LIMIT {}"
+)
 _OPENING_FAULTS = (sqlite3.Error, OSError)
 
 
@@ -57,6 +61,14 @@ class DurableSaver(BaseCheckpointSaver[Any]):
 
         Raises:
             StorageError: If another process, or another task of this one, has the thread.
+        """
+        raise NotImplementedError
+
+    def list_threads(self, limit: int) -> Sequence[str]:
+        """Return the names of the threads that changed last, the newest first; of the savers that are not async.
+
+        Raises:
+            StorageError: If they cannot be read.
         """
         raise NotImplementedError
 
@@ -170,6 +182,11 @@ class _SqliteBase(DurableSaver):
 
 class DurableSqliteSaver(_SqliteBase, SqliteSaver):
     """Keeps threads in a SQLite file; open one by `open_checkpointer`."""
+
+    def list_threads(self, limit: int) -> Sequence[str]:
+        """Return the newest threads; see `DurableSaver`."""
+        with self.explained(), self.cursor(transaction=False) as cursor:
+            return [name for (name,) in cursor.execute(NEWEST_THREADS.format("?"), (limit,))]
 
 
 class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from alpha_umi.graph.checkpointers import DurableSaver, explain_opening, make_claim_error
+from alpha_umi.graph.checkpointers import NEWEST_THREADS, DurableSaver, explain_opening, make_claim_error
 from alpha_umi.tools.ledger import PostgresLedger
 
 _MAX_CONNECTIONS = 8
@@ -49,6 +49,11 @@ class _PostgresBase(DurableSaver):
 
 class DurablePostgresSaver(_PostgresBase, PostgresSaver):
     """Keeps threads in PostgreSQL; open one by `open_checkpointer`."""
+
+    def list_threads(self, limit: int) -> Sequence[str]:
+        """Return the newest threads; see `DurableSaver`."""
+        with self.explained(), self._cursor() as cursor:
+            return [row["thread_id"] for row in cursor.execute(NEWEST_THREADS.format("%s"), (limit,))]
 
 
 class DurableAsyncPostgresSaver(_PostgresBase, AsyncPostgresSaver):

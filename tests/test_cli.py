@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -340,7 +341,11 @@ def test_threads_are_listed_newest_first(umi: Umi) -> None:
     newest, oldest = umi("threads").out.splitlines()
     assert re.fullmatch(r"nuts +20\d\d-\d\d-\d\d \d\d:\d\d +2  How many", newest)
     assert re.fullmatch(r"bolts +\S+ \S+ +1  How many bolts\?", oldest)
-    assert umi("threads", "--limit", "1").out == f"{newest}\n"
+    assert umi("threads", "--limit", "1") == Done(0, f"{newest}\n", "")
+    assert "no such file" in umi("threads", "--database", "typo.sqlite").err
+    sqlite3.connect("other.sqlite").close()
+    assert umi("threads", "--database", "other.sqlite") == Done(0, "No threads yet.\n", "")
+    assert Path("other.sqlite").stat().st_size == 0
 
 
 def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,8 @@ def _find(spec: str) -> Sequence[ToolLike]:
         tools: list[BaseTool] = getattr(importlib.import_module(path), function)(name)
         return tools
     if module.endswith(".py"):
-        raise ConfigError(f"Tool {spec!r}: name the module without its ending: '{module.removesuffix('.py')}:{name}'.")
+        dotted = re.sub(r"[/\\]+", ".", module.removesuffix(".py"))
+        raise ConfigError(f"Tool {spec!r}: name the module, not its file: '{dotted}:{name}'.")
     found = _import_object(module, name)
     several = found if isinstance(found, list | tuple) else [found]
     try:
@@ -87,7 +89,8 @@ def _import_object(module: str, name: str) -> Any:
         with _working_directory_importable():
             found: Any = importlib.import_module(module)
     except Exception as error:  # the user's module may raise anything while it is imported
-        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        is_missing = missing is not None and f"{module}.".startswith(f"{missing}.")
         hint = "Check the name, and run from the folder that holds the file" if is_missing else "Mend that module"
         raise ConfigError(
             f"Tools '{module}:{name}': importing {module!r} failed with {type(error).__name__}: {error}. {hint}."

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 METRICS = "metrics.jsonl"
 
 
-_LINES = 20
+_N_LINES = 20
 
 
 class ProgressBar(TrainerCallback):
@@ -37,7 +37,8 @@ class ProgressBar(TrainerCallback):
         )
         console = Console(file=sys.stderr)
         self._name = name
-        self._writes_lines = show and not console.is_terminal
+        self._writes_lines = show and not (console.is_terminal or console.is_jupyter)
+        self._written = 0  # step of the last line
         self._bar = Progress(*columns, console=console, disable=not show or self._writes_lines)
         self._task: TaskID = self._bar.add_task(f"{name:<10}", total=None, note="")
 
@@ -59,18 +60,19 @@ class ProgressBar(TrainerCallback):
         if "loss" in logs:
             note = f"loss {logs['loss']:.4f}  {logs.get('tokens_per_s', 0):,.0f} tokens/s"
             self._bar.update(self._task, note=note)
-            if self._writes_lines and state.is_world_process_zero and _is_due(state):
-                self._bar.console.print(f"{self._name} {state.global_step}/{state.max_steps}  {note}", highlight=False)
+            if self._writes_lines and state.is_world_process_zero:
+                self._write_line(state, note)
+
+    def _write_line(self, state: TrainerState, note: str) -> None:
+        """Write one line now and then, however seldom there are figures."""
+        step, every = state.global_step, max(1, state.max_steps // _N_LINES)
+        if not self._written or step - self._written >= every or step == state.max_steps:
+            self._written = step
+            self._bar.console.print(f"{self._name} {step}/{state.max_steps}  {note}", highlight=False)
 
     def stop(self) -> None:
         """Leave the terminal as it was; also after an error."""
         self._bar.stop()
-
-
-def _is_due(state: TrainerState) -> bool:
-    """Tell whether this is one of the steps that are written down where there is no bar."""
-    every = max(1, state.max_steps // _LINES)
-    return state.global_step % every == 0 or state.global_step in (1, state.max_steps)
 
 
 class MetricsFile(TrainerCallback):

@@ -194,6 +194,8 @@ def _describe_fault(fault: ErrorDetails) -> str:
         return fault["msg"]
     *above, name = map(str, fault["loc"])
     models: dict[str, type[BaseModel]] = {"stages": StageConfig, "token_weights": TokenWeights}
-    fields = list(models[above[0]].model_fields if above else TrainConfig.model_fields)
+    if not above and name in StageConfig.model_fields:
+        return "a setting of the stages; put it under 'defaults:' or under a stage"
+    fields = list(models[above[0]].model_fields) if above else ["defaults", *TrainConfig.model_fields]
     close = get_close_matches(name, fields, 1)
     return f"no such setting; did you mean {close[0]}?" if close else f"no such setting; there are {', '.join(fields)}"

@@ -120,6 +120,14 @@ def test_two_processes_on_one_thread_lose_nothing(where: str, tmp_path: Path) ->
     assert sorted(questions) == sorted(answered)
 
 
+def test_newest_threads_are_listed_first(where: str) -> None:
+    with open_checkpointer(where) as saver:
+        agent = make_agent(saver)
+        for name in ("a", "b", "a", "c"):
+            agent.invoke(ask("one"), {"configurable": {"thread_id": name}})
+        assert (saver.list_threads(9), saver.list_threads(2)) == (["c", "a", "b"], ["c", "a"])
+
+
 @contextmanager
 def locked(path: str) -> Iterator[None]:
     with closing(sqlite3.connect(path)) as other:

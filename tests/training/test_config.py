@@ -63,7 +63,8 @@ def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Pat
     [
         ("base: [", "no valid YAML"),
         ("- base", "cannot be used"),
-        (PLAIN + "surprise: 1\n", "surprise: no such setting; there are method, base"),
+        (PLAIN + "surprise: 1\n", "surprise: no such setting; there are defaults, method, base"),
+        (PLAIN + "epochs: 3\n", "epochs: a setting of the stages; put it under 'defaults:'"),
         (
             PLAIN.replace("}", ", lora_rang: 3}") + "method: single",
             "lora_rang: no such setting; did you mean lora_rank",

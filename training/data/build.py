@@ -253,4 +253,6 @@ def _make_progress(console: Console | None) -> Progress:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
     console = console or Console(stderr=True)
     detail = TextColumn("{task.fields[detail]}")
-    return Progress(*columns, detail, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+    return Progress(
+        *columns, detail, TimeElapsedColumn(), console=console, disable=not (console.is_terminal or console.is_jupyter)
+    )

@@ -15,4 +15,4 @@ def make_progress(console: Console | None) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     left = (TextColumn("left"), TimeRemainingColumn())
     console = console or Console(stderr=True)
-    return Progress(*columns, *left, console=console, disable=not console.is_terminal)
+    return Progress(*columns, *left, console=console, disable=not (console.is_terminal or console.is_jupyter))

@@ -21,6 +21,7 @@ from alpha_umi.cli.options import (
     Temperature,
     Thread,
     Tools,
+    is_given,
     load_configuration,
 )
 from alpha_umi.cli.report import EXIT_GAVE_UP
@@ -56,8 +57,7 @@ def ask(
     if not question.strip():
         raise typer.BadParameter("it is empty; write what is to be answered.", param_hint="question")
     for option in ("database", "checkpointer"):
-        source = ctx.get_parameter_source(option)
-        if thread is None and source is not None and source.name == "COMMANDLINE":
+        if thread is None and is_given(ctx, option):
             raise typer.BadParameter("it keeps threads; name the thread with --thread.", param_hint=f"--{option}")
     # what a tool prints must not end up in the JSON
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:

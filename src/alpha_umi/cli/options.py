@@ -70,6 +70,14 @@ Checkpointer: TypeAlias = Annotated[
         help="Keep the threads in PostgreSQL: postgresql://user@host/database.",
     ),
 ]
+
+
+def is_given(ctx: typer.Context, option: str) -> bool:
+    """Tell whether an option stands on the command line, and not in the environment."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 DEFAULT_DATABASE = Path(typer.get_app_dir("alpha-umi")) / "threads.sqlite"
 
 

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from alpha_umi.cli.options import DEFAULT_DATABASE, Checkpointer, Database
+from alpha_umi.cli.options import DEFAULT_DATABASE, Checkpointer, Database, is_given
 from alpha_umi.cli.screen import clean
+from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+    from langgraph.checkpoint.base import CheckpointTuple
 
 _MAX_QUESTION_CHARS = 60
 
 
 def threads(
+    ctx: typer.Context,
     database: Database = DEFAULT_DATABASE,
     checkpointer: Checkpointer = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N.")] = 20,
 ) -> None:
     """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
-    from alpha_umi.cli.loop import Loop  # noqa: PLC0415 - LangGraph takes a second
-
-    if checkpointer is None and not database.exists():
+    if checkpointer is None and not database.exists() and is_given(ctx, "database"):
+        raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")
+    found = [] if checkpointer is None and not _holds_threads(database) else _find(checkpointer or database, limit)
+    for newest in found:
+        typer.echo(_describe(newest))
+    if not found:
         typer.echo("No threads yet.")
-        return
-    with Loop() as loop:
-        for newest in loop.run(_find(str(checkpointer or database), limit)):
-            typer.echo(_describe(newest))
 
 
-async def _find(where: str, limit: int) -> list[CheckpointTuple]:
+def _holds_threads(database: Path) -> bool:
+    """Look without making tables in what may be another program's file."""
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is not None
+    except sqlite3.Error:
+        return True  # whoever opens it in earnest says what is wrong
+
+
+def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
     """Return the newest checkpoint of each of the newest threads."""
-    from alpha_umi.graph.checkpointers import open_async_checkpointer  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.graph.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
 
-    async with open_async_checkpointer(where) as saver:
-        return await _take(saver, limit)
-
-
-async def _take(saver: BaseCheckpointSaver[Any], limit: int) -> list[CheckpointTuple]:
-    found: dict[str, CheckpointTuple] = {}
-    async for entry in saver.alist(None):  # newest first
-        place = entry.config["configurable"]
-        if not place["checkpoint_ns"]:
-            found.setdefault(place["thread_id"], entry)
-        if len(found) == limit:
-            break
-    return list(found.values())
+    with open_checkpointer(where) as saver:
+        found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
+    return [each for each in found if each is not None]
 
 
 def _describe(newest: CheckpointTuple) -> str:
@@ -55,5 +61,5 @@ def _describe(newest: CheckpointTuple) -> str:
     questions = [message.text for message in messages if message.type == "human"]
     first = " ".join(questions[0].split()) if questions else ""
     cut = first if len(first) <= _MAX_QUESTION_CHARS else f"{first[:_MAX_QUESTION_CHARS]}…"
-    time = newest.checkpoint["ts"][:16].replace("T", " ")
+    time = datetime.fromisoformat(newest.checkpoint["ts"]).astimezone().strftime("%Y-%m-%d %H:%M")
     return clean(f"{newest.config['configurable']['thread_id']:<16} {time}  {len(questions):>3}  {cut}")

@@ -93,7 +93,7 @@ _MINUS = Wording(
         "Take {b} off {a}.",
         "What is left of {a} if {b} is gone?",
         "Reduce {a} by {b}.",
-        "By how much is {a} larger than {b}?",
+        "Calculate {a} less {b}.",
         "What's {a} less {b}?",
         "Deduct {b} from {a}. What is left?",
         "What is {a} minus {b}?",
@@ -187,7 +187,7 @@ _EACH = Wording(
 _SHARE = Wording(
     (
         "{b} people divide {a} among themselves. What is one part?",
-        "Hand out {a} coins to {b} kids evenly. How many for each?",
+        "Pour {a} grams of flour into {b} bowls evenly. How much is in each?",
         "A bill of {a} is split {b} ways. What is my part?",
         "How much does each get if {b} of us share {a}?",
         "Fill {a} liters into {b} equal cans. How much is in each?",
@@ -207,7 +207,7 @@ _TOTAL = Wording(
         "I paid {a}, then {b}, then {c}. How much in all?",
         "Give me the sum of {a}, {b} and {c}.",
         "How much is {a} plus {b} plus {c}?",
-        "We collected {a}, {b} and {c}. How many are these?",
+        "We collected {a}, {b} and {c}. How much is it all?",
         "I spent {a}, {b} and {c}. How much is that in total?",
         "Add up {a}, {b} and {c}.",
         "What is the sum of {a}, {b} and {c}?",
@@ -219,7 +219,7 @@ _AVERAGE = Wording(
     (
         "Give me the average of {a}, {b} and {c}.",
         "{a}, {b} and {c}: what is the average?",
-        "The days had {a}, {b} and {c} visitors. How many is that on average?",
+        "The days had {a}, {b} and {c} degrees. What is the average?",
         "Work out the mean of {a}, {b} and {c}.",
         "What is the mean of {a}, {b} and {c}?",
         "How much is the average of {a}, {b} and {c}?",

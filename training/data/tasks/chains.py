@@ -35,7 +35,7 @@ _WEEKS = Wording(
 )
 _LAPS = Wording(
     (
-        "A rope is {a} {source} long. How many {to} are {b} of them?",
+        "One piece has {a} {source}. How many {to} are {b} pieces?",
         "{b} jars with {a} {source} each, how many {to} in total?",
         "Take {b} times {a} {source} and write it in {to}.",
         "Each trip is {a} {source}. What do {b} trips make in {to}?",
@@ -69,7 +69,7 @@ _PARTS = Wording(
         "How many {to} is one of {b} pieces of {value} {source}?",
         "Cut {value} {source} into {b} pieces. What is one in {to}?",
         "Write {value} {source} in {to} and divide it by {b}.",
-        "Divide {value} {source} by {b}, but convert to {to} first.",
+        "Divide {value} {source} by {b} after converting to {to}.",
         "There are {value} {source} for {b} days. How many {to} a day is that?",
     ),
     ("Express {value} {source} in {to} and take one of {b} equal parts.",),
@@ -79,7 +79,6 @@ _THEN = Wording(
         "{p}% of {a} is paid {b} times. What is that in all?",
         "Work out {p}% of {a} first and then multiply by {b}.",
         "Get {p}% of {a} and take it {b} times.",
-        "Multiply the {p}% of {a} by {b}. Percentage first.",
         "A tip is {p}% of {a}. What are {b} such tips?",
         "Each of {b} people gets {p}% of {a}. How much is that together?",
         "Take {p}% of {a} and multiply the result by {b}.",
@@ -96,7 +95,6 @@ _THEN = Wording(
 _LATER = Wording(
     (
         "Start at {date} and go {n} days forward. How many days then remain until {end}?",
-        "A trip of {n} days starts on {date}. How many days after its last day is {end}?",
         "From the day {n} days after {date}, how many days is it to {end}?",
         "{date} plus {n} days: how many days is that day before {end}?",
         "My course starts on {date} and takes {n} days. How many days of rest until {end}?",
@@ -146,8 +144,8 @@ _SIZES = (
 def make_chain(draw: Draw) -> tuple[Piece, Piece]:
     """Return two pieces of one question; the first holds the whole wording."""
     kinds = (_make_weeks, _make_laps, _make_parts, _make_then, _make_later)
-    # The last three are made in training alone: there, a chain must not be one of five kinds of sentence.
-    return draw.pick(kinds if draw.held_out else (*kinds, _make_pay, _make_less, _make_share))(draw)
+    # In training alone: there, a chain must not be one of five kinds of sentence, and weeks are easily taken for days.
+    return draw.pick(kinds if draw.held_out else (*kinds, _make_weeks, _make_pay, _make_less, _make_share))(draw)
 
 
 def _make_weeks(draw: Draw) -> tuple[Piece, Piece]:

@@ -40,7 +40,7 @@ _TRAINED_SHARES: dict[Kind, float] = {**_SHARES, "several": 0.33, "chain": 0.16,
 """The same for training, where what is hard is made more often."""
 _CONVERSATIONS = 0.5
 """How many training tasks are several of these one after the other. The tools, most of a short trajectory's tokens, are
-read once for all of them, so that training sees more than twice as many questions in the same time."""
+read once for all of them, so that training sees more questions in the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +136,11 @@ _STYLES = Wording(
     ("semicolon", "besides", "comma"),
 )
 _LEADS = (
-    *("Then:", "Plus,", "And also,", "In addition,", "After that,", "Next,", "Finally,", "Second question:", "And:"),
+    *("Then:", "Plus,", "And also,", "In addition,", "After that,", "Next,", "Another question:", "And:"),
     *("Moreover,", "Furthermore,", "On top of that,", "Another thing:", "I also want to know:", "One more:", "Now:"),
     *("While you are at it,", "What is more,", "Apart from that,", "As well,", "Afterwards,", "Last:", "Another one:"),
 )
-_MARKS = (" / ", " -- ", " & ", ". ", ", ", "... ", " | ", ", then ", " and then ", " + ")
+_MARKS = (" & ", ". ", ", ", "... ", " | ", ", then ", " and then ")  # none that could belong to a sum
 _COUNTS = (("First: ", " Second: ", " Third: "), ("a) ", " b) ", " c) "), ("One: ", " Two: ", " Three: "))
 _GREETINGS = Wording(
     (
@@ -369,8 +369,20 @@ def join_questions(draw: Draw, pieces: Sequence[Piece]) -> str:
         return "\n".join(bullet + question for question in questions)
     if style == "counted":
         return "".join(map("".join, zip(draw.pick(_COUNTS), questions, strict=False)))
-    word = draw.pick(_LEADS) if style == "led" else {"also": "Also,", "besides": "Besides,"}.get(style, "")
-    return " ".join([first, *(f"{word} {_lower(each) if word.endswith(',') else each}".lstrip() for each in rest)])
+    leads = (
+        draw.rng.sample(_LEADS, len(rest))
+        if style == "led"
+        else [{"also": "Also,", "besides": "Besides,"}.get(style, "")] * len(rest)
+    )
+    return " ".join(
+        [
+            first,
+            *(
+                f"{lead} {_lower(each) if lead.endswith(',') else each}".lstrip()
+                for lead, each in zip(leads, rest, strict=True)
+            ),
+        ]
+    )
 
 
 def _open(questions: Sequence[str]) -> list[str]:

@@ -91,7 +91,6 @@ _BEFORE = Wording(
 _BETWEEN = Wording(
     (
         "How many days apart are {date} and {end}?",
-        "The fair opens on {date} and closes on {end}. How many days is it?",
         "Give me the days from {date} until {end}.",
         "How many days separate {date} from {end}?",
         "Between {date} and {end}, how many days go by?",

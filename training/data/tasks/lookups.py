@@ -43,7 +43,6 @@ _COUNT = Wording(
         "Count the {table}.",
         "Size of the table {table}?",
         "How many {table} do we store?",
-        "How big is the database table {table}?",
         "How many rows has the table {table}?",
         "Count the entries of the table {table}.",
         "How many {table} are in the database?",

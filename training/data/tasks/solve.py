@@ -94,7 +94,7 @@ class _Solver:
 def _quote(piece: Piece, request: Request) -> str:
     """Return a part as the request words it: a small model copies before it decides."""
     words = piece.question.rstrip("?.= ")
-    start = request.instruction.lower().find(words.lower())
+    start = request.instruction.lower().index(words.lower())
     return request.instruction[start : start + len(words)]
 
 

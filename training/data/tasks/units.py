@@ -41,7 +41,6 @@ _TEMPERATURE = Wording(
         "My thermometer shows {value} degrees {source}. What would it be in {to}?",
         "How hot is {value} degrees {source} in {to}?",
         "Turn {value} degrees {source} into {to}.",
-        "Tell me {value} degrees {source} in {to}.",
         "Express {value} degrees {source} in {to}.",
         "The recipe needs {value} degrees {source}. How many degrees {to} is it?",
         "What is {value} degrees {source} in {to}?",
