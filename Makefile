@@ -58,7 +58,7 @@ SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar
     --source gsm8k:$(DATA)/gsm8k_train.jsonl.gz --limit gsm8k=140 \
     --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=400
 
-checkpoint: $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes eight hours
+checkpoint: $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes nine hours
 	$(BIN)/alpha-umi data build $(SOURCES) --out build/data
 	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
 	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
