@@ -110,12 +110,12 @@ def _make_graph(
     return graph
 
 
-def load_toolbox(settings: UmiSettings, tools: Sequence[ToolSource] = ()) -> Toolbox:
-    """Load the tools that a configuration names, and further ones beside them."""
+def load_toolbox(settings: UmiSettings) -> Toolbox:
+    """Load the tools that a configuration names."""
     limits = settings.limits
     set_remote_settings(settings.remote)
     return Toolbox(
-        isolate_named(load_tools([*settings.tools, *tools]), settings.isolation),
+        isolate_named(load_tools(settings.tools), settings.isolation),
         timeout_s=limits.tool_timeout_s,
         max_observation_chars=limits.max_observation_chars,
     )
