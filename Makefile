@@ -42,16 +42,16 @@ faults: $(VENV)/.dev  ## inject faults at length and print what they did; takes 
 N ?= 1000000
 fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an hour at most; goes on where it stopped
 	$(INSTALL) -e '.[fuzz]'
-	$(BIN)/python -m tests.fuzz --n $(N)
+	$(BIN)/python -m fuzz --n $(N)
 
 bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and what sharing saves; takes 20 minutes
-	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py; done
-	@set -e; for name in dfsdt shared_cache; do echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
-	@echo "== retrieval"; $(BIN)/python tests/benchmarks/retrieval.py
+	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
+	@set -e; for name in dfsdt shared_cache; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@echo "== retrieval"; $(BIN)/python benchmarks/retrieval.py
 
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl
-	$(BIN)/python tests/benchmarks/train.py
+	$(BIN)/python benchmarks/train.py
 
 DATA ?= ../shared/data
 SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar.gz \

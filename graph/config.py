@@ -16,10 +16,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval_rules import ApprovalRule
+from alpha_umi.nodes.approval.rules import ApprovalRule
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.state import SearchSettings, UmiContext
-from alpha_umi.nodes.trajectory import Role
-from alpha_umi.tools.breaker import RemoteSettings
+from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"

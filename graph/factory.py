@@ -15,16 +15,16 @@ from langgraph.types import Checkpointer
 from alpha_umi.graph.config import RetrievalSettings, UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
-from alpha_umi.nodes.approval import GateNode, make_approval
-from alpha_umi.nodes.approval_rules import Approvals
+from alpha_umi.nodes.approval.gate import GateNode, make_approval
+from alpha_umi.nodes.approval.rules import Approvals
 from alpha_umi.nodes.entry import entry, route_entry
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.specs import load_models
-from alpha_umi.nodes.offer import make_picker, pick_all
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
-from alpha_umi.nodes.trajectory import Role
-from alpha_umi.tools.breaker import set_remote_settings
+from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
+from alpha_umi.tools.http.breaker import set_remote_settings
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
@@ -66,7 +66,7 @@ def create_umi_agent(
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
             them; None takes the checkpointer's own database.
         retriever: Picks the tools that the models are told about, where there are more than a prompt holds; see
-            `alpha_umi.nodes.offer`. None tells them about all.
+            `alpha_umi.nodes.tool_selection`. None tells them about all.
         store: LangGraph store handed to the graph.
         name: Name of the graph in traces.
 

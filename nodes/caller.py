@@ -10,12 +10,12 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from alpha_umi.nodes.approval import list_open_calls
-from alpha_umi.nodes.offer import list_callable_names
-from alpha_umi.nodes.parsing import ParsedCall, parse_calls
+from alpha_umi.nodes.approval.gate import list_open_calls
+from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls
+from alpha_umi.nodes.format.trajectory import Call, Observation, make_observation_message, parse_message
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.trajectory import Call, Observation, make_observation_message, parse_message
+from alpha_umi.nodes.tool_selection import list_callable_names
 from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
 

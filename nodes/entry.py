@@ -7,12 +7,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
-from alpha_umi.nodes.approval import start_gate
-from alpha_umi.nodes.offer import PickTools, pick_all
-from alpha_umi.nodes.questions import is_trunk
+from alpha_umi.nodes.approval.gate import start_gate
+from alpha_umi.nodes.approval.questions import is_trunk
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.tool_selection import PickTools, pick_all
 
 _RESUMING = "__pregel_resuming"  # langgraph._internal._constants.CONFIG_KEY_RESUMING
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'

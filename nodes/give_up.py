@@ -6,9 +6,9 @@ from typing import Literal
 
 from langchain_core.messages import HumanMessage, RemoveMessage
 
+from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.role import Update, get_pending
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.trajectory import parse_message
 
 
 def give_up(state: UmiState) -> Update:

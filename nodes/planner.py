@@ -8,11 +8,11 @@ from typing import Literal
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from alpha_umi.nodes.guard import find_stall, has_result, tell_stall
-from alpha_umi.nodes.parsing import parse_plan
+from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.trajectory import Decision, Step, make_message
+from alpha_umi.nodes.no_progress import find_stall, has_result, tell_stall
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
 from alpha_umi.nodes.state import Stall, UmiState
-from alpha_umi.nodes.trajectory import Decision, Step, make_message
 from alpha_umi.tools.spec import ToolSpec
 
 MAX_BAD_PLANS = 2

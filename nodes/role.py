@@ -14,10 +14,10 @@ from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
+from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, Request, make_request
-from alpha_umi.nodes.offer import list_found, list_offered
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.trajectory import Role, Step, Trajectory, make_message
+from alpha_umi.nodes.tool_selection import list_found, list_offered
 from alpha_umi.tools.spec import ToolSpec
 
 Update: TypeAlias = dict[str, Any]

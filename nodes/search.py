@@ -15,15 +15,14 @@ from langchain_core.messages import AIMessage
 from langgraph.runtime import Runtime
 from langgraph.types import Send, StreamWriter
 
-from alpha_umi.nodes.approval import list_open_calls, route_approval
+from alpha_umi.nodes.approval.gate import list_open_calls, route_approval
+from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.trajectory import Step, Trajectory, make_message
 from alpha_umi.nodes.give_up import remove_chain
-from alpha_umi.nodes.guard import find_repeat, find_stall, make_key
-from alpha_umi.nodes.parsing import parse_plan
+from alpha_umi.nodes.no_progress import find_repeat, find_stall, make_key
 from alpha_umi.nodes.planner import make_plan, read_plan
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import UmiContext, UmiState
-from alpha_umi.nodes.trajectory import Step, Trajectory, make_message
-from alpha_umi.nodes.tree import (
+from alpha_umi.nodes.search_tree import (
     ROOT,
     Status,
     Tree,
@@ -38,6 +37,7 @@ from alpha_umi.nodes.tree import (
     make_tree,
     parse_step,
 )
+from alpha_umi.nodes.state import UmiContext, UmiState
 
 MIN_QUERIES = 4
 """What one more move may take: a plan that cannot be read, a plan, its call or answer, and the answer at the end."""

@@ -9,10 +9,10 @@ from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import NotRequired, TypedDict
 
-from alpha_umi.nodes.approval_rules import ApprovalRule
-from alpha_umi.nodes.questions import Decision as ApprovalDecision
-from alpha_umi.nodes.trajectory import Decision
-from alpha_umi.nodes.tree import Tree
+from alpha_umi.nodes.approval.questions import Decision as ApprovalDecision
+from alpha_umi.nodes.approval.rules import ApprovalRule
+from alpha_umi.nodes.format.trajectory import Decision
+from alpha_umi.nodes.search_tree import Tree
 
 Finish: TypeAlias = Literal["answer", "give up", "step limit", "no progress", "search limit"]
 Strategy: TypeAlias = Literal["react", "dfsdt"]
@@ -96,7 +96,7 @@ class UmiState(UmiOutput):
 
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
     `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
-    `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.offer`.
+    `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
     """
 
     settings: dict[str, Any]

@@ -8,9 +8,9 @@ from dataclasses import replace
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.trajectory import parse_message
 from alpha_umi.tools.spec import ToolSpec
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from alpha_umi.nodes.render import load_template
-from alpha_umi.nodes.trajectory import Call, Decision, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.trajectory import Call, Decision, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
 CORPUS = [

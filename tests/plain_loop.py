@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel
 
-from alpha_umi.nodes.models.decode import Constraint, Sampler
+from alpha_umi.nodes.models.engine.decode import Constraint, Sampler
 
 
 def generate_tokens(

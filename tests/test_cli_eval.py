@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alpha_umi.cli import main
-from alpha_umi.nodes.models.engine import close_engines
+from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 from tests.training import conftest as training

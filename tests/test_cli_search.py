@@ -11,8 +11,8 @@ import pytest
 
 from alpha_umi.cli import main
 from alpha_umi.nodes.models.specs import SCHEMES, Scheme
-from alpha_umi.training.data import toolbench
 from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.sources import toolbench
 from tests.graph.maze import SUITE, make_player
 
 ASK = ("ask", "Where is the key?", "--model", "maze:x", "--tools", "tests.graph.maze:look")

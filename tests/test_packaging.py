@@ -102,7 +102,7 @@ def test_link_is_relative_and_names_its_folder(tree: Path, folder: str) -> None:
 def test_wheel_holds_every_package_file_and_nothing_else(tree: Path, wheel: Path) -> None:
     files = list_wheel_files(wheel)
     assert files == list_package_files(tree)
-    assert {"alpha_umi/py.typed", "alpha_umi/graph/agent.py", "alpha_umi/nodes/templates/umi.jinja"} <= files
+    assert {"alpha_umi/py.typed", "alpha_umi/graph/agent.py", "alpha_umi/nodes/format/templates/umi.jinja"} <= files
 
 
 def test_wheel_from_sdist_equals_wheel_from_tree(wheel: Path, released: tuple[Path, Path]) -> None:

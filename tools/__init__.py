@@ -2,7 +2,7 @@
 
 from alpha_umi.tools.convert import ToolLike, declare_effects, make_tool, spec_from_tool
 from alpha_umi.tools.isolation import Isolation, isolate
-from alpha_umi.tools.ledger import Ledger, MemoryLedger, PostgresLedger, SqliteLedger
+from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import list_builtin_tools, load_tools
 from alpha_umi.tools.spec import Effects, ToolSpec
 from alpha_umi.tools.toolbox import Toolbox
@@ -11,9 +11,6 @@ __all__ = [
     "Effects",
     "Isolation",
     "Ledger",
-    "MemoryLedger",
-    "PostgresLedger",
-    "SqliteLedger",
     "ToolLike",
     "ToolSpec",
     "Toolbox",

@@ -6,8 +6,9 @@ Knows nothing about how a tool is run; see `alpha_umi.tools.toolbox` for that.
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -147,3 +148,22 @@ def _find_references(schema: Any) -> Iterator[str]:
 def _validator_class(schema: Mapping[str, Any]) -> type[Validator]:
     """Return the draft that the schema declares; many MCP servers still write draft 7."""
     return validator_for(schema, default=Draft202012Validator)
+
+
+_logger = logging.getLogger("alpha_umi.tools")
+_MAX_LINES = 20
+
+
+def log_notes(source: str, notes: Sequence[str]) -> None:
+    """Log what was left out of a source, or is doubtful, as one warning.
+
+    Args:
+        source: What the user calls it.
+        notes: One line each; only the first are shown.
+    """
+    if not notes:
+        return
+    lines = [f"{source}: {len(notes):,} parts are left out or doubtful:", *notes[:_MAX_LINES]]
+    if len(notes) > _MAX_LINES:
+        lines.append(f"… and {len(notes) - _MAX_LINES:,} more")
+    _logger.warning("\n- ".join(lines))

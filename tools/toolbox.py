@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
 from alpha_umi.tools.isolation import ToolProcessEnded
 from alpha_umi.tools.ledger import Ledger
-from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
@@ -290,3 +290,20 @@ def _background_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, name="tools-event-loop", daemon=True).start()
     return loop
+
+
+# Cyrillic and Greek letters that look like Latin ones. Source: Unicode Technical Standard 39, confusables.
+_LOOK_ALIKES = str.maketrans(
+    "авеіјкмнорсԛѕтухԁһԝАВЕЅІЈКМНОРСТУХαβεικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "abeijkmhopcqstyxdhwABESIJKMHOPCTYXabeikvoptuxABEZHIKMNOPTYX",
+)
+
+
+def fold_name(name: str) -> str:
+    """Return what a name looks like: equal for names that look the same.
+
+    Example:
+        >>> fold_name("ｓеnd_mail")
+        'send_mail'
+    """
+    return name if name.isascii() else unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKES)

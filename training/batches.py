@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.render import load_template
-from alpha_umi.nodes.trajectory import Role
+from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn, make_prompt_ids
 
 Tensors: TypeAlias = dict[str, Any]

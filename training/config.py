@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import ROLES, Role
+from alpha_umi.nodes.format.trajectory import ROLES, Role
 
 Method: TypeAlias = Literal["umi", "multi-one-stage", "single", "single-multitask"]
 Kind: TypeAlias = Literal["full", "lora", "alora"]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from alpha_umi.errors import ContextOverflow, TrajectoryError
-from alpha_umi.nodes.models.checkpoint import hash_file
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
+from alpha_umi.nodes.format.trajectory import Role, Trajectory
+from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.training.batches import Item, make_item
-from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.config import StageName, TokenWeights, TrainConfig
 from alpha_umi.training.data.files import Record, read_records
-from alpha_umi.training.samples import Sample, make_sample
+from alpha_umi.training.samples import Sample, Turn, make_sample
 from alpha_umi.training.single import make_single_sample
-from alpha_umi.training.weights import make_weights
 
 TRAJECTORIES = "trajectories.jsonl"
 
@@ -140,3 +140,52 @@ def _has_turn(trajectory: Trajectory, roles: Iterable[str]) -> bool:
 
 def _weigh(sample: Sample, config: TrainConfig, tokenizer: PreTrainedTokenizerBase) -> list[float] | None:
     return None if config.token_weights.is_plain else make_weights(sample, tokenizer, config.token_weights)
+
+
+_DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)
+_ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
+
+
+def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights) -> list[float]:
+    """Return the weight of each label of a sample, (T,).
+
+    Example:
+        With ``decision: 2`` the plan ``I add. ⏎ Next: caller.<|im_end|>`` weighs 1 but for ``caller.``, which weighs 2.
+
+    Raises:
+        ConfigError: If the tokenizer does not split a turn's text the same way when it stands alone.
+    """
+    values = [1.0] * len(sample.input_ids)
+    for turn in sample.turns:
+        for index, weight in _weigh_turn(sample, turn, tokenizer, weights):
+            values[turn.start + index] = weight
+    return values
+
+
+def _weigh_turn(
+    sample: Sample, turn: Turn, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights
+) -> Iterator[tuple[int, float]]:
+    if turn.role == "summarizer":
+        return
+    ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
+    text = str(tokenizer.decode(ids))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if encoded["input_ids"] != ids:
+        raise ConfigError("token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0.")
+    for first, last, weight in _find_spans(text, turn.role, weights):
+        for index, (start, end) in enumerate(encoded["offset_mapping"]):
+            if start < last and end > first:
+                yield index, weight
+
+
+def _find_spans(text: str, role: Role, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
+    """Yield what is weighed as ``[start, end)`` in characters; in a Single-LLM's turn the call follows the decision."""
+    start = 0
+    if role == "planner":
+        decision = _DECISION.search(text)
+        if decision is None:
+            return
+        yield *decision.span(1), weights.decision
+        start = decision.end()
+    for action in _ACTION.finditer(text, start):
+        yield *action.span(1), weights.action

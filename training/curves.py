@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.callbacks import METRICS
 from alpha_umi.training.config import STAGES
 from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
+from alpha_umi.training.trainer import METRICS
 
 CURVES = "loss.svg"
 _N_POINTS = 60

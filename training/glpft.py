@@ -20,7 +20,9 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import (
+from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
     Checkpoint,
     Part,
@@ -29,9 +31,7 @@ from alpha_umi.nodes.models.checkpoint import (
     read_adapter_config,
     read_checkpoint,
 )
-from alpha_umi.nodes.models.hub import resolve
-from alpha_umi.nodes.render import load_template
-from alpha_umi.nodes.trajectory import ROLES, Role
+from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Item, make_batches, make_marker
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.corpus import TRAJECTORIES, Corpus, load_corpus, make_stage_samples

@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from alpha_umi.nodes.models.checkpoint import CARD, TEMPLATE, hash_weights, read_card
+from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, hash_weights, read_card
 from alpha_umi.training.config import StageName
 from alpha_umi.training.curves import CURVES, draw_curves
 from alpha_umi.training.stage import EXPORT

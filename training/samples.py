@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.render import Style, fit_messages, load_template, render_messages, template_kwargs
-from alpha_umi.nodes.trajectory import ROLES, Role, Trajectory
+from alpha_umi.nodes.format.render import Style, fit_messages, load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.tools.spec import ToolSpec
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from langchain_core.messages import ChatMessage
 from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.render import fit_messages, render_messages
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.render import fit_messages, render_messages
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn
 
 _OPENING = "<|im_start|>assistant\n"
@@ -25,7 +25,7 @@ _END = "<|im_end|>"
 @cache
 def load_single_template() -> str:
     """Return the Jinja chat template of the Single-LLM."""
-    return (files("alpha_umi.nodes") / "templates" / "single.jinja").read_text("utf-8")
+    return (files("alpha_umi.nodes.format") / "templates" / "single.jinja").read_text("utf-8")
 
 
 def make_single_sample(

@@ -19,12 +19,20 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
-from alpha_umi.nodes.trajectory import Role
+from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.engine.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
 from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
-from alpha_umi.training.callbacks import METRICS, MetricsFile, ProgressBar, make_tensorboard
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
-from alpha_umi.training.trainer import WHOLE, UmiTrainer, find_checkpoint, saving
+from alpha_umi.training.trainer import (
+    METRICS,
+    WHOLE,
+    MetricsFile,
+    ProgressBar,
+    UmiTrainer,
+    find_checkpoint,
+    make_tensorboard,
+    saving,
+)
 
 EXPORT = "export"
 # the old name: the new one is not known to transformers before 5.23

@@ -15,9 +15,9 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from alpha_umi.nodes.approval import GateNode
+from alpha_umi.nodes.approval.gate import GateNode
 from alpha_umi.nodes.caller import make_caller
-from alpha_umi.nodes.executor import ToolsNode
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.search import (
     read_search_plan,
@@ -29,7 +29,7 @@ from alpha_umi.nodes.search import (
 )
 from alpha_umi.nodes.state import UmiContext, UmiState
 from alpha_umi.nodes.summarizer import make_summarizer
-from alpha_umi.nodes.trajectory import Role
+from alpha_umi.nodes.tool_executor import ToolsNode
 from alpha_umi.tools.toolbox import Toolbox
 
 PLANNER_EDGES: dict[Hashable, str] = {

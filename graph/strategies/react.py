@@ -11,14 +11,14 @@ from collections.abc import Hashable, Mapping
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, StateGraph
 
-from alpha_umi.nodes.approval import GateNode, route_approval
+from alpha_umi.nodes.approval.gate import GateNode, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
-from alpha_umi.nodes.executor import ToolsNode
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
 from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.summarizer import make_summarizer
-from alpha_umi.nodes.trajectory import Role
+from alpha_umi.nodes.tool_executor import ToolsNode
 from alpha_umi.tools.toolbox import Toolbox
 
 FIRST_NODE = "planner"

@@ -15,9 +15,9 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
-from alpha_umi.nodes.escaping import Style, escape, escape_json
-from alpha_umi.nodes.render import render_messages
-from alpha_umi.nodes.trajectory import Role, Step, Trajectory, Turn
+from alpha_umi.nodes.format.escaping import Style, escape, escape_json
+from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
 RETRY_TEMPERATURE = 0.7

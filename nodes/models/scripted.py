@@ -19,9 +19,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from pydantic import PrivateAttr, TypeAdapter, ValidationError
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.render import Style
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import Request
-from alpha_umi.nodes.render import Style
-from alpha_umi.nodes.trajectory import Role
 
 Outputs: TypeAlias = Mapping[Role, Sequence[str]]
 Script: TypeAlias = Outputs | Sequence[str] | Callable[[Role, list[BaseMessage]], str]
@@ -37,7 +37,7 @@ class ScriptedChatModel(BaseChatModel):
         script: One sequence for all roles or one per role, each consumed in order by all threads together; or a
             function of role and messages, which keeps no state.
         role: Used where a call names no role.
-        style: Of the role messages it is sent; see `alpha_umi.nodes.render`.
+        style: Of the role messages it is sent; see `alpha_umi.nodes.format.render`.
         delay_s: Pause before each chunk, in seconds.
         model_name: Its name in traces.
 

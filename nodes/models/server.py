@@ -3,7 +3,7 @@
 The latter run on vLLM with one LoRA module per role, or on `transformers serve`. OpenAI's client tries again by itself,
 with growing pauses and as the server's Retry-After says; here a breaker is put around it.
 
-Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.models.endpoint`.
+Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.models.openai`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
 from alpha_umi.errors import AlphaUmiError, ModelFault
-from alpha_umi.nodes.render import Style, template_kwargs
-from alpha_umi.nodes.trajectory import Role
-from alpha_umi.tools.breaker import BreakerOpen, get_breaker
+from alpha_umi.nodes.format.render import Style, template_kwargs
+from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.tools.http.breaker import BreakerOpen, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
 _ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."

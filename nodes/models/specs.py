@@ -11,10 +11,10 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.endpoint import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
-from alpha_umi.nodes.models.hf import LocalChatModel
+from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.models.local import LocalChatModel
+from alpha_umi.nodes.models.openai import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import ROLES, Role
 
 OPTIONS = frozenset(
     {

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from alpha_umi.errors import AlphaUmiError
     from alpha_umi.graph.embed import as_runnable, as_tool
     from alpha_umi.graph.factory import create_umi_agent
-    from alpha_umi.nodes.approval_rules import ApprovalRule, ask_when
+    from alpha_umi.nodes.approval.rules import ApprovalRule, ask_when
+    from alpha_umi.nodes.format.trajectory import Trajectory
     from alpha_umi.nodes.state import UmiContext
-    from alpha_umi.nodes.trajectory import Trajectory
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.tools.toolbox import Toolbox
 
@@ -33,14 +33,14 @@ __all__ = [
 
 _HOMES = {
     "AlphaUmiError": "alpha_umi.errors",
-    "ApprovalRule": "alpha_umi.nodes.approval_rules",
+    "ApprovalRule": "alpha_umi.nodes.approval.rules",
     "ToolSpec": "alpha_umi.tools.spec",
     "Toolbox": "alpha_umi.tools.toolbox",
-    "Trajectory": "alpha_umi.nodes.trajectory",
+    "Trajectory": "alpha_umi.nodes.format.trajectory",
     "UmiContext": "alpha_umi.nodes.state",
     "as_runnable": "alpha_umi.graph.embed",
     "as_tool": "alpha_umi.graph.embed",
-    "ask_when": "alpha_umi.nodes.approval_rules",
+    "ask_when": "alpha_umi.nodes.approval.rules",
     "create_umi_agent": "alpha_umi.graph.factory",
 }
 

@@ -10,8 +10,8 @@ from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import Role
 
 Plans: TypeAlias = Mapping[str, Sequence[str]]
 """By path (``hall/cellar``), the plans made there, one after the other; the last is repeated."""

@@ -13,8 +13,8 @@ from langgraph.types import Command
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.errors import InputError
 from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import Role
 
 CALL = 'Action: add\nAction Input: {"a": 2, "b": 3}'
 PLANS = ["I add 2 and 3.\nNext: caller.", "The sum is known.\nNext: conclusion."]

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.nodes.durability.checkpointers import open_checkpointer
 
 JUNK = ["approve", {}, {"decisions": [{"type": "approve", "id": "0"}]}, {"decisions": [{"type": "approve"}] * 9}]
 N_ROUNDS, N_LAST_ROUNDS = 12, 20

@@ -56,7 +56,7 @@ def main() -> int:
 
 def measure_load(n_threads: int, n_turns: int) -> bool:
     """Let crowds talk to servers, print the figures, and say whether nothing was lost and nobody waited long."""
-    sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+    sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
     load = import_module("load")
     scripted, local = load.measure(n_threads, n_turns, 10), load.measure_local(16, n_turns)
     loads = {"scripted model": scripted, "tiny local model": local}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from alpha_umi.nodes.escaping import DEFAULT_CONTROL_TOKENS
+from alpha_umi.nodes.format.escaping import DEFAULT_CONTROL_TOKENS
 
 ROLES = ("system", "user", "planner", "assistant", "caller", "observation", "conclusion", "summarizer", "tool")
 BRACKETED = (

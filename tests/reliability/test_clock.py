@@ -12,8 +12,8 @@ import pytest
 from langgraph.checkpoint.base import id as checkpoint_id
 
 from alpha_umi import create_umi_agent
-from alpha_umi.graph import checkpointers
-from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
+from alpha_umi.nodes.durability import checkpointers
+from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Toolbox, declare_effects
 

@@ -19,12 +19,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from alpha_umi import Toolbox, create_umi_agent
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.escaping import Style, escape, escape_json, replace_surrogates
-from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.format.escaping import Style, escape, escape_json, replace_surrogates
+from alpha_umi.nodes.format.render import load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel, replay
-from alpha_umi.nodes.render import load_template, render_messages, template_kwargs
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
 STYLES: tuple[tuple[str, Style], ...] = (

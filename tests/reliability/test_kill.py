@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 EFFECT = "killed_agent:append"
-LEDGER = "alpha_umi.tools.ledger:SqliteLedger"
+LEDGER = "alpha_umi.nodes.durability.ledger:SqliteLedger"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 

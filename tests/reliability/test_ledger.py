@@ -24,20 +24,9 @@ from langgraph.types import Command, interrupt
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.ledgers import find_ledger
+from alpha_umi.nodes.durability.ledger import MemoryLedger, PostgresLedger, SqliteLedger, find_ledger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
-from alpha_umi.tools import (
-    Ledger,
-    MemoryLedger,
-    PostgresLedger,
-    SqliteLedger,
-    Toolbox,
-    ToolSpec,
-    declare_effects,
-    load_tools,
-    make_tool,
-    spec_from_tool,
-)
+from alpha_umi.tools import Ledger, Toolbox, ToolSpec, declare_effects, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.convert import to_base_tool
 from alpha_umi.tools.ledger import CallKey
 from alpha_umi.tools.openapi import load_openapi
@@ -379,7 +368,7 @@ def test_timeout_of_a_call_that_must_not_be_repeated_says_so(effects: Any) -> No
 
 
 def test_tool_does_not_run_before_its_decision_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alpha_umi.nodes.effects._SAVE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("alpha_umi.nodes.durability.effects._SAVE_TIMEOUT_S", 0.1)
     sums: list[int] = []
 
     def pay(sum: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.load import run_load, serve
+from benchmarks.load import run_load, serve
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")

@@ -17,9 +17,9 @@ from alpha_umi import create_umi_agent
 from alpha_umi.errors import ModelFault
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import make_agent
-from alpha_umi.nodes.models.endpoint import make_openai
-from alpha_umi.tools.breaker import BreakerOpen, RemoteSettings, get_remote_settings, set_remote_settings
-from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.nodes.models.openai import make_openai
+from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_remote_settings, set_remote_settings
+from alpha_umi.tools.http.client import HttpClient
 
 Answer = tuple[int, Mapping[str, str], bytes]
 

@@ -13,8 +13,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.checkpoint import (
+from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
     Part,
     hash_file,
@@ -25,7 +26,6 @@ from alpha_umi.nodes.models.checkpoint import (
     read_checkpoint,
     resolve_base,
 )
-from alpha_umi.nodes.trajectory import ROLES
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("graph", "nodes", "tools", "training", "src/alpha_umi")

@@ -17,8 +17,8 @@ import pytest
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.addresses import names_private_address
-from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.tools.http.addresses import names_private_address
+from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.mcp import McpConnection, connect_mcp
 from alpha_umi.tools.openapi import load_openapi
 
@@ -26,7 +26,7 @@ from alpha_umi.tools.openapi import load_openapi
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a proxy, the proxy looks names up."""
-    monkeypatch.setattr("alpha_umi.tools.http_client.getproxies", dict)
+    monkeypatch.setattr("alpha_umi.tools.http.client.getproxies", dict)
 
 
 def make_client(host: str, **settings: Any) -> HttpClient:
@@ -119,7 +119,7 @@ def test_name_is_looked_up_once_and_its_address_is_connected_to(monkeypatch: pyt
     with serving(answer) as address:
         port = int(address.rpartition(":")[2])
         asked = pretend(monkeypatch, "127.0.0.1")
-        monkeypatch.setattr("alpha_umi.tools.addresses.is_public", lambda _: True)
+        monkeypatch.setattr("alpha_umi.tools.http.addresses.is_public", lambda _: True)
         assert get(f"http://api.example:{port}/") == "hello"
     assert hosts == [f"api.example:{port}"]
     assert [name for name in asked if "example" in name] == ["api.example"]

@@ -18,9 +18,9 @@ import pytest
 from langgraph_sdk import get_client
 
 from alpha_umi import create_umi_agent
-from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.nodes.durability.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
-from tests.benchmarks.load import Server, serve
+from benchmarks.load import Server, serve
 
 HERE = Path(__file__).parent
 CLI = ("-m", "slow:x", "--tools", "terminated:note", "--thread", "t", "--database", "threads.sqlite")

@@ -24,11 +24,11 @@ from langchain_core.runnables import RunnableConfig
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
-from alpha_umi.graph import checkpointers
-from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.durability import checkpointers
+from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer, open_checkpointer
+from alpha_umi.nodes.durability.ledger import SqliteLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
-from alpha_umi.tools import SqliteLedger
 from alpha_umi.tools.ledger import CallKey
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
@@ -139,7 +139,7 @@ def locked(path: str) -> Iterator[None]:
 def test_locked_sqlite_file_gives_a_clear_error_and_loses_nothing(
     durability: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alpha_umi.nodes.effects._SAVE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("alpha_umi.nodes.durability.effects._SAVE_TIMEOUT_S", 0.5)
     path, sums = str(tmp_path / "threads.sqlite"), list[int]()
 
     def pay(sum: int) -> str:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alpha_umi.nodes.models.checkpoint import Part
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.models.engine.checkpoint import Part
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import make_marker
 from alpha_umi.training.config import StageName, TrainConfig

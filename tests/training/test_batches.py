@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import (
     CollateTurns,

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import read_checkpoint
-from alpha_umi.training.compact import compact
+from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training.config import TrainConfig
+from alpha_umi.training.export import compact
 from alpha_umi.training.glpft import train
 
 MakeConfig = Callable[..., TrainConfig]

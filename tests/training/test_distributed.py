@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_umi.nodes.models.checkpoint import read_checkpoint
+from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 

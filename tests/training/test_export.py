@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import load_backbone, quiet_peft, read_checkpoint
-from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.training.batches import CollateTurns, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.corpus import load_corpus

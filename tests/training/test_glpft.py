@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.models.checkpoint import hash_weights, read_checkpoint
-from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.engine.checkpoint import hash_weights, read_checkpoint
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.checkpoint import read_checkpoint
-from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, models, normalizers, processors, trainers
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
-from alpha_umi.nodes.render import STUB, Style, load_template, render_messages
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.nodes.format.render import STUB, Style, load_template, render_messages
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_prompt_ids, make_sample, make_samples
 

@@ -12,11 +12,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
-from alpha_umi.nodes.models.checkpoint import load_backbone, quiet_peft, read_checkpoint
-from alpha_umi.nodes.models.engine import close_engines
-from alpha_umi.nodes.models.hf import LocalChatModel
-from alpha_umi.nodes.render import render_messages
-from alpha_umi.nodes.trajectory import ROLES, Role, Turn
+from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.trajectory import ROLES, Role, Turn
+from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
+from alpha_umi.nodes.models.engine.scheduler import close_engines
+from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import make_prompt_ids

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.render import render_messages
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.config import TokenWeights, TrainConfig
+from alpha_umi.training.corpus import make_weights
 from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import IGNORE_INDEX
 from alpha_umi.training.single import load_single_template, make_single_sample
-from alpha_umi.training.weights import make_weights
 
 WORKED = Trajectory(
     (ToolSpec("add"),),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alpha_umi.nodes.models.checkpoint import read_checkpoint
+from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 from alpha_umi.training.stage import Job, run_stage

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
-from alpha_umi.nodes.models.checkpoint import quiet_peft
-from alpha_umi.nodes.trajectory import Role
+from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
 from alpha_umi.training.batches import CollateTurns, Item, collate_whole
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.stage import Job, make_model, make_trainer, run_stage

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.mcp.config import McpConnection, read_connections
-from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.spec import log_notes
 
 if TYPE_CHECKING:
     from alpha_umi.tools.mcp.server import McpServer

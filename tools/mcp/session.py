@@ -22,8 +22,8 @@ from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
 
-from alpha_umi.tools.breaker import Breaker, get_remote_settings
-from alpha_umi.tools.credentials import redact
+from alpha_umi.tools.http.breaker import Breaker, get_remote_settings
+from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.stderr import StderrTail
 

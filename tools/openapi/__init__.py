@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.credentials import require_private
-from alpha_umi.tools.http_client import HttpClient, Reply
-from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.http.client import HttpClient, Reply
+from alpha_umi.tools.http.credentials import require_private
 from alpha_umi.tools.openapi.document import load_document, require_openapi_3
 from alpha_umi.tools.openapi.operations import Operation, read_operations
 from alpha_umi.tools.openapi.request import build_request
 from alpha_umi.tools.openapi.security import Security
+from alpha_umi.tools.spec import log_notes
 
 __all__ = ["load_openapi", "load_openapi_source"]
 

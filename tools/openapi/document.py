@@ -14,7 +14,7 @@ import yaml
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.openapi.yaml_json import parse_yaml
 
 _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.credentials import Credential
+from alpha_umi.tools.http.credentials import Credential
 from alpha_umi.tools.openapi.arguments import Argument, ArgumentReader, BodyKind, Unusable
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text

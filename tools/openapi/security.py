@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.credentials import Credential, read_variable
+from alpha_umi.tools.http.credentials import Credential, read_variable
 from alpha_umi.tools.openapi.document import BadReference, Document
 
 _PLACES: dict[str, Literal["header", "query", "cookie"]] = {"header": "header", "query": "query", "cookie": "cookie"}

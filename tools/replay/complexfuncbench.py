@@ -20,9 +20,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.notes import log_notes
 from alpha_umi.tools.replay.task import Recording, ReplayTask
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import ToolSpec, log_notes
 
 _REFERENCE = re.compile(r"\$(\w+)\.([\w.]+)\$")
 _MAX_WAYS = 64

@@ -1,7 +1,7 @@
 """The tools that fit a request best, by its words and by its meaning.
 
 A request often asks for several things, so each of its sentences is a query of its own, and a tool counts by the
-sentence it fits best. Knows nothing about the agent; `alpha_umi.nodes.offer` uses it there.
+sentence it fits best. Knows nothing about the agent; `alpha_umi.nodes.tool_selection` uses it there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alpha_umi.tools.spec import ToolSpec
 
 logger = logging.getLogger("alpha_umi.tools")
 
-# Tuned on one half of Seal-Tools' labelled queries by tests/benchmarks/retrieval.py, which reports on the other half.
+# Tuned on one half of Seal-Tools' labelled queries by benchmarks/retrieval.py, which reports on the other half.
 LEXICAL_WEIGHT = 0.5
 
 

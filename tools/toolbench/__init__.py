@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.spec import log_notes
 from alpha_umi.tools.toolbench.apis import ToolBenchApi, read_api_list, read_folder
 from alpha_umi.tools.toolbench.server import ToolBenchServer
 

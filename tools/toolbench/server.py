@@ -12,8 +12,8 @@ from langchain_core.tools import BaseTool, ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.credentials import Credential, read_variable, require_private
-from alpha_umi.tools.http_client import HttpClient
+from alpha_umi.tools.http.client import HttpClient
+from alpha_umi.tools.http.credentials import Credential, read_variable, require_private
 from alpha_umi.tools.toolbench.apis import ToolBenchApi
 
 

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import Trajectory
-from alpha_umi.training import data
+from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.training.data import sources
 
 Split: TypeAlias = Literal["train", "dev-tools", "dev-instructions"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -78,7 +78,9 @@ class Reader(Protocol):
 
 def list_sources() -> dict[str, str]:
     """Return every source of this folder with the first line of its docstring."""
-    modules = {info.name: import_module(f"{data.__name__}.{info.name}") for info in pkgutil.iter_modules(data.__path__)}
+    modules = {
+        info.name: import_module(f"{sources.__name__}.{info.name}") for info in pkgutil.iter_modules(sources.__path__)
+    }
     return {name: _summary(module) for name, module in sorted(modules.items()) if hasattr(module, "read")}
 
 
@@ -88,7 +90,7 @@ def load_reader(name: str) -> Reader:
     Raises:
         ConfigError: If there is no such source.
     """
-    path = name if "." in name else f"{data.__name__}.{name}"
+    path = name if "." in name else f"{sources.__name__}.{name}"
     try:
         reader: Reader = import_module(path).read
     except ModuleNotFoundError as error:

@@ -8,12 +8,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.parsing import parse_plan
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.wording import fill_rationale
+from alpha_umi.training.data.rationales import fill_rationale
 
 _NEXT = re.compile(r"\bnext([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from alpha_umi.nodes.trajectory import DECISIONS, Trajectory
+from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
 from alpha_umi.training.data.base import SPLITS, Split, Tally
 
 _N_TOP_TOOLS = 10

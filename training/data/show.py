@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.render import Style
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.render import Style
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.build import ROWS_FILE
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_samples

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 
-from alpha_umi.nodes.render import render_calls
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.render import render_calls
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.page import Case
 from alpha_umi.training.evaluation.records import Output, Prediction

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.render import render_calls, render_plan
-from alpha_umi.nodes.trajectory import Step, Trajectory
-from alpha_umi.training.data import alpha_umi
+from alpha_umi.nodes.format.render import render_calls, render_plan
+from alpha_umi.nodes.format.trajectory import Step, Trajectory
 from alpha_umi.training.data.base import SPLITS, Example, Tally
 from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.sources import alpha_umi
 from alpha_umi.training.evaluation.records import Output
 
 DataFormat: TypeAlias = Literal["trajectories", "umi"]

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.escaping import replace_surrogates
+from alpha_umi.nodes.format.escaping import replace_surrogates
 from alpha_umi.training.data.files import Record, read_records, write_atomically
 
 SETTINGS = "settings.json"

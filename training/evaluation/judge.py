@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, get_args
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.evaluation.judge_prompts import make_preference, make_rating
 
 Rating: TypeAlias = Literal["solved", "unsolved", "unsure"]

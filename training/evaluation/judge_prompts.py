@@ -12,7 +12,7 @@ from html import escape
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
 from alpha_umi.tools.observation import cut, make_storable
 
 VERSION = 1

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.judge import Judge, Vote, decide_preference, decide_rating

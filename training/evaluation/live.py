@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.trajectory import Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.files import Record, write_atomically
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.judging import Jury, judge_passes, judge_wins

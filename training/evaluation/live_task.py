@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.tools import BaseTool
 
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.evaluation.tasks import Outcome
 
 Check: TypeAlias = Callable[[Trajectory], Mapping[str, float]]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from alpha_umi.nodes.trajectory import DECISIONS
+from alpha_umi.nodes.format.trajectory import DECISIONS
 from alpha_umi.training.evaluation.bootstrap import Observations, estimate
 from alpha_umi.training.evaluation.published import score_published
 from alpha_umi.training.evaluation.records import Prediction, Usage

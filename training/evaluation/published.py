@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
-from alpha_umi.nodes.parsing import parse_plan
+from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.training.evaluation.records import Output, Prediction
 from alpha_umi.training.evaluation.rouge_l import NO_ANSWER, rouge_l
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.trajectory import Decision
+from alpha_umi.nodes.format.trajectory import Decision
 
 
 @dataclass(frozen=True, slots=True)

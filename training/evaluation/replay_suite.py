@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.replay import ReplayTask, load_complexfuncbench, make_key
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.evaluation.live_task import LiveTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from alpha_umi.nodes.trajectory import DECISIONS
+from alpha_umi.nodes.format.trajectory import DECISIONS
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.evaluation.cases import make_step_cases
 from alpha_umi.training.evaluation.charts import Line, Point, draw_bars, draw_lines

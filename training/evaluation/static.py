@@ -14,12 +14,12 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from rich.console import Console
 
-from alpha_umi.nodes.models.checkpoint import CARD, hash_file, hash_weights
-from alpha_umi.nodes.models.hf import LocalChatModel
-from alpha_umi.nodes.models.hub import resolve
+from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory
+from alpha_umi.nodes.models.engine.checkpoint import CARD, hash_file, hash_weights
+from alpha_umi.nodes.models.engine.weights import resolve
+from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import Request, make_request
-from alpha_umi.nodes.parsing import parse_plan
-from alpha_umi.nodes.trajectory import Decision, Role, Step, Trajectory
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import Query, choose_examples, hash_examples, make_queries
 from alpha_umi.training.evaluation.folder import ResultFolder

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from alpha_umi.nodes.parsing import ParsedCall, parse_calls, parse_plan
-from alpha_umi.nodes.trajectory import Decision
+from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
+from alpha_umi.nodes.format.trajectory import Decision
 from alpha_umi.training.evaluation.records import Output, Prediction
 from alpha_umi.training.evaluation.rouge_l import rouge_l
 

@@ -13,8 +13,8 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.tools.load import load_tools
-from alpha_umi.training.data.builtin import make_tasks
 from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.answers import ends_with_number, holds
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ContextOverflow
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.bootstrap import estimate
 from alpha_umi.training.evaluation.folder import ResultFolder

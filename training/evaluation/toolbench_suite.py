@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.notes import log_notes
+from alpha_umi.tools.spec import log_notes
 from alpha_umi.tools.toolbench import KEY_VARIABLE, ToolBenchServer, make_query_tools
 from alpha_umi.training.evaluation.live_task import LiveTask
 

@@ -18,9 +18,8 @@ import typer
 from alpha_umi.cli import data, eval, models
 from alpha_umi.cli.ask import ask
 from alpha_umi.cli.chat import chat
-from alpha_umi.cli.draw import graph
-from alpha_umi.cli.report import EXIT_INTERRUPTED, EXIT_TERMINATED, report
-from alpha_umi.cli.threads import threads
+from alpha_umi.cli.session import EXIT_INTERRUPTED, EXIT_TERMINATED, report
+from alpha_umi.cli.threads import graph, threads
 from alpha_umi.cli.train import train
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Ask the person at the terminal about a tool call; see `alpha_umi.nodes.questions` for question and answer."""
+"""Ask the person at the terminal about a tool call, in the form of `alpha_umi.nodes.approval.questions`."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ from alpha_umi.cli.options import (
     is_given,
     load_configuration,
 )
-from alpha_umi.cli.report import EXIT_GAVE_UP
 from alpha_umi.cli.screen import Screen
+from alpha_umi.cli.session import EXIT_GAVE_UP
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:

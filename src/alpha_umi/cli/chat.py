@@ -17,8 +17,8 @@ from alpha_umi.cli.options import (
     Tools,
     load_configuration,
 )
-from alpha_umi.cli.report import report
 from alpha_umi.cli.screen import Screen
+from alpha_umi.cli.session import report
 
 if TYPE_CHECKING:
     from alpha_umi.cli.session import Session

@@ -42,8 +42,8 @@ def build(
 
     from alpha_umi.training.data.build import BuildSettings  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.data.build import build as build_data  # noqa: PLC0415 - as above
-    from alpha_umi.training.data.exclude import load_exclusions  # noqa: PLC0415 - as above
     from alpha_umi.training.data.report import render_report  # noqa: PLC0415 - as above
+    from alpha_umi.training.data.split import load_exclusions  # noqa: PLC0415 - as above
 
     settings = BuildSettings(
         load_exclusions(*exclude or ()),
@@ -92,8 +92,8 @@ def _parse_limit(text: str) -> tuple[str, int]:
 def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
 
-    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.nodes.render import load_template  # noqa: PLC0415 - as above
+    from alpha_umi.nodes.format.render import load_template  # noqa: PLC0415 - as above
+    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False)
     tokenizer.chat_template = load_template("umi")

@@ -14,7 +14,7 @@ from langchain_core.messages import AnyMessage, HumanMessage
 
 from alpha_umi.cli.eval_options import Subject
 from alpha_umi.graph.factory import create_umi_agent
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.evaluation import Outcome, Task, Usage
 from alpha_umi.training.evaluation.static import describe_model

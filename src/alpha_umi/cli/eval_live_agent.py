@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from alpha_umi.cli.eval_options import Subject
 from alpha_umi.cli.export import make_answer_file
 from alpha_umi.graph.factory import create_umi_agent
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.evaluation import Usage
 from alpha_umi.training.evaluation.live_task import LiveOutcome, LiveTask, Run

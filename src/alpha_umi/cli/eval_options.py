@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from alpha_umi.graph.config import UmiSettings
-    from alpha_umi.nodes.trajectory import Role
+    from alpha_umi.nodes.format.trajectory import Role
 
 Model: TypeAlias = Annotated[
     str | None,
@@ -84,7 +84,7 @@ def load_subject(
         ModelNotAvailable: If its weights are not here.
     """
     from alpha_umi.nodes.models.specs import load_models  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.tools.breaker import set_remote_settings  # noqa: PLC0415 - as above
+    from alpha_umi.tools.http.breaker import set_remote_settings  # noqa: PLC0415 - as above
 
     name = f"hf:{model}" if model and Path(model).is_dir() else model
     settings = load_configuration(name, None, max_steps, temperature)

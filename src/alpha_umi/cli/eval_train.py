@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine import close_engines
+from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.training.config import TrainConfig, load_config
 from alpha_umi.training.evaluation import evaluate_scaling, evaluate_static, load_examples

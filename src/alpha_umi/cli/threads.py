@@ -17,6 +17,7 @@ from alpha_umi.errors import ConfigError
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple
 
+
 _MAX_QUESTION_CHARS = 60
 
 
@@ -49,7 +50,7 @@ def _holds_threads(database: Path) -> bool:
 
 def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
     """Return the newest checkpoint of each of the newest threads."""
-    from alpha_umi.graph.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.nodes.durability.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
 
     with open_checkpointer(where) as saver:
         found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
@@ -63,3 +64,10 @@ def _describe(newest: CheckpointTuple) -> str:
     cut = first if len(first) <= _MAX_QUESTION_CHARS else f"{first[:_MAX_QUESTION_CHARS]}…"
     time = datetime.fromisoformat(newest.checkpoint["ts"]).astimezone().strftime("%Y-%m-%d %H:%M")
     return clean(f"{newest.config['configurable']['thread_id']:<16} {time}  {len(questions):>3}  {cut}")
+
+
+def graph() -> None:
+    """Print the agent's graph as a Mermaid drawing; no weights are loaded."""
+    from alpha_umi.graph.agent import graph as agent  # noqa: PLC0415 - LangGraph takes a second
+
+    typer.echo(agent.get_graph(xray=True).draw_mermaid(), nl=False)

@@ -10,8 +10,8 @@ from rich.text import Text
 from rich.tree import Tree as Drawing
 
 from alpha_umi.cli.screen import clean
-from alpha_umi.nodes.trajectory import Step, Trajectory
-from alpha_umi.nodes.tree import Status, Tree, TreeNode, add_node, list_children, make_tree, parse_step
+from alpha_umi.nodes.format.trajectory import Step, Trajectory
+from alpha_umi.nodes.search_tree import Status, Tree, TreeNode, add_node, list_children, make_tree, parse_step
 
 MAX_CHARS = 160
 _STYLES: Mapping[Status, str] = {"open": "", "failed": "red", "gave up": "yellow", "answer": "green"}

@@ -14,14 +14,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.batch import Batch, Job
-from alpha_umi.nodes.models.checkpoint import quiet_peft
-from alpha_umi.nodes.models.decode import make_sampler
-from alpha_umi.nodes.models.engine import close_engines
-from alpha_umi.nodes.models.grammar import Grammar
-from alpha_umi.nodes.models.reuse import open_text
-from alpha_umi.nodes.models.writing import Writing, write_tokens
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
+from alpha_umi.nodes.models.engine.decode import Writing, make_sampler, open_text, write_tokens
+from alpha_umi.nodes.models.engine.grammar import Grammar
+from alpha_umi.nodes.models.engine.scheduler import Batch, Job, close_engines
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""

@@ -16,12 +16,12 @@ from langchain_core.messages import BaseMessage, ChatMessage
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.backbone import Backbone
-from alpha_umi.nodes.models.engine import get_engine
-from alpha_umi.nodes.models.hf import LocalChatModel
-from alpha_umi.nodes.models.kv_cache import PrefixCache
+from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.scheduler import get_engine
+from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import Request
-from alpha_umi.nodes.trajectory import ROLES, Role
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import make_llama, save_adapter
 

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
+from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.trajectory import DECISIONS, ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, is_role_aware, make_request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.parsing import parse_calls, parse_plan
-from alpha_umi.nodes.render import render_messages
-from alpha_umi.nodes.trajectory import DECISIONS, ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
 ADD = ToolSpec("add", "Add two numbers.", {"type": "object", "properties": {"a": {"type": "number"}}})

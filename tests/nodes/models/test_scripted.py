@@ -10,9 +10,9 @@ from langchain_core.messages import AIMessageChunk, BaseMessage, ChatMessage, Hu
 from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.trajectory import Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
-from alpha_umi.nodes.trajectory import Call, Observation, Role, Step, Trajectory, Turn
 
 PLAN = "I need a sum.\nNext: caller."
 

@@ -22,12 +22,12 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from alpha_umi import create_umi_agent
 from alpha_umi.graph.config import load_settings
-from alpha_umi.nodes.models.backbone import Backbone
+from alpha_umi.nodes.format.render import Style, load_template, template_kwargs
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
+from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.server import UmiServerChatModel
 from alpha_umi.nodes.models.specs import load_models
-from alpha_umi.nodes.render import Style, load_template, template_kwargs
-from alpha_umi.nodes.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
 SERVING = Path(__file__).resolve().parents[3] / "docs" / "serving"

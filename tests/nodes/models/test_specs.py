@@ -9,12 +9,12 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_openai import ChatOpenAI
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.endpoint import CompletionChatModel
-from alpha_umi.nodes.models.hf import LocalChatModel
+from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.local import LocalChatModel
+from alpha_umi.nodes.models.openai import CompletionChatModel
 from alpha_umi.nodes.models.request import is_role_aware
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.models.specs import SCHEMES, load_model, load_models
-from alpha_umi.nodes.trajectory import ROLES
 
 URL = "http://127.0.0.1:1/v1"
 ALL_LOCAL: dict[str, Any] = dict.fromkeys(ROLES, "hf:x")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alpha_umi.nodes.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.base import Example, Tally, load_reader
 from alpha_umi.training.data.clean import clean
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.build import BuildSettings, build
-from alpha_umi.training.data.exclude import Exclusions
+from alpha_umi.training.data.split import Exclusions
 from tests.training.data.conftest import WriteLines
 
 QUIET = Console(file=io.StringIO())

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.parsing import parse_plan
-from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import clean

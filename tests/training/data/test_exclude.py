@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.data.exclude import load_exclusions
+from alpha_umi.training.data.split import load_exclusions
 
 EXAMPLE = Example("toolbench-82_x", "toolbench", Trajectory((), (Turn("Where is  Graz?"),)), "f:1", task_id="82")
 

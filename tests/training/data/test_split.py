@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.split import ToolUse, assign_split, choose_heldout_tools, hash_text
 

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import pytest
 from langchain_core.messages import BaseMessage
 
+from alpha_umi.nodes.format.trajectory import ROLES, Call, Decision, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import ROLES, Call, Decision, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import make_queries

@@ -6,9 +6,9 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from alpha_umi.errors import ConfigError, ContextOverflow
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import Request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import Role
 from alpha_umi.training.evaluation.generate import generate_many
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.evaluation.comparison import compare
 from alpha_umi.training.evaluation.judge import Judge

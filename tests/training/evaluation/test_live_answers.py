@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.evaluation.toolbench_answers import make_answer, parse_answer, read_answers, write_answers
 

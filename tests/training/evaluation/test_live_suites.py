@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.replay import load_complexfuncbench
 from alpha_umi.training.evaluation.live_suites import load_live_suite
 from alpha_umi.training.evaluation.live_task import LiveTask

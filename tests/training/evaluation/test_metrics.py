@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.trajectory import DECISIONS, Decision
+from alpha_umi.nodes.format.trajectory import DECISIONS, Decision
 from alpha_umi.training.evaluation.metrics import score_static
 from alpha_umi.training.evaluation.records import Output, Prediction
 from tests.training.evaluation.conftest import MakePrediction

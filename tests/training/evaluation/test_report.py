@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.trajectory import ROLES, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, Turn
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.report import write_report

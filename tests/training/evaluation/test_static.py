@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow
-from alpha_umi.nodes.models.hf import LocalChatModel
-from alpha_umi.nodes.trajectory import ROLES, Role
+from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import make_queries
 from alpha_umi.training.evaluation.static import PREDICTIONS, Panel, describe_model, evaluate_static, predict

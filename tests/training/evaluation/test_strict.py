@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.parsing import ParsedCall
+from alpha_umi.nodes.format.parsing import ParsedCall
 from alpha_umi.training.evaluation.records import Output
 from alpha_umi.training.evaluation.strict import Fault, score_call, score_calls, score_step
 from tests.training.evaluation.conftest import MakePrediction

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.training.data.builtin import make_tasks
+from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.suites import Task, load_gsm8k_suite, make_builtin_suite
 

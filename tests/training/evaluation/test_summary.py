@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from alpha_umi.nodes.trajectory import ROLES
+from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.training.evaluation.metrics import score_static
 from alpha_umi.training.evaluation.records import Output
 from alpha_umi.training.evaluation.summary import render_scaling, render_static, render_tasks

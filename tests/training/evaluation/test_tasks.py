@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow
-from alpha_umi.nodes.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.training.evaluation.comparison import compare
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.suites import Task

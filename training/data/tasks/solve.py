@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from alpha_umi.nodes.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.rationales import describe_calls
 from alpha_umi.training.data.tasks.compose import Request, Task
 from alpha_umi.training.data.tasks.piece import Piece
-from alpha_umi.training.data.wording import describe_calls
 
 _MAX_TRIES = 4
 

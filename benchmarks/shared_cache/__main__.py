@@ -1,0 +1,119 @@
+"""One backbone, three roles, one cache, against the paper's way: seven ratios, measured in one run.
+
+The paper's way is three full models of which each recomputes its whole prompt at every turn. Here that is the base
+model without adapters, cache and grammar; one copy stands for the three, since which weights are multiplied costs the
+same. It gets our prompts and writes the same tokens through the same loop, so that only the design differs; what the
+paper's own prompts would come to is printed beside. Every trajectory is played both ways, one right after the other.
+
+    python -m benchmarks.shared_cache [--trajectories 30] [--pairs 6] [--rank 32] [--base smollm2-135m]
+
+It needs `alpha-umi models pull smollm2-135m`, and takes about a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from textwrap import fill
+
+import torch
+from transformers.utils import logging
+
+from alpha_umi.nodes.models.engine.scheduler import close_engines, get_engine
+from alpha_umi.nodes.models.engine.weights import resolve
+from alpha_umi.training.config import load_config
+from benchmarks.shared_cache.memory import measure_apart
+from benchmarks.shared_cache.models import make_checkpoint
+from benchmarks.shared_cache.replay import Player, Replay, measure_limit
+from benchmarks.shared_cache.table import (
+    Pair,
+    Row,
+    make_grammar_row,
+    make_jump_row,
+    make_memory_row,
+    make_replay_rows,
+)
+from benchmarks.shared_cache.turns import compare_grammar, compare_jumps
+from benchmarks.shared_cache.work import Work, choose_work, list_turns
+
+
+def replay(works: Sequence[Work], ours: Player, paper: Player) -> list[Pair]:
+    """Play every trajectory both ways."""
+    for player in (ours, paper):
+        player.play(works[0])  # the first forward passes are slow, and grammars are compiled
+    pairs = []
+    for i, work in enumerate(works):
+        results: dict[Player, Replay] = {}
+        for player in (ours, paper) if i % 2 else (paper, ours):
+            results[player] = player.play(work)
+        limit_s = paper.engine.submit(partial(measure_limit, work)).result()
+        pairs.append(Pair(work, results[ours], results[paper], limit_s))
+        report(
+            f"trajectory {i + 1} of {len(works)}: {len(work.ids)} tokens, {len(work.turns)} turns, "
+            f"ours {results[ours].seconds:.1f} s, the paper's way {results[paper].seconds:.1f} s, limit {limit_s:.1f} s"
+        )
+    return pairs
+
+
+def compare_turns(works: Sequence[Work], ours: Player, n_pairs: int) -> list[Row]:
+    """Measure single turns."""
+    callers, planners = (list(list_turns(list(works), role))[:n_pairs] for role in ("caller", "planner"))
+    report(f"the grammar's cost on {len(callers) + len(planners)} turns, jump-forward on {len(callers)}")
+    grammar = ours.engine.submit(
+        lambda backbone: compare_grammar(backbone, ours.dictation, callers + planners)
+    ).result()
+    jumps = ours.engine.submit(lambda backbone: compare_jumps(backbone, ours.dictation, callers)).result()
+    return [make_grammar_row(grammar), make_jump_row(jumps)]
+
+
+def compare_memory(checkpoint: Path, base: Path, rank: int, dtype: str) -> Row:
+    """Load both ways in processes of their own."""
+    report("memory")
+    ours, paper = measure_apart(checkpoint, 1, dtype), measure_apart(base, 3, dtype)
+    return make_memory_row(ours, paper, f"adapters of rank {rank} on all linear layers, {dtype}")
+
+
+def report(line: str) -> None:
+    """Show progress on stderr."""
+    print(f"  … {line}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.shared_cache")
+    parser.add_argument("--trajectories", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=6, help="single turns per role")
+    parser.add_argument("--rank", type=int, default=load_config("smollm2-135m").stages["planner"].lora_rank)
+    parser.add_argument("--base", default="smollm2-135m")
+    options = parser.parse_args()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, base = Path(folder), resolve(options.base)
+        make_checkpoint(checkpoint, base, options.rank)
+        ours, paper = Player(str(checkpoint), shares=True), Player(options.base, shares=False)
+        tokenizer, n_vocab, dtype = (
+            get_engine(options.base)
+            .submit(lambda backbone: (backbone.tokenizer, backbone.model.config.vocab_size, backbone.model.dtype))
+            .result()
+        )
+        works, selection = choose_work(options.trajectories, tokenizer, n_vocab)
+        dtype_name = str(dtype).removeprefix("torch.")
+        print(f"{options.base}, {dtype_name}, {torch.get_num_threads()} threads")
+        print(fill(selection, 116), end="\n\n", flush=True)
+        pairs = replay(works, ours, paper)
+        tokens, wall, first, limit = make_replay_rows(pairs)
+        memory = compare_memory(checkpoint, base, options.rank, dtype_name)
+        print(tokens, wall, memory, first, limit, sep="\n", flush=True)
+        print(*compare_turns(works, ours, options.pairs), sep="\n")
+        close_engines()
+    n_strayed = sum(not reply.is_as_dictated for pair in pairs for reply in (*pair.ours.replies, *pair.paper.replies))
+    if n_strayed:
+        print(f"{n_strayed} replies left the text they were to write: the figures above are not to be relied on.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Single turns on a warm prefix: what the grammar costs, and what jumping over forced tokens saves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.decode import Constraint, Sampler, make_sampler, open_text, write_tokens
+from alpha_umi.nodes.models.engine.forward import compute
+from benchmarks.shared_cache.models import Dictation
+from benchmarks.shared_cache.replay import encode
+from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work, make_grammar
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One turn: all of it, and per token after the first."""
+
+    seconds: float
+    token_s: float
+
+
+class StepByStep:
+    """A constraint that says nothing of what it forces, so that every token takes a forward pass.
+
+    Args:
+        constraint: Decides what may come next.
+    """
+
+    def __init__(self, constraint: Constraint) -> None:
+        """Hide what is forced."""
+        self._constraint = constraint
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is complete."""
+        return self._constraint.finished
+
+    def forced(self) -> int | None:
+        """Return None."""
+        return None
+
+    def accept(self, token: int) -> int:
+        """Remember a token."""
+        return self._constraint.accept(token)
+
+    def choose(self, logits: torch.Tensor, sampler: Sampler) -> int:
+        """Return the next token and remember it."""
+        return self._constraint.choose(logits, sampler)
+
+
+def time_turn(
+    backbone: Backbone, dictation: Dictation, turn: Turn, work: Work, *, grammar: bool, jumps: bool = False
+) -> Timing:
+    """Write a turn whose prompt up to the role's marker is known."""
+    ids = encode(backbone, turn, work)
+    rules = make_grammar(turn, work) if grammar else None
+    mask = backbone.grammars.make_mask(rules, MAX_REPLY_TOKENS) if rules else None
+    dictation.begin(len(ids), turn.ids)
+    ticks = [time.perf_counter()]
+
+    def accept(_: int) -> bool:
+        ticks.append(time.perf_counter())
+        return True
+
+    with open_text(backbone, backbone.find_adapter(None, turn.role), ids) as text:
+        writing = write_tokens(
+            text,
+            threading.Event(),
+            sampler=make_sampler(),
+            max_new_tokens=MAX_REPLY_TOKENS,
+            eos_ids=backbone.eos_ids,
+            constraint=mask if jumps or mask is None else StepByStep(mask),
+            accept=accept,
+            lookup=False,
+        )
+        logits = None
+        try:
+            while True:
+                (logits,) = compute(backbone, [next(writing) if logits is None else writing.send(logits)])
+        except StopIteration:
+            pass
+    return Timing(ticks[-1] - ticks[0], (ticks[-1] - ticks[1]) / max(1, len(ticks) - 2))
+
+
+def compare_grammar(backbone: Backbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
+    """Return, turn by turn, the time per token under the grammar over that without it."""
+    ratios = []
+    for turn, work in turns:
+        time_turn(backbone, dictation, turn, work, grammar=True)  # the prefix and the compiled grammar are known
+        free = time_turn(backbone, dictation, turn, work, grammar=False)
+        held = time_turn(backbone, dictation, turn, work, grammar=True)
+        ratios.append(held.token_s / free.token_s)
+    return ratios
+
+
+def compare_jumps(backbone: Backbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
+    """Return, turn by turn, the wall time with jump-forward over that without it, under the same grammar."""
+    ratios = []
+    for turn, work in turns:
+        time_turn(backbone, dictation, turn, work, grammar=True, jumps=True)
+        steps = time_turn(backbone, dictation, turn, work, grammar=True)
+        jumps = time_turn(backbone, dictation, turn, work, grammar=True, jumps=True)
+        ratios.append(jumps.seconds / steps.seconds)
+    return ratios

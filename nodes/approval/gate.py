@@ -1,0 +1,239 @@
+"""The gate before any tool runs: asks a person where a rule says so.
+
+A node of its own, because LangGraph runs an interrupted node again from its beginning on resume. It works in moves,
+each a checkpoint: first the rules are applied, once, and what they say is kept in the state; then each answer is a
+move. So a rule cannot change its mind while a person thinks, and an answer belongs to one question. A call goes to the
+tools only if the state holds a review of exactly this call that lets it run. Request and answer have the shape of
+LangChain's human-in-the-loop middleware, with ids added; see `alpha_umi.nodes.approval.questions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langgraph.types import Send
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval.questions import Decision, Subject, ask, make_id
+from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, list_decisions
+from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
+from alpha_umi.nodes.tool_selection import list_callable_names
+from alpha_umi.tools.observation import render_observation
+from alpha_umi.tools.toolbox import Toolbox
+
+_AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
+
+
+class GateNode(Protocol):
+    """The gate as a node; both strategies have the same."""
+
+    def __call__(self, state: UmiState) -> Update:
+        """Review the open calls, or take one answer of the person."""
+
+
+def start_gate() -> Gate:
+    """Return what a turn begins with: nothing reviewed, nothing rejected."""
+    return Gate(reviews={}, rejected=[], fault=None)
+
+
+def list_open_calls(state: UmiState) -> list[ToolCall]:
+    """Return the calls of the newest step that no tool message answers yet."""
+    answered: set[str] = set()
+    for message in reversed(state["messages"]):
+        if isinstance(message, ToolMessage):
+            answered.add(message.tool_call_id)
+        elif isinstance(message, AIMessage):
+            return [call for call in message.tool_calls if call["id"] not in answered]
+        elif isinstance(message, HumanMessage):
+            break
+    return []
+
+
+def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
+    """Make the gate's node.
+
+    Args:
+        toolbox: Knows what the tools take, where they come from and what they do.
+        approvals: Rules that hold for every run, beside those of the run's settings; a call is asked about if either
+            says so.
+
+    Raises:
+        ConfigError: If these are no rules.
+    """
+    rules = () if isinstance(approvals, bool) else approvals
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
+        raise ConfigError(f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}.")
+
+    def approval(state: UmiState) -> Update:
+        """Review the open calls, or take one answer of the person."""
+        calls = list_open_calls(state)
+        reviews = [find_review(state, call) for call in calls]
+        if None in reviews:
+            return _review(_Rules(state, toolbox, approvals), calls)
+        asked = {review["id"]: call for call, review in zip(calls, reviews, strict=True) if review and review["allow"]}
+        return _take_answer(_Rules(state, toolbox, approvals), asked) if asked else {}
+
+    return approval
+
+
+def find_review(state: UmiState, call: ToolCall) -> Review | None:
+    """Return the review of exactly this call, None if it is of another one."""
+    review = _get_gate(state)["reviews"].get(call["id"] or "")
+    return review if review and review["id"] == _make_call_id(call) else None
+
+
+def route_approval(state: UmiState) -> list[Send] | Literal["approval", "planner"]:
+    """Send each call to the tools node on its own, so that a resume repeats only unfinished ones; all or none."""
+    calls = list_open_calls(state)
+    reviews = [find_review(state, call) for call in calls]
+    if not all(review and not review["allow"] for review in reviews):
+        return "approval"
+    tasks = [
+        ToolTask(
+            name=call["name"],
+            arguments=call["args"],
+            id=call["id"] or "",
+            approve=bool(review and review["is_asked"]),
+            is_alone=len(calls) == 1,
+        )
+        for call, review in zip(calls, reviews, strict=True)
+    ]
+    return [Send("tools", task) for task in tasks] or "planner"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What is said about calls in one state."""
+
+    state: UmiState
+    toolbox: Toolbox
+    approvals: Approvals
+
+    def list_decisions(self, call: ToolCall) -> list[Decision]:
+        spec = next((spec for spec in self.toolbox.specs if spec.name == call["name"]), None)
+        return list_decisions(call, spec, self.approvals, _read_policy(self.state))
+
+    def find_fault(self, call: ToolCall) -> str:
+        """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
+        try:
+            return self.toolbox.find_fault(call["name"], call["args"], list_callable_names(self.state))
+        except RecursionError:
+            return f"The arguments of {call['name']} are nested too deeply. Write simpler ones."
+
+    def make_observation(self, call: ToolCall, text: str, *, is_error: bool) -> ToolMessage:
+        text = render_observation(text, self.toolbox.max_observation_chars)
+        status: Literal["error", "success"] = "error" if is_error else "success"
+        return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
+
+
+def _read_policy(state: UmiState) -> Approvals:
+    policy = state["settings"]["approve_tools"]
+    return policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
+
+
+def _get_gate(state: UmiState) -> Gate:
+    return state.get("gate") or start_gate()  # threads of before the gate had a state
+
+
+def _make_call_id(call: ToolCall) -> str:
+    return make_id(call["name"], call["args"], call["id"] or "")
+
+
+def _review(rules: _Rules, calls: list[ToolCall]) -> Update:
+    """Apply the rules to every open call; one that was rejected before, or is asked about in vain, is answered."""
+    gate = _get_gate(rules.state)
+    reviews: dict[str, Review] = {}
+    messages: list[ToolMessage] = []
+    for call in calls:
+        allow = rules.list_decisions(call)
+        fault = _AGAIN if make_id(call["name"], call["args"]) in gate["rejected"] else ""
+        if fault := fault or (rules.find_fault(call) if allow else ""):
+            messages.append(rules.make_observation(call, fault, is_error=True))
+        else:
+            reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
+    return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
+
+
+def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
+    """Ask about the calls that are not decided yet, and carry out what the answer decides: all of it, or nothing."""
+    gate = _get_gate(rules.state)
+    subjects = [
+        Subject(
+            id=key,
+            call_id=call["id"] or "",
+            name=call["name"],
+            arguments=call["args"],
+            allow=gate["reviews"][call["id"] or ""]["allow"],
+            text=f"Run tool {call['name']!r}?",
+        )
+        for key, call in asked.items()
+    ]
+    answer = ask(subjects, fault=gate["fault"])
+    outcomes = [_decide(rules, asked[key], decision) for key, decision in answer.decisions.items()]
+    fault = answer.fault or next((outcome for outcome in outcomes if isinstance(outcome, str)), None)
+    if fault:
+        return {"gate": {**gate, "fault": fault}}
+    return _carry_out(rules.state, [outcome for outcome in outcomes if isinstance(outcome, _Outcome)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a decision made of a call: the call as it may run, or the message that answers it instead of its tool."""
+
+    call: ToolCall
+    message: ToolMessage | None = None
+    is_rejected: bool = False
+
+
+def _decide(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _Outcome | str:
+    """Return what comes of one decision, or what is wrong with it."""
+    kind, message = decision["type"], decision.get("message")
+    if kind == "reject":
+        why = f": {str(message).rstrip('. ')}." if message else "."
+        text = f"The user rejected this call{why} Do not repeat it; plan differently."
+        return _Outcome(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
+    if kind == "respond":
+        return _Outcome(call, rules.make_observation(call, str(message), is_error=False))
+    return _edit(rules, call, decision["edited_action"]) if kind == "edit" else _Outcome(call)
+
+
+def _edit(rules: _Rules, call: ToolCall, action: Mapping[str, Any]) -> _Outcome | str:
+    """Take the call as the person wrote it; the rules must let a person write it, and it must be one that can run."""
+    edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
+    allow = rules.list_decisions(edited)
+    if _make_call_id(edited) == _make_call_id(call):
+        can_stay = "approve" in _get_gate(rules.state)["reviews"][call["id"] or ""]["allow"]
+        return _Outcome(call) if can_stay else "The edit changes nothing, and the call cannot be approved as it is."
+    if fault := rules.find_fault(edited):
+        return f"The edited call cannot run. {fault}"
+    if allow and "edit" not in allow:
+        return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
+    return _Outcome(edited)
+
+
+def _carry_out(state: UmiState, outcomes: Sequence[_Outcome]) -> Update:
+    """Write edits into the caller's message, answer what does not run, and let the rest of the decided calls run."""
+    gate = _get_gate(state)
+    reviews, rejected = dict(gate["reviews"]), list(gate["rejected"])
+    for outcome in outcomes:
+        call = outcome.call
+        if outcome.is_rejected:
+            rejected.append(make_id(call["name"], call["args"]))
+        if outcome.message:
+            del reviews[call["id"] or ""]
+        else:
+            reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=[], is_asked=True)
+    decided = {outcome.call["id"]: outcome.call for outcome in outcomes}
+    message = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+    tool_calls = [decided.get(call["id"], call) for call in message.tool_calls]
+    edited = [message.model_copy(update={"tool_calls": tool_calls})] if tool_calls != message.tool_calls else []
+    answers = [outcome.message for outcome in outcomes if outcome.message]
+    return _make_update(Gate(reviews=reviews, rejected=rejected, fault=None), [*edited, *answers])
+
+
+def _make_update(gate: Gate, messages: Sequence[AnyMessage]) -> Update:
+    return {"gate": gate, "messages": messages} if messages else {"gate": gate}

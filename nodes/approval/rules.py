@@ -1,0 +1,155 @@
+"""Which calls a person is asked about: rules over tool, source, effects and arguments.
+
+Rules that can be written down (`ApprovalRule`) come with a run and are kept in its state; rules that are Python
+functions (`ask_when`) belong to the agent. Knows nothing about graphs or about how a person is asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias
+
+from langchain_core.messages import ToolCall
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval.questions import DECISIONS, Decision
+from alpha_umi.tools.spec import Effects, ToolSpec
+
+Patterns: TypeAlias = str | list[str]
+Predicate: TypeAlias = Callable[[ToolCall], bool]
+
+_logger = logging.getLogger("alpha_umi.nodes")
+
+
+class ApprovalRule(BaseModel):
+    """One rule: for which calls it holds, and whether a person is asked about them.
+
+    Example:
+        >>> ApprovalRule(tool="delete_*", allow=["approve", "reject"]).ask
+        'always'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tool: Patterns = Field(default="*", description="Name of the tools, or a pattern such as delete_*; or a list.")
+    source: Patterns = Field(default="*", description="builtin, openapi, mcp, toolbench, replay, langchain; or a list.")
+    effects: Effects | list[Effects] | None = Field(default=None, description="none, idempotent or once; or a list.")
+    ask: Literal["always", "never", "when", "unless"] = Field(
+        default="always", description="when, unless: the arguments match the JSON Schema in `arguments`."
+    )
+    arguments: dict[str, Any] | None = Field(default=None, description="JSON Schema, for when and unless.")
+    allow: list[Decision] = Field(default=list(DECISIONS), min_length=1, description="What the person may decide.")
+
+    @model_validator(mode="after")
+    def _check_arguments(self) -> ApprovalRule:
+        if (self.arguments is not None) != (self.ask in ("when", "unless")):
+            raise ValueError("'arguments' is a JSON Schema for 'ask: when' or 'ask: unless', which need one")
+        if self.arguments is not None:
+            ToolSpec("arguments", "", self.arguments)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class AskWhen:
+    """A rule that asks where a function says so; make one by `ask_when`.
+
+    Args:
+        predicate: Is given a copy of the call; whatever it does but to return False asks.
+        rule: For which calls it holds, and what may be decided.
+    """
+
+    predicate: Predicate
+    rule: ApprovalRule
+
+
+AnyRule: TypeAlias = ApprovalRule | AskWhen
+Approvals: TypeAlias = bool | Sequence[AnyRule]
+
+
+def ask_when(
+    predicate: Predicate,
+    *,
+    tool: Patterns = "*",
+    source: Patterns = "*",
+    effects: Effects | list[Effects] | None = None,
+    allow: Sequence[Decision] = DECISIONS,
+) -> AskWhen:
+    """Make a rule for `create_umi_agent(approvals=…)` that asks a person where a function says so.
+
+    Args:
+        predicate: Is given the call (``name``, ``args``, ``id``) and returns whether to ask. Where it raises, or
+            returns anything but False, the person is asked.
+        tool: As in `ApprovalRule`, and so are the others.
+        source: Where the tool comes from.
+        effects: What the tool declares.
+        allow: What the person may decide.
+
+    Raises:
+        ConfigError: If the predicate is a coroutine function, or no decision is allowed.
+
+    Example:
+        >>> rule = ask_when(lambda call: call["args"]["sum"] > 100, tool="transfer")
+    """
+    if inspect.iscoroutinefunction(predicate):
+        raise ConfigError("The predicate of a rule cannot be a coroutine function; give one that returns a bool.")
+    return AskWhen(predicate, ApprovalRule(tool=tool, source=source, effects=effects, allow=list(allow)))
+
+
+def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[Decision]:
+    """Return what a person may decide about a call, empty if nobody has to be asked.
+
+    Each policy that wants the call asked can only narrow the decisions; where none is left, it can be rejected.
+
+    Args:
+        call: The call.
+        spec: Its tool, None if there is none of that name.
+        policies: True asks about every call, False about none. Of a list the first rule that holds counts, and a call
+            for which none holds is asked about.
+    """
+    wanted = [allow for allow in (_judge(call, spec, policy) for policy in policies) if allow]
+    if not wanted:
+        return []
+    return [kind for kind in DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
+
+
+def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[Decision]:
+    if isinstance(policy, bool):
+        return DECISIONS if policy else ()
+    for rule in policy:
+        meant = rule.rule if isinstance(rule, AskWhen) else rule
+        if _holds(meant, call["name"], spec):
+            return meant.allow if _asks(rule, call) else ()
+    return DECISIONS
+
+
+def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None) -> bool:
+    effects = [rule.effects] if isinstance(rule.effects, str) else rule.effects
+    return (
+        _matches(name, rule.tool)
+        and _matches(spec.source if spec else "", rule.source)
+        and (effects is None or (spec is not None and spec.effects in effects))
+    )
+
+
+def _matches(text: str, patterns: Patterns) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns))
+
+
+def _asks(rule: AnyRule, call: ToolCall) -> bool:
+    """Tell whether a rule that holds asks; one that fails, or cannot be checked in full, asks as well."""
+    try:
+        if isinstance(rule, AskWhen):
+            return rule.predicate(deepcopy(call)) is not False
+        if rule.arguments is None:
+            return rule.ask == "always"
+        fits = ToolSpec("arguments", "", rule.arguments).make_validator(is_exact=True).is_valid(call["args"])
+    except Exception:  # whatever a user's function raises
+        _logger.warning("A rule of approval failed on a call of %r, so a person is asked.", call["name"], exc_info=True)
+        return True
+    return fits == (rule.ask == "when")

@@ -1,0 +1,177 @@
+"""A trajectory as role messages, and the chat template that turns these into a prompt.
+
+The same messages and the same template file serve training, in-process generation and a remote server. Knows nothing
+about tokenizers or models: what needs token counts takes a function.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from langchain_core.messages import ChatMessage
+
+from alpha_umi.errors import ContextOverflow
+from alpha_umi.nodes.format.escaping import DEFAULT_CONTROL_TOKENS, Style, escape, escape_json
+from alpha_umi.nodes.format.tool_docs import render_tools
+from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
+from alpha_umi.tools.spec import ToolSpec
+
+__all__ = [
+    "DEFAULT_CONTROL_TOKENS",
+    "STUB",
+    "Style",
+    "escape",
+    "fit_messages",
+    "load_template",
+    "render_calls",
+    "render_messages",
+    "render_plan",
+    "template_kwargs",
+]
+
+STUB = "[observation removed to fit the context window]"
+BATCH_SIZE = 4
+
+_UMI_SYSTEM = """Three roles solve the user's task in turns.
+planner: think about the next step, then end with "Next: caller." to use a tool, "Next: conclusion." to answer the \
+user, or "Next: give up."
+caller: write the tool call of this step as "Action: " and the tool's name, then on a new line "Action Input: " and \
+one JSON object.
+summarizer: write the answer for the user.
+
+Tools, one JSON object per line:
+"""
+
+
+def render_messages(trajectory: Trajectory, *, style: Style = "umi") -> list[ChatMessage]:
+    """Return the role messages of a trajectory, safe to be put into a prompt.
+
+    Roles: ``system`` (the tools), ``user``, ``planner``, ``caller``, ``observation``, ``summarizer``. An unfinished
+    last step ends where it stands, so that the next role can be prompted with the result.
+
+    Args:
+        trajectory: What happened so far.
+        style: Which chat template the messages are for.
+    """
+    messages = _render_system(trajectory, style)
+    for turn in trajectory.turns:
+        messages.append(ChatMessage(role="user", content=escape(turn.instruction, style=style)))
+        for step in turn.steps:
+            messages += _render_step(step, style)
+    return messages
+
+
+def render_plan(rationale: str, decision: Decision, *, style: Style = "umi") -> str:
+    """Return what the planner writes; `alpha_umi.nodes.format.parsing.parse_plan` reads it back.
+
+    Source: for the paper's styles, GLPFT/process_data/toolbench/prepro_raw_stage_2.py, whose ``Next`` follows a newline
+    and a space.
+    """
+    gap = "\n" if style == "umi" else "\n "
+    rationale = escape(rationale.strip(), style=style)
+    return f"{rationale}{gap}Next: {decision}." if rationale else f"{gap[1:]}Next: {decision}."
+
+
+def render_calls(calls: Sequence[Call], *, style: Style = "umi") -> str:
+    """Return what the caller writes; `alpha_umi.nodes.format.parsing.parse_calls` reads it back.
+
+    Arguments that never parsed are repeated as written.
+    """
+    return "\n".join(_render_call(call, style) for call in calls)
+
+
+def _render_system(trajectory: Trajectory, style: Style) -> list[ChatMessage]:
+    docs = render_tools(trajectory.tools, style=style)
+    if style == "umi":
+        text = f"{escape(trajectory.system)}\n\n" if trajectory.system else ""
+        return [ChatMessage(role="system", content=f"{text}{_UMI_SYSTEM}{docs or 'none'}")]
+    messages = [ChatMessage(role="system", content=docs)] if docs else []
+    if trajectory.system:
+        # The paper's prompts have no place for a system text, but its data has several user turns in a row.
+        messages.append(ChatMessage(role="user", content=escape(trajectory.system, style=style)))
+    return messages
+
+
+def _render_step(step: Step, style: Style) -> list[ChatMessage]:
+    messages = [ChatMessage(role="planner", content=render_plan(step.rationale, step.decision, style=style))]
+    if step.calls:
+        messages.append(ChatMessage(role="caller", content=render_calls(step.calls, style=style)))
+    answered = [i for i, call in enumerate(step.calls) if call.observation is not None]
+    for call in step.calls[: max(answered, default=-1) + 1]:
+        text = "[no observation]" if call.observation is None else call.observation.text
+        messages.append(ChatMessage(role="observation", content=escape(text, style=style)))
+    if step.decision == "conclusion" and step.answer is not None:
+        messages.append(ChatMessage(role="summarizer", content=escape(step.answer.strip(), style=style)))
+    return messages
+
+
+def _render_call(call: Call, style: Style) -> str:
+    if isinstance(call.arguments, str):
+        raw = escape(call.arguments.strip(), style=style)
+        return f"Action: {escape(call.name)}\nAction Input: {raw}" if call.name else raw
+    if style == "umi":
+        text = json.dumps(call.arguments, ensure_ascii=False, separators=(",", ":"))
+    else:
+        text = json.dumps(call.arguments, ensure_ascii=False, indent=2)
+    return f"Action: {escape(call.name)}\nAction Input: {escape_json(text, style=style)}"
+
+
+def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
+    """Return what a chat template needs beside the messages; plain JSON, fit for ``chat_template_kwargs``."""
+    return {"role": role, "tool_names": [tool.name for tool in tools]}
+
+
+@cache
+def load_template(style: Style) -> str:
+    """Return the Jinja chat template of a style, to be stored in a tokenizer."""
+    return (files("alpha_umi.nodes.format") / "templates" / f"{style}.jinja").read_text(encoding="utf-8")
+
+
+def fit_messages(
+    messages: Sequence[ChatMessage], count_tokens: Callable[[list[ChatMessage]], int], limit_tokens: int
+) -> list[ChatMessage]:
+    """Replace whole oldest observations by a stub until the prompt fits.
+
+    They go in batches of `BATCH_SIZE`, so that the prompt's prefix, and with it a KV cache, changes rarely. The system
+    message, the instructions and everything from the last planner message on are never touched.
+
+    Args:
+        messages: As returned by `render_messages`.
+        count_tokens: Length in tokens of the prompt made of the given messages.
+        limit_tokens: The most the prompt may be long.
+
+    Raises:
+        ContextOverflow: If the prompt is too long even without the old observations.
+    """
+    last_planner = max((i for i, message in enumerate(messages) if message.role == "planner"), default=0)
+    old = [
+        i
+        for i, message in enumerate(messages[:last_planner])
+        if message.role == "observation" and len(message.content) > len(STUB)
+    ]
+
+    def cut(n_batches: int) -> list[ChatMessage]:
+        removed = set(old[: n_batches * BATCH_SIZE])
+        stub = ChatMessage(role="observation", content=STUB)
+        return [stub if i in removed else message for i, message in enumerate(messages)]
+
+    if count_tokens(list(messages)) <= limit_tokens:
+        return list(messages)
+    low, high = 1, -(-len(old) // BATCH_SIZE)
+    shortest = cut(high)
+    if (excess := count_tokens(shortest) - limit_tokens) > 0:
+        raise ContextOverflow(
+            f"The prompt is {excess} tokens over the limit of {limit_tokens}, even without its old observations. "
+            "Offer fewer tools, shorten the instruction, cut observations shorter, or use a model with a larger window."
+        )
+    while low < high:
+        middle = (low + high) // 2
+        if count_tokens(cut(middle)) <= limit_tokens:
+            high = middle
+        else:
+            low = middle + 1
+    return cut(high)

@@ -1,0 +1,256 @@
+"""The one representation of what an agent did: tools, turns, steps.
+
+A `Trajectory` converts losslessly to and from LangChain messages (the graph's state, a LangSmith trace) and to and from
+plain JSON rows (the training file). Nothing here knows about prompts or tokens; see `alpha_umi.nodes.format.render`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages import ToolCall as LangChainToolCall
+from pydantic import TypeAdapter, ValidationError
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.tools.spec import ToolSpec
+
+Role: TypeAlias = Literal["planner", "caller", "summarizer"]
+Decision: TypeAlias = Literal["caller", "conclusion", "give up"]
+ROLES: tuple[Role, ...] = get_args(Role)
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What came back from a tool, as the model reads it."""
+
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call of the caller.
+
+    Args:
+        id: Links the call to its observation; unique within the trajectory.
+        name: Tool name as written, ``""`` if the caller wrote none.
+        arguments: Parsed arguments, or the raw text where they did not parse.
+        observation: Present once the tool has answered.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | str
+    observation: Observation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision of the planner and what followed from it."""
+
+    rationale: str
+    decision: Decision
+    calls: tuple[Call, ...] = ()
+    answer: str | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the order that a LangChain message can express: parsed calls, then unparsable ones."""
+        parsed = [isinstance(call.arguments, dict) for call in self.calls]
+        if parsed != sorted(parsed, reverse=True):
+            raise TrajectoryError("In one step, calls whose arguments do not parse must come after those that do.")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user instruction and the steps taken for it."""
+
+    instruction: str
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Tools and turns of one thread; the last turn may be unfinished.
+
+    Raises:
+        TrajectoryError: By the conversions, where the input is not a trajectory.
+    """
+
+    tools: tuple[ToolSpec, ...]
+    turns: tuple[Turn, ...]
+    system: str = field(default="")
+
+    def to_messages(self) -> list[AnyMessage]:
+        """Return the LangChain messages of this trajectory (tools are not part of them)."""
+        messages: list[AnyMessage] = [SystemMessage(self.system)] if self.system else []
+        for turn in self.turns:
+            messages.append(HumanMessage(turn.instruction))
+            for step in turn.steps:
+                messages.append(make_message(step))
+                messages += [make_observation_message(call) for call in step.calls if call.observation is not None]
+        return messages
+
+    @classmethod
+    def from_messages(
+        cls, messages: Iterable[BaseMessage | Mapping[str, Any]], tools: Sequence[ToolSpec] = ()
+    ) -> Trajectory:
+        """Read a transcript, ours or that of any LangChain agent.
+
+        Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`.
+
+        Args:
+            messages: LangChain messages, or their JSON form as a server or a LangSmith trace holds it.
+            tools: What was offered; messages do not say.
+        """
+        system: list[str] = []
+        turns: list[Turn] = []
+        for message in messages:
+            try:
+                _add_message(_load_message(message), system, turns)
+            except TrajectoryError:
+                raise
+            except (LookupError, TypeError, AttributeError, ValueError) as error:  # content blocks of other forms
+                raise TrajectoryError(
+                    f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
+                ) from error
+        return cls(tuple(tools), tuple(turns), "\n\n".join(system))
+
+    def to_row(self) -> dict[str, Any]:
+        """Return plain JSON types, as one line of `trajectories.jsonl`."""
+        row = asdict(self)
+        for tool in row["tools"]:
+            del tool["effects"], tool["source"]  # how a call is run is nothing that a model learns
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Trajectory:
+        """Validate one row of `trajectories.jsonl`; the error names the field that is wrong."""
+        try:
+            return _row_adapter().validate_python(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "row"
+            raise TrajectoryError(f"{where}: {first['msg']}") from error
+
+
+def _load_message(message: BaseMessage | Mapping[str, Any]) -> BaseMessage:
+    return message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
+
+
+def _add_message(message: BaseMessage, system: list[str], turns: list[Turn]) -> None:
+    """Add a message to the texts of the system, or to the turns."""
+    if isinstance(message, SystemMessage):
+        system.append(message.text)
+    elif isinstance(message, HumanMessage):
+        turns.append(Turn(message.text))
+    elif not turns:
+        raise TrajectoryError(f"A {message.type!r} message came before any human message; start with one.")
+    elif isinstance(message, AIMessage):
+        turns[-1] = replace(turns[-1], steps=(*turns[-1].steps, parse_message(message)))
+    elif isinstance(message, ToolMessage):
+        turns[-1] = _attach(turns[-1], message)
+    else:
+        raise TrajectoryError(
+            f"A {message.type!r} message is no part of a trajectory; use system, human, ai and tool messages."
+        )
+
+
+@cache
+def _message_adapter() -> TypeAdapter[AnyMessage]:
+    return TypeAdapter(AnyMessage)
+
+
+@cache
+def _row_adapter() -> TypeAdapter[Trajectory]:
+    return TypeAdapter(Trajectory)
+
+
+def make_message(step: Step) -> AIMessage:
+    """Put one step into one AI message: reasoning block, text block (the answer alone), tool calls.
+
+    Example:
+        >>> make_message(Step("I add.", "caller", (Call("1", "add", {"a": 1}),))).tool_calls
+        [{'name': 'add', 'args': {'a': 1}, 'id': '1', 'type': 'tool_call'}]
+    """
+    content: list[str | dict[str, Any]] = []
+    if step.rationale:
+        content.append({"type": "reasoning", "reasoning": step.rationale})
+    if step.answer is not None:
+        content.append({"type": "text", "text": step.answer})
+    calls: list[LangChainToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call in step.calls:
+        if isinstance(call.arguments, str):
+            error = "The arguments are not a JSON object."
+            invalid.append(
+                InvalidToolCall(name=call.name, args=call.arguments, id=call.id, error=error, type="invalid_tool_call")
+            )
+        else:
+            calls.append(LangChainToolCall(name=call.name, args=call.arguments, id=call.id, type="tool_call"))
+    return AIMessage(
+        content=content,
+        tool_calls=calls,
+        invalid_tool_calls=invalid,
+        additional_kwargs={"decision": step.decision},
+    )
+
+
+def make_observation_message(call: Call) -> ToolMessage:
+    """Return the tool message of an answered call."""
+    observation = call.observation or Observation("")
+    return ToolMessage(
+        observation.text,
+        tool_call_id=call.id,
+        name=call.name,
+        status="error" if observation.is_error else "success",
+    )
+
+
+def parse_message(message: AIMessage) -> Step:
+    """Read one AI message as one step; the inverse of `make_message` for our own messages."""
+    calls = [Call(call["id"] or "", call["name"], dict(call["args"])) for call in message.tool_calls]
+    calls += [Call(bad["id"] or "", bad["name"] or "", bad["args"] or "") for bad in message.invalid_tool_calls]
+    decision = message.additional_kwargs.get("decision")
+    if decision not in DECISIONS:
+        return _parse_foreign(message, tuple(calls))
+    # not `content_blocks`, which costs ten times as much and is asked for at every step of a run
+    blocks = [block for block in message.content if isinstance(block, dict)]
+    thoughts = [block["reasoning"] for block in blocks if block["type"] == "reasoning"]
+    texts = [block["text"] for block in blocks if block["type"] == "text"]
+    return Step("\n".join(thoughts), decision, tuple(calls), "".join(texts) if texts else None)
+
+
+def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
+    thoughts = [str(block.get("reasoning", "")) for block in message.content_blocks if block["type"] == "reasoning"]
+    text = str(message.text)
+    if calls:
+        return Step("\n".join(filter(None, [*thoughts, text])), "caller", calls)
+    return Step("\n".join(thoughts), "conclusion", (), text)
+
+
+def _attach(turn: Turn, message: ToolMessage) -> Turn:
+    """Hand a tool message to the call it answers, searching the turn's steps from the last."""
+    observation = Observation(message.text, message.status == "error")
+    for i in reversed(range(len(turn.steps))):
+        step = turn.steps[i]
+        for j, call in enumerate(step.calls):
+            if call.id == message.tool_call_id:
+                calls = (*step.calls[:j], replace(call, observation=observation), *step.calls[j + 1 :])
+                return replace(turn, steps=(*turn.steps[:i], replace(step, calls=calls), *turn.steps[i + 1 :]))
+    raise TrajectoryError(
+        f"The tool message for call {message.tool_call_id!r} answers no call of this turn; "
+        "keep every AI message together with the tool messages that answer it."
+    )

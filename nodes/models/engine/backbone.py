@@ -1,0 +1,323 @@
+"""One model in memory: tokenizer, weights, adapters, chat template, grammars.
+
+Knows nothing about threads (`alpha_umi.nodes.models.engine.scheduler`) or about decoding. Imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from langchain_core.messages import ChatMessage
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.engine.checkpoint import (
+    CARD,
+    TEMPLATE,
+    Checkpoint,
+    check_part_folder,
+    check_safetensors,
+    hash_file,
+    is_checkpoint,
+    load_backbone,
+    no_progress_bar,
+    quiet_peft,
+    read_checkpoint,
+)
+from alpha_umi.nodes.models.engine.grammar import GrammarCompiler
+from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.lora import RowAdapters
+from alpha_umi.nodes.models.engine.placement import Place, place_model
+
+# Settings of PEFT under which a layer does other than add x · A · B (`rows` does that alone).
+_BEYOND_LORA = (
+    "use_dora",
+    "modules_to_save",
+    "bias",
+    "lora_bias",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "trainable_token_indices",
+    "target_parameters",
+    "layer_replication",
+)
+_AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
+_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that is in memory.
+
+    Args:
+        path: Its folder.
+        name: PEFT's name for it.
+        invocation_tokens: Of an activated LoRA: it is on from these tokens of the prompt onwards, and what stands
+            before them is the base model's. Empty for a plain LoRA, which is on from the beginning.
+    """
+
+    path: Path
+    name: str
+    invocation_tokens: tuple[int, ...] = ()
+
+
+class Backbone:
+    """One base model in memory with any number of LoRA adapters; for use in its engine's thread only.
+
+    Args:
+        folder: A full model (``config.json``, safetensors and a fast tokenizer), or a training's checkpoint.
+        place: Where it runs.
+        dtype: Type of the weights, also of the adapters'.
+
+    Raises:
+        ConfigError: If the folder holds no such model.
+    """
+
+    def __init__(self, folder: Path, place: Place, dtype: torch.dtype) -> None:
+        """Load tokenizer and weights; takes seconds."""
+        self.folder = folder
+        self.cache = PrefixCache()
+        self._place = place
+        self._dtype = dtype
+        self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
+        if self._checkpoint is None:
+            _check_model_folder(folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                _find_tokenizer(folder), local_files_only=True, trust_remote_code=False
+            )
+            self.model = self._load_model()
+        except _LOAD_ERRORS as error:
+            raise ConfigError(f"The model in {folder} cannot be loaded: {error}; copy or pull it again.") from error
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one beside the model.")
+        self.tokenizer = tokenizer
+        self._adapted: PeftModel | None = None
+        self._rows = RowAdapters()
+        self._adapters: dict[Path, Adapter] = {}
+        self._replaced: set[Adapter] = set()
+        self._n_loaded = 0
+
+    def _load_model(self) -> PreTrainedModel:
+        if self._checkpoint is not None:
+            with no_progress_bar():
+                return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._place)
+        with no_progress_bar():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                self.folder,
+                dtype=self._dtype,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+        return place_model(model.eval(), self._place)
+
+    @property
+    def window_tokens(self) -> int:
+        """The most tokens that prompt and output may have together."""
+        return min(int(self.model.config.max_position_embeddings), int(self.tokenizer.model_max_length))
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Tokens that end a turn: those the model names, and the end marker of `umi.jinja`."""
+        config = self.model.generation_config
+        named = config.eos_token_id if config is not None else None
+        ids = [*(named if isinstance(named, list) else [named]), self.tokenizer.eos_token_id]
+        ids.append(self.tokenizer.get_added_vocab().get("<|im_end|>"))
+        return frozenset(id_ for id_ in ids if isinstance(id_, int))
+
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """Compiles grammars for this vocabulary."""
+        return GrammarCompiler(self.tokenizer, self.model.config.vocab_size, sorted(self.eos_ids))
+
+    def encode(self, messages: Sequence[ChatMessage], template: str, arguments: Mapping[str, Any]) -> list[int]:
+        """Return the prompt's token ids.
+
+        Args:
+            messages: Role messages.
+            template: Chat template, see `find_template`.
+            arguments: What the template needs beside them, from `alpha_umi.nodes.format.render.template_kwargs`.
+        """
+        ids = self.tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.text} for message in messages],
+            chat_template=template,
+            add_generation_prompt=True,
+            return_dict=False,
+            tokenizer_kwargs={"verbose": False},  # too long a prompt is cut by `fit_messages`, not complained about
+            **arguments,
+        )
+        return list(ids)
+
+    def find_template(self, style: Style, adapter: str | None = None) -> str:
+        """Return the chat template the weights were trained with, else the one of the style.
+
+        Raises:
+            ConfigError: If the checkpoint was trained with another style, or its template was changed since.
+        """
+        places = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
+        for place in places:
+            for folder in (place, place.parent):
+                if claim := _read_template_claim(folder):
+                    return _check_template(folder, claim, style)
+        return load_template(style)
+
+    def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
+        """Return the adapter that plays a role, loaded at first use and then kept.
+
+        Args:
+            name: Its folder: inside the model's, or any path. None takes a checkpoint's own for the role, if any.
+            role: The role to play.
+
+        Raises:
+            ConfigError: If there is no such adapter or it does not fit the model.
+        """
+        path = self._find_adapter_folder(name, role)
+        return self._load_adapter(path) if path else None
+
+    def use(self, adapter: Adapter | None = None) -> AbstractContextManager[PreTrainedModel]:
+        """Give the model with this adapter, or none, for all of its input."""
+        return self.use_each([adapter])
+
+    @contextmanager
+    def use_each(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
+        """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
+        with self._rows.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
+            yield self.model
+
+    def reload_adapter(self, name: str | None, role: Role) -> None:
+        """Let new runs use what an adapter's folder holds now; arguments and errors as for `find_adapter`.
+
+        The others stay. Generations that run finish on the old one, which `forget_adapters` then removes.
+        """
+        if self._checkpoint is not None:
+            self._checkpoint = _read_again(self._checkpoint)
+        path = self._find_adapter_folder(name, role)
+        if path is not None and (old := self._adapters.get(path)) is not None:
+            self._load_adapter(path, afresh=True)
+            self._replaced.add(old)
+
+    def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:
+        """Remove adapters that were replaced and that no generation uses any more."""
+        for old in self._replaced.difference(in_use):
+            self._replaced.remove(old)
+            self.cache.drop(old)
+            if self._adapted is not None and old.name in self._adapted.peft_config:
+                self._adapted.set_adapter(self._adapters[old.path].name, inference_mode=True)
+                self._adapted.delete_adapter(old.name)
+                self._rows.attach(self._adapted)
+
+    def _find_adapter_folder(self, name: str | None, role: Role) -> Path | None:
+        if name is not None:
+            return self._find_adapter(name)
+        part = self._checkpoint.roles[role] if self._checkpoint else None
+        return part.path if part and part.kind != "full" else None
+
+    def _find_adapter(self, adapter: str) -> Path:
+        for folder in (self.folder / adapter, Path(adapter).expanduser()):
+            if (folder / "adapter_config.json").is_file():
+                return folder.resolve()
+        here = sorted(path.parent.name for path in self.folder.glob("*/adapter_config.json"))
+        raise ConfigError(
+            f"There is no adapter {adapter!r}: neither as a path nor in {self.folder} is there such a folder with an "
+            f"adapter_config.json. In the model's folder there are: {', '.join(here) or 'none'}."
+        )
+
+    def _load_adapter(self, folder: Path, *, afresh: bool = False) -> Adapter:
+        if folder in self._adapters and not afresh:
+            return self._adapters[folder]
+        config = _read_adapter_config(folder)
+        adapter = Adapter(folder, f"adapter_{self._n_loaded}", tuple(config.alora_invocation_tokens or ()))
+        self._n_loaded += 1
+        # Switched on and off here, at the marker: PEFT's own search for the marker needs the whole prompt each time.
+        config.alora_invocation_tokens = None
+        config.inference_mode = True
+        is_first = self._adapted is None
+        try:
+            with quiet_peft():
+                if self._adapted is None:
+                    self._adapted = cast(PeftModel, get_peft_model(self.model, config, adapter.name, **_AS_STORED))
+                else:
+                    self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
+                self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self.model.device), **_AS_STORED)
+                self._rows.attach(self._adapted)
+        except _LOAD_ERRORS as error:
+            # PEFT leaves behind what it began: take it out, or start afresh where it was the first
+            if is_first:
+                self.model, self._adapted, self._rows = self._load_model(), None, RowAdapters()
+            elif self._adapted is not None and adapter.name in self._adapted.peft_config:
+                self._adapted.delete_adapter(adapter.name)
+            raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
+        self._adapters[folder] = adapter
+        return adapter
+
+
+def _read_again(old: Checkpoint) -> Checkpoint:
+    """Read a checkpoint after some of its roles were trained again, on the same backbone."""
+    new = read_checkpoint(old.path)
+    if (new.base_sha256, new.backbone) != (old.base_sha256, old.backbone):
+        raise ConfigError(f"{old.path} was trained again from its backbone on; restart the process to use it.")
+    return new
+
+
+def _find_tokenizer(folder: Path) -> Path:
+    """A role's own model within a checkpoint uses the checkpoint's tokenizer."""
+    has_own = (folder / "tokenizer.json").is_file() or not (folder.parent / CARD).is_file()
+    return folder if has_own else folder.parent
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
+        raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
+    check_safetensors(folder)
+
+
+def _read_adapter_config(folder: Path) -> LoraConfig:
+    check_part_folder(folder, "lora")
+    config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
+    if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
+        raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
+    return config
+
+
+def _read_template_claim(folder: Path) -> Mapping[str, Any] | None:
+    """Return what a checkpoint's card says about its chat template."""
+    claim = _read_json(folder / CARD).get("template")
+    return claim if isinstance(claim, Mapping) else None
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """Return a file's JSON object, empty where there is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _check_template(folder: Path, claim: Mapping[str, Any], style: Style) -> str:
+    if claim.get("style") != style:
+        raise ConfigError(
+            f"{folder} was trained with the chat template {claim.get('style')!r}, not {style!r}; set style to it."
+        )
+    if hash_file(folder / TEMPLATE) != claim.get("sha256"):
+        raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
+    return (folder / TEMPLATE).read_text("utf-8")

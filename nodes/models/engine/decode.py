@@ -1,0 +1,275 @@
+"""From logits to a token, and from tokens to text. Imports torch: import it only where a model is run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from transformers import DynamicCache, PreTrainedTokenizerFast
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
+from alpha_umi.nodes.models.engine.forward import Span
+from alpha_umi.nodes.models.engine.kv_cache import growing_layers
+
+Sampler = Callable[[torch.Tensor], int]
+
+_REPLACEMENT = "\ufffd"
+
+
+class Constraint(Protocol):
+    """What decides which tokens may come next; `alpha_umi.nodes.models.engine.grammar.TokenMask` is one."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is complete, so that nothing may follow."""
+
+    def forced(self) -> int | None:
+        """Return the only token that `choose` could return now, None where there is a choice."""
+
+    def accept(self, token: int) -> int:
+        """Remember a forced token and return what takes its place in the text, most often itself."""
+
+    def choose(self, logits: torch.Tensor, sampler: Sampler) -> int:
+        """Return the next token and remember it."""
+
+
+def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None) -> Sampler:
+    """Return a function from logits (float32, (vocabulary,)) to a token.
+
+    Args:
+        temperature: 0 takes the most likely token.
+        top_p: Sample among the most likely tokens that together have this probability.
+        seed: Makes sampling reproducible; None draws one.
+    """
+    if temperature == 0.0:
+        return lambda logits: int(logits.argmax())
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+
+    def sample(logits: torch.Tensor) -> int:
+        # on the CPU, so that a seed gives the same tokens on every device
+        probabilities, tokens = torch.softmax(logits.cpu() / temperature, dim=-1).sort(descending=True)
+        likelier = probabilities.cumsum(-1) - probabilities
+        probabilities[likelier >= top_p] = 0.0
+        return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
+
+    return sample
+
+
+class TextStream:
+    """Turns tokens into text piece by piece: whole characters only, and nothing of a stop string.
+
+    Args:
+        tokenizer: Decodes; special tokens are left out.
+        stops: Strings that end the text and are no part of it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, stops: Collection[str] = ()) -> None:
+        """Start with no text."""
+        self.stopped = False
+        self._tokenizer = tokenizer
+        self._stops = tuple(filter(None, stops))
+        self._tokens: list[int] = []
+        self._n_read = 0
+        self._held = ""
+
+    def feed(self, token: int) -> str:
+        """Return the text that this token makes certain, often none."""
+        self._tokens.append(token)
+        text = self._decode(self._tokens)
+        if text.endswith(_REPLACEMENT):
+            return ""  # the token ends within a character
+        new_text = text[len(self._decode(self._tokens[: self._n_read])) :]
+        # a few tokens stay: some tokenizers write the first one without its space
+        self._tokens = self._tokens[self._n_read :]
+        self._n_read = len(self._tokens)
+        return self._hold_back(self._held + new_text)
+
+    def flush(self) -> str:
+        """Return what was held back because a stop string could have begun there."""
+        text, self._held = self._held, ""
+        return text
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _hold_back(self, text: str) -> str:
+        found = [text.find(stop) for stop in self._stops if stop in text]
+        if found:
+            self.stopped = True
+            self._held = ""
+            return text[: min(found)]
+        n_held = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - n_held :]
+        return text[: len(text) - n_held]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Count how many characters at the end of `text` could be the beginning of `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+N_KEY_TOKENS = 2
+MAX_GUESSES = 5
+
+
+class Lookup:
+    """Guesses what follows; remembers where each pair of tokens stood last."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._ends: dict[tuple[int, ...], int] = {}
+        self._n_known = 0
+
+    def guess(self, ids: Sequence[int]) -> list[int]:
+        """Return what followed the last occurrence of the last tokens, at most `MAX_GUESSES`; empty if there is none.
+
+        Args:
+            ids: The text, which goes on from that of the call before.
+        """
+        for end in range(max(self._n_known, N_KEY_TOKENS), len(ids)):  # the last key is what is looked for
+            self._ends[tuple(ids[end - N_KEY_TOKENS : end])] = end
+        self._n_known = max(self._n_known, len(ids))
+        start = self._ends.get(tuple(ids[-N_KEY_TOKENS:]))
+        return [] if start is None else list(ids[start : start + MAX_GUESSES])
+
+
+Writing: TypeAlias = Generator[Span, torch.Tensor, None]
+"""Yields the tokens to compute next; is sent what `compute` returns for them; closed when cancelled."""
+
+
+def write_tokens(
+    text: Text,
+    cancelled: threading.Event,
+    *,
+    sampler: Sampler,
+    max_new_tokens: int,
+    eos_ids: Collection[int],
+    constraint: Constraint | None = None,
+    accept: Callable[[int], bool],
+    lookup: bool = True,
+) -> Writing:
+    """Write behind a prompt, up to and including an end-of-sequence token.
+
+    Args:
+        text: The prompt; new tokens are appended.
+        cancelled: Once set, no pass needs to be finished.
+        sampler: Picks a token from logits.
+        max_new_tokens: The most tokens to write.
+        eos_ids: Tokens that end the text.
+        constraint: Restricts the choice; the text also ends when it is finished.
+        accept: Is handed each token; the text ends where it returns False.
+        lookup: Let passes try guesses of what comes next. The tokens are the same without, where rounding does not make
+            a difference.
+    """
+    earlier = Lookup() if lookup and text.can_shrink else None
+    guesses: list[int] = []
+    rows: Sequence[torch.Tensor] | torch.Tensor = ()  # logits after the text, and after each guess
+    for n_left in range(max_new_tokens, 0, -1):
+        forced = constraint.forced() if constraint else None
+        if constraint and forced is not None:
+            token = constraint.accept(forced)  # computed in the next pass, with the token after it
+        else:
+            if not len(rows):
+                guesses = earlier.guess(text.ids)[: n_left - 1] if earlier else []
+                rows = yield text.span(cancelled, guesses)
+                text.keep()  # others that wait may begin with the same prompt
+            token = constraint.choose(rows[0], sampler) if constraint else sampler(rows[0])
+        text.ids.append(token)
+        if len(rows) > 1 and guesses[0] == token:
+            rows, guesses = rows[1:], guesses[1:]
+        else:
+            rows = ()
+            text.forget_guesses()
+        if not accept(token) or token in eos_ids or (constraint and constraint.finished):
+            return
+
+
+@dataclass(slots=True)
+class Text:
+    """A prompt and what is written behind it, and the keys and values of its beginning.
+
+    Args:
+        ids: All its tokens so far.
+        n_prompt: So many of them are the prompt.
+        n_reused: So many were known from before.
+        n_evicted: So many cache entries had to go for it.
+        past: Keys and values; a pass over `span` extends it.
+    """
+
+    ids: list[int]
+    n_prompt: int
+    n_reused: int
+    past: DynamicCache
+    _backbone: Backbone
+    _adapter: Adapter | None
+    _n_base: int
+    n_evicted: int = 0
+
+    @property
+    def can_shrink(self) -> bool:
+        """Whether tokens can be taken back: not where a sliding window has forgotten what stood before them."""
+        return len(growing_layers(self.past)) == len(self.past.layers)
+
+    def span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:
+        """Return the tokens that are not computed yet, and behind them what may come next."""
+        n_known = self.past.get_seq_length()
+        ids = [*self.ids[n_known:], *guesses]
+        return Span(self.past, ids, self._adapter, max(self._n_base - n_known, 0), cancelled, len(guesses))
+
+    def forget_guesses(self) -> None:
+        """Take back what was computed for tokens that the text does not hold; its last token is yet to be computed."""
+        n_known = len(self.ids) - 1
+        if self.past.get_seq_length() > n_known:
+            for layer in growing_layers(self.past):
+                layer.begin_with(*layer.view(n_known))
+
+    def keep(self) -> None:
+        """Let later prompts begin with what has been computed; also right when that is not all."""
+        # an activated LoRA's own keys and values are of no use to the others
+        n_kept = min(self.past.get_seq_length(), self._n_base or len(self.ids))
+        view = None if self._n_base else self._adapter
+        self.n_evicted += self._backbone.cache.put(view, self.ids[:n_kept], self.past)
+
+
+@contextmanager
+def open_text(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int]) -> Iterator[Text]:
+    """Begin with the longest known beginning of a prompt, and in the end keep what later prompts can begin with.
+
+    Args:
+        backbone: The model and its cache.
+        adapter: What will write the reply.
+        input_ids: The whole prompt, at least one token.
+
+    Raises:
+        ConfigError: If the adapter's marker is not in the prompt.
+    """
+    n_base = _find_marker(input_ids, adapter) if adapter and adapter.invocation_tokens else 0
+    # without a last token to compute there would be no logits to begin with
+    n_shared = n_base or len(input_ids) - 1
+    past, n_reused = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.model.config)
+    text = Text(list(input_ids), len(input_ids), n_reused, past, backbone, adapter, n_base)
+    try:
+        yield text
+    finally:
+        text.keep()
+
+
+def _find_marker(input_ids: Sequence[int], adapter: Adapter) -> int:
+    """Return where the role's marker begins; PEFT also takes the last one."""
+    marker = list(adapter.invocation_tokens)
+    for start in range(len(input_ids) - len(marker), -1, -1):
+        if list(input_ids[start : start + len(marker)]) == marker:
+            return start
+    raise ConfigError(
+        f"The prompt does not hold the marker that {adapter.path} was trained to begin at; use the checkpoint's own "
+        "chat template and the role the adapter was trained for."
+    )

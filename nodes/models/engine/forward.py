@@ -1,0 +1,175 @@
+"""One forward pass over tokens of several texts, each with a cache of its own and adapters of its own.
+
+The tokens of all texts stand behind one another in the batch dimension, one token per row, so no text is padded to the
+length of another, and what is a prompt to one may be a single new token to another. Weights are read once for all;
+attention alone looks at one text after the other. Imports torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, Cache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
+from alpha_umi.nodes.models.engine.kv_cache import Pair, restore_layers, save_layers
+
+_ATTENTION = "alpha_umi_spans"
+
+
+class Cancelled(Exception):
+    """Ends a forward pass between two layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The next tokens of one text.
+
+    Args:
+        past: Holds all tokens before them; is extended.
+        ids: At least one.
+        adapter: Computes all of them but the first `n_base`; None is the base model.
+        n_base: So many are computed by the base model alone.
+        cancelled: Once set, the pass is of no use to this text.
+        n_guesses: So many of the last tokens are not in the text yet, but tried.
+    """
+
+    past: Cache
+    ids: Sequence[int]
+    adapter: Adapter | None
+    n_base: int
+    cancelled: threading.Event
+    n_guesses: int = 0
+
+    @property
+    def adapters(self) -> list[Adapter | None]:
+        """Who computes each token."""
+        n_base = min(self.n_base, len(self.ids))
+        return [None] * n_base + [self.adapter] * (len(self.ids) - n_base)
+
+    def split(self, n_tokens: int) -> tuple[Span, Span]:
+        """Return the first tokens, and the rest; where there is one, guesses are left out: they need a single pass."""
+        if self.n_guesses and n_tokens < len(self.ids):
+            return self.limit_guesses(0).split(n_tokens)
+        rest = replace(self, ids=self.ids[n_tokens:], n_base=max(self.n_base - n_tokens, 0))
+        return replace(self, ids=self.ids[:n_tokens]), rest
+
+    def limit_guesses(self, n_guesses: int) -> Span:
+        """Leave out all guesses but the first ones."""
+        n_left_out = max(self.n_guesses - n_guesses, 0)
+        return replace(self, ids=self.ids[: len(self.ids) - n_left_out], n_guesses=self.n_guesses - n_left_out)
+
+
+@torch.inference_mode()
+def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+    """Append each span to its text's cache; return the logits after each (float32, (1 + guesses, vocabulary)).
+
+    The first row is what follows the text, each further one what follows a guess.
+
+    Raises:
+        Cancelled: Between two layers, once one of the texts is; then, as after any error, nothing was appended.
+    """
+    device = backbone.model.device
+    starts = [span.past.get_seq_length() for span in spans]
+    ids = [token for span in spans for token in span.ids]
+    positions = [start + i for start, span in zip(starts, spans, strict=True) for i in range(len(span.ids))]
+    adapters = [adapter for span in spans for adapter in span.adapters]
+    saved = [save_layers(span.past) for span in spans]
+    try:
+        with backbone.use_each(adapters) as model, _attend_by_span(model, spans):
+            output = model(
+                input_ids=torch.tensor(ids, device=device)[:, None],
+                position_ids=torch.tensor(positions, device=device)[:, None],
+                past_key_values=_Pasts(spans),
+                use_cache=True,
+            )
+    except BaseException:
+        for span, layers in zip(spans, saved, strict=True):
+            restore_layers(span.past, layers)
+        raise
+    return list(torch.split(output.logits[:, -1].float(), [1 + span.n_guesses for span in spans]))
+
+
+class _Pasts(Cache):
+    """The caches of several texts, for one forward pass."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        super().__init__(layer_class_to_replicate=DynamicLayer)
+        self.spans = spans
+        self.sizes = [len(span.ids) for span in spans]
+        self._masks: dict[tuple[int, int, int | None, torch.device], torch.Tensor] = {}
+
+    def update(  # type: ignore[override]
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[_Pasts, list[Pair]]:
+        """Append to each text's layer; what each holds then goes to `_attend`, in the place of the values."""
+        if any(span.cancelled.is_set() for span in self.spans):
+            raise Cancelled
+        # (tokens, heads, 1, size) → (1, heads, tokens, size)
+        keys, values = (torch.split(states.permute(2, 1, 0, 3), self.sizes, 2) for states in (key_states, value_states))
+        return self, [
+            span.past.update(new_keys, new_values, layer_idx)
+            for span, new_keys, new_values in zip(self.spans, keys, values, strict=True)
+        ]
+
+    def make_mask(self, n_new: int, n_keys: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
+        """Return what is added to the scores ((n_new, n_keys)): a token sees itself and those before it."""
+        which = n_new, n_keys, window, like.device  # the layers may be on several
+        if which not in self._masks:
+            ages = torch.arange(n_new)[:, None] + (n_keys - n_new) - torch.arange(n_keys)
+            hidden = (ages < 0) | (ages >= window) if window else ages < 0
+            mask = torch.zeros(n_new, n_keys).masked_fill(hidden, -torch.inf)
+            self._masks[which] = mask.to(like.device, like.dtype)
+        return self._masks[which]
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: _Pasts,
+    value: list[Pair],
+    attention_mask: None,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each text; a transformers attention function for what `_Pasts.update` returns."""
+    if kwargs.get("softcap") is not None:
+        raise NotImplementedError("Models that cap attention logits cannot be run in this process; use a server.")
+    outputs = []
+    for part, (keys, values) in zip(torch.split(query, key.sizes), value, strict=True):
+        n_new, n_heads, _, size = part.shape
+        n_groups = n_heads // keys.shape[1]
+        # Query heads that share a key head are handled as further queries of it: keys are not copied for each.
+        grouped = part.permute(2, 1, 0, 3).reshape(1, keys.shape[1], n_groups * n_new, size)
+        mask = key.make_mask(n_new, keys.shape[-2], sliding_window, part).repeat(n_groups, 1) if n_new > 1 else None
+        attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
+        outputs.append(attended.reshape(n_heads, n_new, -1).transpose(0, 1))
+    return torch.cat(outputs)[:, None], None
+
+
+@contextmanager
+def _attend_by_span(model: PreTrainedModel, spans: Sequence[Span]) -> Iterator[None]:
+    """Have the model use `_attend`, and compute logits only where they are asked for."""
+    ends = torch.tensor([len(span.ids) for span in spans]).cumsum(0).tolist()
+    wanted = [row for end, span in zip(ends, spans, strict=True) for row in range(end - span.n_guesses - 1, end)]
+    usual = model.config._attn_implementation
+    model.config._attn_implementation = _ATTENTION
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    handle = head.register_forward_pre_hook(lambda _, args: (args[0][wanted], *args[1:]))
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual
+        handle.remove()
+
+
+AttentionInterface.register(_ATTENTION, _attend)

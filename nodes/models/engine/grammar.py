@@ -1,0 +1,351 @@
+"""What the planner and the caller may write, as grammars that decoding cannot leave.
+
+The planner ends in one of the three decisions, the caller names an offered tool and writes arguments of its schema.
+Both come to their end within the token budget: close to it, the text is ended in the shortest way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+
+import re
+
+_Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
+logger = logging.getLogger(__name__)
+
+MAX_NUMBER = 10**15
+"""Numbers stay below this, so that every JSON reader and a checkpoint can hold them."""
+
+# The rationale ends at the first "next:" that `alpha_umi.nodes.format.parsing.parse_plan` would take for the decision.
+_PLANNER = r"""start: rationale decision
+rationale[lazy]: /((?s:.*)[\W_])?(?i:next)[*_`]{0,4}[ \t]{0,4}:/
+decision: " caller." | " conclusion." | " give up."
+"""
+_CUT = "\nNext:"
+_LONGEST_DECISION = " give up."
+# A character takes at most four tokens, and the text cannot be cut within one.
+_CHARACTER_TOKENS = 4
+# The decision may begin with shorter tokens than usual (" ", "c", "o", …), until it is clear which one it is.
+_SPLIT_TOKENS = 4
+# How JSON is closed soon: the end of a string, of an object, of a list, of a value; a digit; else the first token that
+# is allowed. Zero is the last digit, since "0.000…" need never come above a minimum.
+_CLOSERS = '"}],1234567890'
+_NEAR_END_TOKENS = 64
+_ANY_TYPE = ["string", "number", "boolean", "null", "array", "object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A grammar and how its text is brought to an end.
+
+    Args:
+        lark: In llguidance's dialect of Lark.
+        cut: Text that ends free writing wherever it stands; `_LONGEST_DECISION` at most may follow. Empty for JSON,
+            whose shortest ending is found by search.
+        limit_tokens: The most tokens before the cut; None for no other limit than that of the whole text.
+        names: What may follow in free writing where a call is announced; anything if there are none.
+    """
+
+    lark: str
+    cut: str = ""
+    limit_tokens: int | None = None
+    names: tuple[str, ...] = ()
+
+
+def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) -> Grammar:
+    """Return the grammar of a rationale and exactly one decision.
+
+    Args:
+        max_rationale_tokens: Where the rationale is cut off, to make the planner decide.
+        names: Of the tools that it may say it calls; any if there are none.
+    """
+    return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
+
+
+def caller_grammar(tools: Sequence[Mapping[str, Any]]) -> Grammar | None:
+    """Return the grammar of one call of one of the tools, None where there are none.
+
+    Arguments that the schema does not know are not allowed, unless it says ``additionalProperties``. Of a schema that
+    cannot be enforced, at least the arguments' names are.
+
+    Args:
+        tools: In OpenAI format, ``{"type": "function", "function": {"name", "parameters"}}``.
+    """
+    functions = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}
+    if not functions:
+        return None
+    calls = [f"call_{i}" for i in range(len(functions))]
+    lines = [f'start: "Action: " ({" | ".join(calls)})']
+    for call, (name, schema) in zip(calls, functions.items(), strict=True):
+        lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
+        lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
+        lines.append(f"{call}_json: {_json_rule(json.dumps(schema))}")
+    return Grammar("\n".join(lines))
+
+
+@lru_cache(maxsize=1024)
+def _json_rule(schema_text: str) -> str:
+    """Return a rule for compact JSON of the schema; cached, because most runs offer the same tools."""
+    schema = json.loads(schema_text)
+    rule = _inline(_bound_numbers(schema) | _close(schema))
+    if not LLMatcher.validate_grammar_with_warnings(f"start: {rule}")[0]:
+        return rule
+    names = {name: {"type": _ANY_TYPE} for name in schema.get("properties") or {}}
+    required = [name for name in schema.get("required") or () if name in names]
+    return _inline(_bound_numbers({"properties": names}) | {"required": required, "additionalProperties": not names})
+
+
+def _inline(schema: Mapping[str, Any]) -> str:
+    options = {"whitespace_flexible": False, "lenient": True}
+    return f"%json {json.dumps({**schema, 'type': 'object', 'x-guidance': options})}"
+
+
+def _close(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Forbid unknown arguments where the schema says nothing; with parts elsewhere that would contradict them."""
+    elsewhere = {"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
+    return {} if elsewhere & schema.keys() else {"additionalProperties": False}
+
+
+def _bound_numbers(schema: Any) -> Any:
+    """Give every number in a schema a minimum and a maximum."""
+    if isinstance(schema, list):
+        return [_bound_numbers(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    values = ("enum", "const", "default")
+    bounded = {key: part if key in values else _bound_numbers(part) for key, part in schema.items()}
+    kind = schema.get("type")
+    kinds = kind if isinstance(kind, list) else [kind]
+    if "integer" in kinds or "number" in kinds:
+        return {"minimum": -MAX_NUMBER, "maximum": MAX_NUMBER} | bounded
+    return bounded
+
+
+class GrammarCompiler:
+    """Makes token masks for one tokenizer; compiled grammars are kept.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        n_vocab: Length of the model's logits, which may be padded beyond the tokenizer's vocabulary.
+        eos_ids: Tokens that end the text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, n_vocab: int, eos_ids: Sequence[int]) -> None:
+        """Read the vocabulary; takes a third of a second."""
+        from llguidance.hf import from_tokenizer  # noqa: PLC0415 - imports transformers
+
+        self._tokenizer = from_tokenizer(tokenizer, n_vocab=n_vocab, eos_token=list(eos_ids))
+        self._compile = lru_cache(maxsize=128)(self._compile_lark)
+        self._closers = [self._tokenizer.tokenize_str(character)[0] for character in _CLOSERS]
+
+    def _compile_lark(self, lark: str) -> LLMatcher:
+        matcher = LLMatcher(self._tokenizer, lark, log_level=0)
+        if matcher.is_error():
+            raise ValueError(matcher.get_error())
+        return matcher
+
+    def make_mask(self, grammar: Grammar, max_tokens: int) -> TokenMask:
+        """Return a fresh mask for one generation of at most `max_tokens`."""
+        naming = None
+        if grammar.names:
+            naming = Naming(grammar.names, self._compile(make_names_lark(grammar.names)), self._tokenizer)
+        matcher = self._compile(grammar.lark).deep_copy()
+        return TokenMask(matcher, self._tokenizer, grammar, max_tokens, self._closers, naming)
+
+
+class TokenMask:
+    """Follows one text through its grammar; made by `GrammarCompiler.make_mask`."""
+
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        tokenizer: LLTokenizer,
+        grammar: Grammar,
+        max_tokens: int,
+        closers: Sequence[int],
+        naming: Naming | None = None,
+    ) -> None:
+        """Start before the first token."""
+        self._matcher = matcher
+        self._naming = naming
+        self._closers = closers
+        self._cut: list[int] = tokenizer.tokenize_str(grammar.cut) if grammar.cut else []
+        self._n_reserved = 0
+        self._n_left = max_tokens
+        if self._cut:
+            self._n_reserved = len(tokenizer.tokenize_str(_LONGEST_DECISION)) + _SPLIT_TOKENS
+        if grammar.limit_tokens is not None:
+            self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
+        self._ending: list[int] = []
+        self._n_unchecked = 0
+        self._allowed: _Allowed | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is complete, so that nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def forced(self) -> int | None:
+        """Return the only token that may come next, None where there is a choice.
+
+        A piece of text that the grammar leaves no choice about has one tokenization: the tokenizer's own, up to where
+        what follows could still change it. The mask allows nothing else, so these are the tokens `choose` would return.
+        """
+        if self._ending:
+            return self._ending[0]
+        if tokens := self._matcher.compute_ff_tokens():
+            return int(tokens[0])
+        allowed = self._allow()
+        return int(allowed.argmax()) if np.count_nonzero(allowed) == 1 else None
+
+    def accept(self, token: int) -> int:
+        """Remember the next token and return it.
+
+        A token after which the text could no longer be ended within the budget is not taken; the first token of the
+        ending is remembered and returned in its place.
+        """
+        if not self._ending:
+            self._consume(token)
+            if self._can_go_on():
+                return token
+            self._matcher.rollback(1)
+            self._naming = None  # only the ending is left to write
+            self._n_left += 1
+            self._ending = self._find_ending() or [token]
+        return self._consume(self._ending.pop(0))
+
+    def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
+        """Return the next token and remember it, see `accept`.
+
+        Args:
+            logits: Of the last position, float32, (vocabulary,).
+            sampler: Picks a token from the masked logits.
+        """
+        return self.accept(self._ending[0] if self._ending else sampler(self._mask(logits)))
+
+    def _mask(self, logits: torch.Tensor) -> torch.Tensor:
+        import torch  # noqa: PLC0415 - a heavy import; the caller has it already
+
+        allowed = torch.from_numpy(self._allow()[: len(logits)]).to(logits.device)
+        return logits.masked_fill(~allowed, -torch.inf)
+
+    def _allow(self) -> _Allowed:
+        if self._allowed is None:
+            self._allowed = _read_allowed(self._matcher)
+            if self._naming and self._naming.matcher:
+                named = self._allowed & _read_allowed(self._naming.matcher)
+                # where a vocabulary cannot write any of the names, the text goes on without
+                self._allowed = named if named.any() else self._allowed
+        return self._allowed
+
+    def _consume(self, token: int) -> int:
+        self._n_left -= 1
+        self._allowed = None
+        if not self._matcher.consume_token(token):
+            # a schema too complex to follow; the text ends here and the parsers say what is wrong with it
+            logger.warning("A grammar was left: %s", self._matcher.get_error())
+        if self._naming:
+            self._naming.consume(token)
+        return token
+
+    def _can_go_on(self) -> bool:
+        """Tell whether the text could still be ended in time; far from the limit that is not looked at every time."""
+        if self._n_unchecked > 0:
+            self._n_unchecked -= 1
+            return True
+        ending = self._find_ending()
+        n_needed = len(self._cut) + _CHARACTER_TOKENS if ending is None else len(ending)
+        n_spare = self._n_left - n_needed - self._n_reserved
+        self._n_unchecked = min(max(n_spare - _NEAR_END_TOKENS, 0), _NEAR_END_TOKENS // 4)
+        return n_spare >= 0
+
+    def _find_ending(self) -> list[int] | None:
+        """Return the tokens that end the text from here, None within a character and once the decision has begun."""
+        if self._cut:
+            return self._cut.copy() if self._matcher.validate_tokens(self._cut) == len(self._cut) else None
+        matcher = self._matcher.deep_copy()
+        ending: list[int] = []
+        while not matcher.is_stopped() and len(ending) <= self._n_left:
+            tokens = matcher.compute_ff_tokens() or [self._pick_closer(matcher)]
+            matcher.consume_tokens(tokens)
+            ending += tokens
+        return ending
+
+    def _pick_closer(self, matcher: LLMatcher) -> int:
+        allowed = _read_allowed(matcher)
+        return next((token for token in self._closers if allowed[token]), int(allowed.argmax()))
+
+
+def _read_allowed(matcher: LLMatcher) -> _Allowed:
+    return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").view(np.bool_)
+
+
+ANNOUNCEMENT = "I call"
+"""What `alpha_umi.training.data.rationales.describe_calls` writes before a name."""
+
+_ANNOUNCED = ANNOUNCEMENT.encode()
+
+
+def make_names_lark(names: Sequence[str]) -> str:
+    """Return the grammar of what may follow the announcement: a space and a name, or no space ("I called").
+
+    A name ends where nothing follows that a name may hold, or a full stop or colon before white space, so that none is
+    the beginning of an invented one.
+    """
+    options = "|".join(_quote(name) for name in names)
+    # One expression, since a lexer that has begun with "search.files" does not come back to "search" and a full stop.
+    # Of characters beyond ASCII the expression does not know which are letters.
+    end = r"([\x00-\x7F--[A-Za-z0-9_.:\/\-]](?s:.*)|[.:](\s(?s:.*))?)?"
+    return f"start: named | other\nnamed: / ({options}){end}/\nother: /[^ ](?s:.*)/"
+
+
+def _quote(name: str) -> str:
+    """Return a name as a regular expression within slashes."""
+    return re.sub(r"([^\w])", r"\\\1", name)
+
+
+class Naming:
+    """Follows a rationale and tells what may come next in a tool's name.
+
+    Args:
+        names: Of the tools on offer.
+        matcher: Of `make_names_lark`, before the first token; only copied.
+        tokenizer: Says what a token is written as.
+    """
+
+    def __init__(self, names: Sequence[str], matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
+        """Start before the first token."""
+        self._names = [f" {name}{mark}".encode() for name in names for mark in ".:"]
+        self._start, self._tokenizer = matcher, tokenizer
+        self._matcher: LLMatcher | None = None
+        self._text = b""  # within a name all of it, else the last characters
+
+    @property
+    def matcher(self) -> LLMatcher | None:
+        """What the next token has to fit; None outside of names."""
+        return self._matcher
+
+    def consume(self, token: int) -> None:
+        """Follow the next token."""
+        self._text += self._tokenizer.decode_bytes([token])
+        if self._matcher is not None:
+            self._matcher.consume_token(token)
+            if any(name.startswith(self._text) for name in self._names):
+                return
+            self._matcher = None
+        self._text = self._text[-len(_ANNOUNCED) - 1 :]
+        if self._text.endswith(_ANNOUNCED) and not self._text.removesuffix(_ANNOUNCED).replace(b"_", b"x").isalnum():
+            self._matcher, self._text = self._start.deep_copy(), b""

@@ -1,0 +1,370 @@
+"""Weights on this machine as a LangChain chat model.
+
+Both doors, sync and async, read from one queue that the engine's thread fills. So the event loop never waits for a file
+or a forward pass, a slow reader never holds the model, and leaving early frees it within a layer's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field
+
+from alpha_umi.errors import ConfigError, ContextOverflow
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.request import Request
+
+if TYPE_CHECKING:
+    from alpha_umi.nodes.models.engine.scheduler import Engine
+
+# Bounds memory, and how long each of them waits for its next token.
+MAX_TEXTS = 32
+DEFAULT_TOKENS_PER_BATCH = 32_768
+Item: TypeAlias = ChatGenerationChunk | BaseException | None
+"""A piece of the reply, what went wrong, or the end."""
+
+# Finding an engine imports torch and reads the disk, which an event loop must not wait for.
+_finder = ThreadPoolExecutor(1, thread_name_prefix="alpha-umi-finder")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model: its fields, and what this call sets otherwise."""
+
+    messages: tuple[BaseMessage, ...]
+    role: Role
+    style: Style
+    adapter: str | None
+    tools: tuple[Mapping[str, Any], ...]
+    stop: tuple[str, ...]
+    max_tokens: int
+    max_rationale_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    constrained: bool
+    guard_names: bool
+    prompt_lookup: bool
+    wants_tool_calls: bool
+    model_name: str
+
+
+class LocalChatModel(BaseChatModel):
+    """A model in this process, for the roles and for any LangChain chain.
+
+    Takes the role messages of `render_messages` with ``role`` and ``tools`` as keyword arguments. Standard messages
+    work too: they are read as a trajectory and answered by the summarizer, or, with tools bound, by the caller, whose
+    reply then carries `tool_calls`. Any number of these share the weights of one folder.
+
+    Args:
+        model: Folder, short name such as ``smollm2-135m``, or Hugging Face id.
+        adapter: LoRA adapter: a folder inside the model's, or any path.
+        role: Used where a call names no role.
+        style: Chat template the weights were trained with.
+        constrained: Keep planner and caller to their grammars.
+        guard_names: Where a constrained planner writes "I call", let only the name of an offered tool follow.
+        prompt_lookup: Try what followed the same words earlier in the prompt; faster, and the text is the same but for
+            rounding.
+        max_tokens: The most tokens of a reply.
+        max_rationale_tokens: Where the planner is made to decide.
+        temperature: 0 decodes greedily.
+        top_p: Sample among the most likely tokens that together have this probability.
+        seed: Makes sampling reproducible.
+        device: ``auto``, ``cpu``, ``cuda`` …, or ``balanced`` to spread the layers over all GPUs.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        ModelNotAvailable: At the first call, if the weights are not on this machine.
+        ConfigError: At a call, if model, adapter or settings cannot be used.
+        ContextOverflow: At a call whose prompt does not fit the window.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    role_aware: ClassVar[bool] = True
+
+    model: str
+    adapter: str | None = None
+    role: Role | None = None
+    style: Style = "umi"
+    constrained: bool = True
+    guard_names: bool = True
+    prompt_lookup: bool = True
+    max_tokens: int = Field(default=256, ge=1)
+    max_rationale_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Offer tools; whatever `tool_choice` says, the caller calls one."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    def _make_call(
+        self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, kwargs: Mapping[str, Any]
+    ) -> Call:
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        tools = tuple(given.get("tools", ()))
+        role: Role | None = given.get("role", self.role)
+        return Call(
+            messages=tuple(messages),
+            role=role or ("caller" if tools else "summarizer"),
+            style=self.style,
+            adapter=self.adapter,
+            tools=tools,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+            max_tokens=given.get("max_tokens", self.max_tokens),
+            max_rationale_tokens=self.max_rationale_tokens,
+            temperature=given.get("temperature", self.temperature),
+            top_p=self.top_p,
+            seed=given.get("seed", self.seed),
+            constrained=given.get("constrained", self.constrained),
+            guard_names=self.guard_names,
+            prompt_lookup=self.prompt_lookup,
+            wants_tool_calls=role is None and bool(tools),
+            model_name=self._name_for(role),
+        )
+
+    def _name_for(self, role: Role | None) -> str:
+        part = Path(self.adapter).name if self.adapter else role
+        return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
+
+    def _start(self, call: Call, emit: Callable[[Item], None], cancelled: threading.Event) -> None:
+        """Have a reply written in the engine's thread.
+
+        Args:
+            call: What to answer.
+            emit: Is handed each piece, and at the end None or what went wrong; from another thread.
+            cancelled: To be set when nobody reads on.
+        """
+
+        def queue(found: Future[Engine]) -> None:
+            try:
+                _queue(found.result(), call, emit, cancelled)
+            except Exception as error:
+                emit(error)
+
+        _finder.submit(self._find_engine, call.role).add_done_callback(queue)
+
+    def _find_engine(self, role: Role | None = None) -> Engine:
+        from alpha_umi.nodes.models.engine.scheduler import get_engine  # noqa: PLC0415 - imports torch
+
+        return get_engine(self.model, self.device, self.dtype, role=role if self.adapter is None else None)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        items: SimpleQueue[Item] = SimpleQueue()
+        cancelled = threading.Event()
+        try:
+            self._start(self._make_call(messages, stop, kwargs), items.put, cancelled)
+            while (chunk := _take(items.get())) is not None:
+                yield chunk
+        finally:
+            cancelled.set()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        items: asyncio.Queue[Item] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(item: Item) -> None:
+            with suppress(RuntimeError):  # the loop was closed before the model noticed
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+        cancelled = threading.Event()
+        try:
+            self._start(self._make_call(messages, stop, kwargs), emit, cancelled)
+            while (chunk := _take(await items.get())) is not None:
+                yield chunk
+        finally:
+            cancelled.set()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _join(list(self._stream(messages, stop, **kwargs)))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return _join([chunk async for chunk in self._astream(messages, stop, **kwargs)])
+
+    def generate_many(
+        self,
+        requests: Sequence[Request],
+        *,
+        on_progress: Callable[[int], None] | None = None,
+        tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH,
+    ) -> list[AIMessage | ContextOverflow]:
+        """Answer many requests, as many at once as the batch has room for; for evaluation, so without callbacks.
+
+        Roles and adapters may be mixed. Prompts that begin alike are answered one after the other, so what they share
+        is computed once. Other runs on the same weights go on meanwhile.
+
+        Args:
+            requests: From `make_request`.
+            on_progress: Is told, in this thread, how many are answered so far.
+            tokens_per_batch: The most tokens in memory at once: prompts, and `max_tokens` for each reply.
+
+        Returns:
+            One reply per request, in their order; where a prompt does not fit the window, what `invoke` would raise.
+
+        Raises:
+            ConfigError: As at any call; the other replies are lost then.
+        """
+        calls = [self._make_call(each.messages, each.kwargs.get("stop"), each.kwargs) for each in requests]
+        order = sorted(range(len(calls)), key=lambda i: [message.text for message in calls[i].messages])
+        engines = {role: _finder.submit(self._find_engine, role) for role in {call.role for call in calls}}
+        replies: dict[int, AIMessage | ContextOverflow] = {}
+        ended: SimpleQueue[tuple[int, list[Item]]] = SimpleQueue()
+        cancelled = threading.Event()
+        try:
+            for n_queued, i in enumerate(order):
+                engine = engines[calls[i].role].result()
+                _queue(engine, calls[i], _gather(i, ended), cancelled, tokens_per_batch=tokens_per_batch)
+                if n_queued - len(replies) >= MAX_TEXTS:  # further ones wait here, so that other runs get their turn
+                    _take_reply(ended, replies, on_progress)
+            while len(replies) < len(calls):
+                _take_reply(ended, replies, on_progress)
+        finally:
+            cancelled.set()
+        return [replies[i] for i in range(len(calls))]
+
+    def reload(self, role: Role | None = None) -> None:
+        """Let new runs use what the folder of a role's adapter holds now, such as after training it again.
+
+        Runs that are on their way finish on the old one, which is forgotten then. Other roles, and what is cached for
+        them, stay. It holds for all models of this process with the same folder, device and type. Waits for the forward
+        pass that runs, so call it in a thread where an event loop must not wait.
+
+        Args:
+            role: Of a checkpoint; by default the model's own.
+
+        Raises:
+            ConfigError: If what the folder holds cannot be used; the old one is used further.
+        """
+        from alpha_umi.nodes.models.engine.scheduler import reload_role  # noqa: PLC0415 - imports torch
+
+        if (role := role or self.role) is None:
+            raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
+        reload_role(self.model, self.adapter, role, self.device, self.dtype)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the model's own token ids of a text, which LangChain counts tokens by; loads the model."""
+        encoding = (
+            self._find_engine().submit(lambda backbone: backbone.tokenizer(text, add_special_tokens=False)).result()
+        )
+        return list(encoding["input_ids"])
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        call = self._make_call((), stop, kwargs)
+        params = LangSmithParams(
+            ls_provider="alpha_umi",
+            ls_model_name=call.model_name,
+            ls_model_type="chat",
+            ls_temperature=call.temperature,
+            ls_max_tokens=call.max_tokens,
+        )
+        if call.stop:
+            params["ls_stop"] = list(call.stop)
+        return params
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        own = LocalChatModel.model_fields.keys() - BaseChatModel.model_fields.keys()
+        return {name: getattr(self, name) for name in sorted(own)}
+
+    @property
+    def _llm_type(self) -> str:
+        return "alpha-umi-local"
+
+
+def _queue(engine: Engine, call: Call, emit: Callable[[Item], None], cancelled: threading.Event, **limits: int) -> None:
+    """Have the engine answer a call."""
+    from alpha_umi.nodes.models.engine.reply import write_reply  # noqa: PLC0415 - imports torch
+    from alpha_umi.nodes.models.engine.scheduler import Job  # noqa: PLC0415 - imports torch
+
+    begin = partial(write_reply, call, emit=emit, cancelled=cancelled)
+    engine.write(Job(begin, cancelled, emit, call.max_tokens, **limits))
+
+
+def _gather(i: int, ended: SimpleQueue[tuple[int, list[Item]]]) -> Callable[[Item], None]:
+    """Return where a call's pieces go, so that all of them come out at once."""
+    items: list[Item] = []
+
+    def emit(item: Item) -> None:
+        items.append(item)
+        if not isinstance(item, ChatGenerationChunk):
+            ended.put((i, items))
+
+    return emit
+
+
+def _take_reply(
+    ended: SimpleQueue[tuple[int, list[Item]]],
+    replies: dict[int, AIMessage | ContextOverflow],
+    on_progress: Callable[[int], None] | None,
+) -> None:
+    i, items = ended.get()
+    try:
+        chunks = [chunk for item in items if (chunk := _take(item)) is not None]
+        replies[i] = cast(AIMessage, _join(chunks).generations[0].message)
+    except ContextOverflow as overflow:
+        replies[i] = overflow
+    if on_progress is not None:
+        on_progress(len(replies))
+
+
+def _take(item: Item) -> ChatGenerationChunk | None:
+    if isinstance(item, BaseException):
+        raise item
+    return item
+
+
+def _join(chunks: Sequence[ChatGenerationChunk]) -> ChatResult:
+    last = cast(AIMessageChunk, chunks[-1].message)
+    message = AIMessage(
+        "".join(chunk.text for chunk in chunks),
+        tool_calls=last.tool_calls,
+        invalid_tool_calls=last.invalid_tool_calls,
+        usage_metadata=last.usage_metadata,
+        response_metadata=last.response_metadata,
+    )
+    return ChatResult(generations=[ChatGeneration(message=message)])

@@ -1,0 +1,63 @@
+"""The tool executor: runs one call per `Send`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.errors import GraphBubbleUp
+
+from alpha_umi.nodes.durability.effects import find_recorded_call
+from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.state import ToolTask
+from alpha_umi.tools.toolbox import Toolbox
+
+
+class ToolsNode(Runnable[ToolTask, Update]):
+    """Graph node that runs one tool call and appends its observation.
+
+    A call of a tool with the effect ``once`` runs between two records, so that a resumed thread does not run it again.
+
+    Args:
+        toolbox: Runs the call; never raises for a tool's or a model's mistake.
+    """
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        """Remember the toolbox."""
+        self.name = "tools"
+        self._toolbox = toolbox
+
+    def invoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
+        """Run the call, unless it ran before, and return its tool message."""
+        call = (input["name"], input["arguments"], input["id"], config)
+        record = find_recorded_call(self._toolbox, input, config)
+        if record is None:
+            return {"messages": [self._toolbox.execute(*call)]}
+        record.wait_until_decided()
+        message = record.begin()
+        if message is None:
+            try:
+                message = self._toolbox.execute(*call)
+            except GraphBubbleUp:
+                record.forget()
+                raise
+            record.finish(message)
+        return {"messages": [message]}
+
+    async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
+        """Do what `invoke` does without blocking the event loop."""
+        call = (input["name"], input["arguments"], input["id"], config)
+        record = find_recorded_call(self._toolbox, input, config)
+        if record is None:
+            return {"messages": [await self._toolbox.aexecute(*call)]}
+        await record.await_decided()
+        message = await asyncio.to_thread(record.begin)
+        if message is None:
+            try:
+                message = await self._toolbox.aexecute(*call)
+            except GraphBubbleUp:
+                await asyncio.to_thread(record.forget)
+                raise
+            await asyncio.to_thread(record.finish, message)
+        return {"messages": [message]}

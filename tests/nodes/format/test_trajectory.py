@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    messages_from_dict,
+    messages_to_dict,
+)
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn, make_message
+from alpha_umi.tools.spec import ToolSpec
+
+Trajectories = st.SearchStrategy[Trajectory]
+
+
+def _dump(messages: list[AnyMessage]) -> list[dict[str, Any]]:
+    return messages_to_dict(messages)
+
+
+@given(data=st.data())
+def test_trajectory_survives_messages(trajectories: Trajectories, data: st.DataObject) -> None:
+    trajectory = data.draw(trajectories)
+    assert Trajectory.from_messages(trajectory.to_messages(), trajectory.tools) == trajectory
+
+
+@given(data=st.data())
+def test_trajectory_survives_messages_stored_as_json(trajectories: Trajectories, data: st.DataObject) -> None:
+    trajectory = data.draw(trajectories)
+    stored = json.loads(json.dumps(_dump(trajectory.to_messages()), allow_nan=False))
+    assert Trajectory.from_messages(messages_from_dict(stored), trajectory.tools) == trajectory
+
+
+@given(data=st.data())
+def test_messages_survive_trajectory(trajectories: Trajectories, data: st.DataObject) -> None:
+    messages = data.draw(trajectories).to_messages()
+    assert _dump(Trajectory.from_messages(messages).to_messages()) == _dump(messages)
+
+
+@given(data=st.data())
+def test_trajectory_survives_row(trajectories: Trajectories, data: st.DataObject) -> None:
+    trajectory = data.draw(trajectories)
+    row = json.loads(json.dumps(trajectory.to_row(), allow_nan=False))
+    assert Trajectory.from_row(row) == trajectory
+
+
+def test_make_message_shows_answer_alone_as_text() -> None:
+    message = make_message(Step("I know it.", "conclusion", answer="42"))
+    assert message.text == "42"
+    assert message.content_blocks[0] == {"type": "reasoning", "reasoning": "I know it."}
+
+
+def test_make_message_keeps_unparsable_call_as_written() -> None:
+    message = make_message(Step("", "caller", (Call("1", "add", "{oops"),)))
+    assert message.tool_calls == []
+    assert message.invalid_tool_calls[0]["args"] == "{oops"
+
+
+def test_from_messages_reads_foreign_tool_call() -> None:
+    messages: list[BaseMessage] = [
+        SystemMessage("Be brief."),
+        SystemMessage("Be kind."),
+        HumanMessage([{"type": "text", "text": "Weather in Paris?"}]),
+        AIMessage("Let me look.", tool_calls=[{"name": "weather", "args": {"city": "Paris"}, "id": "a"}]),
+        ToolMessage("Rain", tool_call_id="a"),
+        AIMessage("It rains."),
+    ]
+    call = Call("a", "weather", {"city": "Paris"}, Observation("Rain"))
+    steps = (Step("Let me look.", "caller", (call,)), Step("", "conclusion", answer="It rains."))
+    assert Trajectory.from_messages(messages) == Trajectory(
+        (), (Turn("Weather in Paris?", steps),), "Be brief.\n\nBe kind."
+    )
+
+
+def test_from_messages_reads_foreign_reasoning_as_rationale() -> None:
+    blocks: list[str | dict[Any, Any]] = [{"type": "reasoning", "reasoning": "Easy."}, {"type": "text", "text": "42"}]
+    trajectory = Trajectory.from_messages([HumanMessage("?"), AIMessage(blocks)])
+    assert trajectory.turns[0].steps == (Step("Easy.", "conclusion", answer="42"),)
+
+
+def test_from_messages_matches_parallel_calls_answered_in_any_order() -> None:
+    calls = [{"name": "add", "args": {"a": i}, "id": str(i)} for i in range(3)]
+    answers = [ToolMessage(f"result {i}", tool_call_id=str(i), status="error") for i in (2, 0)]
+    trajectory = Trajectory.from_messages([HumanMessage("?"), AIMessage("", tool_calls=calls), *answers])
+    assert [call.observation for call in trajectory.turns[0].steps[0].calls] == [
+        Observation("result 0", is_error=True),
+        None,
+        Observation("result 2", is_error=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "complaint"),
+    [
+        ([AIMessage("Hi")], "start with one"),
+        ([ToolMessage("5", tool_call_id="a")], "start with one"),
+        ([HumanMessage("?"), ToolMessage("5", tool_call_id="a")], "'a' answers no call"),
+        ([HumanMessage("?"), ChatMessage(role="critic", content="No.")], "use system, human, ai and tool"),
+    ],
+)
+def test_from_messages_refuses_what_is_no_trajectory(messages: list[BaseMessage], complaint: str) -> None:
+    with pytest.raises(TrajectoryError, match=complaint):
+        Trajectory.from_messages(messages)
+
+
+def test_step_refuses_unparsable_call_before_parsed_one() -> None:
+    with pytest.raises(TrajectoryError, match="must come after"):
+        Step("", "caller", (Call("1", "a", "{"), Call("2", "b", {})))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"turns": None}, "^turns: "),
+        (
+            {"turns": [{"instruction": "?", "steps": [{"rationale": "", "decision": "stop"}]}]},
+            "turns.0.steps.0.decision",
+        ),
+        ({"tools": [{"name": "a b"}]}, "tools.0: .*'a b' cannot be used"),
+    ],
+)
+def test_from_row_names_the_wrong_field(change: dict[str, Any], complaint: str) -> None:
+    row = Trajectory((ToolSpec("add"),), (Turn("?"),)).to_row()
+    with pytest.raises(TrajectoryError, match=complaint):
+        Trajectory.from_row(row | change)

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
+from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
+from tests.plain_loop import generate_tokens
+
+SEARCH = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string"},
+        "where": {"enum": ["röd", "blue"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["query", "where"],
+}
+NESTED = {
+    "type": "object",
+    "properties": {
+        "place": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "minLength": 3}, "lat": {"type": "number", "minimum": 5}},
+            "required": ["name", "lat"],
+        },
+        "n": {"type": ["integer", "null"]},
+    },
+    "required": ["place"],
+}
+REFERENCE = {
+    "type": "object",
+    "$defs": {"Unit": {"type": "string", "enum": ["C", "F"]}},
+    "properties": {"unit": {"$ref": "#/$defs/Unit"}, "day": {"anyOf": [{"type": "integer"}, {"type": "null"}]}},
+    "required": ["unit"],
+}
+UNUSUAL = {
+    "type": "object",
+    "properties": {"p": {"type": "string", "pattern": "(?=x)y"}, "u": {"type": "array", "uniqueItems": True}},
+    "required": ["p"],
+    "not": {"required": ["q"]},
+}
+
+
+def make_tool(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "description": "", "parameters": parameters}}
+
+
+TOOLS = [
+    make_tool("search.files", SEARCH),
+    make_tool("search", NESTED),
+    make_tool("weather-in", REFERENCE),
+    make_tool("now", {}),
+]
+
+
+def write(backbone: Backbone, grammar: Grammar | None, *, seed: int, max_tokens: int, temperature: float = 3.0) -> str:
+    """Let the random model write; it would never write anything that makes sense by itself."""
+    mask = backbone.grammars.make_mask(grammar, max_tokens) if grammar else None
+    text = TextStream(backbone.tokenizer)
+    tokens = generate_tokens(
+        backbone.model,
+        [1, 40 + seed],
+        sampler=make_sampler(temperature, 1.0, seed),
+        max_new_tokens=max_tokens,
+        eos_ids=backbone.eos_ids,
+        constraint=mask,
+    )
+    pieces = [text.feed(token) for token in tokens]
+    if mask is not None:
+        assert mask.finished
+    return "".join(pieces) + text.flush()
+
+
+def test_a_random_model_writes_no_decision_without_grammar(backbone: Backbone) -> None:
+    assert parse_plan(write(backbone, None, seed=0, max_tokens=60)).decision is None
+
+
+@pytest.mark.parametrize("max_tokens", [16, 40, 90])
+def test_planner_always_decides(backbone: Backbone, max_tokens: int) -> None:
+    decisions = set()
+    for seed in range(20):
+        text = write(backbone, planner_grammar(60), seed=seed, max_tokens=max_tokens)
+        plan = parse_plan(text)
+        assert plan.decision is not None, text
+        assert text.endswith(f" {plan.decision}."), text
+        decisions.add(plan.decision)
+    assert decisions == {"caller", "conclusion", "give up"}
+
+
+def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone) -> None:
+    text = write(backbone, planner_grammar(10), seed=1, max_tokens=200)
+    assert len(backbone.tokenizer.encode(text)) < 10 + 30
+
+
+def follow(backbone: Backbone, grammar: Grammar, text: str) -> bool:
+    """Tell whether the grammar lets exactly this text be written."""
+    mask = backbone.grammars.make_mask(grammar, 1000)
+    n_vocab = backbone.model.config.vocab_size
+    for token in backbone.tokenizer.encode(text, add_special_tokens=False):
+        if mask.finished:
+            return False
+        wanted = torch.full((n_vocab,), -1.0)
+        wanted[token] = 1.0
+        if mask.choose(wanted, make_sampler()) != token:
+            return False
+    return mask.finished
+
+
+@pytest.mark.parametrize(
+    ("text", "is_allowed"),
+    [
+        ("I add them.\nNext: caller.", True),
+        ("Next: give up.", True),
+        ("The context: fine.\nThe text: too. Next: conclusion.", True),
+        ("Two lines\n\nof thought 🙂.\nNext: conclusion.", True),
+        ("I add them.\nNext: planner.", False),
+        ("First Next: caller. Then\nNext: conclusion.", False),
+        ("I add them.", False),
+        ("I add them.\nNext: caller. And more", False),
+    ],
+)
+def test_planner_grammar_takes_plans_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
+    assert follow(backbone, planner_grammar(), text) is is_allowed
+
+
+@pytest.mark.parametrize("max_tokens", [64, 150])
+def test_caller_never_invents_a_tool_or_an_argument(backbone: Backbone, max_tokens: int) -> None:
+    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
+    names = set()
+    for seed in range(30):
+        text = write(backbone, caller_grammar(TOOLS), seed=seed, max_tokens=max_tokens)
+        (call,) = parse_calls(text)
+        assert call.fault is None, text
+        assert isinstance(call.arguments, dict)
+        jsonschema.validate(call.arguments, schemas[call.name])
+        assert call.arguments.keys() <= schemas[call.name].get("properties", {}).keys()
+        names.add(call.name)
+    assert names == schemas.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_allowed"),
+    [
+        ('Action: search.files\nAction Input: {"query":"\\"a\\" é","where":"röd","tags":["x"]}', True),
+        ('Action: search\nAction Input: {"place":{"name":"Rom","lat":41.9},"n":null}', True),
+        ('Action: weather-in\nAction Input: {"unit":"C","day":3}', True),
+        ("Action: now\nAction Input: {}", True),
+        ("Action: sea\nAction Input: {}", False),
+        ('Action: search.files\nAction Input: {"where":"röd"}', False),
+        ('Action: search.files\nAction Input: {"query":"a","where":"green"}', False),
+        ('Action: now\nAction Input: {"extra":1}', False),
+        ('Action: search.files\nAction Input: { "query": "a", "where": "blue" }', False),
+        ('Action: weather-in\nAction Input: {"unit":"C","day":1e999}', False),
+    ],
+)
+def test_caller_grammar_takes_valid_compact_calls_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    assert follow(backbone, grammar, text) is is_allowed
+
+
+def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(backbone: Backbone) -> None:
+    grammar = caller_grammar([make_tool("odd", UNUSUAL)])
+    assert grammar is not None
+    assert follow(backbone, grammar, 'Action: odd\nAction Input: {"p":"anything"}')
+    assert follow(backbone, grammar, 'Action: odd\nAction Input: {"p":[1,{"x":null}],"u":3}')
+    assert not follow(backbone, grammar, 'Action: odd\nAction Input: {"u":3}')
+    assert not follow(backbone, grammar, 'Action: odd\nAction Input: {"p":1,"q":2}')
+
+
+def test_caller_may_add_arguments_where_the_schema_says_so(backbone: Backbone) -> None:
+    grammar = caller_grammar([make_tool("free", {"type": "object", "additionalProperties": {"type": "string"}})])
+    assert grammar is not None
+    assert follow(backbone, grammar, 'Action: free\nAction Input: {"x":"1","y":"2"}')
+
+
+def test_caller_without_tools_is_not_constrained() -> None:
+    assert caller_grammar([]) is None
+
+
+json_types = st.sampled_from(["string", "number", "integer", "boolean", "null", "array", "object", "odd"])
+schemas = st.recursive(
+    st.fixed_dictionaries({}, optional={"type": json_types, "format": st.text(max_size=5), "enum": st.just([1, "a"])}),
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "type": json_types,
+            "properties": st.dictionaries(st.text(max_size=4), inner, max_size=3),
+            "items": inner,
+            "anyOf": st.lists(inner, min_size=1, max_size=2),
+            "oneOf": st.lists(inner, min_size=1, max_size=2),
+            "not": inner,
+            "pattern": st.text(max_size=4),
+            "minLength": st.integers(-2, 5),
+            "$ref": st.just("#/$defs/missing"),
+        },
+    ),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    properties=st.dictionaries(st.text(max_size=6), schemas, max_size=3),
+    name=st.from_regex(r"[\w.:/-]{1,8}", fullmatch=True),
+)
+def test_caller_grammar_of_any_schema_compiles(backbone: Backbone, properties: dict[str, Any], name: str) -> None:
+    grammar = caller_grammar([make_tool(name, {"type": "object", "properties": properties})])
+    assert grammar is not None
+    backbone.grammars.make_mask(grammar, 100)
+
+
+def test_caller_ends_in_time_when_much_is_required(backbone: Backbone) -> None:
+    names = [f"argument_{i}" for i in range(12)]
+    schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}, "required": names}
+    grammar = caller_grammar([make_tool("wide", schema)])
+    for seed in range(3):
+        (call,) = parse_calls(write(backbone, grammar, seed=seed, max_tokens=300))
+        assert isinstance(call, ParsedCall)
+        jsonschema.validate(call.arguments, schema)
+
+
+def take_forced(mask: TokenMask) -> list[int]:
+    """Take what must come next."""
+    ids: list[int] = []
+    while not mask.finished and (token := mask.forced()) is not None:
+        ids.append(mask.accept(token))
+    return ids
+
+
+def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Backbone) -> None:
+    grammar = caller_grammar([make_tool("now", {})])
+    assert grammar is not None
+    mask = backbone.grammars.make_mask(grammar, 100)
+    assert backbone.tokenizer.decode(take_forced(mask)) == "Action: now\nAction Input: {}"
+    assert mask.finished
+    assert backbone.grammars.make_mask(planner_grammar(), 100).forced() is None
+
+
+def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> None:
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    generator = torch.Generator().manual_seed(0)
+    n_forced = n_chosen = 0
+    for _ in range(10):
+        mask = backbone.grammars.make_mask(grammar, 80)
+        while not mask.finished:
+            forced = mask.forced()
+            chosen = mask.choose(torch.randn(backbone.model.config.vocab_size, generator=generator), make_sampler())
+            assert forced in (None, chosen)
+            n_forced += forced is not None
+            n_chosen += forced is None
+    assert n_forced > 50
+    assert n_chosen > 50
+
+
+@pytest.mark.parametrize("jump_forward", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action: search.files\nAction Input: {"query":"the step","where":"röd","tags":["x"]}',
+        'Action: search\nAction Input: {"place":{"name":"Rom","lat":41.9},"n":null}',
+        'Action: weather-in\nAction Input: {"unit":"C","day":3}',
+    ],
+)
+def test_forced_tokens_are_the_tokenizers_own(backbone: Backbone, text: str, jump_forward: bool) -> None:
+    grammar = caller_grammar(TOOLS)
+    assert grammar is not None
+    mask = backbone.grammars.make_mask(grammar, 200)
+    wanted: list[int] = backbone.tokenizer.encode(text, add_special_tokens=False)
+    ids: list[int] = []
+
+    def sampler(logits: torch.Tensor) -> int:
+        assert logits[wanted[len(ids)]] > -torch.inf
+        return wanted[len(ids)]
+
+    for token in generate_tokens(
+        backbone.model,
+        [1],
+        sampler=sampler,
+        max_new_tokens=200,
+        eos_ids=(),
+        constraint=mask,
+        jump_forward=jump_forward,
+    ):
+        ids.append(token)
+    assert ids == wanted
+
+
+def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: Backbone) -> None:
+    first = backbone.grammars.make_mask(planner_grammar(5), 30)
+    logits = torch.randn(backbone.model.config.vocab_size)
+    while not first.finished:
+        first.choose(logits, make_sampler())
+    second = backbone.grammars.make_mask(planner_grammar(5), 30)
+    assert not second.finished
+
+
+@pytest.mark.parametrize("text", ["🙂", "中", "é", "a"])
+def test_planner_that_writes_any_script_is_cut_in_time(backbone: Backbone, text: str) -> None:
+    for max_tokens in (16, 17, 18, 19, 50):
+        mask = backbone.grammars.make_mask(planner_grammar(), max_tokens)
+        logits = torch.zeros(backbone.model.config.vocab_size)
+        logits[backbone.tokenizer.encode(text)] = 1.0
+        ids: list[int] = []
+        while not mask.finished:
+            ids.append(mask.choose(logits, make_sampler()))
+        assert len(ids) <= max_tokens
+        written = str(backbone.tokenizer.decode(ids))
+        assert "\ufffd" not in written
+        assert parse_plan(written).decision is not None
+
+
+def test_grammar_text_is_the_same_for_equal_tools() -> None:
+    assert caller_grammar(TOOLS) == caller_grammar(json.loads(json.dumps(TOOLS)))

@@ -1,0 +1,167 @@
+"""Guesses save forward passes and change no token."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alpha_umi.nodes.models.engine import scheduler as batch_module
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.decode import (
+    MAX_GUESSES,
+    N_KEY_TOKENS,
+    Lookup,
+    Sampler,
+    Writing,
+    make_sampler,
+    open_text,
+    write_tokens,
+)
+from alpha_umi.nodes.models.engine.forward import Span
+from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.kv_cache import make_past
+from alpha_umi.nodes.models.engine.scheduler import Batch, Job
+from alpha_umi.tools.spec import ToolSpec
+from tests.nodes.models.conftest import Write, Written
+
+SPEC = ToolSpec("add", "Adds.", {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]})
+MARKER = [5, 6, 7]
+
+
+def guess_slowly(ids: Sequence[int]) -> list[int]:
+    key = list(ids[-N_KEY_TOKENS:])
+    starts = [end for end in range(N_KEY_TOKENS, len(ids)) if list(ids[end - N_KEY_TOKENS : end]) == key]
+    return list(ids[starts[-1] : starts[-1] + MAX_GUESSES]) if starts else []
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 40), max_size=5))
+def test_lookup_guesses_what_followed_last_time(ids: list[int], lengths: list[int]) -> None:
+    lookup = Lookup()
+    for n in sorted({min(n, len(ids)) for n in (*lengths, len(ids))}):
+        assert lookup.guess(ids[:n]) == guess_slowly(ids[:n])
+
+
+class Copyist:
+    """Copies from a text where it can, but errs; a function of how much is written and of the logits."""
+
+    def __init__(self, source: Sequence[int], seed: int) -> None:
+        self.source, self.rng, self.n = source, random.Random(seed), 0
+
+    def __call__(self, logits: torch.Tensor) -> int:
+        self.n += 1
+        wanted = self.source[self.n % len(self.source)]
+        is_right = self.rng.random() < 0.8 and logits[wanted] > -torch.inf
+        return wanted if is_right else int(logits.argmax())
+
+
+def write_one(
+    backbone: Backbone,
+    prompt: list[int],
+    sampler: Sampler,
+    *,
+    lookup: bool,
+    n: int = 40,
+    grammar: Grammar | None = None,
+    adapter: str | None = None,
+) -> list[int]:
+    ids: list[int] = []
+    errors: list[BaseException | None] = []
+    cancelled = threading.Event()
+
+    def accept(token: int) -> bool:
+        ids.append(token)
+        return True
+
+    def begin(backbone: Backbone) -> Writing:
+        mask = backbone.grammars.make_mask(grammar, n) if grammar else None
+        with open_text(backbone, backbone.find_adapter(adapter, "planner") if adapter else None, prompt) as text:
+            yield from write_tokens(
+                text,
+                cancelled,
+                sampler=sampler,
+                max_new_tokens=n,
+                eos_ids={2},
+                constraint=mask,
+                accept=accept,
+                lookup=lookup,
+            )
+
+    batch = Batch(backbone)
+    batch.add(Job(begin, cancelled, errors.append, n))
+    while not batch.is_empty:
+        batch.step()
+    assert errors == [None]
+    return ids
+
+
+def count_rows(backbone: Backbone) -> list[int]:
+    passes: list[int] = []
+    backbone.model.register_forward_pre_hook(
+        lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    return passes
+
+
+@pytest.mark.parametrize("adapter", [None, "one", "planner"])
+@pytest.mark.parametrize("grammar", [None, planner_grammar(20), caller_grammar([SPEC.to_openai()])])
+def test_guesses_change_no_token(backbone: Backbone, adapter: str | None, grammar: Grammar | None) -> None:
+    rng = random.Random(7)
+    n_passes = {True: 0, False: 0}
+    passes = count_rows(backbone)
+    for seed in range(12):
+        prompt = [rng.randrange(20, 60) for _ in range(rng.randrange(3, 60))]
+        prompt += MARKER if adapter == "planner" else []
+        texts = []
+        for lookup in (True, False):
+            passes.clear()
+            copyist = Copyist(prompt, seed)
+            texts.append(write_one(backbone, prompt, copyist, lookup=lookup, grammar=grammar, adapter=adapter))
+            n_passes[lookup] += len(passes)
+        assert texts[0] == texts[1]
+    assert n_passes[True] < 0.9 * n_passes[False]
+
+
+def test_guesses_change_no_sampled_token(backbone: Backbone) -> None:
+    prompt = [20, 21, 22, 23, 20, 21]
+    texts = {
+        tuple(write_one(backbone, prompt, make_sampler(0.7, 0.9, seed), lookup=lookup))
+        for seed in range(5)
+        for lookup in (True, False)
+    }
+    assert len(texts) == 5
+
+
+def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone) -> None:
+    rng = random.Random(3)
+    written: list[int] = []
+    for seed in range(10):
+        prompt = [*([20, 21, 22, 23] * 5), *written[: rng.randrange(20)]]
+        written = write_one(backbone, prompt, Copyist(prompt, seed), lookup=True)
+        whole = [*prompt, *written]
+        fresh = write_one(backbone, whole, make_sampler(), lookup=False, n=8)
+        backbone.cache.drop(None)
+        assert write_one(backbone, whole, make_sampler(), lookup=False, n=8) == fresh
+
+
+@pytest.mark.parametrize("n_ids", [7, 256, 258, 300])
+def test_guesses_are_not_divided_between_passes(backbone: Backbone, n_ids: int) -> None:
+    ids = [20 + i % 40 for i in range(n_ids)]
+    first, rest = Span(make_past(backbone.model.config), ids, None, 0, threading.Event(), 5).split(256)
+    assert [*first.ids, *rest.ids] == (ids if n_ids <= 256 else ids[:-5])
+    assert first.n_guesses == (5 if n_ids <= 256 else 0)
+    assert not rest.ids or rest.n_guesses == 0
+
+
+def test_many_texts_share_the_guesses(backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = [Written([20, 21, 22, 23, 24, 25] * 8 + [20 + i], n=30) for i in range(6)]
+    monkeypatch.setattr(batch_module, "MAX_GUESSED_TOKENS", 12)
+    passes = count_rows(backbone)
+    write(backbone, orders)
+    assert max(rows for rows in passes if rows < 49) <= 6 * (1 + 2)
+    assert max(passes[-20:]) > 6 or len(passes) < 30, "there were no guesses"

@@ -1,0 +1,1 @@
+"""Requests to servers that are not ours: an address guard, a circuit breaker, credentials that never show."""

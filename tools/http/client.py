@@ -1,0 +1,316 @@
+"""HTTP for tool sources: allowed hosts only, no redirects, bounded time and size, retries of what is safe to repeat.
+
+A host that was not named by a person must have a public address; see `alpha_umi.tools.http.addresses`.
+
+Whatever the server does wrong becomes a `ToolException` in words for the model. Credentials are put in below httpx, so
+that neither its log lines nor its exceptions ever hold one, and what comes back is searched for them.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import weakref
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import count
+from threading import Lock
+from typing import TypeAlias
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from langchain_core.tools import ToolException
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http.addresses import PrivateAddress, names_private_address, resolve_public
+from alpha_umi.tools.http.breaker import BreakerOpen, get_breaker, get_remote_settings
+from alpha_umi.tools.http.credentials import Credential, is_loopback, redact
+from alpha_umi.tools.observation import cut
+
+Credentials: TypeAlias = Sequence[Credential]
+
+_PASSING_STATUSES = frozenset({429, 502, 503})
+_ILL_STATUSES = _PASSING_STATUSES | {504}
+_MAX_FAULT_CHARS = 1000
+_PIECE_BYTES = 65_536
+_NO_ENCODINGS = ("", "identity")
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet-stream)")
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,300})</title>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server answered with a status of success; credentials are already hidden.
+
+    Args:
+        status: HTTP status, 200 to 299.
+        media_type: Content type without parameters, in lower case.
+        text: The body; a short note in place of binary data.
+        is_cut: Whether the body was longer than allowed.
+    """
+
+    status: int
+    media_type: str
+    text: str
+    is_cut: bool
+
+
+class _Fault(ToolException):
+    """A failed attempt; `wait_s` is None where trying again makes no sense, `is_ill` tells of the server's state."""
+
+    def __init__(self, message: str, wait_s: float | None = None, *, is_ill: bool = False) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        self.is_ill = is_ill
+
+
+class HttpClient:
+    """Sends requests of one tool source; safe to use from several threads."""
+
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Collection[str],
+        timeout_s: float,
+        max_response_bytes: int,
+        private_hosts: Collection[str] = (),
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            allowed_hosts: ``host`` (any port) or ``host:port``.
+            timeout_s: Seconds for a call with all its retries.
+            max_response_bytes: Longer bodies are cut while they arrive.
+            private_hosts: Those of the allowed hosts, written the same way, that may be on this machine or network.
+
+        Raises:
+            ConfigError: If a bound makes no sense.
+        """
+        if not timeout_s > 0 or max_response_bytes < 1:
+            raise ConfigError(
+                f"timeout_s is {timeout_s} and max_response_bytes is {max_response_bytes}; both must be above 0."
+            )
+        self._allowed_hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._private_hosts = frozenset(host.lower() for host in private_hosts)
+        self._timeout_s = timeout_s
+        self._max_bytes = max_response_bytes
+        self._client = httpx.Client(transport=_SigningTransport(), follow_redirects=False)
+        # Tools are handed around and nobody closes them; the connections end when the last tool is gone.
+        weakref.finalize(self, self._client.close)
+
+    def allows(self, url: str) -> bool:
+        """Say whether requests to an address may be sent."""
+        try:
+            parts = httpx.URL(url)
+        except (httpx.InvalidURL, UnicodeError):
+            return False
+        if parts.scheme not in ("http", "https") or self._allowed_hosts.isdisjoint(_list_names(parts)):
+            return False
+        return self._may_be_private(parts) or not names_private_address(parts.host)
+
+    def _may_be_private(self, url: httpx.URL) -> bool:
+        return not self._private_hosts.isdisjoint(_list_names(url))
+
+    def send(
+        self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = (), behind: str = ""
+    ) -> Reply:
+        """Send a request and return the server's answer.
+
+        Args:
+            request: What to send, without credentials.
+            is_idempotent: Whether sending it twice does the same as sending it once; only then it is tried again.
+            credentials: Added on the wire.
+            behind: Which of several services behind the server is asked; each is left alone by itself when it fails.
+
+        Raises:
+            ToolException: If there is no answer, its status is not one of success, or the server is left alone.
+        """
+        if not self.allows(str(request.url)):
+            raise ToolException(f"the host {request.url.host} is not allowed. Use another tool.")
+        # The body must say how long it is, and a compressed one does not.
+        request.headers["Accept-Encoding"] = "identity"
+        request.extensions["credentials"] = tuple(credentials)
+        request.extensions["may_be_private"] = self._may_be_private(request.url)
+        deadline = time.monotonic() + self._timeout_s
+        settings, breaker = get_remote_settings(), get_breaker(f"{request.url.netloc.decode()} {behind}".strip())
+        n_retries = settings.retries if is_idempotent else 0
+        last: _Fault | None = None
+        for n in count():
+            try:
+                with breaker.guard(lambda error: isinstance(error, _Fault) and error.is_ill):
+                    return self._attempt(request, deadline, credentials)
+            except BreakerOpen as closed:
+                raise last or closed from None
+            except _Fault as fault:
+                last = fault
+                if fault.wait_s is None or n == n_retries:
+                    raise
+                wait_s = max(fault.wait_s, settings.backoff_s * 2**n * random.uniform(0.5, 1.5))
+                if time.monotonic() + wait_s >= deadline:
+                    raise
+            time.sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    def _attempt(self, request: httpx.Request, deadline: float, credentials: Credentials) -> Reply:
+        # What httpx says of a failure may quote a header, so none of it is passed on.
+        host = request.url.host
+        request.extensions["timeout"] = httpx.Timeout(max(deadline - time.monotonic(), 0.01)).as_dict()
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                body, is_cut = self._read_body(response, deadline, credentials)
+            finally:
+                response.close()
+        except httpx.TimeoutException:
+            raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.", is_ill=True) from None
+        except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
+            message = f"{host} cannot be reached ({type(error).__name__}). Try another tool."
+            raise _Fault(message, wait_s=0.0, is_ill=True) from None
+        except PrivateAddress:
+            raise _Fault(f"{host} is in a private network, which is not allowed. Use another tool.") from None
+        except zlib.error:
+            raise _Fault(f"{host} sent a body that cannot be decompressed. Try another tool.") from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise _Fault(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if not response.is_success:
+            raise _make_fault(response, media_type, body)
+        return Reply(response.status_code, media_type, body, is_cut)
+
+    def _read_body(self, response: httpx.Response, deadline: float, credentials: Credentials) -> tuple[str, bool]:
+        """Return the text of the body and whether it was cut."""
+        media_type = response.headers.get("Content-Type", "")
+        if _BINARY.match(media_type.lower()):
+            size = response.headers.get("Content-Length", "unknown")
+            return f"({media_type}, {size} bytes, not shown)", False
+        secrets = [secret for credential in credentials for secret in credential.secrets()]
+        # A secret at the cut must be seen whole to be hidden; escaped, a character takes up to twelve bytes.
+        n_wanted = self._max_bytes + 12 * max(map(len, secrets), default=0)
+        body = bytearray()
+        for chunk in _iter_decompressed(response):
+            body += chunk
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout("the deadline for the whole call has passed")
+            if len(body) > n_wanted:
+                break
+        encoding = response.charset_encoding or "utf-8"
+        text = redact(_decode(bytes(body), encoding), secrets)
+        if len(body) <= self._max_bytes:
+            return text, False
+        return text.encode()[: self._max_bytes].decode(errors="ignore"), True
+
+
+def _list_names(url: httpx.URL) -> set[str]:
+    """Return the names by which the host of an address can be allowed."""
+    host = f"[{url.host}]" if ":" in url.host else url.host.lower()
+    return {host, f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"}
+
+
+def _iter_decompressed(response: httpx.Response) -> Iterator[bytes]:
+    """Yield the body in small pieces; httpx would blow up one compressed piece of 64 kB to any size."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in _NO_ENCODINGS:
+        yield from response.iter_raw()
+        return
+    if encoding not in _ENCODINGS:  # some servers compress although they were asked not to
+        raise zlib.error("unknown encoding")
+    decoder = zlib.decompressobj(wbits=47)
+    for chunk in response.iter_raw():
+        while chunk and not decoder.eof:
+            yield decoder.decompress(chunk, _PIECE_BYTES)
+            chunk = decoder.unconsumed_tail
+        if decoder.eof:  # a server that goes on sending would be read for ever
+            return
+
+
+class _SigningTransport(httpx.BaseTransport):
+    """Puts credentials into requests, connects to checked addresses, and uses the proxies of the environment."""
+
+    def __init__(self) -> None:
+        self._routes: dict[str | None, httpx.HTTPTransport] = {}
+        self._lock = Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url, headers = request.url, request.headers.copy()
+        for credential in request.extensions.get("credentials", ()):
+            if credential.place == "header":
+                headers[credential.name] = credential.read()
+            elif credential.place == "query":
+                url = url.copy_set_param(credential.name, credential.read())
+            else:
+                pair = f"{credential.name}={credential.read()}"
+                headers["Cookie"] = f"{headers['Cookie']}; {pair}" if "Cookie" in headers else pair
+        signed = httpx.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        proxy = _find_proxy(url)
+        if proxy or request.extensions.get("may_be_private"):
+            return self._route(proxy).handle_request(signed)  # a proxy looks up names by itself
+        return self._connect(signed)
+
+    def _connect(self, request: httpx.Request) -> httpx.Response:
+        """Send a request to one of the addresses that were checked, under the name of its host."""
+        url = request.url
+        try:
+            addresses = resolve_public(url.host, url.port or (443 if url.scheme == "https" else 80))
+        except (OSError, UnicodeError) as error:
+            raise httpx.ConnectError("no such host") from error
+        if url.host not in addresses:
+            request.extensions = {**request.extensions, "sni_hostname": url.host}
+        for address in addresses[:-1]:
+            request.url = url.copy_with(host=address)
+            try:
+                return self._route(None).handle_request(request)
+            except httpx.ConnectError:
+                continue
+        request.url = url.copy_with(host=addresses[-1])
+        return self._route(None).handle_request(request)
+
+    def close(self) -> None:
+        for transport in self._routes.values():
+            transport.close()
+
+    def _route(self, proxy: str | None) -> httpx.HTTPTransport:
+        with self._lock:
+            if proxy not in self._routes:
+                self._routes[proxy] = httpx.HTTPTransport(proxy=proxy)
+            return self._routes[proxy]
+
+
+def _find_proxy(url: httpx.URL) -> str | None:
+    is_direct = is_loopback(url.host) or proxy_bypass(url.host)
+    return None if is_direct else getproxies().get(url.scheme)
+
+
+def _decode(body: bytes, encoding: str) -> str:
+    try:
+        return body.decode(encoding, "replace")
+    except LookupError:  # the server made the name up
+        return body.decode("utf-8", "replace")
+
+
+def _make_fault(response: httpx.Response, media_type: str, body: str) -> _Fault:
+    """Say what a status other than success means for the model."""
+    status = response.status_code
+    try:
+        message = f"the server answered {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        message = f"the server answered with status {status}"
+    if 300 <= status < 400:
+        return _Fault(f"{message}: it sends on to another address, which is not followed. Use another tool.")
+    if media_type == "text/html" or body.lstrip().lower().startswith(("<!doctype html", "<html")):
+        title = _TITLE.search(body)
+        body = f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
+    message += f": {cut(body.strip(), _MAX_FAULT_CHARS)}" if body.strip() else " and nothing else."
+    wait_s = _read_retry_after(response) if status in _PASSING_STATUSES else None
+    return _Fault(message, wait_s, is_ill=status in _ILL_STATUSES)
+
+
+def _read_retry_after(response: httpx.Response) -> float:
+    """Return the seconds the server asks to wait; its other form, a date, is rare and read as 0."""
+    seconds = response.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() else 0.0

@@ -1,0 +1,74 @@
+"""FireAct's search text: `{"instruction", "output"}` in JSON Lines, output = Thought/Action/Observation lines.
+
+Source: anchen1011/FireAct, data/finetune.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.fields import make_schema
+from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.rationales import describe_calls, shorten_rationale
+
+SEARCH = ToolSpec(
+    "search",
+    "Search the web and get a short passage about the query.",
+    make_schema({"query": {"type": "string", "description": "What to look for."}}, ["query"]),
+)
+_PART = re.compile(r"^(Thought|Action|Observation)(?: \d+)?:[ \t]*", re.MULTILINE)
+_ACTION = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
+
+
+def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
+    """Yield one example per record that ends in a right answer."""
+    for number, (where, record) in enumerate(read_records(location)):
+        instruction, output = record.get("instruction"), record.get("output")
+        if not isinstance(instruction, str) or not isinstance(output, str):
+            raise TrajectoryError(f"{where}: 'instruction' and 'output' must be text.")
+        if "reward = False" in output:
+            tally.drop("wrong answer", where)
+            continue
+        options, *parts = _split(output)
+        if options:
+            tally.repair("answer options moved into the instruction", where)
+        steps = tuple(_read_steps(parts, tally, where))
+        if not steps or steps[-1].decision != "conclusion":
+            tally.drop("no answer", where)
+            continue
+        turn = Turn("\n".join(filter(None, [instruction.strip(), options])), steps)
+        yield Example(f"fireact-{number}", "fireact", Trajectory((SEARCH,), (turn,)), where)
+
+
+def _split(output: str) -> list[str]:
+    """Return the text before the first label, then labels and texts by turns."""
+    return [part.strip() for part in _PART.split(output)]
+
+
+def _read_steps(parts: list[str], tally: Tally, where: str) -> Iterator[Step]:
+    thoughts: list[str] = []
+    call: Call | None = None
+    for i, (label, text) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+        match = _ACTION.fullmatch(text)
+        if label == "Thought":
+            if thoughts:
+                tally.repair("thought without an action merged into the next", where)
+            thoughts.append(text)
+        elif label == "Observation" and call is not None:
+            rationale = " ".join([shorten_rationale(" ".join(thoughts)), describe_calls([call])])
+            yield Step(rationale, "caller", (replace(call, observation=Observation(text)),))
+            thoughts, call = [], None
+        elif label == "Action" and match is None:
+            tally.repair("action that is no call removed", where)
+        elif match is not None and label == "Action" and match[1] == "finish":
+            rationale = shorten_rationale(" ".join(thoughts))
+            yield Step(rationale, "conclusion", answer=match[2].strip())
+            return
+        elif match is not None and label == "Action":
+            call = Call(f"call_{i}", SEARCH.name, {"query": match[2].strip()})

@@ -1,0 +1,106 @@
+"""GSM8K: `{"question", "answer"}` in JSON Lines; every `<<48/2=24>>` becomes a call of the built-in calculator.
+
+The people's own words are the rationales, up to the result, which the planner must not know before the call. The
+calculator really runs; a problem where it disagrees with the stated value is dropped. Other tools are offered beside.
+
+Source: openai/grade-school-math.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.rationales import describe_calls
+from alpha_umi.training.data.tasks.fakes import FAKES
+
+_CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
+_RESULT = re.compile(r"^\s?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?")
+_MAX_DISTRACTORS = 5
+_FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
+
+
+def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
+    """Yield one example per problem that is solved by calculating."""
+    toolbox = Toolbox(load_tools(["builtin:*", *(fake.make_tool() for fake in FAKES if not fake.held_out)]))
+    calculator, others = _part(toolbox.specs)
+    for number, (where, record) in enumerate(read_records(location)):
+        question, solution = record.get("question"), record.get("answer")
+        if not isinstance(question, str) or not isinstance(solution, str):
+            raise TrajectoryError(f"{where}: 'question' and 'answer' must be text.")
+        final = _FINAL.search(solution)
+        if final is None:
+            tally.drop("no final answer", where)
+            continue
+        steps = _read_steps(solution[: final.start()], final[1].strip(), toolbox, tally, where)
+        if steps is not None:
+            rng = random.Random(f"{seed} {question}".encode("utf-8", "replace"))
+            tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
+            trajectory = Trajectory(tuple(rng.sample(tools, len(tools))), (Turn(question.strip(), steps),))
+            yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)
+
+
+def _part(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, list[ToolSpec]]:
+    calculator = next(spec for spec in specs if spec.name == "calculator")
+    return calculator, [spec for spec in specs if spec is not calculator]
+
+
+def _read_steps(solution: str, final: str, toolbox: Toolbox, tally: Tally, where: str) -> tuple[Step, ...] | None:
+    steps: list[Step] = []
+    thoughts: list[str] = []
+    for line in filter(None, map(str.strip, solution.splitlines())):
+        matches = list(_CALCULATION.finditer(line))
+        if not matches:
+            thoughts.append(line)
+            continue
+        if thoughts:
+            tally.repair("line without a calculation merged into the next", where)
+        for match in matches:
+            call = _calculate(match, len(steps) + 1, toolbox)
+            if call is None:
+                tally.drop("calculator disagrees with the stated value", where)
+                return None
+            said = _without_results(line) if match is matches[0] else ""
+            rationale = " ".join(filter(None, [*thoughts, said, describe_calls([call])]))
+            steps.append(Step(rationale, "caller", (call,)))
+            thoughts = []
+    if not steps:
+        tally.drop("no calculation", where)
+        return None
+    if thoughts:
+        tally.repair("line without a calculation merged into the next", where)
+    rationale = " ".join([*thoughts, f"The answer is {final}."])
+    return (*steps, Step(rationale, "conclusion", answer=f"The answer is {final}."))
+
+
+def _calculate(match: re.Match[str], number: int, toolbox: Toolbox) -> Call | None:
+    """Run the calculator; None if it does not return the stated value."""
+    arguments = {"expression": match["expression"].strip()}
+    message = toolbox.execute("calculator", arguments, f"call_{number}")
+    try:
+        agrees = Fraction(message.text) == Fraction(match["value"].strip().replace(",", ""))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return Call(f"call_{number}", "calculator", arguments, Observation(message.text)) if agrees else None
+
+
+def _without_results(line: str) -> str:
+    """Take ``= $<<48/2=24>>24`` out of a line and make it a sentence.
+
+    Example:
+        >>> _without_results("Natalia sold 48/2 = <<48/2=24>>24 clips in May.")
+        'Natalia sold 48/2 clips in May.'
+    """
+    for match in reversed(list(_CALCULATION.finditer(line))):
+        line = line[: match.start()] + _RESULT.sub("", line[match.end() :])
+    line = " ".join(line.split())
+    return line if not line or line[-1] in ".!?" else f"{line}."

@@ -1,0 +1,69 @@
+"""Trajectories of our own agent: rows as `data build` writes them, or what `ask --json` and LangChain print.
+
+One JSON object per line: a row `{"trajectory"}`, or `{"messages", "tools"}` with LangChain's messages and either our
+tool specifications or OpenAI function schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from langchain_core.messages import AnyMessage
+from pydantic import TypeAdapter, ValidationError
+
+from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.data.base import SPLITS, Example, Tally
+from alpha_umi.training.data.fields import parse_openai_tool
+from alpha_umi.training.data.files import Record, blame, read_records
+
+
+def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
+    """Yield one example per line; a row keeps its id, its source and its split."""
+    for number, (where, record) in enumerate(read_records(location)):
+        with blame(where):
+            trajectory = _read_trajectory(record)
+        split = record.get("split")
+        yield Example(
+            id=str(record.get("id", f"own-{number}")),
+            source=str(record.get("source", "own")),
+            trajectory=trajectory,
+            where=where,
+            split=split if split in SPLITS else None,
+        )
+
+
+def _read_trajectory(record: Record) -> Trajectory:
+    if "trajectory" in record:
+        return Trajectory.from_row(record["trajectory"])
+    if not isinstance(record.get("messages"), list):
+        raise TrajectoryError("neither 'trajectory' nor 'messages'; expected a row or a transcript.")
+    tools = [_read_tool(tool) for tool in record.get("tools", ())]
+    return Trajectory.from_messages(_read_messages(record["messages"]), tools)
+
+
+def _read_tool(tool: Record) -> ToolSpec:
+    if "function" in tool or "name" not in tool:
+        return parse_openai_tool(tool)
+    return ToolSpec(tool["name"], tool.get("description") or "", tool.get("parameters") or {})
+
+
+def _read_messages(messages: Sequence[Any]) -> list[AnyMessage]:
+    """Read `message.model_dump()` and `messages_to_dict()` alike."""
+    flat = [
+        {**message["data"], "type": message["type"]} if isinstance(message, Mapping) and "data" in message else message
+        for message in messages
+    ]
+    try:
+        return _message_adapter().validate_python(flat)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TrajectoryError(f"messages.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+@cache
+def _message_adapter() -> TypeAdapter[list[AnyMessage]]:
+    return TypeAdapter(list[AnyMessage])
