@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.base import Example, Reader, Tally, load_reader
 from alpha_umi.training.data.clean import clean
-from alpha_umi.training.data.files import write_atomically
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize
 from alpha_umi.training.samples import make_sample

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
-from uuid import uuid4
 
 from alpha_umi.errors import AlphaUmiError, ConfigError, TrajectoryError
 
@@ -89,21 +87,6 @@ def open_text(path: Path) -> TextIO:
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
     return io.TextIOWrapper(gzip.open(path), encoding="utf-8") if packed else path.open(encoding="utf-8")
-
-
-@contextmanager
-def write_atomically(path: Path) -> Iterator[TextIO]:
-    """Open a temporary file beside `path` that replaces it when the block ends well and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_file(path: Path) -> Path:

@@ -19,8 +19,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.escaping import replace_surrogates
-from alpha_umi.training.data.files import Record, read_records, write_atomically
+from alpha_umi.training.data.files import Record, read_records
 
 SETTINGS = "settings.json"
 METRICS = "metrics.json"

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.progress import make_progress
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.judge import Judge, Vote, decide_preference, decide_rating
 from alpha_umi.training.evaluation.judge_prompts import VERSION
 from alpha_umi.training.evaluation.parallel import run_parallel
-from alpha_umi.training.evaluation.progress import make_progress
 
 VERDICTS = "verdicts.jsonl"
 

@@ -23,14 +23,15 @@ from typing import Any
 from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
+from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
-from alpha_umi.training.data.files import Record, write_atomically
+from alpha_umi.progress import make_progress
+from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.judging import Jury, judge_passes, judge_wins
 from alpha_umi.training.evaluation.live_scores import score_live
 from alpha_umi.training.evaluation.live_task import LiveOutcome, LiveTask, Run
 from alpha_umi.training.evaluation.parallel import run_parallel
-from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.tasks import OUTCOMES
 from alpha_umi.training.evaluation.toolbench_answers import FOLDER, make_answer, read_answers, write_answers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alpha_umi.training.data.files import write_atomically
+from alpha_umi.files import write_atomically
 from alpha_umi.training.evaluation.page import Case, Section, list_figures, render_html, render_markdown
 from alpha_umi.training.evaluation.report_judged import make_live_sections
 from alpha_umi.training.evaluation.report_live import make_scaling_sections, make_task_sections

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alpha_umi.training.data.files import write_atomically
+from alpha_umi.files import write_atomically
 from alpha_umi.training.evaluation.live_scores import SHARES
 from alpha_umi.training.evaluation.page import Block, Section, Table, Text, render_markdown
 from alpha_umi.training.evaluation.runs import TITLES, Run, load_runs, number_interval, percent, percent_interval

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 from rich.console import Console
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.files import Record, write_atomically
+from alpha_umi.files import write_atomically
+from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.evaluation.folder import ResultFolder
 

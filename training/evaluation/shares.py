@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.files import Record, read_records, write_atomically
+from alpha_umi.files import write_atomically
+from alpha_umi.training.data.files import Record, read_records
 
 TRAJECTORIES = "trajectories.jsonl"
 

@@ -20,12 +20,12 @@ from alpha_umi.nodes.models.engine.checkpoint import CARD, hash_file, hash_weigh
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import Request, make_request
+from alpha_umi.progress import make_progress
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import Query, choose_examples, hash_examples, make_queries
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.generate import BatchModel, Reply, generate_many
 from alpha_umi.training.evaluation.metrics import score_static
-from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Output, Prediction, Usage
 from alpha_umi.training.evaluation.rouge_l import load_rouge
 

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.progress import make_progress
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.bootstrap import estimate
 from alpha_umi.training.evaluation.folder import ResultFolder
 from alpha_umi.training.evaluation.parallel import run_parallel
-from alpha_umi.training.evaluation.progress import make_progress
 from alpha_umi.training.evaluation.records import Usage
 from alpha_umi.training.evaluation.suites import Task
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import AlphaUmiError, ConfigError
+from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, log_notes
-from alpha_umi.training.data.files import Record, write_atomically
+from alpha_umi.training.data.files import Record
 
 FOLDER = "answers"
 _FINISH = "Finish"

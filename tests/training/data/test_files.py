@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.files import write_atomically
 from alpha_umi.training.data import files
-from alpha_umi.training.data.files import blame, read_members, read_records, write_atomically
+from alpha_umi.training.data.files import blame, read_members, read_records
 
 RECORDS = [{"a": 1}, {"b": ["x,]", "}{"]}, {"c": "zwölf\n€"}]
 

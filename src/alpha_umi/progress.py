@@ -1,4 +1,4 @@
-"""The progress bar of an evaluation."""
+"""The one progress bar of all long work."""
 
 from __future__ import annotations
 
