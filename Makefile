@@ -70,8 +70,8 @@ weights: $(VENV)/.core  ## pull the small base model; without it the tests that 
 	$(BIN)/alpha-umi models pull smollm2-135m
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
-	    "Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python

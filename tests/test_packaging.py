@@ -118,7 +118,7 @@ def test_sdist_holds_what_a_packager_needs(released: tuple[Path, Path]) -> None:
 
 def test_metadata_names_license_python_and_readme(wheel: Path, metadata: Message) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata["Requires-Python"] == ">=3.10"
+    assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert "# α-UMi on LangGraph" in metadata.get_payload()
     assert [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/licenses/LICENSE")]
@@ -184,7 +184,7 @@ def test_imports_are_declared_as_dependencies(requirements: list[Requirement]) -
     assert missing == set()
 
 
-@pytest.mark.parametrize("python_version", ["3.10", "3.11", "3.13"])
+@pytest.mark.parametrize("python_version", ["3.11", "3.13"])
 def test_constraints_pin_every_direct_dependency(requirements: list[Requirement], python_version: str) -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     environment = {"python_version": python_version, "python_full_version": f"{python_version}.0"}

@@ -222,8 +222,7 @@ def _refuse_injected(tool: BaseTool) -> None:
     for name, annotation, has_default in _iter_parameters(tool):
         marks = {mark if isinstance(mark, type) else type(mark) for mark in get_args(annotation)[1:]}
         is_runtime = (get_origin(annotation) or annotation) is ToolRuntime
-        # Python 3.10 takes list[int] for a type
-        is_state = any(get_origin(mark) is None and issubclass(mark, InjectedState | InjectedStore) for mark in marks)
+        is_state = any(issubclass(mark, InjectedState | InjectedStore) for mark in marks)
         if is_runtime or is_state or (InjectedToolArg in marks and not has_default):
             raise ConfigError(
                 f"Tool {tool.name!r}: argument {name!r} is injected by LangGraph's ToolNode, which alpha-UMi does not "

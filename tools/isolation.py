@@ -155,7 +155,7 @@ async def _call(request: dict[str, Any], path: list[str], seconds: float, /, **a
     talk = _Talk(process)
     try:
         return await asyncio.wait_for(talk.ask({**request, "arguments": arguments}), seconds)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         why = f"it gave no answer within {seconds:g} s, and its process was ended"
         raise ToolProcessEnded(why, has_begun=talk.has_begun) from None
     finally:

@@ -20,8 +20,6 @@ from langgraph_sdk.client import LangGraphClient
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
-
 QUESTION: Any = {"messages": [{"role": "user", "content": "What is 6 times 7?"}]}
 SCRIPT = {
     "planner": ["I multiply.\nNext: caller.", "The product is known.\nNext: conclusion."],

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-import pytest
 
 from benchmarks.load import run_load, serve
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
 async def test_crowd_loses_and_crosses_no_messages(tmp_path: Path) -> None:
     with serve(tmp_path, n_jobs=4) as server:
         load = await run_load(server, n_threads=8, n_turns=3)

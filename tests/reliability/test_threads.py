@@ -21,6 +21,7 @@ import pytest
 import yaml
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph_sdk import get_sync_client
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
@@ -274,10 +275,7 @@ def test_command_line_keeps_threads_in_postgres(postgres: str, tmp_path: Path) -
     assert "Thread 't' is in use by another process" in busy.stderr
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="the development server needs Python 3.11")
 def test_server_keeps_threads_in_the_checkpointer_of_its_configuration(where: str, tmp_path: Path) -> None:
-    from langgraph_sdk import get_sync_client  # noqa: PLC0415 - not on Python 3.10
-
     umi(tmp_path, "--help")
     shipped = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
     (tmp_path / "langgraph.json").write_text(json.dumps({**shipped, "env": {}}))

@@ -60,7 +60,7 @@ def calendar(
 
 def _convert(local: dt.datetime, zone: str, to_zone: str) -> str:
     source, target = _parse_zone(zone), _parse_zone(to_zone)
-    moment = local.replace(tzinfo=source).astimezone(dt.timezone.utc)
+    moment = local.replace(tzinfo=source).astimezone(dt.UTC)
     if moment.astimezone(source).replace(tzinfo=None) != local:
         raise ToolException(f"{_render_time(local)} does not exist in {zone}: the clocks are put forward over it.")
     there = moment.astimezone(target)

@@ -64,8 +64,7 @@ def _restrict(connection: sqlite3.Connection) -> None:
     """Let the connection read tables for a while, and do nothing else."""
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA trusted_schema = OFF")  # views and defaults of a foreign file run no risky function
-    if hasattr(connection, "setlimit"):  # Python 3.11
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
     deadline = time.monotonic() + _MAX_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
     connection.set_authorizer(_authorize)

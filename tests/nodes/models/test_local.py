@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blockbuster import blockbuster_ctx
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -250,9 +251,8 @@ async def test_adapters_at_once_in_one_loop(make: Make) -> None:
 
 
 async def test_the_event_loop_is_never_blocked(copy_model: Callable[[str], Path]) -> None:
-    blockbuster = pytest.importorskip("blockbuster", reason="comes with langgraph dev, which needs Python 3.11")
     model = LocalChatModel(model=str(copy_model("fresh")), dtype="float32", max_tokens=20)
-    with blockbuster.blockbuster_ctx():
+    with blockbuster_ctx():
         message = await model.ainvoke(MESSAGES, role="planner", tools=TOOLS)
         chunks = await collect(model, role="planner", tools=TOOLS)
     assert "".join(chunk.text for chunk in chunks) == message.text
