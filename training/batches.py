@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.render import encode_messages, load_template
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn, make_prompt_ids
 
@@ -152,9 +152,7 @@ def make_marker(tokenizer: PreTrainedTokenizerBase, role: Role) -> list[int]:
     """Return the token ids that open a role's turn: what the umi template adds to ask for it."""
     messages = [ChatMessage(role="user", content="x")]
     prompt = make_prompt_ids(messages, tokenizer, role, ())
-    unasked = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "x"}], chat_template=load_template("umi"), return_dict=False
-    )
+    unasked = encode_messages(messages, tokenizer, load_template("umi"))
     return prompt[len(unasked) :]
 
 

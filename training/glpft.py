@@ -36,7 +36,6 @@ from alpha_umi.training.batches import Item, make_batches, make_marker
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.corpus import TRAJECTORIES, Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.output import Output
-from alpha_umi.training.single import load_single_template
 from alpha_umi.training.stage import Job, run_stage, uses_cpu
 
 Status: TypeAlias = Literal["done", "resume", "new"]
@@ -103,7 +102,7 @@ def train(
     base = resolve(config.base)
     check_part_folder(base, "full")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    tokenizer.chat_template = load_single_template() if config.template == "single" else load_template("umi")
+    tokenizer.chat_template = load_template(config.template)
     card = _make_card(config, base, tokenizer)
     output = Output(Path(out), card)
     _check_output(output, card, only=only, resume=resume)

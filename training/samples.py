@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.render import Style, fit_messages, load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.render import (
+    Style,
+    encode_messages,
+    fit_messages,
+    load_template,
+    render_messages,
+    template_kwargs,
+)
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.tools.spec import ToolSpec
 
@@ -116,15 +123,8 @@ def make_prompt_ids(
     style: Style = "umi",
 ) -> list[int]:
     """Return the prompt that a role is served with, (T,)."""
-    return _encode(messages, tokenizer, style, add_generation_prompt=True, **template_kwargs(role, tools))
-
-
-def _encode(
-    messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase, style: Style, **kwargs: Any
-) -> list[int]:
-    rows = [{"role": message.role, "content": str(message.text)} for message in messages]
-    ids = tokenizer.apply_chat_template(rows, chat_template=load_template(style), return_dict=False, **kwargs)
-    return cast(list[int], ids)
+    arguments = template_kwargs(role, tools)
+    return encode_messages(messages, tokenizer, load_template(style), add_generation_prompt=True, **arguments)
 
 
 def _make_whole(
@@ -133,9 +133,10 @@ def _make_whole(
     roles: Collection[Role],
     limit_tokens: int | None,
 ) -> Sample:
+    template = load_template("umi")
     if limit_tokens is not None:
-        messages = fit_messages(messages, lambda cut: len(_encode(cut, tokenizer, "umi")), limit_tokens)
-    input_ids = _encode(messages, tokenizer, "umi")
+        messages = fit_messages(messages, lambda cut: len(encode_messages(cut, tokenizer, template)), limit_tokens)
+    input_ids = encode_messages(messages, tokenizer, template)
     turns = tuple(turn for turn in _find_turns(input_ids, messages, tokenizer) if turn.role in roles)
     labels = [IGNORE_INDEX] * len(input_ids)
     for turn in turns:

@@ -6,26 +6,17 @@ it from the others; graph, parsers and serving stay the same.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.resources import files
 from typing import cast
 
-from langchain_core.messages import ChatMessage
 from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.format.render import fit_messages, render_messages
+from alpha_umi.nodes.format.render import encode_messages, fit_messages, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn
 
 _OPENING = "<|im_start|>assistant\n"
 _END = "<|im_end|>"
-
-
-@cache
-def load_single_template() -> str:
-    """Return the Jinja chat template of the Single-LLM."""
-    return (files("alpha_umi.nodes.format") / "templates" / "single.jinja").read_text("utf-8")
 
 
 def make_single_sample(
@@ -44,9 +35,10 @@ def make_single_sample(
         ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
     """
     messages = render_messages(trajectory)
+    template = load_template("single")
     if limit_tokens is not None:
-        messages = fit_messages(messages, lambda cut: len(_encode(cut, tokenizer)), limit_tokens)
-    input_ids = _encode(messages, tokenizer)
+        messages = fit_messages(messages, lambda cut: len(encode_messages(cut, tokenizer, template)), limit_tokens)
+    input_ids = encode_messages(messages, tokenizer, template)
     opening = tokenizer.encode(_OPENING, add_special_tokens=False)
     end_id = cast(int, tokenizer.convert_tokens_to_ids(_END))
     turns = []
@@ -59,9 +51,3 @@ def make_single_sample(
     for turn in turns:
         labels[turn.start : turn.end] = input_ids[turn.start : turn.end]
     return Sample(input_ids, labels, tuple(turns))
-
-
-def _encode(messages: list[ChatMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    rows = [{"role": message.role, "content": str(message.text)} for message in messages]
-    ids = tokenizer.apply_chat_template(rows, chat_template=load_single_template(), return_dict=False)
-    return cast(list[int], ids)

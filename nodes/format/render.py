@@ -1,7 +1,7 @@
 """A trajectory as role messages, and the chat template that turns these into a prompt.
 
-The same messages and the same template file serve training, in-process generation and a remote server. Knows nothing
-about tokenizers or models: what needs token counts takes a function.
+The same messages and the same template file serve training, in-process generation and a remote server, and training and
+in-process generation get their token ids from the same `encode_messages`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import ChatMessage
 
@@ -20,10 +20,14 @@ from alpha_umi.nodes.format.tool_docs import render_tools
 from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
 from alpha_umi.tools.spec import ToolSpec
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 __all__ = [
     "DEFAULT_CONTROL_TOKENS",
     "STUB",
     "Style",
+    "encode_messages",
     "escape",
     "fit_messages",
     "load_template",
@@ -126,9 +130,30 @@ def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
 
 
 @cache
-def load_template(style: Style) -> str:
-    """Return the Jinja chat template of a style, to be stored in a tokenizer."""
+def load_template(style: Style | Literal["single"]) -> str:
+    """Return the Jinja chat template of a style, or of the paper's Single-LLM, to be stored in a tokenizer."""
     return (files("alpha_umi.nodes.format") / "templates" / f"{style}.jinja").read_text(encoding="utf-8")
+
+
+def encode_messages(
+    messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase, template: str, **arguments: Any
+) -> list[int]:
+    """Return the token ids that a chat template makes of role messages, (T,).
+
+    Args:
+        messages: As returned by `render_messages`.
+        tokenizer: A fast tokenizer; its own chat template is not used.
+        template: The chat template, as text.
+        **arguments: For a prompt ``add_generation_prompt=True`` and `template_kwargs`; none for a whole sequence.
+    """
+    ids = tokenizer.apply_chat_template(
+        [{"role": message.role, "content": str(message.text)} for message in messages],
+        chat_template=template,
+        return_dict=False,
+        tokenizer_kwargs={"verbose": False},  # too long a prompt is cut by `fit_messages`, not complained about
+        **arguments,
+    )
+    return list(ids)
 
 
 def fit_messages(

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.render import load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.config import TokenWeights, TrainConfig
 from alpha_umi.training.corpus import make_weights
 from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import IGNORE_INDEX
-from alpha_umi.training.single import load_single_template, make_single_sample
+from alpha_umi.training.single import make_single_sample
 
 WORKED = Trajectory(
     (ToolSpec("add"),),
@@ -72,7 +72,7 @@ def test_a_served_prompt_is_the_beginning_of_the_trained_sequence(
 ) -> None:
     rows = [{"role": message.role, "content": message.text} for message in render_messages(WORKED)[:n_messages]]
     prompt = tokenizer.apply_chat_template(
-        rows, chat_template=load_single_template(), add_generation_prompt=True, role=role, return_dict=False
+        rows, chat_template=load_template("single"), add_generation_prompt=True, role=role, return_dict=False
     )
     ids = make_single_sample(WORKED, tokenizer).input_ids
     assert ids[: len(prompt)] == prompt
@@ -94,4 +94,4 @@ def test_the_checkpoint_carries_its_template(
     make_config: Callable[..., TrainConfig], data: Path, tmp_path: Path
 ) -> None:
     train(make_config("single", max_steps=1), data, tmp_path)
-    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == load_single_template()
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == load_template("single")

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
-from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.render import encode_messages, load_template
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
@@ -155,15 +155,7 @@ class Backbone:
             template: Chat template, see `find_template`.
             arguments: What the template needs beside them, from `alpha_umi.nodes.format.render.template_kwargs`.
         """
-        ids = self.tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.text} for message in messages],
-            chat_template=template,
-            add_generation_prompt=True,
-            return_dict=False,
-            tokenizer_kwargs={"verbose": False},  # too long a prompt is cut by `fit_messages`, not complained about
-            **arguments,
-        )
-        return list(ids)
+        return encode_messages(messages, self.tokenizer, template, add_generation_prompt=True, **arguments)
 
     def find_template(self, style: Style, adapter: str | None = None) -> str:
         """Return the chat template the weights were trained with, else the one of the style.
