@@ -27,7 +27,7 @@ from alpha_umi.tools import ToolSpec
 from alpha_umi.tools.retrieval import SentenceEmbeddings, ToolRetriever
 from alpha_umi.tools.retrieval.lexical import split_sentences
 from alpha_umi.tools.retrieval.vectors import VectorStore
-from alpha_umi.training.data.fields import clean_name
+from alpha_umi.tools.spec import clean_name
 from alpha_umi.training.data.files import read_records
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

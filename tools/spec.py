@@ -107,6 +107,16 @@ class ToolSpec:
         return cls(str(function["name"]), function.get("description") or "", deepcopy(dict(parameters)))
 
 
+def clean_name(name: str) -> str:
+    """Return a name with everything that `ToolSpec` does not allow replaced by underscores.
+
+    Example:
+        >>> clean_name("Get_Hotel_Reviews(Tips)")
+        'Get_Hotel_Reviews_Tips'
+    """
+    return re.sub(r"[^\w.:/-]+", "_", name).strip("_")[:128]
+
+
 def read_hints(annotations: Mapping[str, Any]) -> Effects:
     """Read the hints that an MCP server gives about a tool; what it does not claim is not assumed."""
     if annotations.get("readOnlyHint"):
@@ -154,16 +164,16 @@ _logger = logging.getLogger("alpha_umi.tools")
 _MAX_LINES = 20
 
 
-def log_notes(source: str, notes: Sequence[str]) -> None:
+def log_omissions(source: str, omissions: Sequence[str]) -> None:
     """Log what was left out of a source, or is doubtful, as one warning.
 
     Args:
         source: What the user calls it.
-        notes: One line each; only the first are shown.
+        omissions: One line each; only the first are shown.
     """
-    if not notes:
+    if not omissions:
         return
-    lines = [f"{source}: {len(notes):,} parts are left out or doubtful:", *notes[:_MAX_LINES]]
-    if len(notes) > _MAX_LINES:
-        lines.append(f"… and {len(notes) - _MAX_LINES:,} more")
+    lines = [f"{source}: {len(omissions):,} parts are left out or doubtful:", *omissions[:_MAX_LINES]]
+    if len(omissions) > _MAX_LINES:
+        lines.append(f"… and {len(omissions) - _MAX_LINES:,} more")
     _logger.warning("\n- ".join(lines))

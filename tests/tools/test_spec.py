@@ -2,9 +2,12 @@ import doctest
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import ToolSpec, schema_size
+from alpha_umi.tools.spec import clean_name
 
 ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 
@@ -41,6 +44,11 @@ def test_spec_from_openai_refuses_other_forms(tool: dict[str, Any]) -> None:
 def test_spec_refuses_names_no_model_can_write(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used"):
         ToolSpec(name)
+
+
+@given(st.text(max_size=200).map(clean_name).filter(bool))
+def test_clean_name_is_always_a_tool_name(name: str) -> None:
+    assert ToolSpec(name).name == name
 
 
 @pytest.mark.parametrize("parameters", [{"type": "array"}, {"type": "object", "properties": {"a": {"type": "text"}}}])

@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.mcp.config import McpConnection, read_connections
-from alpha_umi.tools.spec import log_notes
+from alpha_umi.tools.spec import log_omissions
 
 if TYPE_CHECKING:
     from alpha_umi.tools.mcp.server import McpServer
@@ -37,7 +37,7 @@ def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0)
     tools: list[BaseTool] = []
     for connection in read_connections(target):
         loaded, notes = connect_mcp(connection, timeout_s=timeout_s).load_tools({tool.name for tool in tools})
-        log_notes(f"MCP server {connection.name!r}", notes)
+        log_omissions(f"MCP server {connection.name!r}", notes)
         tools += loaded
     return tools
 

@@ -20,7 +20,7 @@ from alpha_umi.tools.openapi.document import load_document, require_openapi_3
 from alpha_umi.tools.openapi.operations import Operation, read_operations
 from alpha_umi.tools.openapi.request import build_request
 from alpha_umi.tools.openapi.security import Security
-from alpha_umi.tools.spec import log_notes
+from alpha_umi.tools.spec import log_omissions
 
 __all__ = ["load_openapi", "load_openapi_source"]
 
@@ -77,7 +77,7 @@ def load_openapi(
             notes.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
     if not usable:
         raise ConfigError(f"{parsed.name} has no operation that can be used: {'; '.join(notes[:5]) or 'it is empty'}.")
-    log_notes(parsed.name, notes)
+    log_omissions(parsed.name, notes)
     return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
 
 

@@ -1,23 +1,14 @@
-"""Recorded tools: runs that can be repeated without a network, and suites made of them."""
+"""Recorded tools: runs that can be repeated without a network."""
 
 from __future__ import annotations
 
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench, read_complexfuncbench
-from alpha_umi.tools.replay.store import ReplayStore
-from alpha_umi.tools.replay.task import Recording, ReplayTask, make_key
+from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
+from alpha_umi.tools.replay.recordings import Recording, ReplayTask, load_task, make_key
 
-__all__ = [
-    "Recording",
-    "ReplayStore",
-    "ReplayTask",
-    "load_complexfuncbench",
-    "load_replay",
-    "make_key",
-    "read_complexfuncbench",
-]
+__all__ = ["Recording", "ReplayTask", "load_complexfuncbench", "load_replay", "load_task", "make_key"]
 
 
 def load_replay(target: str) -> list[BaseTool]:
@@ -32,4 +23,4 @@ def load_replay(target: str) -> list[BaseTool]:
     path, _, task = target.rpartition("#")
     if not path or not task:
         raise ConfigError(f"'replay:{target}' names no task; write 'replay:FILE#TASK'.")
-    return ReplayStore(path).load(task).make_tools()
+    return load_task(path, task).make_tools()

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.spec import log_notes
+from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbench.apis import ToolBenchApi, read_api_list, read_folder
 from alpha_umi.tools.toolbench.server import ToolBenchServer
 
@@ -36,7 +36,7 @@ def load_toolbench(folder: str | Path, server: ToolBenchServer | None = None) ->
     """
     apis, skipped = read_folder(folder)
     server = server or _find_server()
-    log_notes(str(folder), skipped)
+    log_omissions(str(folder), skipped)
     return [server.make_tool(api) for api in apis]
 
 
@@ -52,7 +52,7 @@ def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer 
     """
     server = server or _find_server()
     apis, skipped = read_api_list(rows)
-    log_notes("a query of ToolBench", skipped)
+    log_omissions("a query of ToolBench", skipped)
     return [server.make_tool(api) for api in apis]
 
 

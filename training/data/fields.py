@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import ToolSpec, clean_name
 
 _JSON_TYPES = {
     "str": "string",
@@ -28,16 +28,6 @@ _JSON_TYPES = {
 }
 _ITEMS = re.compile(r"(?:list|array|set)\[(.+)\]", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
-
-
-def clean_name(name: str) -> str:
-    """Return `name` with everything that `ToolSpec` does not allow replaced by underscores.
-
-    Example:
-        >>> clean_name("Get_Hotel_Reviews(Tips)")
-        'Get_Hotel_Reviews_Tips'
-    """
-    return re.sub(r"[^\w.:/-]+", "_", name).strip("_")[:128]
 
 
 def parse_type(text: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from alpha_umi.errors import AlphaUmiError, ConfigError
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.spec import ToolSpec, log_notes
+from alpha_umi.tools.spec import ToolSpec, log_omissions
 from alpha_umi.training.data.files import Record
 
 FOLDER = "answers"
@@ -132,7 +132,7 @@ def read_answers(folder: Path) -> dict[str, Trajectory]:
                     faults.append(f"{path.name}, query {query_id}: {type(error).__name__}: {error}")
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             faults.append(f"{path.name}: {type(error).__name__}: {error}")
-    log_notes(str(root), faults)
+    log_omissions(str(root), faults)
     if not found:
         raise ConfigError(
             f"{folder} holds no converted answers; give a folder of 'alpha-umi eval live', or one of ToolEval with "

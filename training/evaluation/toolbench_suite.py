@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.spec import log_notes
+from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbench import KEY_VARIABLE, ToolBenchServer, make_query_tools
 from alpha_umi.training.evaluation.live_task import LiveTask
 
@@ -43,7 +43,7 @@ def load_toolbench_suite(path: Path, url: str | None = None) -> list[LiveTask]:
             if task.key in tasks:
                 faults.append(f"{where} is left out: query_id {task.query_id} occurs twice")
             tasks.setdefault(task.key, task)
-    log_notes(str(path), faults)
+    log_omissions(str(path), faults)
     if not tasks:
         raise ConfigError(
             f"{path} holds no ToolBench query ({'; '.join(faults[:3]) or 'no .json file'}). Give a file such as "

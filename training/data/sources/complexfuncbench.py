@@ -9,22 +9,27 @@ Source: the task files of the package nestful-wrapper.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.replay.complexfuncbench import (
+    Reference,
+    fill_references,
+    find_references,
+    get_plain,
+    iter_nested,
+    parse_reference,
+    parse_response,
+    render_response,
+)
+from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.fields import fit_value, make_schema, make_spec, parse_type
 from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.rationales import READY, describe_calls
 
-_REFERENCE = re.compile(r"\$(\w+)((?:\.\w+)+)\$")
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],]', re.DOTALL)
 _MAX_PARALLEL = 4
 _MIN_TELLING_CHARS = 4
 
@@ -63,75 +68,44 @@ def _resolve_calls(
     record: Record, specs: Mapping[str, ToolSpec], tally: Tally, where: str
 ) -> Iterator[tuple[Call, frozenset[str]]]:
     """Yield each call with the ids of the calls whose results it uses."""
-    responses: dict[str, _Response] = {}
+    texts: dict[str, str] = {}
+    responses: dict[str, Any] = {}
+    ids: dict[str, str] = {}
     for i, raw in enumerate(record["calls"], 1):
         schema = specs[raw["name"]].parameters["properties"]
         try:
-            resolved = _resolve(raw["arguments"], responses)
+            values = {reference: _look_up(reference, responses) for reference in find_references(raw["arguments"])}
         except LookupError:
             tally.repair("trajectory cut before a reference that the shortened response does not answer", where)
             return
+        resolved = fill_references(raw["arguments"], values)
         arguments = {name: fit_value(value, schema.get(name)) for name, value in resolved.items()}
-        response = _Response(f"call_{i}", raw["response"])
-        call = Call(response.call_id, clean_name(raw["name"]), arguments, Observation(response.text))
-        yield call, frozenset(_find_needs(raw["arguments"], record["input"], responses))
-        responses[raw["label"]] = response
+        label, text = raw["label"], render_response(raw["response"])
+        needs = frozenset(ids[needed] for needed in _find_needs(raw["arguments"], record["input"], texts))
+        yield Call(f"call_{i}", clean_name(raw["name"]), arguments, Observation(text)), needs
+        texts[label], responses[label], ids[label] = text, parse_response(text), f"call_{i}"
 
 
-class _Response:
-    """A response, of which longer ones were cut off after 1,500 characters."""
-
-    def __init__(self, call_id: str, raw: Any) -> None:
-        self.call_id = call_id
-        self.text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
-        self.value = _parse_cut_json(self.text)
-
-
-def _resolve(value: Any, responses: Mapping[str, _Response]) -> Any:
-    """Replace every reference in `value`.
+def _look_up(reference: Reference, responses: Mapping[str, Any]) -> Any:
+    """Return the first value that a reference may stand for.
 
     Raises:
-        LookupError: If a response does not hold what is referred to.
+        LookupError: If the response does not hold what is referred to.
     """
-    if isinstance(value, dict):
-        return {key: _resolve(item, responses) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, responses) for item in value]
-    match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return value
-    path = match[2].lstrip(".").split(".")
-    for start in _walk(responses[match[1]].value):
-        with suppress(LookupError, TypeError):
-            return _follow(start, path)
-    raise LookupError(value)
+    label, path = reference
+    for node in iter_nested(responses[label]):
+        if (value := get_plain(node, path)) is not None:
+            return value
+    raise LookupError(path)
 
 
-def _follow(value: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        value = value[key]
-    if isinstance(value, dict | list):
-        raise LookupError(path)
-    return value
-
-
-def _walk(value: Any) -> Iterator[Any]:
-    """Yield `value` and everything inside, outermost first: references leave out list positions and wrappers."""
-    level = [value]
-    while level:
-        yield from level
-        nested = [node.values() if isinstance(node, dict) else node for node in level if isinstance(node, dict | list)]
-        level = [child for children in nested for child in children]
-
-
-def _find_needs(arguments: Any, instruction: str, responses: Mapping[str, _Response]) -> Iterator[str]:
-    """Yield the ids of calls that are referred to, or whose response is where a value comes from."""
-    for value in map(str, (node for node in _walk(arguments) if not isinstance(node, dict | list))):
-        match = _REFERENCE.fullmatch(value)
-        if match is not None:
-            yield responses[match[1]].call_id
-        elif len(value) >= _MIN_TELLING_CHARS and value not in instruction:
-            yield from (response.call_id for response in responses.values() if value in response.text)
+def _find_needs(arguments: Any, instruction: str, texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the labels of calls that are referred to, or whose response is where a value comes from."""
+    for value in (node for node in iter_nested(arguments) if not isinstance(node, dict | list)):
+        if reference := parse_reference(value):
+            yield reference[0]
+        elif len(str(value)) >= _MIN_TELLING_CHARS and str(value) not in instruction:
+            yield from (label for label, text in texts.items() if str(value) in text)
 
 
 def _make_steps(calls: Iterable[tuple[Call, frozenset[str]]]) -> list[Step]:
@@ -143,23 +117,3 @@ def _make_steps(calls: Iterable[tuple[Call, frozenset[str]]]) -> list[Step]:
         else:
             groups.append([call])
     return [Step(describe_calls(group), "caller", tuple(group)) for group in groups]
-
-
-def _parse_cut_json(text: str) -> Any:
-    """Parse JSON that may have been cut off: what comes before the last comma that was reached is complete."""
-    with suppress(json.JSONDecodeError):
-        return json.loads(text)
-    closers: list[str] = []
-    complete = "null"
-    for match in _JSON_TOKEN.finditer(text):
-        token = match[0]
-        if token in "{[":
-            closers.append("}" if token == "{" else "]")
-        elif token in "}]":
-            closers = closers[:-1]
-        elif token == ",":
-            complete = text[: match.start()] + "".join(reversed(closers))
-    try:
-        return json.loads(complete)
-    except json.JSONDecodeError:
-        return None

@@ -17,9 +17,9 @@ from typing import Any
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.fields import clean_name, fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.fields import fit_value, make_schema, make_spec, parse_type
 from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.rationales import READY, describe_calls
 

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.training.data.sources.complexfuncbench import _parse_cut_json
 from tests.training.data.conftest import Read, WriteLines
 
 SPECS = {
@@ -93,21 +89,3 @@ def test_complexfuncbench_drops_a_task_of_which_nothing_is_left(read: Read, writ
 def test_complexfuncbench_without_tools_in_the_first_line_is_refused(read: Read, write_lines: WriteLines) -> None:
     with pytest.raises(TrajectoryError, match="first line must hold the tools"):
         read("complexfuncbench", write_lines([task(GRAZ)]))
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
-)
-
-
-@given(VALUES, st.floats(0, 1))
-def test_parse_cut_json_reads_any_beginning(value: Any, share: float) -> None:
-    text = json.dumps(value)
-    assert _parse_cut_json(text) == value
-    _parse_cut_json(text[: int(len(text) * share)])
-
-
-@given(st.text(max_size=60))
-def test_parse_cut_json_is_total(text: str) -> None:
-    _parse_cut_json(text)

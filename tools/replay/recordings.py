@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import sqlite3
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from langchain_core.tools import BaseTool, ToolException
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.spec import ToolSpec
+
+_BUSY_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,14 @@ class ReplayTask:
         query: The user's instruction, ``""`` if it was not recorded.
         specs: The tools on offer.
         recordings: In the order in which they were made.
+        sources: From a step to the earlier steps that it takes arguments from, as far as that is known.
     """
 
     id: str
     query: str
     specs: tuple[ToolSpec, ...]
     recordings: tuple[Recording, ...]
+    sources: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
     def make_tools(self) -> list[BaseTool]:
         """Return the tools for one run of the task.
@@ -62,17 +70,42 @@ class ReplayTask:
         specs = [replace(spec, effects="none", source="replay") for spec in self.specs]
         return [make_tool(spec, functools.partial(player.play, spec.name)) for spec in specs]
 
-    def find_unmade(self, calls: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Recording]:
-        """Return the first recording of every step that none of the calls made; empty if all steps were made.
 
-        Args:
-            calls: Tool and arguments of each call of a run.
-        """
-        made = {make_key(tool, arguments) for tool, arguments in calls}
-        steps: dict[int, list[Recording]] = {}
-        for recording in self.recordings:
-            steps.setdefault(recording.step, []).append(recording)
-        return [ways[0] for ways in steps.values() if made.isdisjoint(make_key(r.tool, r.arguments) for r in ways)]
+def load_task(path: str | Path, task: str) -> ReplayTask:
+    """Return a recorded task of a SQLite file with the tables tasks, specs and recordings.
+
+    Raises:
+        ConfigError: If the file cannot be read, or has no such task.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(f"There are no recordings in {str(path)!r}; correct the path.")
+    try:
+        uri = f"{file.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)) as database:
+            queries = dict(database.execute("SELECT id, query FROM tasks ORDER BY rowid"))
+            specs = database.execute(
+                "SELECT name, description, parameters FROM specs WHERE task = ? ORDER BY rowid", (task,)
+            ).fetchall()
+            recordings = database.execute(
+                "SELECT tool, arguments, text, is_error, step FROM recordings WHERE task = ? ORDER BY id", (task,)
+            ).fetchall()
+    except sqlite3.Error as error:
+        raise ConfigError(
+            f"The recordings {str(path)!r} cannot be used: {error}. Name a file of recordings."
+        ) from error
+    if task not in queries:
+        known = ", ".join(list(queries)[:10]) or "no tasks"
+        raise ConfigError(f"{path} has no recordings of task {task!r}; it has {known}.")
+    return ReplayTask(
+        task,
+        queries[task],
+        tuple(ToolSpec(name, description, json.loads(parameters)) for name, description, parameters in specs),
+        tuple(
+            Recording(tool, json.loads(arguments), text, bool(is_error), step)
+            for tool, arguments, text, is_error, step in recordings
+        ),
+    )
 
 
 def make_key(tool: str, arguments: Mapping[str, Any]) -> str:
@@ -82,14 +115,14 @@ def make_key(tool: str, arguments: Mapping[str, Any]) -> str:
         >>> make_key("f", {"b": 2.0, "a": "x"})
         '["f",{"a":"x","b":2}]'
     """
-    return json.dumps([tool, _plain(arguments)], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps([tool, _normalise(arguments)], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def _plain(value: Any) -> Any:
+def _normalise(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _normalise(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_normalise(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -97,7 +130,6 @@ class _Player:
     """The state of one run: which answers have been given."""
 
     def __init__(self, task: ReplayTask) -> None:
-        self._task_id = task.id
         self._lock = Lock()
         self._answers: dict[str, deque[Recording]] = {}
         for recording in task.recordings:
