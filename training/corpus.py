@@ -15,11 +15,9 @@ from alpha_umi.nodes.format.trajectory import Role, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.training.batches import Item, make_item
 from alpha_umi.training.config import StageName, TokenWeights, TrainConfig
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
 from alpha_umi.training.samples import Sample, Turn, make_sample
 from alpha_umi.training.single import make_single_sample
-
-TRAJECTORIES = "trajectories.jsonl"
 
 
 @dataclass(frozen=True)
@@ -55,30 +53,19 @@ def load_corpus(data: str | Path) -> Corpus:
         ConfigError: If the file does not exist.
         TrajectoryError: If a row is wrong, or there is none; the message names file and line.
     """
-    path = Path(data)
-    path = path / TRAJECTORIES if path.is_dir() else path
+    path = find_rows(data)
     trajectories: dict[str, Trajectory] = {}
-    for where, row in read_records(path):
-        id_, trajectory = _read_row(row, where)
-        if id_ in trajectories:
-            raise TrajectoryError(f"{where}: id {id_!r} occurs twice; build the data again.")
-        if row.get("split") == "train":
-            trajectories[id_] = trajectory
+    for where, row in read_rows(path):
+        example = parse_row(row, where)
+        if not example.trajectory.tools:
+            raise TrajectoryError(f"{where}: trajectory {example.id!r} has no tools; remove the row or give it tools.")
+        if example.id in trajectories:
+            raise TrajectoryError(f"{where}: id {example.id!r} occurs twice; build the data again.")
+        if example.split == "train":
+            trajectories[example.id] = example.trajectory
     if not trajectories:
         raise TrajectoryError(f"{path} has no trajectory of the split 'train'; build the data again with more sources.")
     return Corpus(trajectories, hash_file(path))
-
-
-def _read_row(row: Record, where: str) -> tuple[str, Trajectory]:
-    if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
-        raise TrajectoryError(f"{where}: expected 'id' and 'trajectory'; is this a file of 'alpha-umi data build'?")
-    try:
-        trajectory = Trajectory.from_row(row["trajectory"])
-    except ValueError as error:
-        raise TrajectoryError(f"{where}: trajectory {row['id']!r}: {error}") from error
-    if not trajectory.tools:
-        raise TrajectoryError(f"{where}: trajectory {row['id']!r} has no tools; remove the row or give it tools.")
-    return row["id"], trajectory
 
 
 def make_stage_samples(

@@ -34,7 +34,8 @@ from alpha_umi.nodes.models.engine.checkpoint import (
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Item, make_batches, make_marker
 from alpha_umi.training.config import StageName, TrainConfig
-from alpha_umi.training.corpus import TRAJECTORIES, Corpus, load_corpus, make_stage_samples
+from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
+from alpha_umi.training.data.dataset import ROWS_FILE
 from alpha_umi.training.output import Output
 from alpha_umi.training.stage import Job, run_stage, uses_cpu
 
@@ -280,7 +281,7 @@ def _check_output(output: Output, fresh: Mapping[str, Any], *, only: Role | None
             f"{output.path} holds a training already: go on with --resume, retrain one role with --only ROLE, or give "
             "another --out."
         )
-    if (output.path / TRAJECTORIES).exists():
+    if (output.path / ROWS_FILE).exists():
         raise ConfigError(f"{output.path} is a folder of training data; give another --out.")
     for key in ("method", "base", "template"):
         _check_same({key: output.card[key]}, {key: fresh[key]}, f"{output.path} was begun", "give another --out")

@@ -19,21 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.progress import make_progress
 from alpha_umi.training.data.base import Example, Reader, Tally, load_reader
 from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.dataset import ROWS_FILE
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize
 from alpha_umi.training.samples import make_sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-ROWS_FILE = "trajectories.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def build(
     report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, _make_progress(console) as progress:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, make_progress(console) as progress:
             use = _read_all(readers, settings, report, spool, progress)
             if not use.totals:
                 raise TrajectoryError(_explain_empty(report))
@@ -135,7 +135,7 @@ def _read_all(
     ids: Counter[str] = Counter()
     for name, location, read in readers:
         tally = report.tallies.setdefault(name, Tally())
-        task = progress.add_task(name, total=None, detail="")
+        task = progress.add_task(name, total=None)
         for example in read(location, tally, seed=settings.seed):
             trajectory = _keep(example, settings, seen, tally)
             if trajectory is not None:
@@ -143,7 +143,8 @@ def _read_all(
                 use.add(example.source, trajectory, movable=example.split is None)
                 ids[example.id] += 1
                 spool.write(_to_spool(example, trajectory, copy=ids[example.id]))
-            progress.update(task, advance=1, detail=f"{tally.kept:,} kept, {tally.dropped.total():,} dropped")
+            counts = f"{name}: {tally.kept:,} kept, {tally.dropped.total():,} dropped"
+            progress.update(task, advance=1, description=counts)
             if tally.kept == settings.limits.get(name):
                 break
         progress.stop_task(task)
@@ -194,7 +195,7 @@ def _write_all(
     progress: Progress,
 ) -> None:
     n_rows = sum(tally.kept for tally in report.tallies.values())
-    task = progress.add_task("write", total=n_rows, detail="")
+    task = progress.add_task("write", total=n_rows)
     digest = hashlib.sha256()
     with ExitStack() as files:
         rows = files.enter_context(write_atomically(out / ROWS_FILE))
@@ -205,7 +206,7 @@ def _write_all(
             digest.update(line.encode())
             length_tokens = None if tokenizer is None else len(make_sample(example.trajectory, tokenizer).input_ids)
             report.splits[example.split or "train"].add(example.source, example.trajectory, length_tokens)
-            progress.update(task, advance=1, detail=f"of {n_rows:,}")
+            progress.update(task, advance=1)
         if not report.splits["train"].sources:
             raise TrajectoryError("All trajectories are held out, none is left to train on; lower the held-out shares.")
         report.sha256 = digest.hexdigest()
@@ -235,23 +236,10 @@ def _assign(example: Example, settings: BuildSettings, heldout_tools: frozenset[
 
 
 def _to_row(example: Example) -> dict[str, Any]:
-    return {
-        "id": example.id,
-        "source": example.source,
-        "split": example.split,
-        "trajectory": example.trajectory.to_row(),
-    }
+    names = ("id", "source", "split")
+    return {name: getattr(example, name) for name in names} | {"trajectory": example.trajectory.to_row()}
 
 
 def _explain_empty(report: BuildReport) -> str:
     reasons = [f"{reason} ({n})" for tally in report.tallies.values() for reason, n in tally.dropped.items()]
     return f"No trajectory is left to write: {', '.join(reasons) or 'the sources hold no records'}. Check the sources."
-
-
-def _make_progress(console: Console | None) -> Progress:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"))
-    console = console or Console(stderr=True)
-    detail = TextColumn("{task.fields[detail]}")
-    return Progress(
-        *columns, detail, TimeElapsedColumn(), console=console, disable=not (console.is_terminal or console.is_jupyter)
-    )

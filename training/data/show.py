@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.render import Style
-from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data.build import ROWS_FILE
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_samples
 
 if TYPE_CHECKING:
@@ -23,20 +20,20 @@ ROLE_COLOURS = {"planner": "bold cyan", "caller": "bold yellow", "summarizer": "
 _MASKED = "dim"
 
 
-def show_row(folder: Path, number: int, tokenizer: PreTrainedTokenizerBase, *, style: Style = "umi") -> Text:
+def show_row(folder: Path, number: int, tokenizer: PreTrainedTokenizerBase) -> Text:
     """Return trajectory `number` (from 0) of a built folder with its loss mask in colour.
 
     Raises:
         ConfigError: If there are not so many.
         TrajectoryError: If the line is no trajectory.
     """
-    where, row = _find_row(folder / ROWS_FILE, number)
-    try:
-        trajectory = Trajectory.from_row(row["trajectory"])
-    except (KeyError, TrajectoryError) as error:
-        raise TrajectoryError(f"{where}: {error}") from error
-    text = Text(f"{row.get('id')} ({row.get('split')})\n", style="bold")
-    for sample in make_samples(trajectory, tokenizer, style=style):
+    path = find_rows(folder)
+    found = next(islice(read_rows(path), number, None), None) if number >= 0 else None
+    if found is None:
+        raise ConfigError(f"{path} has no trajectory number {number}; they count from 0, see report.md for how many.")
+    example = parse_row(found[1], found[0])
+    text = Text(f"{example.id} ({example.split})\n", style="bold")
+    for sample in make_samples(example.trajectory, tokenizer):
         text.append_text(show_sample(sample, tokenizer))
     return text
 
@@ -66,11 +63,3 @@ def _spans(sample: Sample) -> Iterator[tuple[int, int, str]]:
         yield turn.start, turn.end, ROLE_COLOURS[turn.role]
         position = turn.end
     yield position, len(sample.input_ids), _MASKED
-
-
-def _find_row(path: Path, number: int) -> tuple[str, Record]:
-    found: Any = next(islice(read_records(path), number, None), None) if number >= 0 else None
-    if found is None:
-        raise ConfigError(f"{path} has no trajectory number {number}; they count from 0, see report.md for how many.")
-    where, row = found
-    return where, row

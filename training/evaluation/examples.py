@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import render_calls, render_plan
 from alpha_umi.nodes.format.trajectory import Step, Trajectory
 from alpha_umi.training.data.base import SPLITS, Example, Tally
-from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
 from alpha_umi.training.data.sources import alpha_umi
 from alpha_umi.training.evaluation.records import Output
 
@@ -65,7 +65,7 @@ def load_examples(
         ConfigError: If the file does not exist, or nothing in it is of that split and from those sources.
         TrajectoryError: If a row is wrong; the message names file and line.
     """
-    path = data / "trajectories.jsonl" if data.is_dir() else data
+    path = find_rows(data)
     if split is not None and (format == "umi" or split not in SPLITS):
         raise ConfigError(f"Split {split!r}: give one of {', '.join(SPLITS)}, and none for the format 'umi'.")
     read = alpha_umi.read(str(path), Tally(), seed=0) if format == "umi" else _read_rows(path, split)
@@ -90,16 +90,9 @@ def choose_examples(examples: Sequence[Example], limit: int | None) -> list[Exam
 
 
 def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
-    for where, row in read_records(path):
-        if row.get("split") == "train" if split is None else row.get("split") != split:
-            continue
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
-            raise TrajectoryError(f"{where}: expected 'id' and 'trajectory'; for the paper's files say --format umi.")
-        try:
-            trajectory = Trajectory.from_row(row["trajectory"])
-        except TrajectoryError as error:
-            raise TrajectoryError(f"{where}: {error}") from error
-        yield Example(row["id"], str(row.get("source", "")), trajectory, where)
+    for where, row in read_rows(path, split):
+        if split is not None or row.get("split") != "train":
+            yield parse_row(row, where)
 
 
 def make_queries(examples: Sequence[Example]) -> list[Query]:

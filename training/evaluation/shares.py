@@ -8,9 +8,8 @@ from pathlib import Path
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_atomically
-from alpha_umi.training.data.files import Record, read_records
-
-TRAJECTORIES = "trajectories.jsonl"
+from alpha_umi.training.data.dataset import ROWS_FILE, find_rows, read_rows
+from alpha_umi.training.data.files import Record
 
 
 def write_share(data: Path, fraction: float, out: Path) -> Path:
@@ -32,7 +31,7 @@ def write_share(data: Path, fraction: float, out: Path) -> Path:
     rows = _read_training_rows(data)
     ranked = sorted(_rank(str(row.get("id"))) for row in rows)
     last = ranked[max(1, round(fraction * len(rows))) - 1]
-    with write_atomically(out / TRAJECTORIES) as file:
+    with write_atomically(out / ROWS_FILE) as file:
         for row in rows:
             if _rank(str(row.get("id"))) <= last:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -48,10 +47,11 @@ def hash_share(data: Path) -> str:
 
 
 def _read_training_rows(data: Path) -> list[Record]:
-    path = data / TRAJECTORIES if data.is_dir() else data
-    rows = [row for _, row in read_records(path) if row.get("split") == "train"]
+    rows = [row for _, row in read_rows(data, "train")]
     if not rows:
-        raise ConfigError(f"{path} has no trajectory of the split 'train'; give a folder of 'alpha-umi data build'.")
+        raise ConfigError(
+            f"{find_rows(data)} has no trajectory of the split 'train'; give a folder of 'alpha-umi data build'."
+        )
     return rows
 
 

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import SPLITS, Example, Tally
+from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import parse_row
 from alpha_umi.training.data.fields import parse_openai_tool
 from alpha_umi.training.data.files import Record, blame, read_records
 
@@ -25,20 +26,13 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per line; a row keeps its id, its source and its split."""
     for number, (where, record) in enumerate(read_records(location)):
         with blame(where):
-            trajectory = _read_trajectory(record)
-        split = record.get("split")
-        yield Example(
-            id=str(record.get("id", f"own-{number}")),
-            source=str(record.get("source", "own")),
-            trajectory=trajectory,
-            where=where,
-            split=split if split in SPLITS else None,
-        )
+            if "trajectory" not in record:
+                record = {**record, "trajectory": _read_transcript(record).to_row()}
+            named = {"source": "own", **record, "id": str(record.get("id", f"own-{number}"))}
+            yield parse_row(named, where)
 
 
-def _read_trajectory(record: Record) -> Trajectory:
-    if "trajectory" in record:
-        return Trajectory.from_row(record["trajectory"])
+def _read_transcript(record: Record) -> Trajectory:
     if not isinstance(record.get("messages"), list):
         raise TrajectoryError("neither 'trajectory' nor 'messages'; expected a row or a transcript.")
     tools = [_read_tool(tool) for tool in record.get("tools", ())]
