@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.files import make_folder_atomically, write_json
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
@@ -27,7 +28,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     no_progress_bar,
     read_checkpoint,
 )
-from alpha_umi.training.output import LOGS, WORK, write_json
+from alpha_umi.training.output import LOGS, WORK
 from alpha_umi.training.trainer import saving
 
 
@@ -54,11 +55,10 @@ def merge(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = 
             "merged into one set of weights; use 'alpha-umi models export', or train the role with kind 'lora'."
         )
 
-    def write(folder: Path) -> None:
+    with _make_folder(Path(out)) as folder:
         for role in ROLES:
             _save_model(_load_role(source, role, base), source, folder / role)
-
-    return _write_whole(Path(out), write, list(ROLES))
+    return [Path(out) / role for role in ROLES]
 
 
 def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = None) -> list[Path]:
@@ -81,8 +81,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
     """
     source = read_checkpoint(checkpoint)
     parts: list[tuple[Role, Part]] = [(role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"]
-
-    def write(folder: Path) -> None:
+    with _make_folder(Path(out)) as folder:
         _save_model(load_backbone(source, dtype=_get_dtype(source), base=base), source, folder / "backbone")
         for role, part in parts:
             shutil.copytree(cast(Path, part.path), folder / role)
@@ -90,8 +89,6 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
                 _name_base(folder / role / "adapter_config.json", Path(out) / "backbone")
             else:
                 _save_tokenizer(source, folder / role)
-
-    folders = _write_whole(Path(out), write, ["backbone", *(role for role, _ in parts)])
     if activated := [role for role, part in parts if part.kind == "alora"]:
         warnings.warn(
             f"{', '.join(activated)}: an activated LoRA is only right where 'alora_invocation_tokens' is obeyed (PEFT, "
@@ -99,20 +96,16 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
             "with kind 'lora'.",
             stacklevel=2,
         )
-    return folders
+    return [Path(out) / name for name in ("backbone", *(role for role, _ in parts))]
 
 
-def _write_whole(out: Path, write: Callable[[Path], None], names: list[str]) -> list[Path]:
-    """Let `write` fill a folder that appears as `out` only when all is there."""
+@contextmanager
+def _make_folder(out: Path) -> Iterator[Path]:
+    """Give a folder that appears as `out`, which must not exist, only when all is there."""
     if out.exists():
         raise ConfigError(f"{out} exists already; give a folder that does not.")
-    fresh = out.with_name(f".{out.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    with saving(fresh), no_progress_bar():
-        fresh.mkdir(parents=True)
-        write(fresh)
-    os.replace(fresh, out)
-    return [out / name for name in names]
+    with saving(out), no_progress_bar(), make_folder_atomically(out) as folder:
+        yield folder
 
 
 def _load_role(source: Checkpoint, role: Role, base: str | Path | None) -> PreTrainedModel:
@@ -160,12 +153,8 @@ def compact(checkpoint: str | Path, out: str | Path) -> Path:
         TrainingStopped: If the disk is full; nothing is left behind.
     """
     source, target = read_checkpoint(checkpoint), Path(out)
-    if target.exists():
-        raise ConfigError(f"{target} exists already; give a folder that does not.")
-    fresh = target.with_name(f".{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    with saving(fresh):
-        shutil.copytree(source.path, fresh, ignore=shutil.ignore_patterns(LOGS, WORK))
+    with _make_folder(target) as fresh:
+        shutil.copytree(source.path, fresh, ignore=shutil.ignore_patterns(LOGS, WORK), dirs_exist_ok=True)
         for part in (source.backbone, *source.roles.values()):
             if part.kind in ("lora", "alora"):
                 _round(fresh / cast(Path, part.path).relative_to(source.path) / _WEIGHTS)
@@ -173,7 +162,6 @@ def compact(checkpoint: str | Path, out: str | Path) -> Path:
         backbone = _rehash(source.card["backbone"], source.backbone, fresh)
         card = {**source.card, "backbone": backbone, "roles": roles}
         write_json(fresh / CARD, {**card, "config": _forget_path(source.card["config"])})
-    os.replace(fresh, target)
     return target
 
 

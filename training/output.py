@@ -12,7 +12,6 @@ since the last Trainer checkpoint.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from alpha_umi.files import write_json
 from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, hash_weights, read_card
 from alpha_umi.training.config import StageName
 from alpha_umi.training.curves import CURVES, draw_curves
@@ -76,16 +76,16 @@ class Output:
         if anew:
             _remove(work)
         work.mkdir(parents=True, exist_ok=True)
-        write_json(work / _INPUTS, inputs)
+        _write(work / _INPUTS, inputs)
 
     def publish(self, stage: StageName) -> None:
         """Put a stage's export in its place and then write the card, which is what counts."""
         work, target = self.get_work(stage), self.path / stage
         if target.exists():
             shutil.rmtree(work / "old", ignore_errors=True)
-            os.replace(target, work / "old")
-        os.replace(work / EXPORT, target)
-        write_json(self.path / CARD, self.card)
+            target.replace(work / "old")
+        (work / EXPORT).replace(target)
+        _write(self.path / CARD, self.card)
         _remove(work)
 
     def hash_export(self, stage: StageName) -> str:
@@ -100,7 +100,7 @@ class Output:
         with saving(folder):
             tokenizer.save_pretrained(folder)
         for path in sorted(folder.iterdir(), key=lambda path: path.name == TEMPLATE):
-            os.replace(path, self.path / path.name)
+            path.replace(self.path / path.name)
         folder.rmdir()
 
     def draw_curves(self) -> None:
@@ -108,22 +108,12 @@ class Output:
         (self.path / LOGS / CURVES).write_text(draw_curves(self.path / LOGS), "utf-8")
 
 
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    with saving(path):
+        write_json(path, value)
+
+
 def _remove(work: Path) -> None:
     """Remove a work folder; a kill in between must not leave one that looks as if it could be resumed."""
     (work / _INPUTS).unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all.
-
-    Raises:
-        TrainingStopped: If it cannot be written.
-    """
-    fresh = path.with_name(f".{path.name}.new")
-    with saving(fresh), fresh.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)

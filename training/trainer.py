@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -26,6 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
+from alpha_umi.progress import make_progress
 from alpha_umi.training.batches import Tensors, make_turn_mask
 from alpha_umi.training.samples import IGNORE_INDEX
 
@@ -200,19 +198,11 @@ class ProgressBar(TrainerCallback):
 
     def __init__(self, name: str, *, show: bool) -> None:
         """Prepare the bar; it appears when the training begins."""
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-        )
-        console = Console(file=sys.stderr)
         self._name = name
-        self._writes_lines = show and not (console.is_terminal or console.is_jupyter)
+        self._bar = make_progress(show=show)
+        self._writes_lines = show and self._bar.disable
         self._written = 0  # step of the last line
-        self._bar = Progress(*columns, console=console, disable=not show or self._writes_lines)
-        self._task: TaskID = self._bar.add_task(f"{name:<10}", total=None, note="")
+        self._task = self._bar.add_task(f"{name:<10}", total=None)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[TextIO]:
-    """Open a temporary UTF-8 file beside `path` that replaces it when the block ends well and is removed otherwise."""
+    """Open a temporary UTF-8 file next to `path` that replaces it when the block ends well, or else is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -36,12 +36,14 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def make_folder_atomically(path: Path) -> Iterator[Path]:
-    """Give a fresh folder beside `path` that becomes `path` when the block ends well and is removed otherwise.
+    """Give a fresh folder next to `path` that takes its place when the block ends well, or else is removed.
 
-    A folder that is there already is replaced.
+    A folder that is there already is replaced. A kill between the two renames leaves none; the next call puts the old
+    one back first. Only one process at a time may make a folder: a second one removes what the first has begun.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh, old = (path.with_name(f".{path.name}.{uuid4().hex}.{part}") for part in ("new", "old"))
+    fresh, old = (path.with_name(f".{path.name}.{state}") for state in ("new", "old"))
+    _tidy(path, fresh, old)
     try:
         fresh.mkdir()
         yield fresh
@@ -49,5 +51,11 @@ def make_folder_atomically(path: Path) -> Iterator[Path]:
             path.replace(old)
         fresh.replace(path)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _tidy(path, fresh, old)
+
+
+def _tidy(path: Path, fresh: Path, old: Path) -> None:
+    if old.exists() and not path.exists():
+        old.replace(path)
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
