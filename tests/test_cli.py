@@ -23,8 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.cli import main
-from alpha_umi.cli.approve import show_call
-from alpha_umi.cli.screen import LABEL_WIDTH, MAX_OBSERVATION_CHARS, Screen
+from alpha_umi.cli.screen import LABEL_WIDTH, MAX_OBSERVATION_CHARS, Screen, show_call
 
 SCRIPT = {
     "planner": ["I count the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],

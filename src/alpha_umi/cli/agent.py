@@ -1,0 +1,214 @@
+"""`alpha-umi ask`, `chat`, `threads` and `graph`: the agent at work, and what it keeps."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from contextlib import closing, nullcontext, redirect_stdout, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alpha_umi.cli.options import (
+    DEFAULT_DATABASE,
+    Approve,
+    Checkpointer,
+    Database,
+    MaxSteps,
+    Model,
+    StrategyName,
+    Temperature,
+    Thread,
+    Tools,
+    is_given,
+    load_configuration,
+)
+from alpha_umi.cli.screen import EXIT_GAVE_UP, Screen, clean, show_error
+from alpha_umi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import CheckpointTuple
+
+    from alpha_umi.cli.session import Session, TurnResult
+
+HELP = "Ctrl-C stops an answer, /continue goes on with it, /new begins another thread, /quit or Ctrl-D leaves."
+_MAX_QUESTION_CHARS = 60
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(help="What to answer; - reads it from standard input.")],
+    model: Model = None,
+    tools: Tools = None,
+    max_steps: MaxSteps = None,
+    temperature: Temperature = None,
+    approve: Approve = False,
+    thread: Thread = None,
+    database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
+    strategy: StrategyName = None,
+    show_tree: Annotated[bool, typer.Option("--tree", help="Print the tree of all that was tried.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Write the run as a ToolBench answer file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Answer a question, showing every step as it is taken."""
+    if question == "-":
+        question = sys.stdin.read()
+    if not question.strip():
+        raise typer.BadParameter("it is empty; write what is to be answered.", param_hint="question")
+    for option in ("database", "checkpointer"):
+        if thread is None and is_given(ctx, option):
+            raise typer.BadParameter("it keeps threads; name the thread with --thread.", param_hint=f"--{option}")
+    # what a tool prints must not end up in the JSON
+    with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:
+        screen.wait("starting")
+        from alpha_umi.cli.session import draw_tree, open_session  # noqa: PLC0415 - LangGraph takes a second
+
+        settings = load_configuration(model, tools, max_steps, temperature, strategy)
+        where = (checkpointer or database) if thread else None
+        with open_session(settings, screen, approve=approve, where=where, thread=thread) as session:
+            result = session.ask(question)
+        if show_tree:
+            screen.draw(draw_tree(result.tree, question))
+        if export:
+            _export(export, result)
+    if as_json:
+        typer.echo(result.to_json())
+    if result.output["finish"] == "give up":
+        raise typer.Exit(EXIT_GAVE_UP)
+
+
+def _export(path: Path, result: TurnResult) -> None:
+    from alpha_umi.cli.export import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
+
+    answer = make_answer_file(result.state, result.tree, result.tools, result.total["total_tokens"])
+    try:
+        path.write_text(json.dumps(answer, ensure_ascii=False, indent=1), "utf-8")
+    except OSError as error:
+        raise ConfigError(f"--export {str(path)!r} cannot be written: {error.strerror}; name another file.") from error
+
+
+def chat(
+    model: Model = None,
+    tools: Tools = None,
+    max_steps: MaxSteps = None,
+    temperature: Temperature = None,
+    approve: Approve = False,
+    thread: Thread = None,
+    database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
+) -> None:
+    """Talk with the agent; every thread is kept and can be continued."""
+    with suppress(ImportError):
+        import readline  # noqa: F401, PLC0415 - line editing for input(); not there on Windows
+
+    with Screen() as screen:
+        screen.wait("starting")
+        from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
+
+        settings = load_configuration(model, tools, max_steps, temperature)
+        with open_session(settings, screen, approve=approve, where=checkpointer or database, thread=thread) as session:
+            screen.note(HELP)
+            _greet(session, screen)
+            while (line := _read_line(screen)) is not None:
+                _run_line(line, session, screen)
+
+
+def _greet(session: Session, screen: Screen) -> None:
+    n_turns = session.count_turns()
+    earlier = f"{n_turns} earlier {'question' if n_turns == 1 else 'questions'}" if n_turns else "new"
+    screen.note(f"Thread {session.thread}, {earlier}.")
+    if session.is_interrupted():
+        screen.note("The last answer was stopped; /continue goes on with it.")
+
+
+def _read_line(screen: Screen) -> str | None:
+    """Return the next line, or None to leave."""
+    try:
+        line = screen.ask("", "you").strip()
+    except KeyboardInterrupt:
+        screen.note("")
+        return ""
+    except EOFError:
+        screen.note("")
+        return None
+    return None if line == "/quit" else line
+
+
+def _run_line(line: str, session: Session, screen: Screen) -> None:
+    """Answer one line; what goes wrong is said and leaves the thread as it was."""
+    try:
+        if line == "/new":
+            session.begin()
+            _greet(session, screen)
+        elif line == "/continue":
+            if session.is_interrupted():
+                session.resume()
+            else:
+                screen.note("There is nothing to go on with; ask a question.")
+        elif line.startswith("/"):
+            screen.note(HELP if line == "/help" else f"There is no command {line}. {HELP}")
+        elif line:
+            session.ask(line)
+    except KeyboardInterrupt:
+        screen.note("Stopped. /continue goes on with it.")
+    except Exception as error:  # a model server that is down for a moment is no reason to leave
+        show_error(error)
+
+
+def threads(
+    ctx: typer.Context,
+    database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N.")] = 20,
+) -> None:
+    """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
+    if checkpointer is None and not database.exists() and is_given(ctx, "database"):
+        raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")
+    found = [] if checkpointer is None and not _holds_threads(database) else _find(checkpointer or database, limit)
+    for newest in found:
+        typer.echo(_describe(newest))
+    if not found:
+        typer.echo("No threads yet.")
+
+
+def _holds_threads(database: Path) -> bool:
+    """Look without making tables in what may be another program's file."""
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is not None
+    except sqlite3.Error:
+        return True  # opening it for real says what is wrong
+
+
+def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
+    """Return the newest checkpoint of each of the newest threads."""
+    from alpha_umi.nodes.durability.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
+
+    with open_checkpointer(where) as saver:
+        found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
+    return [each for each in found if each is not None]
+
+
+def _describe(newest: CheckpointTuple) -> str:
+    messages = newest.checkpoint["channel_values"].get("messages", [])
+    questions = [message.text for message in messages if message.type == "human"]
+    first = " ".join(questions[0].split()) if questions else ""
+    cut = first if len(first) <= _MAX_QUESTION_CHARS else f"{first[:_MAX_QUESTION_CHARS]}…"
+    time = datetime.fromisoformat(newest.checkpoint["ts"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    return clean(f"{newest.config['configurable']['thread_id']:<16} {time}  {len(questions):>3}  {cut}")
+
+
+def graph() -> None:
+    """Print the agent's graph as a Mermaid drawing; no weights are loaded."""
+    from alpha_umi.graph.agent import graph as agent  # noqa: PLC0415 - LangGraph takes a second
+
+    typer.echo(agent.get_graph(xray=True).draw_mermaid(), nl=False)
