@@ -99,7 +99,7 @@ class Session:
         loop: Where it runs.
         thread: Name of the thread; an existing one is continued.
         tools: What the agent has.
-        claim: Keeps other processes off the thread while a turn is taken.
+        claim: Keeps other processes off the thread while a turn is taken; None for a thread that is only in memory.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Session:
         thread: str | None,
         *,
         tools: Sequence[ToolSpec],
-        claim: Claim,
+        claim: Claim | None,
     ) -> None:
         """Begin on the given thread."""
         self._agent = agent
@@ -153,7 +153,7 @@ class Session:
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
         try:
-            with self._claim(self.thread):
+            with self._claim(self.thread) if self._claim else nullcontext():
                 output, interrupts = self._loop.run(self._stream(value, config))
                 while interrupts:
                     # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
@@ -248,7 +248,7 @@ def open_session(
         stack = AsyncExitStack()
         try:
             saver: BaseCheckpointSaver[Any] = InMemorySaver()
-            claim: Claim = nullcontext
+            claim: Claim | None = None
             if where is not None:
                 saver = durable = loop.run(stack.enter_async_context(open_async_checkpointer(where)))
                 claim = durable.claim
