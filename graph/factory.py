@@ -15,8 +15,8 @@ from langgraph.types import Checkpointer
 from alpha_umi.graph.config import RetrievalSettings, UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
-from alpha_umi.nodes.approval.gate import GateNode, make_approval
 from alpha_umi.nodes.approval.rules import Approvals
+from alpha_umi.nodes.approval_gate import GateNode, make_approval
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.specs import load_models

@@ -10,7 +10,7 @@ from uuid import uuid4
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
-from alpha_umi.nodes.approval.gate import list_open_calls
+from alpha_umi.nodes.approval_gate import list_open_calls
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls
 from alpha_umi.nodes.format.trajectory import Call, Observation, make_observation_message, parse_message
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending

@@ -7,8 +7,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
-from alpha_umi.nodes.approval.gate import start_gate
 from alpha_umi.nodes.approval.questions import is_trunk
+from alpha_umi.nodes.approval_gate import start_gate
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState

@@ -1,21 +1,33 @@
-"""The end of a chain without an answer: of the turn, or only of this attempt at it."""
+"""Chains that lead nowhere: the guard that notices one, and the node that ends it.
+
+The guard reads the transcript alone, so that a resumed or forked run sees the same.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Literal
 
-from langchain_core.messages import HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolCall, ToolMessage
 
 from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.role import Update, get_pending
 from alpha_umi.nodes.state import UmiState
 
+_MAX_CALL_CHARS = 200
+_HOW = (
+    "Doing so again brings nothing new. Plan something different, or write 'Next: conclusion.' if the task can be "
+    "answered from what is known, or 'Next: give up.'"
+)
+
 
 def give_up(state: UmiState) -> Update:
-    """Begin afresh while `max_restarts` allows it, else finish without an answer.
+    """Begin the chain again while `max_restarts` allows it, else finish without an answer.
 
-    The reason is the planner's own, unless its plan could not be read or the guard stopped it. What is begun afresh
-    leaves nothing in the transcript.
+    The reason is the planner's own, unless its plan could not be read or the guard stopped it. A chain that is begun
+    again leaves nothing in the transcript.
     """
     if state["n_restarts"] < state["settings"]["max_restarts"]:
         return {
@@ -38,8 +50,70 @@ def route_give_up(state: UmiState) -> Literal["restart", "end"]:
 
 def remove_chain(state: UmiState, n_steps: int = 0) -> list[RemoveMessage]:
     """Return what takes the current turn's steps out of the transcript, but for the first `n_steps`."""
-    messages = state["messages"]
-    begin = max(i for i, message in enumerate(messages) if isinstance(message, HumanMessage)) + 1
-    plans = [i for i in range(begin, len(messages)) if messages[i].type == "ai"]
-    end = plans[n_steps] if n_steps < len(plans) else len(messages)
-    return [RemoveMessage(id=message.id or "") for message in messages[end:]]
+    turn = _list_turn(state["messages"])
+    plans = [i for i, message in enumerate(turn) if isinstance(message, AIMessage)]
+    begin = plans[n_steps] if n_steps < len(plans) else len(turn)
+    return [RemoveMessage(id=message.id or "") for message in turn[begin:]]
+
+
+def find_stall(messages: Sequence[AnyMessage], settings: Mapping[str, Any]) -> str | None:
+    """Say why the current turn makes no progress, or return None.
+
+    Args:
+        messages: The transcript; only what follows the last human message counts.
+        settings: Of the run: `repeat_limit` and `failure_limit`.
+    """
+    return find_repeat(messages, settings["repeat_limit"]) or _find_failures(messages, settings["failure_limit"])
+
+
+def find_repeat(messages: Sequence[AnyMessage], limit: int | None) -> str | None:
+    """Say which call of the newest step was made `limit` times in this turn; it need not have run yet."""
+    steps = [message.tool_calls for message in _list_turn(messages) if isinstance(message, AIMessage)]
+    keys = [make_key(call["name"], call["args"]) for step in steps for call in step]
+    for call in steps[-1] if steps else ():
+        n_times = keys.count(make_key(call["name"], call["args"]))
+        if limit is not None and n_times >= limit:
+            return f"The call {_describe(call)} was made {n_times} times with the same arguments."
+    return None
+
+
+def _find_failures(messages: Sequence[AnyMessage], limit: int | None) -> str | None:
+    observations = [message for message in _list_turn(messages) if isinstance(message, ToolMessage)]
+    failed = list(takewhile(_is_failure, reversed(observations)))
+    if limit is None or len(failed) < limit:
+        return None
+    newest = next((message.text for message in failed if message.text), "")
+    return f"The last {len(failed)} calls failed. The newest fault: {newest[:_MAX_CALL_CHARS]}"
+
+
+def has_result(messages: Sequence[AnyMessage]) -> bool:
+    """Tell whether a call of the current turn went well, so that there is something to answer from."""
+    return any(isinstance(message, ToolMessage) and not _is_failure(message) for message in _list_turn(messages))
+
+
+def tell_stall(state: UmiState) -> str:
+    """Return what the planner is told when the guard first notices something; it is told once a turn."""
+    if state["stall"]:
+        return ""
+    reason = find_stall(state["messages"], state["settings"])
+    return f"{reason} {_HOW}" if reason else ""
+
+
+def make_key(name: str, arguments: Mapping[str, Any] | str) -> str:
+    """Return what two calls have in common that are the same."""
+    return json.dumps([name, arguments], sort_keys=True)
+
+
+def _list_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """Return what follows the last human message."""
+    asked = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    return messages[asked[-1] + 1 :] if asked else messages
+
+
+def _is_failure(message: ToolMessage) -> bool:
+    return message.status == "error"
+
+
+def _describe(call: ToolCall) -> str:
+    text = f"{call['name']} {json.dumps(call['args'], ensure_ascii=False)}"
+    return text if len(text) <= _MAX_CALL_CHARS else f"{text[:_MAX_CALL_CHARS]} …"

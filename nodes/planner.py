@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Decision, Step, make_message
-from alpha_umi.nodes.no_progress import find_stall, has_result, tell_stall
+from alpha_umi.nodes.give_up import find_stall, has_result, tell_stall
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
 from alpha_umi.nodes.state import Stall, UmiState
 from alpha_umi.tools.spec import ToolSpec

@@ -1,4 +1,7 @@
-"""One move of the depth-first search: note the step just taken as a tree node, judge it, and choose where to go on.
+"""DFSDT's tree of plans, and one move in it: note the step just taken, judge it, and choose where to plan next.
+
+A tree node is one step of the planner and what came of it; the root, number 0, is the question. Nodes are numbered in
+the order in which they were made, and a number is a place in the list.
 
 The transcript in the state is always the path from the question to the tree's cursor, so the roles work as in a plain
 chain. The hint about siblings is made from the tree for one prompt and stored nowhere.
@@ -9,36 +12,25 @@ Source: arXiv 2307.16789, section 2.3 (DFSDT). Unlike there, the hint never reac
 from __future__ import annotations
 
 import json
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages.ai import UsageMetadata
 from langgraph.runtime import Runtime
-from langgraph.types import Send, StreamWriter
+from langgraph.types import Send
+from pydantic import TypeAdapter
 
-from alpha_umi.nodes.approval.gate import list_open_calls, route_approval
+from alpha_umi.nodes.approval_gate import list_open_calls, route_approval
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Step, Trajectory, make_message
-from alpha_umi.nodes.give_up import remove_chain
-from alpha_umi.nodes.no_progress import find_repeat, find_stall, make_key
+from alpha_umi.nodes.format.trajectory import Step, Trajectory, make_message, make_observation_message
+from alpha_umi.nodes.give_up import find_repeat, find_stall, make_key, remove_chain
 from alpha_umi.nodes.planner import make_plan, read_plan
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.search_tree import (
-    ROOT,
-    Status,
-    Tree,
-    TreeNode,
-    add_node,
-    close_node,
-    find_best,
-    find_open,
-    has_observations,
-    list_children,
-    make_messages,
-    make_tree,
-    parse_step,
-)
-from alpha_umi.nodes.state import UmiContext, UmiState
+from alpha_umi.nodes.state import Status, Tree, TreeNode, UmiContext, UmiState
 
+ROOT = 0
 MIN_QUERIES = 4
 """What one more move may take: a plan that cannot be read, a plan, its call or answer, and the answer at the end."""
 
@@ -47,9 +39,11 @@ _MAX_PART_CHARS = 300
 
 def search(state: UmiState, *, runtime: Runtime[UmiContext]) -> Update:
     """Make the move, and tell the custom stream which nodes are new or changed."""
-    before = state["tree"] or Tree(nodes=[], cursor=ROOT, is_exhausted=False)
+    known = state["tree"]["nodes"] if state["tree"] else []
     update = _choose_move(state, _note_step(state, state["tree"] or make_tree()))
-    _report(runtime.stream_writer, before, update["tree"], state["n_queries"])
+    tree: Tree = update["tree"]
+    nodes = [node for node in tree["nodes"] if node["id"] >= len(known) or node != known[node["id"]]]
+    runtime.stream_writer({"tree": {"nodes": nodes, "cursor": tree["cursor"], "n_queries": state["n_queries"]}})
     return update
 
 
@@ -107,12 +101,11 @@ def _describe(node: TreeNode) -> str:
 def _note_step(state: UmiState, tree: Tree) -> Tree:
     """Add the newest step; giving up closes the node where it was done, except for the question itself."""
     step = Trajectory.from_messages(state["messages"]).turns[-1].steps[-1]
-    message = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
     status, reason = _judge(state, tree, step)
     parent = tree["cursor"]
-    tree = add_node(tree, step, status, reason, message.usage_metadata)
+    tree = add_node(tree, step, status, reason, _get_newest(state).usage_metadata)
     is_closing = step.decision == "give up" and parent != ROOT
-    return close_node(tree, parent, status, reason) if is_closing else tree
+    return _close_node(tree, parent, status, reason) if is_closing else tree
 
 
 def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[Status, str | None]:
@@ -126,8 +119,7 @@ def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[Status, str | None]
 
 def _find_repeat(state: UmiState, tree: Tree) -> str | None:
     """Say which call of the newest step was made before, on this path or by a sibling."""
-    calls = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage)).tool_calls
-    if calls:
+    if calls := _get_newest(state).tool_calls:
         keys = [make_key(call["name"], call["args"]) for call in calls]
         for sibling in list_children(tree, tree["cursor"]):
             if keys == [make_key(call.name, call.arguments) for call in parse_step(sibling).calls]:
@@ -135,12 +127,16 @@ def _find_repeat(state: UmiState, tree: Tree) -> str | None:
     return find_repeat(state["messages"], state["settings"]["repeat_limit"])
 
 
+def _get_newest(state: UmiState) -> AIMessage:
+    return next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+
+
 def _choose_move(state: UmiState, tree: Tree) -> Update:
     settings = state["settings"]
     if tree["nodes"][tree["cursor"]]["status"] == "answer":
         return {"tree": tree}
     if not tree["is_exhausted"]:
-        number = find_open(tree, settings["beam_width"])
+        number = _find_open(tree, settings["beam_width"])
         if number is None:
             return _stop(state, tree, "No plan is left to try.")
         if settings["max_queries"] - state["n_queries"] >= MIN_QUERIES:
@@ -164,20 +160,115 @@ def _go_to(state: UmiState, tree: Tree, number: int) -> Update:
 
 def _stop(state: UmiState, tree: Tree, why: str) -> Update:
     """Have the best chain answered from, or give up if there is none or its answer was empty."""
-    chain = [] if tree["is_exhausted"] else find_best(tree)
+    chain = [] if tree["is_exhausted"] else _find_best(tree)
     last = tree["nodes"][-1]["reason"]
     update: Update = {"answer": None, "n_steps": len(chain)}
-    if has_observations(chain):
+    if any(map(_count_good, chain)):
         step, finish = Step(f"{why} I answer from what is known.", "conclusion"), "search limit"
     else:
         why = f"{why} The last dead end: {last}" if last else why
         chain, step, finish = [], Step(why, "give up"), "give up"
     update["tree"] = {**tree, "cursor": chain[-1]["id"] if chain else ROOT, "is_exhausted": True}
-    update["messages"] = [*remove_chain(state), *make_messages(chain), make_message(step)]
+    update["messages"] = [*remove_chain(state), *_make_messages(chain), make_message(step)]
     return update | {"decision": step.decision, "finish": finish, "reason": why}
 
 
-def _report(write: StreamWriter, before: Tree, after: Tree, n_queries: int) -> None:
-    known = before["nodes"]
-    nodes = [node for node in after["nodes"] if node["id"] >= len(known) or node != known[node["id"]]]
-    write({"tree": {"nodes": nodes, "cursor": after["cursor"], "n_queries": n_queries}})
+def make_tree() -> Tree:
+    """Return a tree that is only its root."""
+    root = TreeNode(id=ROOT, parent=None, depth=0, step=None, status="open", reason=None, usage=None)
+    return Tree(nodes=[root], cursor=ROOT, is_exhausted=False)
+
+
+def add_node(tree: Tree, step: Step, status: Status, reason: str | None, usage: UsageMetadata | None) -> Tree:
+    """Return the tree with one more node under the cursor, which moves there."""
+    parent = tree["nodes"][tree["cursor"]]
+    node = TreeNode(
+        id=len(tree["nodes"]),
+        parent=parent["id"],
+        depth=parent["depth"] + 1,
+        step=_step_adapter().dump_python(step, mode="json"),
+        status=status,
+        reason=reason,
+        usage={**usage} if usage else None,
+    )
+    return {**tree, "nodes": [*tree["nodes"], node], "cursor": node["id"]}
+
+
+def close_node(tree: Tree, number: int, status: Status, reason: str | None) -> Tree:
+    """Return the tree with one node that is open no more."""
+    nodes = list(tree["nodes"])
+    nodes[number] = {**nodes[number], "status": status, "reason": reason}
+    return {**tree, "nodes": nodes}
+
+
+def list_children(tree: Tree, number: int) -> list[TreeNode]:
+    """Return the plans made from a node, oldest first."""
+    return [node for node in tree["nodes"] if node["parent"] == number]
+
+
+def parse_step(node: TreeNode) -> Step:
+    """Return the step of a node that is not the root."""
+    return _step_adapter().validate_python(node["step"])
+
+
+def _close_node(tree: Tree, number: int, status: Status, reason: str | None) -> Tree:
+    nodes = list(tree["nodes"])
+    nodes[number] = {**nodes[number], "status": status, "reason": reason}
+    return {**tree, "nodes": nodes}
+
+
+def _find_open(tree: Tree, beam_width: int) -> int | None:
+    """Return the deepest node at or above the cursor that may have one more child; None if there is none.
+
+    Depth-first, no other node can be open: each branch that was left is used up.
+    """
+    for node in _climb(tree, tree["cursor"]):
+        if node["status"] == "open" and len(list_children(tree, node["id"])) < beam_width:
+            return node["id"]
+    return None
+
+
+def _find_best(tree: Tree) -> list[TreeNode]:
+    """Return the steps of the chain that got furthest, empty if none has anything to answer from.
+
+    Most observations that are no errors count, then fewest steps, then the oldest. A chain on which the planner itself
+    gave up is none to answer from.
+    """
+    parents = {node["parent"] for node in tree["nodes"]}
+    leaves = [node for node in tree["nodes"] if node["id"] not in parents and node["status"] != "gave up"]
+    chains = [[node for node in _climb(tree, leaf["id"]) if _list_observations(node)][::-1] for leaf in leaves]
+    return max(chains, key=lambda chain: (sum(map(_count_good, chain)), -len(chain)), default=[])
+
+
+def _make_messages(chain: Sequence[TreeNode]) -> list[AnyMessage]:
+    """Return the messages of a chain of nodes, as they were in the transcript."""
+    messages: list[AnyMessage] = []
+    for node in chain:
+        step = parse_step(node)
+        message: AIMessage = make_message(step)
+        message.usage_metadata = UsageMetadata(**node["usage"]) if node["usage"] else None  # type: ignore[typeddict-item]  # JSON of one
+        messages += [message, *(make_observation_message(call) for call in step.calls if call.observation)]
+    return messages
+
+
+def _climb(tree: Tree, number: int) -> Iterator[TreeNode]:
+    """Yield a node and all above it, up to the root."""
+    at: int | None = number
+    while at is not None:
+        node = tree["nodes"][at]
+        yield node
+        at = node["parent"]
+
+
+def _list_observations(node: TreeNode) -> list[Mapping[str, Any]]:
+    calls = node["step"]["calls"] if node["step"] else []
+    return [call["observation"] for call in calls if call["observation"]]
+
+
+def _count_good(node: TreeNode) -> int:
+    return sum(not observation["is_error"] for observation in _list_observations(node))
+
+
+@cache
+def _step_adapter() -> TypeAdapter[Step]:
+    return TypeAdapter(Step)

@@ -12,10 +12,10 @@ from typing_extensions import TypedDict
 from alpha_umi.nodes.approval.questions import Decision as ApprovalDecision
 from alpha_umi.nodes.approval.rules import ApprovalRule
 from alpha_umi.nodes.format.trajectory import Decision
-from alpha_umi.nodes.search_tree import Tree
 
 Finish: TypeAlias = Literal["answer", "give up", "step limit", "no progress", "search limit"]
 Strategy: TypeAlias = Literal["react", "dfsdt"]
+Status: TypeAlias = Literal["open", "failed", "gave up", "answer"]
 Messages: TypeAlias = Annotated[list[AnyMessage], add_messages]
 
 
@@ -89,6 +89,30 @@ class Gate(TypedDict):
     reviews: dict[str, Review]
     rejected: list[str]
     fault: str | None
+
+
+class TreeNode(TypedDict):
+    """One node.
+
+    `step` is the JSON form of a `Step`, None for the root. `status` is ``open`` where plans may still start from,
+    ``gave up`` where the planner saw no way on, ``failed`` for every other dead end; `reason` says why.
+    """
+
+    id: int
+    parent: int | None
+    depth: int
+    step: dict[str, Any] | None
+    status: Status
+    reason: str | None
+    usage: dict[str, Any] | None
+
+
+class Tree(TypedDict):
+    """All nodes, the one that the search stands at, and whether it has stopped looking for further ones."""
+
+    nodes: list[TreeNode]
+    cursor: int
+    is_exhausted: bool
 
 
 class UmiState(UmiOutput):

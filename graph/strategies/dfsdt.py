@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from alpha_umi.nodes.approval.gate import GateNode
+from alpha_umi.nodes.approval_gate import GateNode
 from alpha_umi.nodes.caller import make_caller
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.planner import make_planner, route_planner

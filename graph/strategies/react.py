@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, StateGraph
 
-from alpha_umi.nodes.approval.gate import GateNode, route_approval
+from alpha_umi.nodes.approval_gate import GateNode, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up

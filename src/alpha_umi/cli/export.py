@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
-from alpha_umi.nodes.search_tree import ROOT, Tree, TreeNode, list_children, parse_step
+from alpha_umi.nodes.search import ROOT, list_children, parse_step
+from alpha_umi.nodes.state import Tree, TreeNode
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.evaluation.toolbench_answers import FINISH_TOOL, describe_tool, write_arguments, write_finish
 

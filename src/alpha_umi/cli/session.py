@@ -31,8 +31,8 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
 from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer
 from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, parse_message
-from alpha_umi.nodes.search_tree import Status, Tree, TreeNode, add_node, list_children, make_tree, parse_step
-from alpha_umi.nodes.state import UmiContext, UmiOutput
+from alpha_umi.nodes.search import add_node, list_children, make_tree, parse_step
+from alpha_umi.nodes.state import Status, Tree, TreeNode, UmiContext, UmiOutput
 from alpha_umi.tools.spec import ToolSpec
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from alpha_umi import ApprovalRule, ask_when
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.gate import make_approval
 from alpha_umi.nodes.approval.questions import DECISIONS
 from alpha_umi.nodes.approval.rules import list_decisions
+from alpha_umi.nodes.approval_gate import make_approval
 from alpha_umi.tools import Toolbox, ToolSpec, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.openapi import load_openapi
 

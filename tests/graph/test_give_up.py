@@ -12,8 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.nodes.give_up import find_stall, has_result
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.nodes.no_progress import find_stall, has_result
 from tests.graph.maze import QUESTION, is_hint, look
 
 CONFIG: RunnableConfig = {"configurable": {"thread_id": "t"}}
