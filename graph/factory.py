@@ -24,7 +24,6 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
-from alpha_umi.tools.http.breaker import set_remote_settings
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
@@ -113,9 +112,8 @@ def _make_graph(
 def load_toolbox(settings: UmiSettings) -> Toolbox:
     """Load the tools that a configuration names."""
     limits = settings.limits
-    set_remote_settings(settings.remote)
     return Toolbox(
-        isolate_named(load_tools(settings.tools), settings.isolation),
+        isolate_named(load_tools(settings.tools, remote=settings.remote), settings.isolation),
         timeout_s=limits.tool_timeout_s,
         max_observation_chars=limits.max_observation_chars,
     )
@@ -124,7 +122,8 @@ def load_toolbox(settings: UmiSettings) -> Toolbox:
 def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpointer: Checkpointer = None) -> UmiAgent:
     """Build the agent that a configuration describes; `toolbox` stands for the tools that it names."""
     toolbox = load_toolbox(settings) if toolbox is None else toolbox
-    models = load_models(settings.models, **settings.generation.model_dump(exclude_none=True))
+    generation = settings.generation.model_dump(exclude_none=True)
+    models = load_models(settings.models, remote=settings.remote, **generation)
     return create_umi_agent(
         models,
         toolbox,

@@ -20,12 +20,13 @@ from langchain_core.tools import BaseTool
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import builtin
 from alpha_umi.tools.convert import ToolLike, to_base_tool
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
+from alpha_umi.tools.replay import load_replay
 
 _SOURCES = {
     "openapi": ("alpha_umi.tools.openapi", "load_openapi_source"),
     "mcp": ("alpha_umi.tools.mcp", "load_mcp"),
     "toolbench": ("alpha_umi.tools.toolbench", "load_toolbench"),
-    "replay": ("alpha_umi.tools.replay", "load_replay"),
 }
 
 
@@ -34,25 +35,26 @@ def list_builtin_tools() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(builtin.__path__))
 
 
-def load_tools(specs: Sequence[str | ToolLike]) -> list[BaseTool]:
+def load_tools(specs: Sequence[str | ToolLike], *, remote: RemoteSettings = DEFAULT_REMOTE) -> list[BaseTool]:
     """Return LangChain tools for any mix of names, tools and functions.
 
     Args:
         specs: ``builtin:NAME``, ``builtin:*``, ``module:object`` (a tool, a function or a list of them; a module in the
             working directory is found too), LangChain tools, plain functions; ``openapi:FILE_OR_URL``,
             ``mcp:FILE_OR_URL``, ``toolbench:FOLDER``, ``replay:FILE#TASK``.
+        remote: How often servers of tools are tried, and when they are left alone.
 
     Raises:
         ConfigError: If there is no such tool, or it cannot be imported or used.
     """
     tools: list[BaseTool] = []
     for spec in specs:
-        found = _find(spec) if isinstance(spec, str) else [spec]
+        found = _find(spec, remote) if isinstance(spec, str) else [spec]
         tools += map(to_base_tool, found)
     return tools
 
 
-def _find(spec: str) -> Sequence[ToolLike]:
+def _find(spec: str, remote: RemoteSettings) -> Sequence[ToolLike]:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise ConfigError(
@@ -61,9 +63,11 @@ def _find(spec: str) -> Sequence[ToolLike]:
         )
     if module == "builtin":
         return [_load_builtin(known) for known in (list_builtin_tools() if name == "*" else [name])]
+    if module == "replay":
+        return load_replay(name)
     if module in _SOURCES:
         path, function = _SOURCES[module]
-        tools: list[BaseTool] = getattr(importlib.import_module(path), function)(name)
+        tools: list[BaseTool] = getattr(importlib.import_module(path), function)(name, remote=remote)
         return tools
     if module.endswith(".py"):
         dotted = re.sub(r"[/\\]+", ".", module.removesuffix(".py"))

@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.tools.http.breaker import get_remote_settings
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE
 
 SERVER_KEY_VARIABLE = "ALPHA_UMI_SERVER_API_KEY"
 _SAMPLING = ("temperature", "max_tokens", "top_p", "seed")
@@ -25,7 +25,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
 
     Args:
         model: Name of the model on the server.
-        options: Generation settings; those that only a local model has are passed over.
+        options: Generation settings, of which those of local models are ignored; and ``remote``, `RemoteSettings`.
         base_url: Where the server is; default ``OPENAI_BASE_URL``, then OpenAI itself.
 
     Raises:
@@ -40,7 +40,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
             f"'openai:{model}@http://localhost:8000/v1' or OPENAI_BASE_URL."
         )
     fields = _pick_sampling(options) | {"model": model, "base_url": base_url, "api_key": api_key or "none"}
-    fields["max_retries"] = get_remote_settings().retries
+    fields |= _read_remote(options)
     chat: BaseChatModel = chat_openai(**fields, stream_usage=True)
     if (chat.profile or {}).get("temperature", True):
         return chat
@@ -54,7 +54,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
     Args:
         model: Name of the model on the server, or of its LoRA module for the role.
         role: The role this client plays.
-        options: Generation settings; those that only a local model has are passed over.
+        options: Generation settings, of which those of local models are ignored; and ``remote``, `RemoteSettings`.
         base_url: Where the server is, with its ``/v1``. A key for it is read from ``ALPHA_UMI_SERVER_API_KEY``; the
             one for OpenAI is never sent there.
     """
@@ -66,7 +66,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",
         stream_usage=True,
         use_responses_api=False,
-        max_retries=get_remote_settings().retries,
+        **_read_remote(options),
         **_pick_sampling(options),
     )
     return chat
@@ -155,6 +155,11 @@ class CompletionChatModel(BaseChatModel):
 
 def _pick_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _SAMPLING if options.get(name) is not None}
+
+
+def _read_remote(options: Mapping[str, Any]) -> dict[str, Any]:
+    remote = options.get("remote", DEFAULT_REMOTE)
+    return {"remote": remote, "max_retries": remote.retries}
 
 
 def _import_extra(module: str, extra: str) -> Any:

@@ -21,7 +21,7 @@ from langchain_openai import ChatOpenAI
 from alpha_umi.errors import AlphaUmiError, ModelFault
 from alpha_umi.nodes.format.render import Style, template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.tools.http.breaker import BreakerOpen, get_breaker
+from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
 _ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."
@@ -32,9 +32,14 @@ _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupErro
 class GuardedChatOpenAI(ChatOpenAI):
     """`ChatOpenAI` that leaves a failing server alone for a while, and says so.
 
+    Args:
+        remote: When it is left alone.
+
     Raises:
         ModelFault: At a call, if the server is away, is left alone, or answers what is no chat completion.
     """
+
+    remote: RemoteSettings = RemoteSettings()
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         with self._guarded():
@@ -64,7 +69,7 @@ class GuardedChatOpenAI(ChatOpenAI):
     def _guarded(self) -> Iterator[None]:
         server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc.rpartition("@")[2]  # no password
         try:
-            with get_breaker(server).guard(_is_ill):
+            with get_breaker(server, self.remote).guard(_is_ill):
                 yield
         except AlphaUmiError:
             raise  # the request could not be made; some of these are ValueErrors

@@ -15,6 +15,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.openai import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 
 OPTIONS = frozenset(
     {
@@ -34,13 +35,14 @@ _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 Load: TypeAlias = Callable[[str, Role, Mapping[str, Any]], BaseChatModel]
 
 
-def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
+def load_model(spec: str, role: Role, *, remote: RemoteSettings = DEFAULT_REMOTE, **options: Any) -> BaseChatModel:
     """Return the chat model a role spec names; weights are loaded at its first call.
 
     Args:
         spec: ``SCHEME:TARGET``, see `SCHEMES`. ``{role}`` in the target becomes the role, as in
             ``hf:smollm2-135m#my-adapters/{role}``.
         role: The role it will play.
+        remote: How often a model server is tried, and when it is left alone.
         **options: Generation settings (`OPTIONS`); a model passes over those it has no use for, as a server does with
             ``device``.
 
@@ -57,7 +59,7 @@ def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
             f"Role spec {spec!r} is not understood; write one of these, where {{role}} becomes the role:\n{examples}"
         )
     try:
-        return SCHEMES[name].load(target.replace("{role}", role), role, options)
+        return SCHEMES[name].load(target.replace("{role}", role), role, {**options, "remote": remote})
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(str(part) for part in first["loc"])
@@ -65,13 +67,17 @@ def load_model(spec: str, role: Role, **options: Any) -> BaseChatModel:
 
 
 def load_models(
-    specs: str | BaseChatModel | Mapping[Role, str | BaseChatModel], **options: Any
+    specs: str | BaseChatModel | Mapping[Role, str | BaseChatModel],
+    *,
+    remote: RemoteSettings = DEFAULT_REMOTE,
+    **options: Any,
 ) -> dict[Role, BaseChatModel]:
     """Return one chat model per role.
 
     Args:
         specs: A spec or model for all roles, or one for each role. Models may also be a `HuggingFacePipeline` or
             another text-completion LLM.
+        remote: As for `load_model`.
         **options: As for `load_model`; models passed as objects keep their own settings.
 
     Raises:
@@ -84,7 +90,7 @@ def load_models(
         faults = [f"no model for {', '.join(missing)}"] if missing else []
         faults += [f"unknown role {', '.join(unknown)}"] if unknown else []
         raise ConfigError(f"Models: {' and '.join(faults)}; give one for each of {', '.join(ROLES)}.")
-    return {role: _load(by_role[role], role, options) for role in ROLES}
+    return {role: _load(by_role[role], role, {**options, "remote": remote}) for role in ROLES}
 
 
 def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
@@ -93,7 +99,8 @@ def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> 
 
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
     model, _, adapter = target.partition("#")
-    return LocalChatModel(model=model, adapter=adapter or None, role=role, **options)
+    generation = {name: value for name, value in options.items() if name in OPTIONS}
+    return LocalChatModel(model=model, adapter=adapter or None, role=role, **generation)
 
 
 def _load_openai(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,20 +17,21 @@ from langgraph.checkpoint.memory import InMemorySaver
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ModelFault
 from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.factory import make_agent
+from alpha_umi.graph.factory import load_toolbox, make_agent
 from alpha_umi.nodes.models.openai import make_openai
-from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_remote_settings, set_remote_settings
+from alpha_umi.nodes.models.specs import load_models
+from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
 
+QUICK = RemoteSettings(backoff_s=0.01, breaker_failures=4, breaker_rest_s=0.4)
+
+
 @pytest.fixture(autouse=True)
-def quick_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    set_remote_settings(RemoteSettings(backoff_s=0.01, breaker_failures=4, breaker_rest_s=0.4))
-    yield
-    set_remote_settings(RemoteSettings())
 
 
 class Server:
@@ -47,7 +49,9 @@ class Server:
 
 
 def send(host: str, *, is_idempotent: bool = True) -> str:
-    client = HttpClient(allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000)
+    client = HttpClient(
+        allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000, remote=QUICK
+    )
     return client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=is_idempotent).text
 
 
@@ -112,16 +116,16 @@ COMPLETION = json.dumps({"id": "1", "object": "chat.completion", "created": 1, "
 @pytest.mark.parametrize("body", GARBAGE)
 def test_garbage_of_a_model_server_is_a_fault_in_words(body: bytes, how: str, serving: Any) -> None:
     with serving(Server(then=body).answer) as host:
-        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        model = make_openai("m", {"remote": QUICK}, base_url=f"http://{host}/v1")
         with pytest.raises(ModelFault, match=f"{host} answered what is no chat completion"):
             list(getattr(model, how)("Hi"))
 
 
 def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(serving: Any) -> None:
-    set_remote_settings(RemoteSettings(retries=0, breaker_failures=2, breaker_rest_s=0.4))
+    remote = RemoteSettings(retries=0, breaker_failures=2, breaker_rest_s=0.4)
     server = Server(*[(500, {}, b"{}")] * 2, then=COMPLETION.encode())
     with serving(server.answer) as host:
-        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        model = make_openai("m", {"remote": remote}, base_url=f"http://{host}/v1")
         agent = create_umi_agent(model, [], checkpointer=InMemorySaver())
         config: Any = {"configurable": {"thread_id": "1"}}
         question: Any = {"messages": "Hi"}
@@ -139,7 +143,7 @@ def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(serving: A
 def test_error_in_the_middle_of_a_stream_is_a_fault(serving: Any) -> None:
     body = b'data: {"error": {"message": "the engine has died", "code": 500}}\n\n'
     with serving(lambda _: (200, {"Content-Type": "text/event-stream"}, body)) as host:
-        model = make_openai("m", {}, base_url=f"http://{host}/v1")
+        model = make_openai("m", {"remote": QUICK}, base_url=f"http://{host}/v1")
         for _ in range(4):
             with pytest.raises(ModelFault, match=f"{host} cannot answer: the engine has died"):
                 list(model.stream("Hi"))
@@ -148,16 +152,44 @@ def test_error_in_the_middle_of_a_stream_is_a_fault(serving: Any) -> None:
 
 
 def test_password_of_a_model_server_is_in_no_fault() -> None:
-    set_remote_settings(RemoteSettings(retries=0))
-    model = make_openai("m", {}, base_url="http://ann:s3cret@127.0.0.1:9/v1")
+    model = make_openai("m", {"remote": RemoteSettings(retries=0)}, base_url="http://ann:s3cret@127.0.0.1:9/v1")
     with pytest.raises(ModelFault, match=r"model server 127\.0\.0\.1:9 cannot") as caught:
         model.invoke("Hi")
     assert "s3cret" not in str(caught.value)
 
 
-def test_settings_reach_tools_and_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = UmiSettings(models="openai:m@http://127.0.0.1:9/v1", remote=RemoteSettings(retries=7))
-    make_agent(settings)
-    assert get_remote_settings().retries == 7
-    model: Any = make_openai("m", {}, base_url="http://127.0.0.1:9/v1")
-    assert model.max_retries == 7
+def test_settings_of_a_configuration_reach_tools_and_models(serving: Any, tmp_path: Path) -> None:
+    tools, models = Server(*[(503, {}, b"")] * 9), Server(then=COMPLETION.encode())
+    with serving(tools.answer) as api, serving(models.answer) as host:
+        paths = {"/": {"get": {"operationId": "look"}}}
+        (tmp_path / "api.json").write_text(json.dumps({"openapi": "3.1.0", "paths": paths}))
+        (tmp_path / "settings.json").write_text(json.dumps({"document": "api.json", "base_url": f"http://{api}"}))
+        settings = UmiSettings(
+            models=f"openai:m@http://{host}/v1",
+            tools=[f"openapi:{tmp_path}/settings.json"],
+            remote=RemoteSettings(retries=3, backoff_s=0.001, breaker_failures=4),
+        )
+        toolbox = load_toolbox(settings)
+        assert "503" in str(toolbox.execute("look", {}, "1").content)
+        assert "failed 4 times in a row" in str(toolbox.execute("look", {}, "2").content)
+        assert len(tools.asked_at) == 4
+        agent = make_agent(settings, toolbox=toolbox)
+        question: Any = {"messages": "Hi"}
+        assert agent.invoke(question)["finish"] == "answer"
+    model: Any = load_models(settings.models, remote=settings.remote)["planner"]
+    assert (model.max_retries, model.remote) == (3, settings.remote)
+
+
+def test_two_agents_of_one_process_keep_their_own_settings(serving: Any) -> None:
+    server = Server(*[(503, {}, b"")] * 4)
+    patient = RemoteSettings(retries=0, breaker_failures=9)
+    with serving(server.answer) as host:
+        for _ in range(2):
+            with pytest.raises(ToolException, match="503"):
+                send(host)
+        with pytest.raises(BreakerOpen):
+            send(host)
+        client = HttpClient(
+            allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000, remote=patient
+        )
+        assert client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=True).text == "fine"

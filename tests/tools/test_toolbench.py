@@ -10,7 +10,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, load_tools
-from alpha_umi.tools.toolbench import ToolBenchServer, load_toolbench, make_query_tools, read_folder
+from alpha_umi.tools.toolbench import ToolBenchServer, find_server, load_toolbench, make_query_tools, read_folder
 from alpha_umi.tools.toolbench.apis import make_name, standardize
 
 Serve = Callable[[Any], str]
@@ -188,7 +188,7 @@ def test_query_brings_its_own_tools(stand_in: StandIn) -> None:
         },
         {"tool_name": "no api name"},
     ]
-    (tool,) = make_query_tools(rows)
+    (tool,) = make_query_tools(rows, find_server())
     assert run([tool], "list_for_top_100", page=2) == '{"error": "", "response": "sunny"}'
     asked = stand_in.asked[0]
     assert (asked["category"], asked["tool_name"], asked["api_name"]) == ("Movies", "top_100", "list")

@@ -1,7 +1,7 @@
 """Circuit breakers: a server that fails again and again is left alone for a while.
 
-One breaker per server and process. While it is open, calls are answered at once in words for the model; after its rest,
-one call goes through as a probe, and what becomes of it closes the breaker or opens it again.
+One breaker per server, settings and process. While it is open, calls are answered at once in words for the model; after
+its rest, one call goes through as a probe, and what becomes of it closes the breaker or opens it again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ class RemoteSettings(BaseModel):
     )
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row after which a server is left alone.")
     breaker_rest_s: float = Field(default=30.0, gt=0, description="Seconds before one call tries it again.")
+
+
+DEFAULT_REMOTE = RemoteSettings()
 
 
 class BreakerOpen(ToolException):
@@ -86,23 +89,10 @@ class Breaker:
             self._open_until = time.monotonic() + self.settings.breaker_rest_s
 
 
-_breakers: dict[str, Breaker] = {}
-_settings = RemoteSettings()
+def get_breaker(server: str, settings: RemoteSettings) -> Breaker:
+    """Return the process's one breaker of a server, such as ``host:port``, under these settings."""
+    return _breakers.setdefault((server, settings), Breaker(server, settings))
 
 
-def get_remote_settings() -> RemoteSettings:
-    """Return the settings of this process."""
-    return _settings
-
-
-def set_remote_settings(settings: RemoteSettings) -> None:
-    """Set how this process treats servers; every breaker starts afresh if that is a change."""
-    global _settings
-    if settings != _settings:
-        _settings = settings
-        _breakers.clear()
-
-
-def get_breaker(server: str) -> Breaker:
-    """Return the process's one breaker of a server, such as ``host:port``."""
-    return _breakers.setdefault(server, Breaker(server, _settings))
+# Of the process: whoever asks a server has to know that it fails, whichever agent found out.
+_breakers: dict[tuple[str, RemoteSettings], Breaker] = {}

@@ -26,7 +26,7 @@ from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.addresses import PrivateAddress, names_private_address, resolve_public
-from alpha_umi.tools.http.breaker import BreakerOpen, get_breaker, get_remote_settings
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.http.credentials import Credential, is_loopback, redact
 from alpha_umi.tools.observation import cut
 
@@ -78,6 +78,7 @@ class HttpClient:
         timeout_s: float,
         max_response_bytes: int,
         private_hosts: Collection[str] = (),
+        remote: RemoteSettings = DEFAULT_REMOTE,
     ) -> None:
         """Open no connection yet.
 
@@ -86,6 +87,7 @@ class HttpClient:
             timeout_s: Seconds for a call with all its retries.
             max_response_bytes: Longer bodies are cut while they arrive.
             private_hosts: Those of the allowed hosts, written the same way, that may be on this machine or network.
+            remote: How often a request is tried, and when a server is left alone.
 
         Raises:
             ConfigError: If a bound makes no sense.
@@ -98,6 +100,7 @@ class HttpClient:
         self._private_hosts = frozenset(host.lower() for host in private_hosts)
         self._timeout_s = timeout_s
         self._max_bytes = max_response_bytes
+        self._remote = remote
         self._client = httpx.Client(transport=_SigningTransport(), follow_redirects=False)
         # Tools are handed around and nobody closes them; the connections end when the last tool is gone.
         weakref.finalize(self, self._client.close)
@@ -136,8 +139,8 @@ class HttpClient:
         request.extensions["credentials"] = tuple(credentials)
         request.extensions["may_be_private"] = self._may_be_private(request.url)
         deadline = time.monotonic() + self._timeout_s
-        settings, breaker = get_remote_settings(), get_breaker(f"{request.url.netloc.decode()} {behind}".strip())
-        n_retries = settings.retries if is_idempotent else 0
+        breaker = get_breaker(f"{request.url.netloc.decode()} {behind}".strip(), self._remote)
+        n_retries = self._remote.retries if is_idempotent else 0
         last: _Fault | None = None
         for n in count():
             try:
@@ -149,7 +152,7 @@ class HttpClient:
                 last = fault
                 if fault.wait_s is None or n == n_retries:
                     raise
-                wait_s = max(fault.wait_s, settings.backoff_s * 2**n * random.uniform(0.5, 1.5))
+                wait_s = max(fault.wait_s, self._remote.backoff_s * 2**n * random.uniform(0.5, 1.5))
                 if time.monotonic() + wait_s >= deadline:
                     raise
             time.sleep(wait_s)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.mcp.config import McpConnection, read_connections
 from alpha_umi.tools.spec import log_omissions
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["McpConnection", "connect_mcp", "load_mcp"]
 
 
-def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0) -> list[BaseTool]:
+def load_mcp(
+    target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0, remote: RemoteSettings = DEFAULT_REMOTE
+) -> list[BaseTool]:
     """Start or reach MCP servers and return their tools.
 
     The sessions are held open, and end with the last tool of their server.
@@ -27,6 +30,7 @@ def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0)
         target: Address of a streamable HTTP server; or path, or content, of a file of ``mcpServers`` as other MCP
             clients have it. ``${VARIABLE}`` in ``env`` and ``headers`` is read from the environment.
         timeout_s: Seconds for one call.
+        remote: When a server is left alone.
 
     Raises:
         ConfigError: If the extra is not installed, the file cannot be used, or a server cannot be reached.
@@ -36,25 +40,35 @@ def load_mcp(target: str | Path | Mapping[str, Any], *, timeout_s: float = 25.0)
     """
     tools: list[BaseTool] = []
     for connection in read_connections(target):
-        loaded, notes = connect_mcp(connection, timeout_s=timeout_s).load_tools({tool.name for tool in tools})
-        log_omissions(f"MCP server {connection.name!r}", notes)
+        server = connect_mcp(connection, timeout_s=timeout_s, remote=remote)
+        loaded, omissions = server.load_tools({tool.name for tool in tools})
+        log_omissions(f"MCP server {connection.name!r}", omissions)
         tools += loaded
     return tools
 
 
-def connect_mcp(connection: McpConnection, *, timeout_s: float = 25.0, start_timeout_s: float = 30.0) -> McpServer:
+def connect_mcp(
+    connection: McpConnection,
+    *,
+    timeout_s: float = 25.0,
+    start_timeout_s: float = 30.0,
+    remote: RemoteSettings = DEFAULT_REMOTE,
+) -> McpServer:
     """Return one server as a context manager, for whoever wants to end its session at a certain point.
 
     Args:
         connection: How to reach it.
         timeout_s: Seconds for one call.
         start_timeout_s: Seconds for starting the server and opening the session.
+        remote: When the server is left alone.
 
     Raises:
         ConfigError: If the extra is not installed.
     """
     try:
         from alpha_umi.tools.mcp.server import McpServer  # noqa: PLC0415 - an extra that may not be installed
+        from alpha_umi.tools.mcp.session import HeldSession  # noqa: PLC0415 - as above
     except ImportError as error:
         raise ConfigError(f"MCP servers need an extra: pip install 'alpha-umi[mcp]' ({error}).") from error
-    return McpServer(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s)
+    session = HeldSession(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s, remote=remote)
+    return McpServer(connection.name, session)

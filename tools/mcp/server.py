@@ -15,7 +15,6 @@ from mcp.types import Tool as McpTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.session import HeldSession
 from alpha_umi.tools.spec import ToolSpec, read_hints
 
@@ -23,16 +22,15 @@ from alpha_umi.tools.spec import ToolSpec, read_hints
 class McpServer:
     """One server; a context manager that closes the session, which otherwise ends with the last of its tools."""
 
-    def __init__(self, connection: McpConnection, *, timeout_s: float = 25.0, start_timeout_s: float = 30.0) -> None:
+    def __init__(self, name: str, session: HeldSession) -> None:
         """Start nothing yet.
 
         Args:
-            connection: How to reach the server.
-            timeout_s: Seconds for one call.
-            start_timeout_s: Seconds for starting the server and opening the session.
+            name: What messages call the server.
+            session: Its session, not opened.
         """
-        self.name = connection.name
-        self._session = HeldSession(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s)
+        self.name = name
+        self._session = session
         weakref.finalize(self, self._session.request_close)
 
     def __enter__(self) -> McpServer:

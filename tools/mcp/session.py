@@ -22,7 +22,7 @@ from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams, Tool
 
-from alpha_umi.tools.http.breaker import Breaker, get_remote_settings
+from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.stderr import StderrTail
@@ -37,18 +37,21 @@ _EFFECT_UNKNOWN = "It is not known whether the call took effect; the next call o
 class HeldSession:
     """One server's session. Its coroutines run on the loop of all sessions: start them with `run` or `arun`."""
 
-    def __init__(self, connection: McpConnection, *, timeout_s: float, start_timeout_s: float) -> None:
+    def __init__(
+        self, connection: McpConnection, *, timeout_s: float, start_timeout_s: float, remote: RemoteSettings
+    ) -> None:
         """Open nothing yet.
 
         Args:
             connection: How to reach the server.
             timeout_s: Seconds for one call.
             start_timeout_s: Seconds for opening the session.
+            remote: When the server is left alone.
         """
         self._connection = connection
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
-        self._breaker = Breaker(f"The MCP server {connection.name}", get_remote_settings())
+        self._breaker = Breaker(f"The MCP server {connection.name}", remote)
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[ClientSession] | None = None

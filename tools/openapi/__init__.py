@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient, Reply
 from alpha_umi.tools.http.credentials import require_private
 from alpha_umi.tools.openapi.document import load_document, require_openapi_3
@@ -33,6 +34,7 @@ def load_openapi(
     auth: Mapping[str, str] | None = None,
     timeout_s: float = 20.0,
     max_response_bytes: int = 262_144,
+    remote: RemoteSettings = DEFAULT_REMOTE,
 ) -> list[BaseTool]:
     """Return one tool per operation of an OpenAPI 3 document.
 
@@ -48,6 +50,7 @@ def load_openapi(
             environment variable that holds the credential. The model never sees these arguments.
         timeout_s: Seconds for one call with its retries.
         max_response_bytes: Longer responses are cut while they arrive.
+        remote: How often a request is tried, and when a server is left alone.
 
     Raises:
         ConfigError: If the document cannot be read or has no operation that can be used, or a setting is wrong.
@@ -63,7 +66,11 @@ def load_openapi(
     hosts = {urlsplit(operation.url).netloc for operation in operations} if allowed_hosts is None else allowed_hosts
     named = [*(allowed_hosts or ()), *(urlsplit(url).netloc for url in (base_url, parsed.url) if url)]
     client = HttpClient(
-        allowed_hosts=hosts, private_hosts=named, timeout_s=timeout_s, max_response_bytes=max_response_bytes
+        allowed_hosts=hosts,
+        private_hosts=named,
+        timeout_s=timeout_s,
+        max_response_bytes=max_response_bytes,
+        remote=remote,
     )
     usable = []
     for operation in operations:
@@ -81,18 +88,19 @@ def load_openapi(
     return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
 
 
-def load_openapi_source(target: str) -> list[BaseTool]:
+def load_openapi_source(target: str, *, remote: RemoteSettings = DEFAULT_REMOTE) -> list[BaseTool]:
     """Return the tools of a document, or of a YAML file with the arguments of `load_openapi`.
 
     Args:
         target: Path or http(s) address. A file of settings has a line ``document: PATH``, relative to itself.
+        remote: As in `load_openapi`.
 
     Raises:
         ConfigError: As `load_openapi`, and if the file has a setting that does not exist.
     """
     content = load_document(target).content
     if "document" not in content:
-        return load_openapi(target)
+        return load_openapi(target, remote=remote)
     try:
         settings = _Settings.model_validate(content)
     except ValidationError as error:
@@ -101,7 +109,7 @@ def load_openapi_source(target: str) -> list[BaseTool]:
     chosen = settings.model_dump(exclude_unset=True)
     if not settings.document.startswith(("http://", "https://")):
         chosen["document"] = Path(target).expanduser().parent / settings.document
-    return load_openapi(**chosen)
+    return load_openapi(**chosen, remote=remote)
 
 
 class _Settings(BaseModel):

@@ -10,23 +10,34 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbench.apis import ToolBenchApi, read_api_list, read_folder
 from alpha_umi.tools.toolbench.server import ToolBenchServer
 
-__all__ = ["ToolBenchApi", "ToolBenchServer", "load_toolbench", "make_query_tools", "read_api_list", "read_folder"]
+__all__ = [
+    "ToolBenchApi",
+    "ToolBenchServer",
+    "find_server",
+    "load_toolbench",
+    "make_query_tools",
+    "read_api_list",
+    "read_folder",
+]
 
 URL_VARIABLE = "TOOLBENCH_URL"
 KEY_VARIABLE = "TOOLBENCH_KEY"
 
 
-def load_toolbench(folder: str | Path, server: ToolBenchServer | None = None) -> list[BaseTool]:
+def load_toolbench(
+    folder: str | Path, server: ToolBenchServer | None = None, *, remote: RemoteSettings = DEFAULT_REMOTE
+) -> list[BaseTool]:
     """Return one tool per API of ToolBench's tool folder; broken files are left out and logged.
 
     Args:
         folder: ``toolenv/tools``: a folder per category with a JSON file per tool.
-        server: Where the APIs are called; default is the address in ``TOOLBENCH_URL``, with the key in
-            ``TOOLBENCH_KEY`` if there is one.
+        server: Where the APIs are called; None finds one as `find_server` does.
+        remote: For that one: how often a call is tried, and when an API is left alone.
 
     Raises:
         ConfigError: If the folder or the server cannot be used.
@@ -35,32 +46,38 @@ def load_toolbench(folder: str | Path, server: ToolBenchServer | None = None) ->
         >>> tools = load_toolbench("data/toolenv/tools")  # doctest: +SKIP
     """
     apis, skipped = read_folder(folder)
-    server = server or _find_server()
+    server = server or find_server(remote=remote)
     log_omissions(str(folder), skipped)
     return [server.make_tool(api) for api in apis]
 
 
-def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer | None = None) -> list[BaseTool]:
+def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer) -> list[BaseTool]:
     """Return the tools of one of ToolBench's queries, whose ``api_list`` describes them; no folder is needed.
 
     Args:
         rows: The query's ``api_list``.
-        server: As in `load_toolbench`.
-
-    Raises:
-        ConfigError: If the server cannot be used.
+        server: Where the APIs are called.
     """
-    server = server or _find_server()
     apis, skipped = read_api_list(rows)
     log_omissions("a query of ToolBench", skipped)
     return [server.make_tool(api) for api in apis]
 
 
-def _find_server() -> ToolBenchServer:
-    url = os.environ.get(URL_VARIABLE)
+def find_server(url: str | None = None, *, remote: RemoteSettings = DEFAULT_REMOTE) -> ToolBenchServer:
+    """Return the server at an address, with the key in ``TOOLBENCH_KEY`` if there is one.
+
+    Args:
+        url: Where calls are posted; default is the address in ``TOOLBENCH_URL``.
+        remote: How often a call is tried, and when an API is left alone.
+
+    Raises:
+        ConfigError: If there is no address, or it cannot be used.
+    """
+    url = url or os.environ.get(URL_VARIABLE)
     if not url:
         raise ConfigError(
             f"ToolBench's tools need a server: set {URL_VARIABLE} to the address that calls are posted to, such as "
             f"http://127.0.0.1:8080/virtual, and {KEY_VARIABLE} to its key if it wants one."
         )
-    return ToolBenchServer(url, key_variable=KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None)
+    key_variable = KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None
+    return ToolBenchServer(url, key_variable=key_variable, remote=remote)

@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool, ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.http.credentials import Credential, read_variable, require_private
 from alpha_umi.tools.toolbench.apis import ToolBenchApi
@@ -32,6 +33,7 @@ class ToolBenchServer:
         strip: str = "truncate",
         timeout_s: float = 20.0,
         max_response_bytes: int = 262_144,
+        remote: RemoteSettings = DEFAULT_REMOTE,
     ) -> None:
         """Open no connection yet.
 
@@ -41,6 +43,7 @@ class ToolBenchServer:
             strip: How the server shortens answers: ``truncate``, ``filter`` or ``random``.
             timeout_s: Seconds for one call with its retries.
             max_response_bytes: Longer answers are refused.
+            remote: How often a call is tried, and when an API is left alone.
 
         Raises:
             ConfigError: If the address is none, the variable is not set, or the key would travel in the open.
@@ -57,7 +60,11 @@ class ToolBenchServer:
         self._strip = strip
         hosts = [parts.netloc]
         self._client = HttpClient(
-            allowed_hosts=hosts, private_hosts=hosts, timeout_s=timeout_s, max_response_bytes=max_response_bytes
+            allowed_hosts=hosts,
+            private_hosts=hosts,
+            timeout_s=timeout_s,
+            max_response_bytes=max_response_bytes,
+            remote=remote,
         )
 
     def make_tool(self, api: ToolBenchApi) -> BaseTool:

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.spec import log_omissions
-from alpha_umi.tools.toolbench import KEY_VARIABLE, ToolBenchServer, make_query_tools
+from alpha_umi.tools.toolbench import ToolBenchServer, make_query_tools
 from alpha_umi.training.evaluation.live_task import LiveTask
 
 
-def load_toolbench_suite(path: Path, url: str | None = None) -> list[LiveTask]:
+def load_toolbench_suite(path: Path, server: ToolBenchServer) -> list[LiveTask]:
     """Return the queries of a file, or of all files of a folder; what cannot be read is left out and logged.
 
     Args:
         path: ``G1_instruction.json`` or the like, a list of ``{"query", "query_id", "api_list"}``; or their folder.
-        url: Where calls are posted; default is the address in ``TOOLBENCH_URL``. Its key, if it wants one, is read
-            from ``TOOLBENCH_KEY``.
+        server: Where calls are posted.
 
     Raises:
-        ConfigError: If there is no such file, no query that can be used, or no server.
+        ConfigError: If there is no such file, or no query that can be used.
     """
-    server = None
-    if url:
-        server = ToolBenchServer(url, key_variable=KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None)
-    make_query_tools([], server)  # says now, and not at the first task, if there is no server
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     tasks: dict[str, LiveTask] = {}
     faults: list[str] = []
@@ -65,7 +59,7 @@ def _read(file: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, Any
             faults.append(f"{file.name}, query {number} is no object")
 
 
-def _make_task(group: str, row: Mapping[str, Any], server: ToolBenchServer | None) -> LiveTask:
+def _make_task(group: str, row: Mapping[str, Any], server: ToolBenchServer) -> LiveTask:
     query, apis = row["query"], row["api_list"]
     if not isinstance(query, str) or not query.strip():
         raise ValueError("'query' is empty")

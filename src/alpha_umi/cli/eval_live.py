@@ -11,6 +11,7 @@ from alpha_umi.cli.eval_options import Free, Model, Out, load_subject
 from alpha_umi.cli.options import MaxSteps
 
 if TYPE_CHECKING:
+    from alpha_umi.tools.http.breaker import RemoteSettings
     from alpha_umi.training.evaluation.judging import Jury
 
 JUDGE_TEMPERATURE = 0.7
@@ -88,7 +89,7 @@ def live(
     subject = load_subject(model, free=free, max_steps=max_steps)
     if strategy is not None:
         subject.settings.search.strategy = strategy
-    tasks = load_live_suite(suite, limit=limit)
+    tasks = load_live_suite(suite, limit=limit, remote=subject.settings.remote)
     metrics = evaluate_live(
         make_run(subject),
         tasks,
@@ -96,7 +97,7 @@ def live(
         identity={"suite": suite, **describe_agent(subject)},
         method=subject.settings.search.strategy,
         n_workers=workers,
-        jury=_make_jury(judge, votes, workers) if judge else None,
+        jury=_make_jury(judge, votes, workers, subject.settings.remote) if judge else None,
         reference=reference,
     )
     write_page(out)
@@ -104,10 +105,10 @@ def live(
     typer.echo(f"Written to {out}")
 
 
-def _make_jury(spec: str, n_votes: int, n_workers: int) -> Jury:
+def _make_jury(spec: str, n_votes: int, n_workers: int, remote: RemoteSettings) -> Jury:
     from alpha_umi.nodes.models.specs import load_model  # noqa: PLC0415 - LangChain takes half a second
     from alpha_umi.training.evaluation.judge import Judge  # noqa: PLC0415 - as above
     from alpha_umi.training.evaluation.judging import Jury  # noqa: PLC0415 - as above
 
-    model = load_model(spec, "summarizer", temperature=JUDGE_TEMPERATURE, max_tokens=512)
+    model = load_model(spec, "summarizer", remote=remote, temperature=JUDGE_TEMPERATURE, max_tokens=512)
     return Jury(Judge(model, n_votes), {"judge": spec, "n_votes": n_votes, "temperature": JUDGE_TEMPERATURE}, n_workers)

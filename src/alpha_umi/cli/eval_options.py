@@ -84,11 +84,10 @@ def load_subject(
         ModelNotAvailable: If its weights are not here.
     """
     from alpha_umi.nodes.models.specs import load_models  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.tools.http.breaker import set_remote_settings  # noqa: PLC0415 - as above
 
     name = f"hf:{model}" if model and Path(model).is_dir() else model
     settings = load_configuration(name, None, max_steps, temperature)
-    set_remote_settings(settings.remote)
     if free:
         settings.generation.constrained = False
-    return Subject(load_models(settings.models, **settings.generation.model_dump(exclude_none=True)), settings)
+    generation = settings.generation.model_dump(exclude_none=True)
+    return Subject(load_models(settings.models, remote=settings.remote, **generation), settings)

@@ -3,13 +3,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from alpha_umi.tools.http.breaker import Breaker, BreakerOpen, RemoteSettings, get_breaker, set_remote_settings
+from alpha_umi.tools.http.breaker import Breaker, BreakerOpen, RemoteSettings, get_breaker
 
 SETTINGS = RemoteSettings(breaker_failures=3, breaker_rest_s=10)
 
@@ -72,39 +71,35 @@ def test_call_that_is_cancelled_says_nothing_and_blocks_no_later_probe(clock: Cl
     assert call(breaker) == "well"
 
 
-def test_many_threads_get_one_probe() -> None:
-    breaker = Breaker("s", RemoteSettings(breaker_failures=1, breaker_rest_s=0.1))
-    call(breaker, OSError())
-    time.sleep(0.15)
+def test_many_threads_get_one_probe(clock: Clock) -> None:
+    breaker = Breaker("s", SETTINGS)
+    for _ in range(3):
+        call(breaker, OSError())
+    clock.now += 11
     outcomes: list[str] = []
+    others_are_done = threading.Event()
 
     def probe() -> None:
         try:
             with breaker.guard(bool):
-                time.sleep(0.03)
+                others_are_done.wait()
             outcomes.append("well")
         except BreakerOpen:
             outcomes.append("left alone")
+            if outcomes.count("left alone") == 15:
+                others_are_done.set()
 
-    threads = [threading.Thread(target=probe) for _ in range(16)]
+    threads = [threading.Thread(target=probe, daemon=True) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (outcomes.count("well"), outcomes.count("left alone")) == (1, 15)
+    assert outcomes == ["left alone"] * 15 + ["well"]
 
 
-@pytest.fixture
-def own_settings() -> Iterator[None]:
-    yield
-    set_remote_settings(RemoteSettings())
-
-
-@pytest.mark.usefixtures("own_settings")
-def test_a_server_has_one_breaker_until_the_settings_change() -> None:
-    first = get_breaker("host:1")
-    assert get_breaker("host:1") is first is not get_breaker("host:2")
-    set_remote_settings(RemoteSettings())
-    assert get_breaker("host:1") is first
-    set_remote_settings(SETTINGS)
-    assert get_breaker("host:1").settings == SETTINGS
+def test_a_server_has_one_breaker_under_the_same_settings() -> None:
+    first = get_breaker("host:1", SETTINGS)
+    assert get_breaker("host:1", SETTINGS.model_copy()) is first is not get_breaker("host:2", SETTINGS)
+    other = get_breaker("host:1", RemoteSettings())
+    assert other is not first
+    assert (first.settings, other.settings) == (SETTINGS, RemoteSettings())
