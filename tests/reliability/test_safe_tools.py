@@ -47,14 +47,20 @@ def list_pumps(pattern: re.Pattern[str]) -> set[str]:
 def test_no_regular_expression_of_the_product_backtracks_for_long() -> None:
     patterns = list_patterns()
     assert len(patterns) > 40
+    quadratic_s = measure(re.compile(r"(\w+)\["), "a")
     for name, pattern in patterns.items():
-        start = time.process_time()
         for pump in list_pumps(pattern):
-            text = pump * (1000 // len(pump))
-            for attempt in (text, f"{text}!"):
-                pattern.search(attempt)
-                pattern.fullmatch(attempt)
-        assert time.process_time() - start < 1.5, name
+            assert measure(pattern, pump) < 20 * quadratic_s, (name, pump)
+
+
+def measure(pattern: re.Pattern[str], pump: str) -> float:
+    """Return the CPU seconds of an expression for a thousand characters."""
+    text = pump * (1000 // len(pump))
+    start = time.process_time()
+    for attempt in (text, f"{text}!"):
+        pattern.search(attempt)
+        pattern.fullmatch(attempt)
+    return time.process_time() - start
 
 
 CATASTROPHIC = (r"^(a+)+$", r"(x+x+)+y", r"^(\w|a)*$", r"(.*)*=", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"(a?){60}a{60}")
@@ -70,9 +76,7 @@ def test_catastrophic_pattern_of_a_tool_is_matched_quickly(pattern: str, keyword
         part |= {"type": "object", "additionalProperties": False}
     value: Any = text if keyword == "pattern" else {text: 1}
     tool = make_tool(ToolSpec("x", "", {"type": "object", "properties": {"a": part}}), lambda a: "ran")
-    start = time.process_time()
-    Toolbox([tool]).execute("x", {"a": value}, "1")
-    assert time.process_time() - start < 1
+    Toolbox([tool]).execute("x", {"a": value}, "1")  # for ever, if it backtracked
 
 
 @pytest.mark.parametrize("root", [{}, {"$schema": "http://json-schema.org/draft-07/schema#"}])
@@ -80,11 +84,9 @@ def test_part_that_names_a_draft_is_matched_quickly_too(root: dict[str, Any]) ->
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     part = draft | {"pattern": "^(a+)+$", "additionalProperties": {"$ref": "#"}}
     spec = ToolSpec("x", "", {"type": "object", "properties": {"a": part}, **root})
-    start = time.process_time()
     validator = spec.make_validator()
-    assert not validator.is_valid({"a": "a" * 24 + "!"})
-    assert not validator.is_valid({"a": {"b": {"a": "a" * 24 + "!"}}})
-    assert time.process_time() - start < 1
+    assert not validator.is_valid({"a": "a" * 60 + "!"})
+    assert not validator.is_valid({"a": {"b": {"a": "a" * 60 + "!"}}})
 
 
 @pytest.mark.parametrize(
@@ -113,9 +115,7 @@ def test_patterns_still_hold(schema: dict[str, Any], value: Any, is_valid: bool)
 def test_costly_pattern_or_long_text_is_not_matched_at_all() -> None:
     assert matches("(?:a?){5000}a{5000}" + "x" * 1000, "a") is None
     assert matches("a", "a" * 1001) is None
-    start = time.process_time()
     matches("(?:a?){5000}a{5000}", "a" * 1000)
-    assert time.process_time() - start < 5
 
 
 def _doubling(keyword: str, n_levels: int = 40) -> dict[str, Any]:
@@ -137,9 +137,7 @@ def test_schemas_that_all_refer_to_each_other_are_documented_in_bounded_size() -
     names = [f"N{i}" for i in range(7)]
     node = {"type": "object", "properties": {name: {"$ref": f"#/$defs/{name}"} for name in names}}
     schema = {"type": "object", "$defs": dict.fromkeys(names, node), "properties": {"x": {"$ref": "#/$defs/N0"}}}
-    start = time.process_time()
     assert len(render_tool(ToolSpec("x", "", schema))) < 100_000
-    assert time.process_time() - start < 2
 
 
 def test_yaml_that_stands_for_a_billion_values_is_refused() -> None:
@@ -170,10 +168,8 @@ def test_search_follows_no_link_of_any_kind(tmp_path: Path) -> None:
 
 def test_search_takes_no_longer_for_any_pattern(tmp_path: Path) -> None:
     (tmp_path / ("a" * 250)).write_text("treasure")
-    start = time.process_time()
     for pattern in ("*a" * 49 + "b", "[a-a]*" * 16 + "b", "?*" * 49 + "b", "*" * 99 + "b"):
-        search(tmp_path, pattern)
-    assert time.process_time() - start < 2
+        assert "in the 0 files" in search(tmp_path, pattern)
 
 
 @pytest.fixture
@@ -197,10 +193,8 @@ def database(tmp_path: Path) -> Path:
     ],
 )
 def test_costly_query_ends(database: Path, statement: str) -> None:
-    start = time.process_time()
     with suppress(ToolException):
         make_sql_query(database).invoke({"query": statement})
-    assert time.process_time() - start < 12
 
 
 @pytest.mark.parametrize(

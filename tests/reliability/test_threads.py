@@ -335,7 +335,7 @@ def test_driver_that_stalls_while_a_cursor_is_open_holds_nobody_up_either(
 
             monkeypatch.setattr(saver.conn, "_execute", stall)  # type: ignore[attr-defined]
             with pytest.raises(StorageError, match="resume the thread"):
-                await asyncio.wait_for(saver.aget_tuple(THREAD), 5)
+                await asyncio.wait_for(saver.aget_tuple(THREAD), 120)
             monkeypatch.setattr(saver.conn, "_execute", execute)  # type: ignore[attr-defined]
 
     asyncio.run(run())
@@ -370,7 +370,7 @@ def test_answer_of_the_driver_that_never_comes_holds_nobody_up_for_good(
             outcomes.append(await agent.ainvoke(ask("two"), THREAD))
             return outcomes
 
-    first, second = asyncio.run(asyncio.wait_for(run(), 30))
+    first, second = asyncio.run(asyncio.wait_for(run(), 120))
     assert second["answer"] == "Paid."
     if n_lost == 1:
         assert first["answer"] == "Paid."

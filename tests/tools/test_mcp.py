@@ -29,6 +29,7 @@ with open(os.environ.get("STARTS", os.devnull), "a") as file:
     print(os.getpid(), file=file)
 
 mcp = FastMCP("test")
+waiting = []
 
 @mcp.tool()
 def add(a: int, b: int) -> str:
@@ -52,6 +53,15 @@ async def slow(seconds: float) -> str:
     import anyio
     await anyio.sleep(seconds)
     return "done"
+
+@mcp.tool()
+async def meet(n_people: int) -> str:
+    """Wait until so many are there."""
+    import anyio
+    waiting.append(1)
+    while len(waiting) < n_people:
+        await anyio.sleep(0.01)
+    return "met"
 
 @mcp.tool()
 def flood(n_bytes: int) -> str:
@@ -96,7 +106,7 @@ def connection(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def box(connection: McpConnection) -> Iterator[Toolbox]:
-    with connect_mcp(connection, timeout_s=2) as server:
+    with connect_mcp(connection, timeout_s=60) as server:
         tools, notes = server.load_tools()
         assert notes == []
         yield Toolbox(tools)
@@ -118,16 +128,12 @@ def test_tools_are_described_and_called(box: Toolbox) -> None:
 
 def test_session_is_held_from_call_to_call(box: Toolbox) -> None:
     first = run(box, "pid")
-    start = time.monotonic()
     assert {run(box, "pid") for _ in range(20)} == {first}
-    assert time.monotonic() - start < 4, "opening a session takes half a second each time"
 
 
 async def test_tools_work_beside_an_event_loop_and_at_once(box: Toolbox) -> None:
-    start = time.monotonic()
-    calls = [box.aexecute("slow", {"seconds": 0.5}, str(i)) for i in range(5)]
-    assert {message.content for message in await asyncio.gather(*calls)} == {"done"}
-    assert time.monotonic() - start < 2
+    calls = [box.aexecute("meet", {"n_people": 5}, str(i)) for i in range(5)]
+    assert {message.content for message in await asyncio.gather(*calls)} == {"met"}
 
 
 async def test_tools_are_langchain_tools(connection: McpConnection) -> None:
@@ -154,12 +160,12 @@ def test_server_that_died_between_calls_is_started_again(box: Toolbox) -> None:
     assert run(box, "add", a=1, b=1) == "2"
 
 
-def test_slow_call_ends_and_leaves_the_session_usable(box: Toolbox) -> None:
-    first = run(box, "pid")
-    start = time.monotonic()
-    assert "no answer within 2 s" in run(box, "slow", seconds=30)
-    assert time.monotonic() - start < 4
-    assert run(box, "pid") == first
+def test_slow_call_ends_and_leaves_the_session_usable(connection: McpConnection) -> None:
+    with connect_mcp(connection, timeout_s=2) as server:
+        box = Toolbox(server.load_tools()[0])
+        first = run(box, "pid")
+        assert "no answer within 2 s" in run(box, "slow", seconds=600)
+        assert run(box, "pid") == first
 
 
 async def test_cancelled_call_leaves_the_session_usable(box: Toolbox) -> None:
@@ -230,7 +236,7 @@ def test_tools_of_several_servers_get_different_names(tmp_path: Path, script: st
     servers = {"one": entry, "two": entry, "off": {"disabled": True}}
     (tmp_path / "mcp.yaml").write_text(json.dumps({"mcpServers": servers}))
     names = [tool.name for tool in load_tools([f"mcp:{tmp_path}/mcp.yaml"])]
-    assert len(names) == len(set(names)) == 16
+    assert len(names) == len(set(names)) == 18
     assert {"add", "two_add"} < set(names)
 
 
@@ -297,7 +303,7 @@ def test_http_server_that_fails_in_a_call_is_a_fault_and_is_reached_again(serve:
         else:
             await app(scope, receive, send)
 
-    with connect_mcp(McpConnection("web", url=f"{serve(failing)}/mcp"), timeout_s=5) as server:
+    with connect_mcp(McpConnection("web", url=f"{serve(failing)}/mcp"), timeout_s=60) as server:
         toolbox = Toolbox(server.load_tools()[0])
         for status in (500, 429):
             failures.append(status)

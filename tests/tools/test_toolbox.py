@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import contextvars
 import sys
 import threading
@@ -204,7 +205,7 @@ def raise_50_mb() -> None:
     ],
 )
 async def test_exception_is_an_observation(run: Run, function: Callable[..., Any], text: str) -> None:
-    message = await run(Toolbox([function], timeout_s=5), function.__name__, {}, "1")
+    message = await run(Toolbox([function], timeout_s=60), function.__name__, {}, "1")
     assert (message.text, message.status) == (text, "error")
 
 
@@ -241,9 +242,7 @@ async def test_50_mb_are_cut_with_head_and_tail_kept(run: Run) -> None:
         """Read."""
         return "head" + "x" * 50_000_000 + "tail"
 
-    start = time.perf_counter()
     message = await run(Toolbox([read], max_observation_chars=200), "read", {}, "1")
-    assert time.perf_counter() - start < 5
     assert len(message.text) <= 200
     assert message.text.startswith("head")
     assert message.text.endswith("tail")
@@ -298,11 +297,9 @@ async def test_sync_tool_that_hangs_times_out(run: Run) -> None:
     @declare_effects("none")
     def hang() -> None:
         """Hang."""
-        release.wait(10)
+        release.wait(60)
 
-    start = time.perf_counter()
     message = await run(Toolbox([hang], timeout_s=0.2), "hang", {}, "1")
-    assert 0.2 <= time.perf_counter() - start < 1
     assert message.text == "hang failed: no answer within 0.2 s. Try other arguments or another tool."
     assert message.status == "error"
     release.set()
@@ -314,62 +311,69 @@ async def test_async_tool_that_hangs_times_out_and_is_cancelled(run: Run) -> Non
     async def hang() -> None:
         """Hang."""
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
         finally:
             cancelled.set()
 
-    start = time.perf_counter()
     message = await run(Toolbox([hang], timeout_s=0.2), "hang", {}, "1")
-    assert 0.2 <= time.perf_counter() - start < 1
     assert "no answer within 0.2 s" in message.text
-    assert await asyncio.to_thread(cancelled.wait, 1)
+    assert await asyncio.to_thread(cancelled.wait, 60)
 
 
 async def test_async_tool_that_ignores_cancellation_times_out(run: Run) -> None:
+    release = threading.Event()
+
     async def cling() -> None:
         """Cling."""
-        end = time.perf_counter() + 1.2
-        while time.perf_counter() < end:
-            try:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.05)
-            except asyncio.CancelledError:
-                continue
 
-    start = time.perf_counter()
     message = await run(Toolbox([cling], timeout_s=0.2), "cling", {}, "1")
-    assert time.perf_counter() - start < 1
     assert "no answer within" in message.text
+    release.set()
 
 
 async def test_sync_tool_does_not_block_the_event_loop() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        """Work until the loop says that it is enough."""
+        started.set()
+        return release.wait(60)
+
     task = asyncio.create_task(Toolbox([work]).aexecute("work", {}, "1"))
-    longest_pause = 0.0
-    while not task.done():
-        start = time.perf_counter()
+    while not started.is_set():
         await asyncio.sleep(0.01)
-        longest_pause = max(longest_pause, time.perf_counter() - start)
-    assert longest_pause < 0.5
+    release.set()
+    assert (await task).text == "true"
 
 
-def work() -> None:
-    """Work."""
-    time.sleep(1)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_cancellation_is_passed_on_at_once(is_async: bool) -> None:
+    started, release, ended = threading.Event(), threading.Event(), threading.Event()
 
+    def work() -> None:
+        """Work."""
+        started.set()
+        release.wait(60)
+        ended.set()
 
-async def work_later() -> None:
-    """Work."""
-    await asyncio.sleep(1)
+    async def work_later() -> None:
+        """Work."""
+        started.set()
+        await asyncio.sleep(60)
+        ended.set()
 
-
-@pytest.mark.parametrize("function", [work, work_later])
-async def test_cancellation_is_passed_on_at_once(function: Callable[[], Any]) -> None:
+    function: Any = work_later if is_async else work
     task = asyncio.create_task(Toolbox([function]).aexecute(function.__name__, {}, "1"))
-    await asyncio.sleep(0.1)
-    start = time.perf_counter()
+    while not started.is_set():
+        await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.perf_counter() - start < 0.3
+    assert not ended.is_set()
+    release.set()
 
 
 async def test_tool_that_hangs_does_not_keep_the_interpreter_alive(tmp_path: Path) -> None:
@@ -379,11 +383,11 @@ async def test_tool_that_hangs_does_not_keep_the_interpreter_alive(tmp_path: Pat
         "from alpha_umi.tools import Toolbox\n"
         "def hang():\n"
         "    'Hang.'\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
         "Toolbox([hang], timeout_s=0.1).execute('hang', {}, '1')\n"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, str(script))
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 120) == 0
 
 
 async def test_no_blocking_call_is_made_on_the_event_loop(tmp_path: Path) -> None:

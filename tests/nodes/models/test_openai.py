@@ -35,7 +35,7 @@ from alpha_umi.nodes.models.openai import (
 from alpha_umi.nodes.models.request import is_role_aware, make_request
 from alpha_umi.tools.spec import ToolSpec
 
-START_S = 60.0
+START_S = 180.0
 Fast: Any = PreTrainedTokenizerFast  # as Any, because transformers types its methods only in part
 Llama: Any = LlamaForCausalLM
 in_the_loop_of_the_server = pytest.mark.asyncio(loop_scope="module")
@@ -123,7 +123,7 @@ async def server_url(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
         await _close_connections(f"http://127.0.0.1:{port}/v1")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 async def _close_connections(url: str) -> None:
@@ -203,11 +203,10 @@ async def test_umi_server_call_is_cancelled_at_once(checkpoint: Path, server_url
     request = make_request(client, "planner", TRAJECTORY, temperature=0.0)
     task = asyncio.create_task(client.ainvoke(request.messages, **request.kwargs))
     await asyncio.sleep(0.2)
-    start = time.perf_counter()
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert time.perf_counter() - start < 0.3
+    for _ in range(1000):  # turns of the loop, far fewer than the server needs for its answer
+        await asyncio.sleep(0)
+    assert task.cancelled()
 
 
 def test_umi_server_client_is_role_aware() -> None:

@@ -104,14 +104,12 @@ def test_empty_output_streams_and_invokes() -> None:
 
 
 async def test_delay_does_not_block_the_event_loop_and_is_cancelled_at_once() -> None:
-    model = ScriptedChatModel(script=["x" * 400], delay_s=0.1)
+    model = ScriptedChatModel(script=["x" * 400], delay_s=60)
     task = asyncio.create_task(model.ainvoke("?"))
-    start = time.perf_counter()
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.perf_counter() - start < 1
 
 
 def test_delay_paces_a_stream() -> None:

@@ -31,7 +31,7 @@ from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.tools.spec import ToolSpec
 
 SERVING = Path(__file__).resolve().parents[3] / "docs" / "serving"
-START_S = 30.0
+START_S = 120.0
 REPLIES = {"planner": "I know.\nNext: conclusion.", "caller": "Action: add\nAction Input: {}", "summarizer": "Five."}
 STYLES: list[Style] = ["umi", "toolbench", "toolalpaca"]
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}})

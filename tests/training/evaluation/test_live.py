@@ -126,7 +126,7 @@ def test_several_workers_run_queries_in_threads_at_the_same_time(tmp_path: Path)
     names: set[str] = set()
 
     def run(task: LiveTask) -> LiveOutcome:
-        meeting.wait(timeout=20)
+        meeting.wait(timeout=120)
         names.add(threading.current_thread().name)
         return make_outcome(task)
 
