@@ -32,11 +32,10 @@ from transformers.utils import logging
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import Part
 from alpha_umi.nodes.models.engine.weights import resolve
-from alpha_umi.training.batches import Tensors, make_marker
+from alpha_umi.training.batches import Corpus, Tensors, load_corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
-from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.data.build import BuildSettings, build
-from alpha_umi.training.stage import Job, make_model, make_trainer
+from alpha_umi.training.stage import StageRun, make_model, make_trainer
 
 TOOLBENCH = Path(__file__).parents[2] / "shared" / "data" / "toolbench_answers.tar.gz"
 MAX_TOKENS = 4096
@@ -52,8 +51,8 @@ TRL_WAYS: dict[str, dict[str, Any]] = {
 Options = argparse.Namespace
 
 
-def make_job(options: Options, stage: StageName) -> Job:
-    """Return the job of a stage, as `alpha_umi.training.glpft` would make it for a first run."""
+def make_run(options: Options, stage: StageName) -> StageRun:
+    """Return the run of a stage, as `alpha_umi.training.glpft` would make it for a first run."""
     kinds = {"backbone": "lora"} | {role: "alora" for role in ROLES}
     config = TrainConfig.model_validate(
         {
@@ -70,12 +69,12 @@ def make_job(options: Options, stage: StageName) -> Job:
     ids = random.Random(0).sample(sorted(corpus.trajectories), options.trajectories)
     chosen = Corpus({id_: corpus.trajectories[id_] for id_ in ids}, "")
     items = make_stage_samples(chosen, config, stage, tokenizer).items
-    return Job(stage, config, base, Part("none"), items, markers, options.folder / "work", options.folder / "logs")
+    return StageRun(stage, config, base, Part("none"), items, markers, options.folder / "work", options.folder / "logs")
 
 
-def make_turn_samples(job: Job) -> Iterator[tuple[list[int], list[int]]]:
+def make_turn_samples(run: StageRun) -> Iterator[tuple[list[int], list[int]]]:
     """Yield the paper's samples: ids and labels of everything up to a turn's end, with a loss on that turn alone."""
-    for item in job.items:
+    for item in run.items:
         for turn in item.turns:
             ids = item.input_ids[: turn.end].tolist()
             yield ids, [-100] * turn.start + ids[turn.start :]
@@ -85,16 +84,16 @@ def time_ours(options: Options, stages: Sequence[StageName]) -> dict[str, Any]:
     """Train one epoch of each stage."""
     seconds, n_tokens = 0.0, 0
     for stage in stages:
-        job = make_job(options, stage)
-        seconds += measure(make_trainer(job, make_model(job)))
-        n_tokens += sum(map(len, job.items))
+        run = make_run(options, stage)
+        seconds += measure(make_trainer(run, make_model(run)))
+        n_tokens += sum(map(len, run.items))
     return {"seconds": seconds, "n_tokens": n_tokens}
 
 
 def time_paper(options: Options) -> dict[str, Any]:
     """Train on a few padded samples and scale to all of them."""
-    job = make_job(options, "backbone")
-    samples = list(make_turn_samples(job))
+    run = make_run(options, "backbone")
+    samples = list(make_turn_samples(run))
     chosen = random.Random(0).sample(samples, min(N_PAPER_SAMPLES, len(samples)))
 
     def pad(rows: list[tuple[list[int], list[int]]]) -> Tensors:
@@ -107,7 +106,7 @@ def time_paper(options: Options) -> dict[str, Any]:
         }
 
     arguments = TrainingArguments(**make_arguments(options))
-    trainer = Trainer(make_model(job), arguments, data_collator=pad, train_dataset=chosen)
+    trainer = Trainer(make_model(run), arguments, data_collator=pad, train_dataset=chosen)
     seconds = measure(trainer) * len(samples) / len(chosen)
     note = f"timed on {len(chosen)} of {len(samples)} samples"
     return {"seconds": seconds, "n_tokens": MAX_TOKENS * len(samples), "note": note}
@@ -115,14 +114,14 @@ def time_paper(options: Options) -> dict[str, Any]:
 
 def time_trl(options: Options) -> dict[str, Any]:
     """Train on the samples per turn in the fastest of TRL's ways."""
-    job = make_job(options, "backbone")
-    samples = list(make_turn_samples(job))
+    run = make_run(options, "backbone")
+    samples = list(make_turn_samples(run))
     tried = random.Random(0).sample(samples, min(N_TRIED_SAMPLES, len(samples)))
     rates = {}
     for name, settings in TRL_WAYS.items():
         fitting = [sample for sample in tried if len(sample[0]) <= settings["max_length"]]
         n_tokens = sum(len(ids) for ids, _ in fitting)
-        rates[name] = n_tokens / measure(make_trl_trainer(options, job, fitting, settings)) if fitting else 0.0
+        rates[name] = n_tokens / measure(make_trl_trainer(options, run, fitting, settings)) if fitting else 0.0
     best = max(rates, key=lambda name: rates[name])
     longest = TRL_WAYS[best]["max_length"]
     chosen = random.Random(1).sample(samples, min(N_TRL_SAMPLES, len(samples)))
@@ -131,7 +130,7 @@ def time_trl(options: Options) -> dict[str, Any]:
         ([sample for sample in chosen if len(sample[0]) <= longest], TRL_WAYS[best]),
         ([sample for sample in chosen if len(sample[0]) > longest], {"packing": False, "max_length": MAX_TOKENS}),
     ):
-        seconds += measure(make_trl_trainer(options, job, group, settings)) if group else 0.0
+        seconds += measure(make_trl_trainer(options, run, group, settings)) if group else 0.0
     tries = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
     n_tokens = sum(len(ids) for ids, _ in samples)
     return {
@@ -141,14 +140,14 @@ def time_trl(options: Options) -> dict[str, Any]:
     }
 
 
-def make_trl_trainer(options: Options, job: Job, samples: Sequence[Any], settings: dict[str, Any]) -> Trainer:
+def make_trl_trainer(options: Options, run: StageRun, samples: Sequence[Any], settings: dict[str, Any]) -> Trainer:
     """Return TRL's trainer on tokenised samples."""
     datasets: Any = import_module("datasets")
     trl: Any = import_module("trl")
     rows = datasets.Dataset.from_list([{"input_ids": ids, "labels": labels} for ids, labels in samples])
     arguments = trl.SFTConfig(**make_arguments(options), gradient_checkpointing=False, **settings)
-    tokenizer = AutoTokenizer.from_pretrained(job.base)
-    trainer: Trainer = trl.SFTTrainer(make_model(job), arguments, train_dataset=rows, processing_class=tokenizer)
+    tokenizer = AutoTokenizer.from_pretrained(run.base)
+    trainer: Trainer = trl.SFTTrainer(make_model(run), arguments, train_dataset=rows, processing_class=tokenizer)
     return trainer
 
 

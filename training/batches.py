@@ -1,4 +1,4 @@
-"""From samples to tensors: batches of similar length, padded on the right, never beyond a token budget.
+"""From the built training file to tensors: batches of similar length, padded on the right, within a token budget.
 
 Padding, and not packing into one row: with the padding on the right a causal mask needs no mask tensor, so attention
 takes its fast path. On a CPU (6 layers of the 135M model, bfloat16) four trajectories of 1,024 tokens trained at 591
@@ -7,8 +7,10 @@ tokens/s as rows and at 285 packed; sorting by length keeps the padding at a few
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -17,16 +19,32 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.format.render import encode_messages, load_template
-from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, Turn, make_prompt_ids
+from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
+from alpha_umi.nodes.format.render import encode_messages, load_template, template_kwargs
+from alpha_umi.nodes.format.trajectory import Role, Trajectory
+from alpha_umi.nodes.models.engine.checkpoint import hash_file
+from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, TrainedTurn, make_sample, make_single_sample, make_weights
 
 Tensors: TypeAlias = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """What ``alpha-umi data build`` made.
+
+    Args:
+        trajectories: Those of the training split, by id.
+        sha256: Of the file.
+    """
+
+    trajectories: dict[str, Trajectory]
+    sha256: str
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
+class TrainingItem:
     """One sample on its way into a batch.
 
     Args:
@@ -40,7 +58,7 @@ class Item:
     id: str
     input_ids: Tensor
     labels: Tensor
-    turns: tuple[Turn, ...]
+    turns: tuple[TrainedTurn, ...]
     weights: Tensor | None = None
 
     def __len__(self) -> int:
@@ -48,22 +66,113 @@ class Item:
         return len(self.input_ids)
 
 
-Batch: TypeAlias = tuple[Item, ...]
+@dataclass(frozen=True)
+class StageSamples:
+    """What one stage is trained on.
+
+    Args:
+        items: One per trajectory that has a turn of the stage's roles.
+        n_too_long: Trajectories left out because no cutting makes them fit.
+    """
+
+    items: list[TrainingItem]
+    n_too_long: int
 
 
-def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None) -> Item:
+def load_corpus(data: str | Path) -> Corpus:
+    """Read the training split of a built data folder, or of a ``trajectories.jsonl``.
+
+    Raises:
+        ConfigError: If the file does not exist.
+        TrajectoryError: If a row is wrong, or there is none; the message names file and line.
+    """
+    path = find_rows(data)
+    trajectories: dict[str, Trajectory] = {}
+    for where, row in read_rows(path):
+        example = parse_row(row, where)
+        if not example.trajectory.tools:
+            raise TrajectoryError(f"{where}: trajectory {example.id!r} has no tools; remove the row or give it tools.")
+        if example.id in trajectories:
+            raise TrajectoryError(f"{where}: id {example.id!r} occurs twice; build the data again.")
+        if example.split == "train":
+            trajectories[example.id] = example.trajectory
+    if not trajectories:
+        raise TrajectoryError(f"{path} has no trajectory of the split 'train'; build the data again with more sources.")
+    return Corpus(trajectories, hash_file(path))
+
+
+def make_stage_samples(
+    corpus: Corpus, config: TrainConfig, stage: StageName, tokenizer: PreTrainedTokenizerBase
+) -> StageSamples:
+    """Return the samples of a stage; a trajectory without a turn of its roles has none.
+
+    Raises:
+        TrajectoryError: If nothing is left.
+    """
+    roles = config.get_roles(stage)
+    items: list[TrainingItem] = []
+    n_too_long = 0
+    for id_, trajectory in _select(corpus, config, stage):
+        if not _has_turn(trajectory, roles):
+            continue
+        try:
+            if config.template == "single":
+                sample = make_single_sample(trajectory, tokenizer, limit_tokens=config.max_tokens)
+            else:
+                sample = make_sample(trajectory, tokenizer, roles=roles, limit_tokens=config.max_tokens)
+        except ContextOverflow:
+            n_too_long += 1
+            continue
+        plain = config.token_weights.is_plain
+        weights = None if plain else make_weights(sample, tokenizer, config.token_weights)
+        items.append(make_item(id_, sample, weights))
+    if not items:
+        raise TrajectoryError(
+            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are "
+            f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
+            "Raise max_tokens, or build the data from more sources."
+        )
+    return StageSamples(items, n_too_long)
+
+
+def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[tuple[str, Trajectory]]:
+    """Without reuse each instruction belongs to one of the two stages for good, whatever else is in the data."""
+    if config.reuse or config.method != "umi":
+        return corpus.trajectories.items()
+    wanted = 0 if stage == "backbone" else 1
+    return [(id_, each) for id_, each in corpus.trajectories.items() if _get_half(each) == wanted]
+
+
+def _get_half(trajectory: Trajectory) -> int:
+    return hashlib.sha256(trajectory.turns[0].instruction.encode("utf-8", "replace")).digest()[0] % 2
+
+
+def _has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
+    steps = [step for turn in trajectory.turns for step in turn.steps]
+    has_turn = {
+        "planner": bool(steps),
+        "caller": any(step.calls for step in steps),
+        "summarizer": any(step.decision == "conclusion" and step.answer is not None for step in steps),
+    }
+    return any(has_turn[role] for role in roles)
+
+
+def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None) -> TrainingItem:
     """Put a sample into compact tensors: a large data set is held in memory."""
     input_ids = torch.tensor(sample.input_ids, dtype=torch.int32)
     labels = torch.tensor(sample.labels, dtype=torch.int32)
-    return Item(id, input_ids, labels, sample.turns, None if weights is None else torch.tensor(weights))
+    return TrainingItem(id, input_ids, labels, sample.turns, None if weights is None else torch.tensor(weights))
 
 
-def make_batches(items: Iterable[Item], tokens_per_forward: int) -> list[Batch]:
+TrainingBatch: TypeAlias = tuple[TrainingItem, ...]
+
+
+def make_batches(items: Iterable[TrainingItem], tokens_per_forward: int) -> list[TrainingBatch]:
     """Group items of similar length so that rows times longest row is at most `tokens_per_forward`.
 
     An item longer than that is a batch of its own. The result depends on the items alone, not on their order.
     """
-    batches: list[list[Item]] = []
+    batches: list[list[TrainingItem]] = []
     for item in sorted(items, key=lambda item: (-len(item), item.id)):
         if batches and (len(batches[-1]) + 1) * len(batches[-1][0]) <= tokens_per_forward:
             batches[-1].append(item)
@@ -72,7 +181,7 @@ def make_batches(items: Iterable[Item], tokens_per_forward: int) -> list[Batch]:
     return [tuple(batch) for batch in batches]
 
 
-def collate_whole(batches: Sequence[Batch]) -> Tensors:
+def collate_whole(batches: Sequence[TrainingBatch]) -> Tensors:
     """Return the tensors of whole trajectories; all (B, T), padded on the right.
 
     Args:
@@ -105,7 +214,7 @@ class CollateTurns:
 
     markers: Mapping[Role, Sequence[int]]
 
-    def __call__(self, batches: Sequence[Batch]) -> Tensors:
+    def __call__(self, batches: Sequence[TrainingBatch]) -> Tensors:
         """Return int64 tensors: ``prefix_ids`` (B, P), the others (B, T); padded on the right."""
         (batch,) = batches
         spans = [[(self._find_start(item, turn), turn.end) for turn in item.turns] for item in batch]
@@ -120,7 +229,7 @@ class CollateTurns:
         weights = [item.weights for item in batch if item.weights is not None]
         return tensors | ({"weights": _pad(_cut(weights, spans), 0)} if weights else {})
 
-    def _find_start(self, item: Item, turn: Turn) -> int:
+    def _find_start(self, item: TrainingItem, turn: TrainedTurn) -> int:
         marker = list(self.markers[turn.role])
         start = turn.start - len(marker)
         if start < 1 or item.input_ids[start : turn.start].tolist() != marker:
@@ -150,10 +259,10 @@ def make_turn_mask(turn_starts: Tensor, n_prefix: int) -> Tensor:
 
 def make_marker(tokenizer: PreTrainedTokenizerBase, role: Role) -> list[int]:
     """Return the token ids that open a role's turn: what the umi template adds to ask for it."""
-    messages = [ChatMessage(role="user", content="x")]
-    prompt = make_prompt_ids(messages, tokenizer, role, ())
-    unasked = encode_messages(messages, tokenizer, load_template("umi"))
-    return prompt[len(unasked) :]
+    messages, template = [ChatMessage(role="user", content="x")], load_template("umi")
+    unasked = encode_messages(messages, tokenizer, template)
+    asked = encode_messages(messages, tokenizer, template, add_generation_prompt=True, **template_kwargs(role, ()))
+    return asked[len(unasked) :]
 
 
 def _cut(rows: Sequence[Tensor], spans: Sequence[Sequence[tuple[int, int]]]) -> list[Tensor]:

@@ -28,7 +28,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     no_progress_bar,
     read_checkpoint,
 )
-from alpha_umi.training.output import LOGS, WORK
+from alpha_umi.training.checkpoint_folder import LOGS, WORK
 from alpha_umi.training.trainer import saving
 
 

@@ -1,7 +1,7 @@
 """Global-to-local progressive fine-tuning: the stages of a method, run in order, each at most once.
 
 Stage 1 trains one backbone on whole trajectories; stage 2 goes on from it once per role. What is in the folder decides
-what is left to do (`alpha_umi.training.output`), so a run can be killed at any moment and started again.
+what is left to do (`alpha_umi.training.checkpoint_folder`), so a run can be killed at any moment and started again.
 
 Source: arXiv 2401.07324, section 3.2.
 """
@@ -32,12 +32,11 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     read_checkpoint,
 )
 from alpha_umi.nodes.models.engine.weights import resolve
-from alpha_umi.training.batches import Item, make_batches, make_marker
+from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
+from alpha_umi.training.checkpoint_folder import CheckpointFolder
 from alpha_umi.training.config import StageName, TrainConfig
-from alpha_umi.training.corpus import Corpus, load_corpus, make_stage_samples
 from alpha_umi.training.data.dataset import ROWS_FILE
-from alpha_umi.training.output import Output
-from alpha_umi.training.stage import Job, run_stage, uses_cpu
+from alpha_umi.training.stage import StageRun, run_stage, uses_cpu
 
 Status: TypeAlias = Literal["done", "resume", "new"]
 _PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")
@@ -105,7 +104,7 @@ def train(
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     tokenizer.chat_template = load_template(config.template)
     card = _make_card(config, base, tokenizer)
-    output = Output(Path(out), card)
+    output = CheckpointFolder(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
     start = _read_start(config, card)
     run = _Run(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
@@ -123,7 +122,7 @@ class _Run:
     corpus: Corpus
     base: Path
     tokenizer: PreTrainedTokenizerBase
-    output: Output
+    output: CheckpointFolder
     start: Checkpoint | None
     only: Role | None
     resume: bool
@@ -179,14 +178,14 @@ class _Run:
         _check_same(trained, inputs, f"Stage {name!r} was trained", "put it back, or give another --out")
         return "done"
 
-    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[Item], *, anew: bool) -> None:
+    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[TrainingItem], *, anew: bool) -> None:
         processes = PartialState(cpu=uses_cpu(self.config))
         processes.wait_for_everyone()  # all have looked at the folder before one writes into it
         if processes.is_main_process:
             self.output.begin(name, inputs, anew=anew)
             self.output.save_tokenizer(self.tokenizer)
         processes.wait_for_everyone()
-        job = Job(
+        run = StageRun(
             name=name,
             config=self.config,
             base=self.base,
@@ -198,8 +197,8 @@ class _Run:
             progress=self.progress,
             start=self._get_start(name),
         )
-        metrics = run_stage(job)
-        self._enter(job)
+        metrics = run_stage(run)
+        self._enter(run)
         self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
         self.output.card |= {"config": self.config.model_dump(), "versions": _get_versions()}
         processes.wait_for_everyone()
@@ -217,14 +216,14 @@ class _Run:
             raise ConfigError(f"{path} was changed after its training; restore it, or train again into another --out.")
         return Part(entry["kind"], path, entry["sha256"])
 
-    def _enter(self, job: Job) -> None:
+    def _enter(self, run: StageRun) -> None:
         """Name a finished stage in the card."""
         card = self.output.card
-        entry: dict[str, Any] = {"kind": job.settings.kind, "path": job.name}
-        entry["sha256"] = self.output.hash_export(job.name)
-        if job.name != "backbone":
-            marker = {"invocation_tokens": list(job.markers[job.name])} if job.settings.kind == "alora" else {}
-            card["roles"][job.name] = entry | marker
+        entry: dict[str, Any] = {"kind": run.settings.kind, "path": run.name}
+        entry["sha256"] = self.output.hash_export(run.name)
+        if run.name != "backbone":
+            marker = {"invocation_tokens": list(run.markers[run.name])} if run.settings.kind == "alora" else {}
+            card["roles"][run.name] = entry | marker
             return
         card["backbone"] = entry
         if self.config.stage_names == ("backbone",):
@@ -274,7 +273,7 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
     return start
 
 
-def _check_output(output: Output, fresh: Mapping[str, Any], *, only: Role | None, resume: bool) -> None:
+def _check_output(output: CheckpointFolder, fresh: Mapping[str, Any], *, only: Role | None, resume: bool) -> None:
     """Refuse a folder that holds another training, or one that nobody said to go on with."""
     if output.has_begun and not resume and only is None:
         raise ConfigError(

@@ -1,28 +1,22 @@
 """A trajectory as token ids and labels.
 
 Ids and loss mask are born together, from the chat template that also serves. What users and tools wrote is never a
-target. Knows nothing about models, batches or devices.
+target. Needs neither a model nor torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.render import (
-    Style,
-    encode_messages,
-    fit_messages,
-    load_template,
-    render_messages,
-    template_kwargs,
-)
+from alpha_umi.nodes.format.render import encode_messages, fit_messages, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
-from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.config import TokenWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +25,7 @@ IGNORE_INDEX = -100
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TrainedTurn:
     """Where one model turn stands in a sample.
 
     Args:
@@ -57,21 +51,17 @@ class Sample:
 
     input_ids: list[int]
     labels: list[int]
-    turns: tuple[Turn, ...]
+    turns: tuple[TrainedTurn, ...]
 
 
 def make_sample(
     trajectory: Trajectory,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    style: Style = "umi",
     roles: Collection[Role] = ROLES,
     limit_tokens: int | None = None,
 ) -> Sample:
-    """Return the sequence a trajectory is trained on.
-
-    In the umi style this is the whole trajectory, with a loss on every turn of `roles`. The paper's styles prompt each
-    role differently, so one sequence can train one turn: the last one here, all of them in `make_samples`.
+    """Return the sequence a trajectory is trained on, with a loss on every turn of `roles`.
 
     Example:
         Labels of "Hi" → conclusion → "Hello." for the planner alone; ``·`` is `IGNORE_INDEX`::
@@ -82,7 +72,6 @@ def make_sample(
     Args:
         trajectory: What happened.
         tokenizer: A fast tokenizer; its own chat template is not used.
-        style: Which template to use.
         roles: Whose turns are trained.
         limit_tokens: Cut old observations as in serving until the sequence is no longer than this.
 
@@ -90,63 +79,61 @@ def make_sample(
         TrajectoryError: If there is no turn to train.
         ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
     """
-    samples = make_samples(trajectory, tokenizer, style=style, roles=roles, limit_tokens=limit_tokens)
-    return samples[-1]
+    messages, input_ids = _encode(trajectory, tokenizer, "umi", limit_tokens)
+    turns = [turn for turn in _find_turns(input_ids, messages, tokenizer) if turn.role in roles]
+    return _label(input_ids, turns, " or ".join(roles) or "no role")
 
 
-def make_samples(
+def make_single_sample(
+    trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, *, limit_tokens: int | None = None
+) -> Sample:
+    """Return the sequence on which the paper's Single-LLM is trained: every turn is one of the planner's.
+
+    Its template takes the same role messages as that of the umi style and joins plan and call to one assistant turn. So
+    only the template in the checkpoint's tokenizer differs; graph, parsers and serving stay the same.
+
+    Example:
+        ``·`` is not trained::
+
+            <|im_start|>user⏎2+3?<|im_end|>⏎<|im_start|>assistant⏎Next: caller.⏎Action: add⏎Action Input: {}<|im_end|>⏎…
+            ······················································Next: caller.⏎Action: add⏎Action Input: {}<|im_end|>··
+
+    Raises:
+        TrajectoryError: If there is no turn to train.
+        ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
+    """
+    _, input_ids = _encode(trajectory, tokenizer, "single", limit_tokens)
+    opening = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+    end_id = cast(int, tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    starts = [i for i in range(len(opening), len(input_ids)) if input_ids[i - len(opening) : i] == opening]
+    turns = [TrainedTurn("planner", start, input_ids.index(end_id, start) + 1) for start in starts]
+    return _label(input_ids, turns, "the assistant")
+
+
+def _encode(
     trajectory: Trajectory,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    style: Style = "umi",
-    roles: Collection[Role] = ROLES,
-    limit_tokens: int | None = None,
-) -> list[Sample]:
-    """Return all sequences a trajectory is trained on: one in the umi style, one per turn in the paper's styles."""
-    messages = render_messages(trajectory, style=style)
-    ends = [i for i, message in enumerate(messages, start=1) if message.role in roles]
-    if not ends:
-        raise TrajectoryError(
-            f"The trajectory has no turn of {' or '.join(roles) or 'no role'} to train; leave it out."
-        )
-    if style == "umi":
-        return [_make_whole(messages, tokenizer, roles, limit_tokens)]
-    return [_make_turn(messages[:end], tokenizer, trajectory.tools, style, limit_tokens) for end in ends]
-
-
-def make_prompt_ids(
-    messages: Sequence[ChatMessage],
-    tokenizer: PreTrainedTokenizerBase,
-    role: Role,
-    tools: Sequence[ToolSpec],
-    *,
-    style: Style = "umi",
-) -> list[int]:
-    """Return the prompt that a role is served with, (T,)."""
-    arguments = template_kwargs(role, tools)
-    return encode_messages(messages, tokenizer, load_template(style), add_generation_prompt=True, **arguments)
-
-
-def _make_whole(
-    messages: list[ChatMessage],
-    tokenizer: PreTrainedTokenizerBase,
-    roles: Collection[Role],
+    template: Literal["umi", "single"],
     limit_tokens: int | None,
-) -> Sample:
-    template = load_template("umi")
+) -> tuple[list[ChatMessage], list[int]]:
+    messages, text = render_messages(trajectory), load_template(template)
     if limit_tokens is not None:
-        messages = fit_messages(messages, lambda cut: len(encode_messages(cut, tokenizer, template)), limit_tokens)
-    input_ids = encode_messages(messages, tokenizer, template)
-    turns = tuple(turn for turn in _find_turns(input_ids, messages, tokenizer) if turn.role in roles)
+        messages = fit_messages(messages, lambda cut: len(encode_messages(cut, tokenizer, text)), limit_tokens)
+    return messages, encode_messages(messages, tokenizer, text)
+
+
+def _label(input_ids: list[int], turns: list[TrainedTurn], who: str) -> Sample:
+    if not turns:
+        raise TrajectoryError(f"The trajectory has no turn of {who} to train; leave it out.")
     labels = [IGNORE_INDEX] * len(input_ids)
     for turn in turns:
         labels[turn.start : turn.end] = input_ids[turn.start : turn.end]
-    return Sample(input_ids, labels, turns)
+    return Sample(input_ids, labels, tuple(turns))
 
 
 def _find_turns(
     input_ids: list[int], messages: list[ChatMessage], tokenizer: PreTrainedTokenizerBase
-) -> Iterator[Turn]:
+) -> Iterator[TrainedTurn]:
     """Find the model turns by the control tokens, which content cannot hold.
 
     Not by the offsets behind `return_assistant_tokens_mask`: where a tokenizer drops a turn's first character, as that
@@ -163,26 +150,53 @@ def _find_turns(
             seam = start + len(markers[message.role])
             if input_ids[start:seam] != markers[message.role]:
                 raise ConfigError("The tokenizer merges a role's marker with its text; the umi style cannot use it.")
-            yield Turn(message.role, seam, end)
+            yield TrainedTurn(message.role, seam, end)
 
 
-def _make_turn(
-    messages: list[ChatMessage],
-    tokenizer: PreTrainedTokenizerBase,
-    tools: Sequence[ToolSpec],
-    style: Style,
-    limit_tokens: int | None,
-) -> Sample:
-    """Join prompt and completion as ids, as serving does: joined as text, a tokenizer may merge across the seam."""
-    past, last = messages[:-1], messages[-1]
-    role = cast(Role, last.role)
-    completion = tokenizer.encode(last.text + tokenizer.eos_token, add_special_tokens=False)
+_DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)
+_ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
 
-    def count_tokens(cut: list[ChatMessage]) -> int:
-        return len(make_prompt_ids(cut, tokenizer, role, tools, style=style)) + len(completion)
 
-    if limit_tokens is not None:
-        past = fit_messages(past, count_tokens, limit_tokens)
-    prompt = make_prompt_ids(past, tokenizer, role, tools, style=style)
-    turn = Turn(role, len(prompt), len(prompt) + len(completion))
-    return Sample(prompt + completion, [IGNORE_INDEX] * len(prompt) + completion, (turn,))
+def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights) -> list[float]:
+    """Return the weight of each label of a sample, (T,).
+
+    Example:
+        With ``decision: 2`` the plan ``I add. ⏎ Next: caller.<|im_end|>`` weighs 1 but for ``caller.``, which weighs 2.
+
+    Raises:
+        ConfigError: If the tokenizer does not split a turn's text the same way when it stands alone.
+    """
+    values = [1.0] * len(sample.input_ids)
+    for turn in sample.turns:
+        for index, weight in _weigh_turn(sample, turn, tokenizer, weights):
+            values[turn.start + index] = weight
+    return values
+
+
+def _weigh_turn(
+    sample: Sample, turn: TrainedTurn, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights
+) -> Iterator[tuple[int, float]]:
+    if turn.role == "summarizer":
+        return
+    ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
+    text = str(tokenizer.decode(ids))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if encoded["input_ids"] != ids:
+        raise ConfigError("token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0.")
+    for first, last, weight in _find_spans(text, turn.role, weights):
+        for index, (start, end) in enumerate(encoded["offset_mapping"]):
+            if start < last and end > first:
+                yield index, weight
+
+
+def _find_spans(text: str, role: Role, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:
+    """Yield what is weighed as ``[start, end)`` in characters; in a Single-LLM's turn the call follows the decision."""
+    start = 0
+    if role == "planner":
+        decision = _DECISION.search(text)
+        if decision is None:
+            return
+        yield *decision.span(1), weights.decision
+        start = decision.end()
+    for action in _ACTION.finditer(text, start):
+        yield *action.span(1), weights.action

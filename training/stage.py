@@ -1,6 +1,6 @@
 """Training one model: from its parent's weights and a list of items to a folder of weights.
 
-Knows nothing about the order of the stages; see `alpha_umi.training.glpft`.
+The order of the stages is in `alpha_umi.training.glpft`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
-from alpha_umi.training.batches import Batch, CollateTurns, Item, collate_whole, make_batches
+from alpha_umi.training.batches import CollateTurns, TrainingBatch, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.trainer import (
     METRICS,
@@ -35,15 +35,10 @@ from alpha_umi.training.trainer import (
 )
 
 EXPORT = "export"
-# the old name: the new one is not known to transformers before 5.23
-_RECOMPUTE: dict[str, Any] = {
-    "gradient_checkpointing": True,
-    "gradient_checkpointing_kwargs": {"use_reentrant": False},
-}
 
 
 @dataclass(frozen=True)
-class Job:
+class StageRun:
     """Everything one stage needs.
 
     Args:
@@ -63,7 +58,7 @@ class Job:
     config: TrainConfig
     base: Path
     parent: Part
-    items: Sequence[Item]
+    items: Sequence[TrainingItem]
     markers: Mapping[Role, Sequence[int]]
     work: Path
     logs: Path
@@ -76,7 +71,7 @@ class Job:
         return self.config.stages[self.name]
 
 
-def run_stage(job: Job) -> dict[str, Any]:
+def run_stage(run: StageRun) -> dict[str, Any]:
     """Train, or go on training from the newest whole checkpoint, and export the weights to ``work/export``.
 
     Returns:
@@ -86,35 +81,34 @@ def run_stage(job: Job) -> dict[str, Any]:
         TrainingStopped: The loss is no number, or the disk is full.
     """
     with no_progress_bar():
-        return _run(job, _sweep(job.work))
+        return _run(run, _sweep(run.work))
 
 
-def _run(job: Job, checkpoint: Path | None) -> dict[str, Any]:
+def _run(run: StageRun, checkpoint: Path | None) -> dict[str, Any]:
     # before the adapter is made, whose first weights are random
-    set_seed(job.config.seed)
-    bar = ProgressBar(job.name, show=job.progress)
-    trainer = make_trainer(job, make_model(job), [bar, MetricsFile(job.logs / METRICS, job.name)])
+    set_seed(run.config.seed)
+    bar = ProgressBar(run.name, show=run.progress)
+    trainer = make_trainer(run, make_model(run), [bar, MetricsFile(run.logs / METRICS, run.name)])
     if trainer.is_world_process_zero():
-        for callback in make_tensorboard(job.logs, _read_step(checkpoint) + 1):
+        for callback in make_tensorboard(run.logs, _read_step(checkpoint) + 1):
             trainer.add_callback(callback)
     try:
         if checkpoint is not None and _is_last(checkpoint):
-            # train() would add a step where an epoch was cut short
             trainer.restore(checkpoint)
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         bar.stop()
-    _export(trainer, job)
-    return _summarize(trainer, job)
+    _export(trainer, run)
+    return _summarize(trainer, run)
 
 
-def make_model(job: Job) -> Any:
+def make_model(run: StageRun) -> Any:
     """Load the parent and put on it what the stage trains: an adapter, or all weights in float32."""
-    settings = job.settings
+    settings = run.settings
     if settings.kind == "full":
-        return load_merged(job.base, job.parent, dtype=torch.float32)
-    model = load_merged(job.base, job.parent, dtype=getattr(torch, job.config.precision))
+        return load_merged(run.base, run.parent, dtype=torch.float32)
+    model = load_merged(run.base, run.parent, dtype=getattr(torch, run.config.precision))
     adapter = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
@@ -124,8 +118,8 @@ def make_model(job: Job) -> Any:
     )
     with quiet_peft():
         adapted = get_peft_model(model, adapter)
-        if job.start.path is not None:
-            _copy_adapter(job.start.path, adapted)
+        if run.start.path is not None:
+            _copy_adapter(run.start.path, adapted)
     return adapted
 
 
@@ -139,13 +133,13 @@ def _copy_adapter(source: Path, model: Any) -> None:
         raise ConfigError(f"start_from: {source} is an adapter on other layers than are trained here.")
 
 
-def make_trainer(job: Job, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
+def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
     """Return the trainer of a stage."""
-    batches: list[Batch] = make_batches(job.items, job.settings.tokens_per_forward)
-    collate: Any = CollateTurns(job.markers) if job.settings.kind == "alora" else collate_whole
+    batches: list[TrainingBatch] = make_batches(run.items, run.settings.tokens_per_forward)
+    collate: Any = CollateTurns(run.markers) if run.settings.kind == "alora" else collate_whole
     trainer = UmiTrainer(
         model=model,
-        args=_make_arguments(job),
+        args=_make_arguments(run),
         train_dataset=batches,
         data_collator=collate,
         callbacks=list(callbacks),
@@ -159,10 +153,10 @@ def uses_cpu(config: TrainConfig) -> bool:
     return config.device == "cpu" or not torch.accelerator.is_available()
 
 
-def _make_arguments(job: Job) -> TrainingArguments:
-    settings = job.settings
+def _make_arguments(run: StageRun) -> TrainingArguments:
+    settings = run.settings
     arguments = TrainingArguments(
-        output_dir=str(job.work),
+        output_dir=str(run.work),
         per_device_train_batch_size=1,  # an item of the data set is a batch already
         gradient_accumulation_steps=settings.forwards_per_step,
         learning_rate=settings.learning_rate,
@@ -172,10 +166,10 @@ def _make_arguments(job: Job) -> TrainingArguments:
         max_grad_norm=settings.max_grad_norm,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
-        bf16=job.config.precision == "bfloat16",
-        use_cpu=uses_cpu(job.config),
-        seed=job.config.seed,
-        data_seed=job.config.seed,
+        bf16=run.config.precision == "bfloat16",
+        use_cpu=uses_cpu(run.config),
+        seed=run.config.seed,
+        data_seed=run.config.seed,
         logging_steps=settings.log_every_steps,
         logging_nan_inf_filter=False,
         save_steps=settings.save_every_steps,
@@ -183,9 +177,10 @@ def _make_arguments(job: Job) -> TrainingArguments:
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=not uses_cpu(job.config),
+        dataloader_pin_memory=not uses_cpu(run.config),
         ddp_find_unused_parameters=False,
-        **_RECOMPUTE if settings.gradient_checkpointing else {},
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
     )
     # several GPUs without a launcher would be split by DataParallel, which knows nothing of our batches
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -211,36 +206,36 @@ def _is_last(checkpoint: Path) -> bool:
     return bool(state.global_step >= state.max_steps)
 
 
-def _export(trainer: UmiTrainer, job: Job) -> None:
+def _export(trainer: UmiTrainer, run: StageRun) -> None:
     """Save the trained weights alone, in the form in which they are served."""
-    folder = job.work / EXPORT
+    folder = run.work / EXPORT
     with saving(folder):
         trainer.save_model(str(folder))
         if trainer.is_world_process_zero():
             for name in ("README.md", TRAINING_ARGS_NAME):
                 (folder / name).unlink(missing_ok=True)
-            if job.settings.kind != "full":
-                _complete_adapter(folder / "adapter_config.json", job)
+            if run.settings.kind != "full":
+                _complete_adapter(folder / "adapter_config.json", run)
     trainer.accelerator.wait_for_everyone()
 
 
-def _complete_adapter(path: Path, job: Job) -> None:
+def _complete_adapter(path: Path, run: StageRun) -> None:
     """Say what the adapter belongs on, without the paths of this machine, and from where on it is active."""
     settings = json.loads(path.read_text("utf-8"))
     settings["target_modules"] = sorted(settings["target_modules"])  # a set, which every run orders otherwise
-    settings["base_model_name_or_path"] = job.config.base if job.parent.kind == "none" else None
-    if job.settings.kind == "alora":
-        (role,) = job.config.get_roles(job.name)
-        settings["alora_invocation_tokens"] = list(job.markers[role])
+    settings["base_model_name_or_path"] = run.config.base if run.parent.kind == "none" else None
+    if run.settings.kind == "alora":
+        (role,) = run.config.get_roles(run.name)
+        settings["alora_invocation_tokens"] = list(run.markers[role])
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _summarize(trainer: UmiTrainer, job: Job) -> dict[str, Any]:
+def _summarize(trainer: UmiTrainer, run: StageRun) -> dict[str, Any]:
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return {
         "n_steps": trainer.state.global_step,
-        "n_samples": len(job.items),
-        "n_tokens": sum(map(len, job.items)),
+        "n_samples": len(run.items),
+        "n_tokens": sum(map(len, run.items)),
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
     }

@@ -1,6 +1,6 @@
-"""The Hugging Face `Trainer` with our two losses, and checkpoints that are either whole or not there.
+"""The Hugging Face `Trainer` with our two losses, checkpoints that are either whole or not there, and what it reports.
 
-Knows tensors, not trajectories: `alpha_umi.training.batches` makes them.
+Its tensors are made by `alpha_umi.training.batches`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -59,12 +59,10 @@ class UmiTrainer(Trainer):
     ) -> Any:
         """Return the loss of one forward pass as its share of the step's loss."""
         labels, weights = inputs["labels"], inputs.get("weights")
-        known = {"input_ids": inputs["input_ids"]}
-        if "prefix_ids" in inputs:
-            known |= self._read_prefix(model, inputs)
+        prefix = self._read_prefix(model, inputs) if "prefix_ids" in inputs else {}
         trained = labels[:, 1:] != IGNORE_INDEX
-        with _keep_trained(self.accelerator.unwrap_model(model), trained):
-            outputs = model(**known)
+        # the head, a fifth of a small model's work, sees only the positions whose next token is trained
+        outputs = model(input_ids=inputs["input_ids"], logits_to_keep=F.pad(trained, (0, 1)), **prefix)
         losses = F.cross_entropy(outputs.logits.float(), labels[:, 1:][trained], reduction="none")
         if weights is not None:
             losses = losses * weights[:, 1:][trained]
@@ -107,7 +105,10 @@ class UmiTrainer(Trainer):
         super().log(logs, start_time)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """Return the norm of the gradients, which must be a number for the optimiser to use them."""
+        """Return the norm of the gradients, which must be a number for the optimiser to use them.
+
+        Private in the Trainer: no public hook is told the norm before the optimiser's step.
+        """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not torch.isfinite(torch.as_tensor(norm)):
             self._stop(f"the norm of the gradients is {float(norm)}")
@@ -122,7 +123,10 @@ class UmiTrainer(Trainer):
         )
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Save a checkpoint and then mark it as whole; what cannot be saved whole is removed."""
+        """Save a checkpoint and then mark it as whole; what cannot be saved whole is removed.
+
+        Private in the Trainer: `on_save` is called only where nothing failed.
+        """
         folder = Path(cast(str, self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         with saving(folder):
             super()._save_checkpoint(model, trial)
@@ -131,7 +135,10 @@ class UmiTrainer(Trainer):
                 (folder / WHOLE).touch()
 
     def restore(self, checkpoint: Path) -> None:
-        """Load the weights and the history of a finished training."""
+        """Load the weights and the history of a finished training.
+
+        Through a private method of the Trainer: `train` would add a step where an epoch was cut short.
+        """
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
@@ -160,28 +167,6 @@ def saving(folder: Path) -> Iterator[None]:
             f"before is lost: the last good checkpoint is {last.name if last else 'none'}. Make room, then run the "
             "same command with --resume."
         ) from error
-
-
-@contextmanager
-def _keep_trained(model: PreTrainedModel, trained: Tensor) -> Iterator[None]:
-    """Let the head see only the positions whose next token is trained: it is a fifth of a small model's work.
-
-    `logits_to_keep` cannot say this for rows that differ in transformers before 5.23.
-
-    Args:
-        model: A causal language model.
-        trained: bool, (B, T - 1).
-    """
-
-    def keep(_: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        return (args[0][:, :-1][trained],)
-
-    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    handle = head.register_forward_pre_hook(keep)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 METRICS = "metrics.jsonl"

@@ -11,12 +11,12 @@ from langchain_core.messages import ChatMessage
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 
-from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.render import encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.sources import builtin, toolbench
-from alpha_umi.training.samples import make_sample, make_samples
+from alpha_umi.training.samples import make_sample
 
 TOOLBENCH = Path(__file__).parents[3] / "shared" / "data" / "toolbench_answers.tar.gz"
 MAX_WRITTEN_TOKENS = 260
@@ -79,13 +79,30 @@ def make_work(trajectory: Trajectory, tokenizer: Any) -> Work:
             ids = [*tokenizer.encode(message.text, add_special_tokens=False), tokenizer.eos_token_id]
             turns.append(Turn(message.role, step, tuple(messages[:i]), str(message.text), tuple(ids)))
     sample = make_sample(trajectory, tokenizer)
-    paper = make_samples(trajectory, tokenizer, style="toolbench")
     return Work(
         tuple(turns),
         tuple(tool.to_openai() for tool in trajectory.tools),
         tuple(sample.input_ids),
         sum(turn.start for turn in sample.turns),
-        sum(sample.turns[0].start for sample in paper),
+        _count_paper_tokens(trajectory, tokenizer),
+    )
+
+
+def _count_paper_tokens(trajectory: Trajectory, tokenizer: Any) -> int:
+    """Return the length of the prompts of all turns in the paper's style, in tokens."""
+    messages, template = render_messages(trajectory, style="toolbench"), load_template("toolbench")
+    return sum(
+        len(
+            encode_messages(
+                messages[:i],
+                tokenizer,
+                template,
+                add_generation_prompt=True,
+                **template_kwargs(message.role, trajectory.tools),
+            )
+        )
+        for i, message in enumerate(messages)
+        if message.role in ROLES
     )
 
 

@@ -14,10 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.checkpoint import Part
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.batches import make_marker
+from alpha_umi.training.batches import Corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
-from alpha_umi.training.corpus import Corpus, make_stage_samples
-from alpha_umi.training.stage import Job
+from alpha_umi.training.stage import StageRun
 
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
 CITY = ToolSpec("find_city", "Finds a city.")
@@ -104,13 +103,15 @@ def make_config(base: Path) -> Callable[..., TrainConfig]:
 
 
 @pytest.fixture
-def make_job(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..., Job]:
-    """Return a function that makes the job of one stage on the trajectories `own-0` … ."""
+def make_run(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..., StageRun]:
+    """Return a function that makes the run of one stage on the trajectories `own-0` … ."""
 
-    def make(config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False) -> Job:
+    def make(config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False) -> StageRun:
         corpus = Corpus({f"own-{i}": make_trajectory(i) for i in range(n)}, "")
         items = make_stage_samples(corpus, config, stage, tokenizer).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
-        return Job(stage, config, base, Part("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress)
+        return StageRun(
+            stage, config, base, Part("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress
+        )
 
     return make

@@ -13,15 +13,14 @@ from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, St
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import (
     CollateTurns,
-    Item,
+    TrainingItem,
     collate_whole,
     make_batches,
     make_item,
     make_marker,
     make_turn_mask,
 )
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample
-from alpha_umi.training.samples import Turn as TokenTurn
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, TrainedTurn, make_sample
 
 WORKED = Trajectory(
     (ToolSpec("add"),),
@@ -37,17 +36,17 @@ WORKED = Trajectory(
 )
 M = 99
 IDS = [1, 2, M, 11, 12, 3, 4, M, 13, 14]
-TURNS = (TokenTurn("caller", 3, 5), TokenTurn("caller", 8, 10))
+TURNS = (TrainedTurn("caller", 3, 5), TrainedTurn("caller", 8, 10))
 
 
-def _make_letters() -> Item:
+def _make_letters() -> TrainingItem:
     labels = [IGNORE_INDEX] * 10
     for turn in TURNS:
         labels[turn.start : turn.end] = IDS[turn.start : turn.end]
     return make_item("letters", Sample(IDS, labels, TURNS))
 
 
-def _make_plain(length: int, name: str) -> Item:
+def _make_plain(length: int, name: str) -> TrainingItem:
     return make_item(name, Sample([1] * length, [IGNORE_INDEX] * length, ()))
 
 
@@ -68,7 +67,7 @@ def test_batches_do_not_depend_on_the_order_of_the_items(order: list[int]) -> No
 
 
 def test_collate_whole_pads_on_the_right_and_never_trains_padding() -> None:
-    long, short = _make_letters(), make_item("short", Sample([5, 6], [IGNORE_INDEX, 6], (TokenTurn("caller", 1, 2),)))
+    long, short = _make_letters(), make_item("short", Sample([5, 6], [IGNORE_INDEX, 6], (TrainedTurn("caller", 1, 2),)))
     tensors = collate_whole([(long, short)])
     assert tensors["ids"] == ["letters", "short"]
     assert tensors["input_ids"][1].tolist() == [5, 6, *[0] * 8]

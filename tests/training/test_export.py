@@ -15,9 +15,8 @@ from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
-from alpha_umi.training.batches import CollateTurns, make_item, make_marker
+from alpha_umi.training.batches import CollateTurns, load_corpus, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.corpus import load_corpus
 from alpha_umi.training.export import export, merge
 from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import make_sample

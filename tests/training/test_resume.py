@@ -21,11 +21,11 @@ MakeConfig = Callable[..., TrainConfig]
 KILLS = [
     ("in step 4 of stage 1", "alpha_umi.training.trainer:UmiTrainer.training_step", 4),
     ("half through a checkpoint", "torch:save", 3),
-    ("before stage 1 is published", "alpha_umi.training.output:Output.publish", 1),
-    ("between the weights and the card", "alpha_umi.training.output:write_json", 2),
-    ("after the card", "alpha_umi.training.output:_remove", 1),
+    ("before stage 1 is published", "alpha_umi.training.checkpoint_folder:CheckpointFolder.publish", 1),
+    ("between the weights and the card", "alpha_umi.training.checkpoint_folder:write_json", 2),
+    ("after the card", "alpha_umi.training.checkpoint_folder:_remove", 1),
     ("in stage 2", "alpha_umi.training.trainer:UmiTrainer._read_prefix", 6),
-    ("between stages", "alpha_umi.training.output:Output.begin", 2),
+    ("between stages", "alpha_umi.training.checkpoint_folder:CheckpointFolder.begin", 2),
 ]
 
 
@@ -76,7 +76,7 @@ def test_a_changed_setting_is_refused_where_a_stage_was_begun(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("alpha_umi.training.output.Output.publish", interrupt)
+        patch.setattr("alpha_umi.training.checkpoint_folder.CheckpointFolder.publish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(make_config(), data, tmp_path)
     with pytest.raises(ConfigError, match=r"'backbone' was begun with lora_rank 4, now it is 8: .*\.work"):

@@ -4,19 +4,20 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast, get_args
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import ChatMessage
 from tokenizers import Tokenizer, models, normalizers, processors, trainers
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
-from alpha_umi.nodes.format.render import STUB, Style, load_template, render_messages
+from alpha_umi.nodes.format.render import STUB, Style, encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_prompt_ids, make_sample, make_samples
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample
 
 ADD = ToolSpec("add")
 WORKED = Trajectory(
@@ -63,6 +64,18 @@ def _cut_before_each_turn(trajectory: Trajectory) -> Iterator[tuple[Role, Trajec
                 yield role, replace(trajectory, turns=(*trajectory.turns[:i], Turn(turn.instruction, steps)))
 
 
+def _encode_prompt(
+    messages: list[ChatMessage],
+    tokenizer: PreTrainedTokenizerFast,
+    role: Role,
+    trajectory: Trajectory,
+    style: Style = "umi",
+) -> list[int]:
+    """Return the prompt that a role is served with."""
+    arguments = template_kwargs(role, trajectory.tools)
+    return encode_messages(messages, tokenizer, load_template(style), add_generation_prompt=True, **arguments)
+
+
 def _hash(ids: list[int]) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
@@ -105,26 +118,6 @@ def test_make_sample_of_worked_trajectory_is_pinned(tokenizer: PreTrainedTokeniz
     ]
 
 
-@pytest.mark.parametrize(
-    ("style", "hashes"),
-    [
-        ("toolbench", ["c4a0f0230b2b927f", "13429899c9a9dc4c", "e1e8db12fc9b2768", "f63bb30f2593a051"]),
-        ("toolalpaca", ["22f591b015a80d15", "13429899c9a9dc4c", "2abde5018266e9d1", "f63bb30f2593a051"]),
-    ],
-)
-def test_make_samples_of_paper_style_are_pinned(
-    tokenizer: PreTrainedTokenizerFast, style: Style, hashes: list[str]
-) -> None:
-    samples = make_samples(WORKED, tokenizer, style=style)
-    assert [_hash(sample.input_ids) for sample in samples] == hashes
-    assert [label for sample in samples for label in sample.labels if label != IGNORE_INDEX] == [
-        *(43, 223, 67, 70, 70, 16, 201, 352, 28, 299, 16, 2),
-        *(300, 28, 223, 67, 70, 70, 201, 300, 396, 28, 223, 93, 201, 223, 223, 4, 67, 302, 223, 20, 201, 95, 2),
-        *(352, 28, 405, 16, 2),
-        *(23, 16, 2),
-    ]
-
-
 @given(data=st.data())
 def test_served_prompt_and_output_are_what_was_trained(
     tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory], data: st.DataObject
@@ -135,7 +128,7 @@ def test_served_prompt_and_output_are_what_was_trained(
     cuts = list(_cut_before_each_turn(trajectory))
     assert len(sample.turns) == len(written) == len(cuts)
     for turn, message, (role, cut) in zip(sample.turns, written, cuts, strict=True):
-        prompt = make_prompt_ids(render_messages(cut), tokenizer, role, cut.tools)
+        prompt = _encode_prompt(render_messages(cut), tokenizer, role, cut)
         output = tokenizer.encode(f"{message.content}<|im_end|>", add_special_tokens=False)
         assert turn.role == role
         assert sample.input_ids[: turn.start] == prompt
@@ -143,25 +136,7 @@ def test_served_prompt_and_output_are_what_was_trained(
         assert sample.labels[turn.start : turn.end] == output
 
 
-@given(data=st.data(), style=st.sampled_from(["toolbench", "toolalpaca"]))
-def test_served_prompt_of_paper_style_is_what_was_trained(
-    tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory], data: st.DataObject, style: Style
-) -> None:
-    trajectory = data.draw(trajectories.filter(lambda drawn: any(turn.steps for turn in drawn.turns)))
-    samples = make_samples(trajectory, tokenizer, style=style)
-    cuts = list(_cut_before_each_turn(trajectory))
-    assert len(samples) == len(cuts)
-    for sample, (role, cut) in zip(samples, cuts, strict=True):
-        prompt = make_prompt_ids(render_messages(cut, style=style), tokenizer, role, cut.tools, style=style)
-        (turn,) = sample.turns
-        assert (turn.role, turn.start, turn.end) == (role, len(prompt), len(sample.input_ids))
-        assert sample.input_ids[: turn.start] == prompt
-        assert sample.labels == [IGNORE_INDEX] * len(prompt) + sample.input_ids[len(prompt) :]
-
-
-def test_paper_sample_joins_prompt_and_completion_as_its_training_code(
-    llama_tokenizer: PreTrainedTokenizerFast,
-) -> None:
+def test_paper_prompt_is_that_of_its_training_code(llama_tokenizer: PreTrainedTokenizerFast) -> None:
     prompt = (
         'system: You have assess to the following apis:\n{"Name": "add", "function": "", "input": {}}\n\n'
         "The conversation history is:\nuser: 2+3?</s>\n"
@@ -169,11 +144,9 @@ def test_paper_sample_joins_prompt_and_completion_as_its_training_code(
         "Answer with a following format:\nThe thought of the next step, followed by Next: caller or conclusion "
         "or give up. assistant: "
     )
-    target = "I add.\n Next: caller.</s>"
-    sample = make_samples(WORKED, llama_tokenizer, style="toolbench")[0]
-    assert sample.input_ids == llama_tokenizer.encode(prompt) + llama_tokenizer.encode(target)[1:]
-    assert sample.input_ids != llama_tokenizer.encode(prompt + target)
-    assert sample.input_ids[-1] == llama_tokenizer.eos_token_id
+    messages = render_messages(WORKED, style="toolbench")[:2]
+    ids = _encode_prompt(messages, llama_tokenizer, "planner", WORKED, style="toolbench")
+    assert ids == llama_tokenizer.encode(prompt)
 
 
 @pytest.mark.parametrize("roles", [ROLES, ("planner",), ("caller",), ("summarizer",), ("summarizer", "caller")])
@@ -187,24 +160,16 @@ def test_make_sample_trains_only_what_the_roles_wrote(
     assert all(label in (id_, IGNORE_INDEX) for id_, label in zip(sample.input_ids, sample.labels, strict=True))
 
 
-def test_make_samples_of_paper_style_trains_each_turn_of_the_roles(tokenizer: PreTrainedTokenizerFast) -> None:
-    samples = make_samples(WORKED, tokenizer, style="toolbench", roles=("planner", "summarizer"))
-    targets = [_decode_targets(sample, tokenizer) for sample in samples]
-    assert targets == ["I add.\n Next: caller.<|im_end|>", " Next: conclusion.<|im_end|>", "5.<|im_end|>"]
-    last = make_sample(WORKED, tokenizer, style="toolbench", roles=("planner", "summarizer"))
-    assert last == samples[-1]
-
-
-@pytest.mark.parametrize("style", get_args(Style))
-def test_template_marks_the_same_text_for_other_trainers(tokenizer: PreTrainedTokenizerFast, style: Style) -> None:
-    ends = (7,) if style == "umi" else (3, 4, 6, 7)
-
-    for sample, end in zip(make_samples(WORKED, tokenizer, style=style), ends, strict=True):
-        rows = [{"role": m.role, "content": str(m.content)} for m in render_messages(WORKED, style=style)[:end]]
+@pytest.mark.parametrize(("style", "ends"), [("umi", (7,)), ("toolbench", (3, 4, 6, 7)), ("toolalpaca", (3, 4, 6, 7))])
+def test_template_marks_the_same_text_for_other_trainers(
+    tokenizer: PreTrainedTokenizerFast, style: Style, ends: tuple[int, ...]
+) -> None:
+    messages = render_messages(WORKED, style=style)
+    for end in ends:
         encoded = cast(
             BatchEncoding,
             tokenizer.apply_chat_template(
-                rows,
+                [{"role": m.role, "content": str(m.content)} for m in messages[:end]],
                 chat_template=load_template(style),
                 return_assistant_tokens_mask=True,
                 return_dict=True,
@@ -212,22 +177,28 @@ def test_template_marks_the_same_text_for_other_trainers(tokenizer: PreTrainedTo
             ),
         )
         ids, mask = encoded["input_ids"], encoded["assistant_masks"]
-        marked = [id_ for id_, bit in zip(ids, mask, strict=True) if bit]
-        assert tokenizer.decode(ids) == tokenizer.decode(sample.input_ids)
-        assert str(tokenizer.decode(marked)).lstrip() == _decode_targets(sample, tokenizer).lstrip()
+        marked = str(tokenizer.decode([id_ for id_, bit in zip(ids, mask, strict=True) if bit]))
+        if style == "umi":
+            sample = make_sample(WORKED, tokenizer)
+            assert tokenizer.decode(ids) == tokenizer.decode(sample.input_ids)
+            assert marked.lstrip() == _decode_targets(sample, tokenizer).lstrip()
+        else:
+            past, last = messages[: end - 1], messages[end - 1]
+            prompt = _encode_prompt(past, tokenizer, cast(Role, last.role), WORKED, style)
+            assert tokenizer.decode(ids) == f"{tokenizer.decode(prompt)}{last.content}<|im_end|>"
+            assert marked.lstrip() == f"{last.content}<|im_end|>".lstrip()
 
 
-@pytest.mark.parametrize("style", get_args(Style))
-def test_make_sample_cuts_old_observations_to_the_limit(tokenizer: PreTrainedTokenizerFast, style: Style) -> None:
+def test_make_sample_cuts_old_observations_to_the_limit(tokenizer: PreTrainedTokenizerFast) -> None:
     steps = tuple(Step("", "caller", (Call(str(i), "add", {}, Observation("word " * 50)),)) for i in range(3))
     trajectory = Trajectory((), (Turn("Go", (*steps, Step("", "conclusion", answer="Done."))),))
-    full = make_sample(trajectory, tokenizer, style=style)
-    cut = make_sample(trajectory, tokenizer, style=style, limit_tokens=len(full.input_ids) - 1)
+    full = make_sample(trajectory, tokenizer)
+    cut = make_sample(trajectory, tokenizer, limit_tokens=len(full.input_ids) - 1)
     assert len(cut.input_ids) < len(full.input_ids)
     assert STUB in tokenizer.decode(cut.input_ids)
     assert _decode_targets(cut, tokenizer) == _decode_targets(full, tokenizer)
     with pytest.raises(ContextOverflow):
-        make_sample(trajectory, tokenizer, style=style, limit_tokens=100)
+        make_sample(trajectory, tokenizer, limit_tokens=100)
 
 
 def test_make_sample_refuses_trajectory_without_trained_turn(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -12,14 +12,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
-from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.render import encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Turn
 from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
-from alpha_umi.training.samples import make_prompt_ids
 
 MakeConfig = Callable[..., TrainConfig]
 QUESTION: Any = {"messages": [("user", "What is 1 and more?")]}
@@ -90,7 +89,10 @@ def _generate_by_hand(out: Path, role: Role) -> str:
             model = PeftModel.from_pretrained(load_backbone(checkpoint, dtype=torch.float32), str(part.path))
     tokenizer: Any = AutoTokenizer.from_pretrained(out)
     messages = render_messages(Trajectory((), (Turn("What is 1 and more?"),)))
-    ids = torch.tensor([make_prompt_ids(messages, tokenizer, role, ())])
+    prompt = encode_messages(
+        messages, tokenizer, load_template("umi"), add_generation_prompt=True, **template_kwargs(role, ())
+    )
+    ids = torch.tensor([prompt])
     output = model.eval().generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),

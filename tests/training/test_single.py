@@ -13,10 +13,8 @@ from alpha_umi.nodes.format.render import load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.config import TokenWeights, TrainConfig
-from alpha_umi.training.corpus import make_weights
 from alpha_umi.training.glpft import train
-from alpha_umi.training.samples import IGNORE_INDEX
-from alpha_umi.training.single import make_single_sample
+from alpha_umi.training.samples import IGNORE_INDEX, make_single_sample, make_weights
 
 WORKED = Trajectory(
     (ToolSpec("add"),),

@@ -11,56 +11,55 @@ import pytest
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
-from alpha_umi.training.stage import Job, run_stage
+from alpha_umi.training.stage import StageRun, run_stage
 from alpha_umi.training.trainer import TrainingStopped, UmiTrainer
 
 MakeConfig = Callable[..., TrainConfig]
-MakeJob = Callable[..., Job]
+MakeRun = Callable[..., StageRun]
 
 
 def test_a_stage_shows_progress_and_leaves_metrics(
-    make_config: MakeConfig, make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+    make_config: MakeConfig, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = make_job(make_config(warmup_ratio=0.5, max_steps=4), "planner", progress=True)
-    run_stage(job)
+    run = make_run(make_config(warmup_ratio=0.5, max_steps=4), "planner", progress=True)
+    run_stage(run)
     shown = capsys.readouterr().err
     assert "planner" in shown
     assert "4/4" in shown
     assert "tokens/s" in shown
-    rows = [json.loads(line) for line in (job.logs / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert rows[0].keys() >= {"stage", "loss", "grad_norm", "learning_rate", "tokens_per_s", "epoch"}
     rates = [row["learning_rate"] for row in rows]
-    assert max(rates) == pytest.approx(job.settings.learning_rate)
+    assert max(rates) == pytest.approx(run.settings.learning_rate)
     assert rates[0] < max(rates) > rates[-1]
-    assert list(job.logs.glob("events.out.tfevents.*"))
+    assert list(run.logs.glob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_an_adapter_is_trained_in_float32_whatever_the_backbone_is(
-    precision: str, make_config: MakeConfig, make_job: MakeJob
+    precision: str, make_config: MakeConfig, make_run: MakeRun
 ) -> None:
     config = make_config(max_steps=1).model_copy(update={"precision": precision})
-    job = make_job(config, "caller")
-    metrics = run_stage(job)
+    run = make_run(config, "caller")
+    metrics = run_stage(run)
     assert metrics["n_steps"] == 1
     assert metrics["last_loss"] < 20
     from safetensors import safe_open  # noqa: PLC0415
 
-    with safe_open(job.work / "export" / "adapter_model.safetensors", "pt") as weights:
+    with safe_open(run.work / "export" / "adapter_model.safetensors", "pt") as weights:
         assert {str(weights.get_slice(name).get_dtype()) for name in weights.keys()} == {"F32"}  # noqa: SIM118
 
 
-@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # renamed in transformers 5.23
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_recomputed_activations_give_the_same_losses(kind: str, make_config: MakeConfig, make_job: MakeJob) -> None:
+def test_recomputed_activations_give_the_same_losses(kind: str, make_config: MakeConfig, make_run: MakeRun) -> None:
     losses = []
     for recompute in (False, True):
-        job = make_job(
+        run = make_run(
             make_config("single-multitask", backbone=kind, max_steps=2, gradient_checkpointing=recompute), "backbone"
         )
-        losses.append(run_stage(job)["last_loss"])
-        (job.work / "checkpoint-2" / "whole").unlink()
+        losses.append(run_stage(run)["last_loss"])
+        (run.work / "checkpoint-2" / "whole").unlink()
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 

@@ -13,19 +13,21 @@ from transformers import LlamaForCausalLM
 
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.training.batches import CollateTurns, Item, collate_whole
+from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.stage import Job, make_model, make_trainer, run_stage
+from alpha_umi.training.stage import StageRun, make_model, make_trainer, run_stage
 from alpha_umi.training.trainer import TrainingStopped, find_checkpoint
 
 MakeConfig = Callable[..., TrainConfig]
-MakeJob = Callable[..., Job]
+MakeRun = Callable[..., StageRun]
 
 
-def _compute(job: Job, model: Any, batches: list[tuple[Item, ...]]) -> tuple[float, dict[str, torch.Tensor]]:
+def _compute(
+    run: StageRun, model: Any, batches: list[tuple[TrainingItem, ...]]
+) -> tuple[float, dict[str, torch.Tensor]]:
     """Return loss and gradients of one optimiser step made of these forward passes."""
-    trainer = make_trainer(job, model)
-    collate: Any = CollateTurns(job.markers) if job.settings.kind == "alora" else collate_whole
+    trainer = make_trainer(run, model)
+    collate: Any = CollateTurns(run.markers) if run.settings.kind == "alora" else collate_whole
     tensors = [collate([batch]) for batch in batches]
     n_trained = sum(int((each["labels"][:, 1:] != -100).sum()) for each in tensors)
     model.zero_grad()
@@ -58,28 +60,28 @@ def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
     [("full", "backbone"), ("lora", "backbone"), ("full", "caller"), ("lora", "caller"), ("alora", "caller")],
 )
 def test_loss_and_gradients_of_a_batch_equal_those_one_by_one(
-    kind: str, stage: str, make_config: MakeConfig, make_job: MakeJob
+    kind: str, stage: str, make_config: MakeConfig, make_run: MakeRun
 ) -> None:
-    job = make_job(make_config(backbone=kind if stage == "backbone" else "lora", roles=kind), stage)
-    model = _shake(make_model(job))
-    together = _compute(job, model, [tuple(job.items)])
-    apart = _compute(job, model, [(item,) for item in job.items])
+    run = make_run(make_config(backbone=kind if stage == "backbone" else "lora", roles=kind), stage)
+    model = _shake(make_model(run))
+    together = _compute(run, model, [tuple(run.items)])
+    apart = _compute(run, model, [(item,) for item in run.items])
     assert together[0] == pytest.approx(apart[0], abs=1e-4)
     _assert_close(together[1], apart[1])
 
 
 @pytest.mark.parametrize("role", ["planner", "caller", "summarizer"])
 def test_shared_prefix_equals_one_sample_per_turn_with_the_activated_lora_of_peft(
-    role: Role, base: Path, make_config: MakeConfig, make_job: MakeJob
+    role: Role, base: Path, make_config: MakeConfig, make_run: MakeRun
 ) -> None:
-    job = make_job(make_config(), role)
-    model = _shake(make_model(job))
-    loss, gradients = _compute(job, model, [tuple(job.items)])
+    run = make_run(make_config(), role)
+    model = _shake(make_model(run))
+    loss, gradients = _compute(run, model, [tuple(run.items)])
 
-    plain: Any = _make_activated(base, job.markers[role])
+    plain: Any = _make_activated(base, run.markers[role])
     plain.load_state_dict(model.state_dict())
-    samples = list(_cut_into_samples(job))
-    assert len(samples) > len(job.items)
+    samples = list(_cut_into_samples(run))
+    assert len(samples) > len(run.items)
     losses = []
     for ids, start in samples:
         logits = plain(input_ids=ids[None]).logits[0]
@@ -104,16 +106,16 @@ def _make_activated(base: Path, marker: Any) -> Any:
         )
 
 
-def _cut_into_samples(job: Job) -> Iterator[tuple[torch.Tensor, int]]:
+def _cut_into_samples(run: StageRun) -> Iterator[tuple[torch.Tensor, int]]:
     """Yield the paper's samples: everything up to a turn's end, and where the turn starts."""
-    for item in job.items:
+    for item in run.items:
         for turn in item.turns:
             yield item.input_ids[: turn.end].long(), turn.start
 
 
-def test_a_trained_token_weighs_what_it_is_given(make_config: MakeConfig, make_job: MakeJob) -> None:
-    plain = make_job(make_config(), "planner")
-    weighted = make_job(make_config(token_weights={"decision": 3.0}), "planner")
+def test_a_trained_token_weighs_what_it_is_given(make_config: MakeConfig, make_run: MakeRun) -> None:
+    plain = make_run(make_config(), "planner")
+    weighted = make_run(make_config(token_weights={"decision": 3.0}), "planner")
     model = make_model(plain)
     ones, threes = [item.weights for item in plain.items], [item.weights for item in weighted.items]
     assert ones == [None] * len(ones)
@@ -125,21 +127,21 @@ def test_a_trained_token_weighs_what_it_is_given(make_config: MakeConfig, make_j
     assert loss < heavier < 3 * loss
 
 
-def test_the_frozen_backbone_gets_no_gradient(make_config: MakeConfig, make_job: MakeJob) -> None:
-    job = make_job(make_config(), "caller")
-    gradients = _compute(job, make_model(job), [tuple(job.items)])[1]
+def test_the_frozen_backbone_gets_no_gradient(make_config: MakeConfig, make_run: MakeRun) -> None:
+    run = make_run(make_config(), "caller")
+    gradients = _compute(run, make_model(run), [tuple(run.items)])[1]
     assert gradients
     assert all("lora_" in name for name in gradients)
 
 
 def test_a_loss_that_is_no_number_stops_and_says_where(
-    make_config: MakeConfig, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_config(save_every_steps=2), "planner")
+    run = make_run(make_config(save_every_steps=2), "planner")
     _spoil(monkeypatch, at_call=4)
     with pytest.raises(TrainingStopped, match=r"step 4 .* loss is nan on trajectories own-\d.*checkpoint-2"):
-        run_stage(job)
-    checkpoint = find_checkpoint(job.work)
+        run_stage(run)
+    checkpoint = find_checkpoint(run.work)
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-2"
 
@@ -155,22 +157,22 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *, at_call: int) -> None:
 
 
 def test_gradients_that_are_no_numbers_stop_before_the_weights_are_changed(
-    make_config: MakeConfig, make_job: MakeJob
+    make_config: MakeConfig, make_run: MakeRun
 ) -> None:
-    job = make_job(make_config(save_every_steps=2), "planner")
-    model = make_model(job)
+    run = make_run(make_config(save_every_steps=2), "planner")
+    model = make_model(run)
     parameter = next(p for p in model.parameters() if p.requires_grad)
     parameter.register_hook(lambda gradient: gradient * float("inf"))
     before = parameter.detach().clone()
     with pytest.raises(TrainingStopped, match=r"norm of the gradients is (nan|inf)"):
-        make_trainer(job, model).train()
+        make_trainer(run, model).train()
     assert torch.equal(parameter, before)
 
 
 def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_no_half(
-    make_config: MakeConfig, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(make_config(save_every_steps=2), "planner")
+    run = make_run(make_config(save_every_steps=2), "planner")
     real = torch.save
 
     def save(value: Any, path: Any, *args: Any, **kwargs: Any) -> None:
@@ -180,6 +182,6 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_no_half(
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(TrainingStopped, match=r"No space left.*MB are free.*checkpoint-2.*--resume"):
-        run_stage(job)
-    assert [path.name for path in sorted(job.work.glob("checkpoint-*"))] == ["checkpoint-2"]
-    assert find_checkpoint(job.work) is not None
+        run_stage(run)
+    assert [path.name for path in sorted(run.work.glob("checkpoint-*"))] == ["checkpoint-2"]
+    assert find_checkpoint(run.work) is not None

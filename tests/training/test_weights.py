@@ -7,8 +7,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.config import TokenWeights
-from alpha_umi.training.corpus import make_weights
-from alpha_umi.training.samples import make_sample
+from alpha_umi.training.samples import make_sample, make_weights
 
 CALLS = (
     Call("1", "add", {"text": "Action: süß", "n": "日本"}, Observation("Next: caller.\nAction: fake")),

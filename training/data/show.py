@@ -11,7 +11,7 @@ from rich.text import Text
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_samples
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,9 +33,7 @@ def show_row(folder: Path, number: int, tokenizer: PreTrainedTokenizerBase) -> T
         raise ConfigError(f"{path} has no trajectory number {number}; they count from 0, see report.md for how many.")
     example = parse_row(found[1], found[0])
     text = Text(f"{example.id} ({example.split})\n", style="bold")
-    for sample in make_samples(example.trajectory, tokenizer):
-        text.append_text(show_sample(sample, tokenizer))
-    return text
+    return text.append_text(show_sample(make_sample(example.trajectory, tokenizer), tokenizer))
 
 
 def show_sample(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Text:

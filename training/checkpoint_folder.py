@@ -13,25 +13,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, hash_weights, read_card
-from alpha_umi.training.config import StageName
-from alpha_umi.training.curves import CURVES, draw_curves
+from alpha_umi.training.config import STAGES, StageName
+from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.stage import EXPORT
-from alpha_umi.training.trainer import saving
+from alpha_umi.training.trainer import METRICS, saving
 
 WORK = ".work"
 LOGS = "logs"
 _INPUTS = "inputs.json"
+_N_POINTS = 60
 
 
-class Output:
+class CheckpointFolder:
     """The folder and its card.
 
     Args:
@@ -104,8 +107,8 @@ class Output:
         folder.rmdir()
 
     def draw_curves(self) -> None:
-        """Write the chart of all losses beside the metrics it is drawn from."""
-        (self.path / LOGS / CURVES).write_text(draw_curves(self.path / LOGS), "utf-8")
+        """Write the chart of all losses next to the metrics it is drawn from."""
+        (self.path / LOGS / "loss.svg").write_text(draw_curves(self.path / LOGS), "utf-8")
 
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
@@ -117,3 +120,31 @@ def _remove(work: Path) -> None:
     """Remove a work folder; a kill in between must not leave one that looks as if it could be resumed."""
     (work / _INPUTS).unlink(missing_ok=True)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def draw_curves(logs: Path) -> str:
+    """Return the losses of every stage that has metrics as a chart, in SVG.
+
+    A point is the mean of consecutive optimiser steps, so that at most `_N_POINTS` stand on a line; its band reaches
+    from the lowest to the highest of them.
+
+    Args:
+        logs: The ``logs`` folder of a checkpoint.
+
+    Raises:
+        ConfigError: If no stage has logged a loss yet.
+    """
+    lines = [Line(stage, points) for stage in STAGES if (points := list(_read_points(logs / stage / METRICS)))]
+    if not lines:
+        raise ConfigError(f"{logs} holds no metrics with a loss; give the logs folder of a training that has begun.")
+    return draw_lines(lines, title="Training loss (nats per trained token)", x_title="optimiser step")
+
+
+def _read_points(path: Path) -> Iterator[Point]:
+    text = path.read_text("utf-8") if path.is_file() else ""
+    rows = [row for row in map(json.loads, text.splitlines()) if "loss" in row]
+    size = -(-len(rows) // _N_POINTS)
+    for start in range(0, len(rows), max(1, size)):
+        group = rows[start : start + size]
+        losses = [row["loss"] for row in group]
+        yield Point(fmean(row["step"] for row in group), fmean(losses), min(losses), max(losses))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.curves import draw_curves
+from alpha_umi.training.checkpoint_folder import draw_curves
 
 
 def write_metrics(folder: Path, losses: list[float]) -> None:
