@@ -1,18 +1,46 @@
-"""Where threads are kept on disk: the doors to `alpha_umi.nodes.durability`, in code and for a server."""
+"""Where threads are kept: in a SQLite file or in PostgreSQL, each with the ledger of effects in the same database."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import load_settings
-from alpha_umi.nodes.durability.checkpointers import DurableSaver, open_async_checkpointer, open_checkpointer
-
-__all__ = ["SERVER_DATABASE", "open_async_checkpointer", "open_checkpointer", "serve_checkpointer"]
+from alpha_umi.nodes.durability.checkpointers import DurableSaver, open_async_sqlite, open_sqlite
 
 SERVER_DATABASE = Path(".langgraph_api") / "threads.sqlite"
+
+
+def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractContextManager[DurableSaver]:
+    """Open a checkpointer for `invoke` and `stream`.
+
+    Args:
+        where: SQLite file, made if need be, or ``postgresql://user:password@host/database``.
+        timeout_s: Seconds to wait for another process that writes, or for a connection.
+
+    Raises:
+        ConfigError: If the database cannot be opened, or PostgreSQL's extra is not installed.
+
+    Example:
+        >>> with open_checkpointer("threads.sqlite") as saver:  # doctest: +SKIP
+        ...     agent = create_umi_agent("hf:smollm2-135m", [add], checkpointer=saver)
+    """
+    if _is_postgres(where):
+        saver: AbstractContextManager[DurableSaver] = _import_postgres().open_postgres(str(where), timeout_s)
+        return saver
+    return open_sqlite(str(where), timeout_s)
+
+
+def open_async_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractAsyncContextManager[DurableSaver]:
+    """Open a checkpointer for `ainvoke` and `astream`; see `open_checkpointer`."""
+    if _is_postgres(where):
+        saver: AbstractAsyncContextManager[DurableSaver] = _import_postgres().open_async_postgres(str(where), timeout_s)
+        return saver
+    return open_async_sqlite(str(where), timeout_s)
 
 
 @asynccontextmanager
@@ -24,3 +52,15 @@ async def serve_checkpointer() -> AsyncIterator[DurableSaver]:
     settings = await asyncio.to_thread(load_settings)
     async with open_async_checkpointer(settings.checkpointer or SERVER_DATABASE) as saver:
         yield saver
+
+
+def _is_postgres(where: str | Path) -> bool:
+    return str(where).startswith(("postgresql://", "postgres://"))
+
+
+def _import_postgres() -> ModuleType:
+    try:
+        from alpha_umi.nodes.durability import postgres  # noqa: PLC0415 - an extra that may not be installed
+    except ImportError as error:
+        raise ConfigError(f"PostgreSQL needs an extra: pip install 'alpha-umi[postgres]' ({error}).") from error
+    return postgres

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langgraph.types import Send
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.questions import Decision, Subject, ask, make_id
+from alpha_umi.nodes.approval.questions import ApprovalDecision, Subject, ask, make_id
 from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, list_decisions
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
@@ -113,7 +113,7 @@ class _Rules:
     toolbox: Toolbox
     approvals: Approvals
 
-    def list_decisions(self, call: ToolCall) -> list[Decision]:
+    def list_decisions(self, call: ToolCall) -> list[ApprovalDecision]:
         spec = next((spec for spec in self.toolbox.specs if spec.name == call["name"]), None)
         return list_decisions(call, spec, self.approvals, _read_policy(self.state))
 
@@ -173,15 +173,15 @@ def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
         for key, call in asked.items()
     ]
     answer = ask(subjects, fault=gate["fault"])
-    outcomes = [_decide(rules, asked[key], decision) for key, decision in answer.decisions.items()]
-    fault = answer.fault or next((outcome for outcome in outcomes if isinstance(outcome, str)), None)
+    decided_calls = [_read_decision(rules, asked[key], decision) for key, decision in answer.decisions.items()]
+    fault = answer.fault or next((outcome for outcome in decided_calls if isinstance(outcome, str)), None)
     if fault:
         return {"gate": {**gate, "fault": fault}}
-    return _carry_out(rules.state, [outcome for outcome in outcomes if isinstance(outcome, _Outcome)])
+    return _apply(rules.state, [outcome for outcome in decided_calls if isinstance(outcome, _DecidedCall)])
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _DecidedCall:
     """What a decision made of a call: the call as it may run, or the message that answers it instead of its tool."""
 
     call: ToolCall
@@ -189,37 +189,37 @@ class _Outcome:
     is_rejected: bool = False
 
 
-def _decide(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _Outcome | str:
+def _read_decision(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _DecidedCall | str:
     """Return what comes of one decision, or what is wrong with it."""
     kind, message = decision["type"], decision.get("message")
     if kind == "reject":
         why = f": {str(message).rstrip('. ')}." if message else "."
         text = f"The user rejected this call{why} Do not repeat it; plan differently."
-        return _Outcome(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
+        return _DecidedCall(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
     if kind == "respond":
-        return _Outcome(call, rules.make_observation(call, str(message), is_error=False))
-    return _edit(rules, call, decision["edited_action"]) if kind == "edit" else _Outcome(call)
+        return _DecidedCall(call, rules.make_observation(call, str(message), is_error=False))
+    return _edit(rules, call, decision["edited_action"]) if kind == "edit" else _DecidedCall(call)
 
 
-def _edit(rules: _Rules, call: ToolCall, action: Mapping[str, Any]) -> _Outcome | str:
+def _edit(rules: _Rules, call: ToolCall, action: Mapping[str, Any]) -> _DecidedCall | str:
     """Take the call as the person wrote it; the rules must let a person write it, and it must be one that can run."""
     edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
     allow = rules.list_decisions(edited)
     if _make_call_id(edited) == _make_call_id(call):
         can_stay = "approve" in _get_gate(rules.state)["reviews"][call["id"] or ""]["allow"]
-        return _Outcome(call) if can_stay else "The edit changes nothing, and the call cannot be approved as it is."
+        return _DecidedCall(call) if can_stay else "The edit changes nothing, and the call cannot be approved as it is."
     if fault := rules.find_fault(edited):
         return f"The edited call cannot run. {fault}"
     if allow and "edit" not in allow:
         return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
-    return _Outcome(edited)
+    return _DecidedCall(edited)
 
 
-def _carry_out(state: UmiState, outcomes: Sequence[_Outcome]) -> Update:
+def _apply(state: UmiState, decided_calls: Sequence[_DecidedCall]) -> Update:
     """Write edits into the caller's message, answer what does not run, and let the rest of the decided calls run."""
     gate = _get_gate(state)
     reviews, rejected = dict(gate["reviews"]), list(gate["rejected"])
-    for outcome in outcomes:
+    for outcome in decided_calls:
         call = outcome.call
         if outcome.is_rejected:
             rejected.append(make_id(call["name"], call["args"]))
@@ -227,11 +227,11 @@ def _carry_out(state: UmiState, outcomes: Sequence[_Outcome]) -> Update:
             del reviews[call["id"] or ""]
         else:
             reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=[], is_asked=True)
-    decided = {outcome.call["id"]: outcome.call for outcome in outcomes}
+    decided = {outcome.call["id"]: outcome.call for outcome in decided_calls}
     message = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
     tool_calls = [decided.get(call["id"], call) for call in message.tool_calls]
     edited = [message.model_copy(update={"tool_calls": tool_calls})] if tool_calls != message.tool_calls else []
-    answers = [outcome.message for outcome in outcomes if outcome.message]
+    answers = [outcome.message for outcome in decided_calls if outcome.message]
     return _make_update(Gate(reviews=reviews, rejected=rejected, fault=None), [*edited, *answers])
 
 

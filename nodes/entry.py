@@ -7,7 +7,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
-from alpha_umi.nodes.approval.questions import is_trunk
+from alpha_umi.nodes.approval.questions import is_top_level
 from alpha_umi.nodes.approval_gate import start_gate
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.role import Update
@@ -69,7 +69,7 @@ def entry(
 
 def _is_resumed(config: RunnableConfig) -> bool:
     """Tell whether the run goes on from the input that another one saved; nested graphs are told so too often."""
-    return bool(config.get("configurable", {}).get(_RESUMING)) and is_trunk()
+    return bool(config.get("configurable", {}).get(_RESUMING)) and is_top_level()
 
 
 def route_entry(state: UmiState) -> Strategy:

@@ -37,14 +37,14 @@ class CallKey:
         return self.thread, self.call, self.arguments
 
 
-Outcome: TypeAlias = ToolMessage | int
+CallRecord: TypeAlias = ToolMessage | int
 
 
 class Ledger(ABC):
     """Where calls are recorded. Blocks: call it from a thread where an event loop runs."""
 
     @abstractmethod
-    def begin(self, key: CallKey, tool: str) -> Outcome:
+    def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run.
 
         Returns:

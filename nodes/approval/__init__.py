@@ -1,1 +1,18 @@
-"""The gate before every tool call: rules that ask, the question a person sees, the node that waits."""
+"""Approval of tool calls: the rules that ask, and the question to a person; the node is `approval_gate`."""
+
+from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, Answer, ApprovalDecision, Subject, ask, ask_in_place
+from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, list_decisions
+
+__all__ = [
+    "APPROVAL_DECISIONS",
+    "Answer",
+    "ApprovalDecision",
+    "ApprovalRule",
+    "Approvals",
+    "AskWhen",
+    "Subject",
+    "ask",
+    "ask_in_place",
+    "ask_when",
+    "list_decisions",
+]

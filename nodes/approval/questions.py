@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from langgraph.config import get_config
+from langgraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
 from langgraph.types import interrupt
 
 from alpha_umi.errors import ConfigError
 
-Decision: TypeAlias = Literal["approve", "edit", "reject", "respond"]
-DECISIONS: tuple[Decision, ...] = get_args(Decision)
+ApprovalDecision: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+APPROVAL_DECISIONS: tuple[ApprovalDecision, ...] = get_args(ApprovalDecision)
 
 _HOW = (
     'Resume with {"decisions": [{"id": "…", "type": "approve"} | {"id": "…", "type": "reject", "message": "why"} | '
@@ -48,7 +49,7 @@ class Subject:
     call_id: str
     name: str
     arguments: Mapping[str, Any]
-    allow: Sequence[Decision]
+    allow: Sequence[ApprovalDecision]
     text: str
 
 
@@ -77,7 +78,7 @@ def ask(subjects: Sequence[Subject], *, fault: str | None = None) -> Answer:
         ConfigError: If the run has no checkpointer, so that nobody could answer.
     """
     _check_resumable()
-    request, must_name = _make_request(subjects, fault), not is_trunk()
+    request, must_name = _make_request(subjects, fault), not is_top_level()
     answers = [interrupt(request), *_read_others(request)]
     if must_name:
         answers = [answer for answer in answers if not _is_about_others(answer, subjects)] or answers[:1]
@@ -100,7 +101,7 @@ def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
     fault = None
     while True:
         answer = interrupt(_make_request([subject], fault))
-        read = read_answer(answer, [subject], must_name=not (is_alone and is_trunk()))
+        read = read_answer(answer, [subject], must_name=not (is_alone and is_top_level()))
         if not read.fault:
             return read.decisions[subject.id]
         fault = read.fault
@@ -115,29 +116,65 @@ def read_answer(answer: Any, subjects: Sequence[Subject], *, must_name: bool) ->
         must_name: Whether each decision has to name its subject; else they may come without ids, one for each subject
             in the order of the request.
     """
+    try:
+        return Answer(_read_decisions(answer, subjects, must_name))
+    except _AnswerFault as fault:
+        return Answer(fault=f"{fault} {_HOW}")
+
+
+class _AnswerFault(Exception):
+    """What is wrong with an answer; the person is asked again."""
+
+
+def _read_decisions(answer: Any, subjects: Sequence[Subject], must_name: bool) -> Mapping[str, Mapping[str, Any]]:
+    """Return the decisions by the ids of their subjects."""
     decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
     if not isinstance(decisions, list) or not all(isinstance(decision, Mapping) for decision in decisions):
-        return Answer(fault=f"The answer holds no list of decisions. {_HOW}")
-    named = [decision.get("id") for decision in decisions]
-    if not any(named):
-        if must_name:
-            return Answer(fault=f"Here a decision has to name its call, or it may be an old one. {_HOW}")
-        if len(decisions) != len(subjects):
-            return Answer(fault=f"Expected {len(subjects)} decision(s) without an id, got {len(decisions)}. {_HOW}")
-        named = [subject.id for subject in subjects]
+        raise _AnswerFault("The answer holds no list of decisions.")
     asked = {subject.id: subject for subject in subjects}
-    if unknown := [name for name in named if not isinstance(name, str) or name not in asked]:
-        return Answer(fault=f"The id {unknown[0]!r} is of no call that is asked about now. {_HOW}")
-    if len(set(named)) != len(named):
-        return Answer(fault=f"Two decisions name the same call. {_HOW}")
-    by_id: dict[str, Mapping[str, Any]] = dict(zip(map(str, named), decisions, strict=True))
-    faults = [_find_fault(decision, asked[name]) for name, decision in by_id.items()]
-    fault = next(filter(None, faults), None)
-    return Answer(fault=f"{fault} {_HOW}") if fault else Answer(by_id)
+    decided: dict[str, Mapping[str, Any]] = {}
+    for name, decision in zip(_name_decisions(decisions, subjects, must_name), decisions, strict=True):
+        if not isinstance(name, str) or name not in asked:
+            raise _AnswerFault(f"The id {name!r} is of no call that is asked about now.")
+        if name in decided:
+            raise _AnswerFault("Two decisions name the same call.")
+        _check_decision(decision, asked[name])
+        decided[name] = decision
+    return decided
+
+
+def _name_decisions(decisions: Sequence[Mapping[str, Any]], subjects: Sequence[Subject], must_name: bool) -> list[Any]:
+    """Return which subject each decision is about."""
+    named = [decision.get("id") for decision in decisions]
+    if any(named):
+        return named
+    if must_name:
+        raise _AnswerFault("Here a decision has to name its call, or it may be an old one.")
+    if len(decisions) != len(subjects):
+        raise _AnswerFault(f"Expected {len(subjects)} decision(s) without an id, got {len(decisions)}.")
+    return [subject.id for subject in subjects]
+
+
+def _check_decision(decision: Mapping[str, Any], subject: Subject) -> None:
+    kind, message = decision.get("type"), decision.get("message")
+    if kind not in subject.allow:
+        raise _AnswerFault(
+            f"{kind!r} is not one of {', '.join(subject.allow)}, which can be decided on {subject.name}."
+        )
+    if kind == "edit":
+        action = decision.get("edited_action")
+        if not isinstance(action, Mapping) or not isinstance(action.get("args"), dict):
+            raise _AnswerFault("An edit needs 'edited_action' with 'args'.")
+        if not isinstance(action.get("name", ""), str):
+            raise _AnswerFault("The name of an edited action is a text.")
+    if kind == "respond" and not (isinstance(message, str) and message.strip()):
+        raise _AnswerFault("To respond needs a 'message', which becomes the observation.")
+    if kind == "reject" and not isinstance(message, str | None):
+        raise _AnswerFault("The 'message' of a rejection is a text.")
 
 
 def _check_resumable() -> None:
-    if get_config()["configurable"].get("__pregel_checkpointer") is None:
+    if get_config()[CONF].get(CONFIG_KEY_CHECKPOINTER) is None:
         raise ConfigError(
             "A call waits for a person's approval, but a run without a checkpointer cannot be resumed: give "
             "create_umi_agent(checkpointer=…) one, for example InMemorySaver(), and the run a thread_id."
@@ -182,25 +219,7 @@ def _is_about_others(answer: Any, subjects: Sequence[Subject]) -> bool:
     return len(named) > 0 and all(named) and not {subject.id for subject in subjects}.intersection(map(str, named))
 
 
-def is_trunk() -> bool:
+def is_top_level() -> bool:
     """Tell whether this is no graph inside another, whose answers would stay in store from one step to the next."""
     info = get_runtime().execution_info
     return info is not None and "|" not in info.checkpoint_ns
-
-
-def _find_fault(decision: Mapping[str, Any], subject: Subject) -> str | None:
-    """Say what is wrong with one decision, or None."""
-    kind, message = decision.get("type"), decision.get("message")
-    if kind not in subject.allow:
-        return f"{kind!r} is not one of {', '.join(subject.allow)}, which can be decided on {subject.name}."
-    if kind == "edit":
-        action = decision.get("edited_action")
-        if not isinstance(action, Mapping) or not isinstance(action.get("args"), dict):
-            return "An edit needs 'edited_action' with 'args'."
-        if not isinstance(action.get("name", ""), str):
-            return "The name of an edited action is a text."
-    if kind == "respond" and not (isinstance(message, str) and message.strip()):
-        return "To respond needs a 'message', which becomes the observation."
-    if kind == "reject" and not isinstance(message, str | None):
-        return "The 'message' of a rejection is a text."
-    return None

@@ -18,7 +18,7 @@ from langchain_core.messages import ToolCall
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.questions import DECISIONS, Decision
+from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, ApprovalDecision
 from alpha_umi.tools.spec import Effects, ToolSpec
 
 Patterns: TypeAlias = str | list[str]
@@ -44,7 +44,9 @@ class ApprovalRule(BaseModel):
         default="always", description="when, unless: the arguments match the JSON Schema in `arguments`."
     )
     arguments: dict[str, Any] | None = Field(default=None, description="JSON Schema, for when and unless.")
-    allow: list[Decision] = Field(default=list(DECISIONS), min_length=1, description="What the person may decide.")
+    allow: list[ApprovalDecision] = Field(
+        default=list(APPROVAL_DECISIONS), min_length=1, description="What the person may decide."
+    )
 
     @model_validator(mode="after")
     def _check_arguments(self) -> ApprovalRule:
@@ -78,7 +80,7 @@ def ask_when(
     tool: Patterns = "*",
     source: Patterns = "*",
     effects: Effects | list[Effects] | None = None,
-    allow: Sequence[Decision] = DECISIONS,
+    allow: Sequence[ApprovalDecision] = APPROVAL_DECISIONS,
 ) -> AskWhen:
     """Make a rule for `create_umi_agent(approvals=…)` that asks a person where a function says so.
 
@@ -101,7 +103,7 @@ def ask_when(
     return AskWhen(predicate, ApprovalRule(tool=tool, source=source, effects=effects, allow=list(allow)))
 
 
-def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[Decision]:
+def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[ApprovalDecision]:
     """Return what a person may decide about a call, empty if nobody has to be asked.
 
     Each policy that wants the call asked can only narrow the decisions; where none is left, it can be rejected.
@@ -115,17 +117,17 @@ def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) 
     wanted = [allow for allow in (_judge(call, spec, policy) for policy in policies) if allow]
     if not wanted:
         return []
-    return [kind for kind in DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
+    return [kind for kind in APPROVAL_DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
 
 
-def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[Decision]:
+def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[ApprovalDecision]:
     if isinstance(policy, bool):
-        return DECISIONS if policy else ()
+        return APPROVAL_DECISIONS if policy else ()
     for rule in policy:
         meant = rule.rule if isinstance(rule, AskWhen) else rule
         if _holds(meant, call["name"], spec):
             return meant.allow if _asks(rule, call) else ()
-    return DECISIONS
+    return APPROVAL_DECISIONS
 
 
 def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None) -> bool:

@@ -1,22 +1,18 @@
-"""Checkpointers that keep threads on disk, in a SQLite file or in PostgreSQL, each with a ledger in the same database.
+"""LangGraph's checkpointers on a SQLite file, and what all durable checkpointers add to LangGraph's.
 
-They are LangGraph's own, with errors that say what to do, and a claim that keeps a second process off a thread.
+Errors say what to do; a claim keeps a second process off a thread; a ledger is in the same database; checkpoint ids
+ascend whatever the clock does. `alpha_umi.nodes.durability.postgres` has those on PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-)
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -30,10 +26,11 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from alpha_umi.errors import ConfigError, StorageError
-from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, import_psycopg, use_write_ahead_log
+from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, use_write_ahead_log
 from alpha_umi.tools.ledger import Ledger
 
 T = TypeVar("T")
+SaverClass = TypeVar("SaverClass", bound="type[DurableSaver]")
 
 IN_MEMORY = ":memory:"
 ANSWER_TIMEOUT_S = 60.0
@@ -43,10 +40,13 @@ NEWEST_THREADS = (
     "ORDER BY MAX(checkpoint_id) DESC LIMIT {}"
 )
 _OPENING_FAULTS = (sqlite3.Error, OSError)
+_OPERATIONS = ("put", "put_writes", "get_tuple", "list", "delete_thread")
+_LAST_TIMESTAMP = "_last_v6_timestamp"
+"""Of LangGraph's module of checkpoint ids, which offers no public way to make them later than a given one."""
 
 
 class DurableSaver(BaseCheckpointSaver[Any]):
-    """What the checkpointers here have beside LangGraph's.
+    """What the checkpointers here have in addition to LangGraph's; whoever opens one sets `where` and `ledger`.
 
     Args of the subclasses are those of LangGraph's checkpointers.
     """
@@ -71,6 +71,14 @@ class DurableSaver(BaseCheckpointSaver[Any]):
         """
         raise NotImplementedError
 
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint."""
+        return _keep_ids_ascending(super().get_tuple(config))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Load a checkpoint."""
+        return _keep_ids_ascending(await super().aget_tuple(config))
+
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Make a `StorageError` of what the database's driver raises."""
@@ -82,59 +90,47 @@ class DurableSaver(BaseCheckpointSaver[Any]):
                 "end what locks or stops the database. What was saved before is kept: resume the thread then."
             ) from error
 
-    def put(self, *args: Any, **kwargs: Any) -> RunnableConfig:
-        """Save a checkpoint."""
-        with self.explained():
-            return super().put(*args, **kwargs)
+    async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return await operation()
 
-    def put_writes(self, *args: Any, **kwargs: Any) -> None:
-        """Save what a finished node wrote."""
-        with self.explained():
-            super().put_writes(*args, **kwargs)
 
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Load a checkpoint."""
-        with self.explained():
-            return _come_after(super().get_tuple(config))
+def explain_errors(cls: SaverClass) -> SaverClass:
+    """Make every operation of a checkpointer raise `StorageError` where its database's driver fails."""
+    for name in (*_OPERATIONS, *(f"a{name}" for name in _OPERATIONS)):
+        setattr(cls, name, _explain(getattr(cls, name)))
+    return cls
 
-    def list(self, *args: Any, **kwargs: Any) -> Iterator[CheckpointTuple]:
-        """Load several checkpoints, newest first."""
-        with self.explained():
-            yield from super().list(*args, **kwargs)
 
-    def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread; what its tools did stays recorded."""
+def _explain(operation: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(operation)
+    def run(self: DurableSaver, *args: Any, **kwargs: Any) -> Any:
         with self.explained():
-            super().delete_thread(thread_id)
+            return operation(self, *args, **kwargs)
 
-    async def aput(self, *args: Any, **kwargs: Any) -> RunnableConfig:
-        """Save a checkpoint."""
+    @wraps(operation)
+    def iterate(self: DurableSaver, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with self.explained():
-            return await super().aput(*args, **kwargs)
+            yield from operation(self, *args, **kwargs)
 
-    async def aput_writes(self, *args: Any, **kwargs: Any) -> None:
-        """Save what a finished node wrote."""
+    @wraps(operation)
+    async def run_async(self: DurableSaver, *args: Any, **kwargs: Any) -> Any:
         with self.explained():
-            await super().aput_writes(*args, **kwargs)
+            return await self._run(partial(operation, self, *args, **kwargs))
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Load a checkpoint."""
+    @wraps(operation)
+    async def iterate_async(self: DurableSaver, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         with self.explained():
-            return _come_after(await super().aget_tuple(config))
-
-    async def alist(self, *args: Any, **kwargs: Any) -> AsyncIterator[CheckpointTuple]:
-        """Load several checkpoints, newest first."""
-        with self.explained():
-            async for found in super().alist(*args, **kwargs):
+            async for found in operation(self, *args, **kwargs):
                 yield found
 
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Delete a thread; what its tools did stays recorded."""
-        with self.explained():
-            await super().adelete_thread(thread_id)
+    if inspect.isasyncgenfunction(operation):
+        return iterate_async
+    if inspect.iscoroutinefunction(operation):
+        return run_async
+    return iterate if inspect.isgeneratorfunction(operation) else run
 
 
-def _come_after(found: CheckpointTuple | None) -> CheckpointTuple | None:
+def _keep_ids_ascending(found: CheckpointTuple | None) -> CheckpointTuple | None:
     """Give this process's checkpoints later ids than one that was loaded, and return that one.
 
     The newest checkpoint of a thread is the one with the highest id, and an id begins with the time of day. Where the
@@ -143,19 +139,13 @@ def _come_after(found: CheckpointTuple | None) -> CheckpointTuple | None:
     if found is not None:
         number = UUID(found.checkpoint["id"]).int
         ticks = number >> 80 << 12 | number >> 64 & 0xFFF  # the time in a UUID of version 6
-        last: int | None = checkpoint_id._last_v6_timestamp
-        if ticks > (last or 0):  # what was read may be old by now: other threads make ids as well
-            checkpoint_id._last_v6_timestamp = ticks  # type: ignore[assignment]  # typed as None
+        if ticks > (getattr(checkpoint_id, _LAST_TIMESTAMP) or 0):  # other threads make ids as well: read it last
+            setattr(checkpoint_id, _LAST_TIMESTAMP, ticks)
     return found
 
 
 class _SqliteBase(DurableSaver):
     _faults = (sqlite3.Error,)
-
-    def name_database(self, where: str) -> None:
-        """Say where the threads are; the ledger goes there too."""
-        self.where = where
-        self.ledger = MemoryLedger() if where == IN_MEMORY else SqliteLedger(where)
 
     @contextmanager
     def claim(self, thread: str) -> Iterator[None]:
@@ -179,8 +169,9 @@ class _SqliteBase(DurableSaver):
             lock.release()
 
 
+@explain_errors
 class DurableSqliteSaver(_SqliteBase, SqliteSaver):
-    """Keeps threads in a SQLite file; open one by `open_checkpointer`."""
+    """Keeps threads in a SQLite file."""
 
     def list_threads(self, limit: int) -> Sequence[str]:
         """Return the newest threads; see `DurableSaver`."""
@@ -188,29 +179,18 @@ class DurableSqliteSaver(_SqliteBase, SqliteSaver):
             return [name for (name,) in cursor.execute(NEWEST_THREADS.format("?"), (limit,))]
 
 
+@explain_errors
 class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
-    """Keeps threads in a SQLite file, for async runs; open one by `open_async_checkpointer`.
+    """Keeps threads in a SQLite file, for async runs.
 
     What the driver does not answer in time is asked for once more: under the load of 200 threads a server was seen to
     wait for good for an answer that its driver had given, and all threads wait for the one that is served.
     """
 
-    async def aput(self, *args: Any, **kwargs: Any) -> RunnableConfig:
-        """Save a checkpoint."""
-        return await self._insist(partial(super().aput, *args, **kwargs))
-
-    async def aput_writes(self, *args: Any, **kwargs: Any) -> None:
-        """Save what a finished node wrote."""
-        await self._insist(partial(super().aput_writes, *args, **kwargs))
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Load a checkpoint."""
-        return await self._insist(partial(super().aget_tuple, config))
-
-    async def _insist(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Try twice; saving the same twice is saving it once."""
+    async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Try twice; saving or deleting the same twice is doing it once."""
         for _ in range(2):
-            asked = asyncio.create_task(ask())
+            asked = asyncio.ensure_future(operation())
             try:
                 await asyncio.wait([asked], timeout=ANSWER_TIMEOUT_S)
             except asyncio.CancelledError:
@@ -226,46 +206,46 @@ class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
         )
 
 
-def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractContextManager[DurableSaver]:
-    """Open a checkpointer for `invoke` and `stream`.
-
-    Args:
-        where: SQLite file, made if need be, or ``postgresql://user:password@host/database``.
-        timeout_s: Seconds to wait for another process that writes, or for a connection.
-
-    Raises:
-        ConfigError: If the database cannot be opened, or PostgreSQL's extra is not installed.
-
-    Example:
-        >>> with open_checkpointer("threads.sqlite") as saver:  # doctest: +SKIP
-        ...     agent = create_umi_agent("hf:smollm2-135m", [add], checkpointer=saver)
-    """
-    if is_postgres(where):
-        import_psycopg()
-        from alpha_umi.nodes.durability.postgres import open_postgres  # noqa: PLC0415 - an extra that may not be installed
-
-        return open_postgres(str(where), timeout_s)
-    return _open_sqlite(str(where), timeout_s)
+@contextmanager
+def open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
+    """Open a checkpointer on a SQLite file; see `alpha_umi.graph.checkpointers`."""
+    with explain_opening(where, _OPENING_FAULTS):
+        _prepare_file(where, timeout_s)
+        connection = sqlite3.connect(where, timeout=timeout_s, check_same_thread=False)
+    with closing(connection):
+        saver = DurableSqliteSaver(connection)
+        saver.where, saver.ledger = where, _make_ledger(where)
+        with explain_opening(where, _OPENING_FAULTS):
+            saver.setup()
+        yield saver
 
 
-def open_async_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractAsyncContextManager[DurableSaver]:
-    """Open a checkpointer for `ainvoke` and `astream`; see `open_checkpointer`."""
-    if is_postgres(where):
-        import_psycopg()
-        from alpha_umi.nodes.durability.postgres import open_async_postgres  # noqa: PLC0415 - an extra that may not be installed
+@asynccontextmanager
+async def open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[DurableSaver]:
+    """Do what `open_sqlite` does for async runs."""
+    with explain_opening(where, _OPENING_FAULTS):
+        await asyncio.to_thread(_prepare_file, where, timeout_s)
+        connection = await aiosqlite.connect(where, timeout=timeout_s)
+    try:
+        saver = DurableAsyncSqliteSaver(connection)
+        saver.where, saver.ledger = where, _make_ledger(where)
+        with explain_opening(where, _OPENING_FAULTS):
+            await saver.setup()
+        yield saver
+    finally:
+        await connection.close()
 
-        return open_async_postgres(str(where), timeout_s)
-    return _open_async_sqlite(str(where), timeout_s)
+
+def _prepare_file(where: str, timeout_s: float) -> None:
+    if where == IN_MEMORY:
+        return
+    Path(where).parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(where, timeout=timeout_s)) as connection:
+        use_write_ahead_log(connection, timeout_s)  # which `setup` would try once
 
 
-def is_postgres(where: str | Path) -> bool:
-    """Tell a PostgreSQL address from a file."""
-    return str(where).startswith(("postgresql://", "postgres://"))
-
-
-def make_claim_error(thread: str) -> StorageError:
-    """Return the error of a thread that is being worked on elsewhere."""
-    return StorageError(f"Thread {thread!r} is in use by another process: wait until that is done, or use another one.")
+def _make_ledger(where: str) -> Ledger:
+    return MemoryLedger() if where == IN_MEMORY else SqliteLedger(where)
 
 
 @contextmanager
@@ -280,37 +260,6 @@ def explain_opening(where: str, faults: tuple[type[Exception], ...]) -> Iterator
         ) from error
 
 
-@contextmanager
-def _open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
-    with explain_opening(where, _OPENING_FAULTS):
-        _prepare_file(where, timeout_s)
-        connection = sqlite3.connect(where, timeout=timeout_s, check_same_thread=False)
-    with closing(connection):
-        saver = DurableSqliteSaver(connection)
-        saver.name_database(where)
-        with explain_opening(where, _OPENING_FAULTS):
-            saver.setup()
-        yield saver
-
-
-@asynccontextmanager
-async def _open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[DurableSaver]:
-    with explain_opening(where, _OPENING_FAULTS):
-        await asyncio.to_thread(_prepare_file, where, timeout_s)
-        connection = await aiosqlite.connect(where, timeout=timeout_s)
-    try:
-        saver = DurableAsyncSqliteSaver(connection)
-        saver.name_database(where)
-        with explain_opening(where, _OPENING_FAULTS):
-            await saver.setup()
-        yield saver
-    finally:
-        await connection.close()
-
-
-def _prepare_file(where: str, timeout_s: float) -> None:
-    if where == IN_MEMORY:
-        return
-    Path(where).parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(where, timeout=timeout_s)) as connection:
-        use_write_ahead_log(connection, timeout_s)  # which `setup` would try once
+def make_claim_error(thread: str) -> StorageError:
+    """Return the error of a thread that is being worked on elsewhere."""
+    return StorageError(f"Thread {thread!r} is in use by another process: wait until that is done, or use another one.")

@@ -11,16 +11,24 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.runtime import get_runtime
 
 from alpha_umi.errors import StorageError
 from alpha_umi.nodes.approval.questions import Subject, ask_in_place, make_id
-from alpha_umi.nodes.durability.ledger import find_ledger
+from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.state import ToolTask
 from alpha_umi.tools.ledger import CallKey, Ledger
 from alpha_umi.tools.toolbox import Toolbox, make_unknown_outcome
@@ -28,6 +36,9 @@ from alpha_umi.tools.toolbox import Toolbox, make_unknown_outcome
 _SAVE_TIMEOUT_S = 10.0
 _FIRST_WAIT_S = 0.002
 _LONGEST_WAIT_S = 0.1
+_PATH_SQL = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+_ledgers: WeakKeyDictionary[BaseCheckpointSaver[Any], Ledger] = WeakKeyDictionary()
+_lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +127,7 @@ def find_recorded_call(toolbox: Toolbox, task: ToolTask, config: RunnableConfig 
     if not toolbox.runs_once(task["name"]):
         return None
     configurable = (config or {}).get("configurable", {})
-    saver, thread = configurable.get("__pregel_checkpointer"), configurable.get("thread_id")
+    saver, thread = configurable.get(CONFIG_KEY_CHECKPOINTER), configurable.get("thread_id")
     if not isinstance(saver, BaseCheckpointSaver) or thread is None:
         return None
     info = get_runtime().execution_info
@@ -142,3 +153,45 @@ def _poll() -> Iterator[float]:
         's. Either the database of the threads is locked, full or away, or the graph runs with durability="exit", '
         'which saves too late: use "sync" or "async". Then resume the thread.'
     )
+
+
+def find_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
+    """Return the ledger that belongs to a checkpointer.
+
+    It is a table in the database of a SQLite or PostgreSQL checkpointer, and memory for an `InMemorySaver`. For every
+    other checkpointer (that of `langgraph dev`, or of another maker) it is a file in the user's home, which is enough
+    for one machine, since a call has one id in the world. Blocks: call it from a thread where an event loop runs.
+    """
+    with _lock:
+        if saver not in _ledgers:
+            _ledgers[saver] = _make_ledger(saver)
+        return _ledgers[saver]
+
+
+def _make_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
+    if isinstance(saver, DurableSaver):
+        return saver.ledger
+    if type(saver) is InMemorySaver:
+        return MemoryLedger()
+    if isinstance(saver, SqliteSaver | AsyncSqliteSaver):
+        path = _read_path(saver)
+        return SqliteLedger(path) if path else MemoryLedger()
+    if type(saver).__module__.startswith("langgraph.checkpoint.postgres"):
+        from alpha_umi.nodes.durability.postgres import PostgresLedger, read_conninfo  # noqa: PLC0415 - an extra
+
+        return PostgresLedger(read_conninfo(saver))
+    return SqliteLedger(Path.home() / ".alpha-umi" / "effects.sqlite")
+
+
+def _read_path(saver: SqliteSaver | AsyncSqliteSaver) -> str:
+    """Return the file of the threads, empty if they are in memory."""
+    if isinstance(saver, AsyncSqliteSaver):
+        return asyncio.run_coroutine_threadsafe(_read_path_async(saver), saver.loop).result()
+    with saver.lock:
+        return str(saver.conn.execute(_PATH_SQL).fetchone()[0] or "")
+
+
+async def _read_path_async(saver: AsyncSqliteSaver) -> str:
+    async with saver.lock, saver.conn.execute(_PATH_SQL) as cursor:
+        row = await cursor.fetchone()
+    return str(row[0] or "") if row else ""

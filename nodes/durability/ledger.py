@@ -1,43 +1,36 @@
-"""What is known of calls that must not run twice: written down before a call begins, and when it has ended.
+"""Ledgers: what is known of calls that must not run twice, in memory and in a SQL database.
 
-A call that was begun and has no result may or may not have taken effect: the process that ran it has ended, or is still
-at it. Knows nothing about graphs; see `alpha_umi.nodes.durability.effects` for who writes here, and when.
+A call is written down before it begins and when it has ended. One that was begun and has no result may or may not have
+taken effect: the process that ran it has ended, or still runs it. See `alpha_umi.nodes.durability.effects` for who
+writes here, and when.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 import sqlite3
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 from langchain_core.messages import ToolMessage
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from alpha_umi.errors import ConfigError, StorageError
-from alpha_umi.tools.ledger import CallKey, Ledger, Outcome
+from alpha_umi.errors import StorageError
+from alpha_umi.tools.ledger import CallKey, CallRecord, Ledger
 
 Execute: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
-_SCHEMA = """CREATE TABLE IF NOT EXISTS effects (
+SCHEMA = """CREATE TABLE IF NOT EXISTS effects (
     thread TEXT NOT NULL, call TEXT NOT NULL, arguments TEXT NOT NULL, tool TEXT NOT NULL,
     n_started INTEGER NOT NULL DEFAULT 1, started_at DOUBLE PRECISION NOT NULL,
     finished_at DOUBLE PRECISION, result TEXT,
     PRIMARY KEY (thread, call, arguments)
 )"""
 _KEY = "thread = ? AND call = ? AND arguments = ?"
-_MAX_CONNECTIONS = 4
 
 
 class MemoryLedger(Ledger):
@@ -46,9 +39,9 @@ class MemoryLedger(Ledger):
     def __init__(self) -> None:
         """Start without records."""
         self._lock = Lock()
-        self._outcomes: dict[CallKey, Outcome] = {}
+        self._outcomes: dict[CallKey, CallRecord] = {}
 
-    def begin(self, key: CallKey, tool: str) -> Outcome:
+    def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run; see `Ledger`."""
         with self._lock:
             outcome = self._outcomes.get(key, 0)
@@ -72,7 +65,7 @@ class MemoryLedger(Ledger):
         self._outcomes.pop(key, None)
 
 
-class _SqlLedger(Ledger):
+class SqlLedger(Ledger):
     """The records as rows of one table; every statement is a transaction that is on the disk when it returns."""
 
     @abstractmethod
@@ -80,7 +73,7 @@ class _SqlLedger(Ledger):
     def _open(self) -> Iterator[Execute]:
         """Give a function that runs one statement with ``?`` for its values."""
 
-    def begin(self, key: CallKey, tool: str) -> Outcome:
+    def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run; see `Ledger`."""
         with self._open() as execute:
             # Whoever writes the row first runs the call, in whichever process.
@@ -121,7 +114,7 @@ class _SqlLedger(Ledger):
             execute(f"DELETE FROM effects WHERE {_KEY} RETURNING 1", key.to_row())
 
 
-class SqliteLedger(_SqlLedger):
+class SqliteLedger(SqlLedger):
     """Records in a SQLite file, which may be the one that holds the threads; for any number of processes."""
 
     def __init__(self, path: str | Path | Callable[[], str], *, busy_timeout_s: float = 10.0) -> None:
@@ -143,7 +136,7 @@ class SqliteLedger(_SqlLedger):
             with closing(database):
                 use_write_ahead_log(database, self._busy_timeout_s)
                 # FULL: a record is on the disk before the effect is begun, also when the machine loses its power.
-                database.executescript(f"PRAGMA synchronous = FULL; {_SCHEMA}")
+                database.executescript(f"PRAGMA synchronous = FULL; {SCHEMA}")
                 yield lambda sql, values: database.execute(sql, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(
@@ -177,62 +170,6 @@ def use_write_ahead_log(database: sqlite3.Connection, timeout_s: float) -> None:
             return
 
 
-class PostgresLedger(_SqlLedger):
-    """Records in a PostgreSQL database, which may be the one that holds the threads; for any number of machines."""
-
-    def __init__(self, conninfo: str, *, timeout_s: float = 10.0) -> None:
-        """Name the database; the first record connects and makes the table.
-
-        Args:
-            conninfo: ``postgresql://user:password@host/database``, or libpq's ``key=value`` form.
-            timeout_s: Seconds to wait for a connection.
-        """
-        self._conninfo = conninfo
-        self._timeout_s = timeout_s
-        self._slots = BoundedSemaphore(_MAX_CONNECTIONS)
-        self._has_table = False
-
-    @contextmanager
-    def _open(self) -> Iterator[Execute]:
-        psycopg = import_psycopg()
-        try:
-            # A connection per record: nothing to close, to share with a forked child or to mend after a restart.
-            with (
-                self._slots,
-                psycopg.connect(
-                    self._conninfo, autocommit=True, connect_timeout=math.ceil(self._timeout_s)
-                ) as connection,
-            ):
-                self._make_table(connection)
-                yield lambda sql, values: connection.execute(sql.replace("?", "%s"), values).fetchall()
-        except psycopg.Error as error:
-            raise StorageError(
-                f"What tools did cannot be recorded in PostgreSQL: {str(error).strip()}. Check that the server runs "
-                "and has room; then resume the thread."
-            ) from error
-
-    def _make_table(self, connection: Any) -> None:
-        if not self._has_table:
-            with connection.transaction():
-                # Two processes that create one table at one time would fail on PostgreSQL's own catalogue.
-                connection.execute("SELECT pg_advisory_xact_lock(hashtext('alpha_umi.effects'))")
-                connection.execute(_SCHEMA)
-            self._has_table = True
-
-
-def import_psycopg() -> Any:
-    """Return the PostgreSQL driver.
-
-    Raises:
-        ConfigError: If the extra is not installed.
-    """
-    try:
-        import psycopg  # noqa: PLC0415 - an extra that may not be installed
-    except ImportError as error:
-        raise ConfigError(f"PostgreSQL needs an extra: pip install 'alpha-umi[postgres]' ({error}).") from error
-    return psycopg
-
-
 def _dump(message: ToolMessage) -> str:
     """Write an observation as JSON; an artifact that has no such form, which no model reads, is left out."""
     values = {"content": message.content, "status": message.status}
@@ -240,57 +177,3 @@ def _dump(message: ToolMessage) -> str:
         return json.dumps({**values, "artifact": message.artifact})
     except (TypeError, ValueError, RecursionError):
         return json.dumps(values)
-
-
-_PATH_SQL = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-_ledgers: WeakKeyDictionary[BaseCheckpointSaver[Any], Ledger] = WeakKeyDictionary()
-_lock = Lock()
-
-
-def find_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
-    """Return the ledger beside a checkpointer.
-
-    It is a table in the database of a SQLite or PostgreSQL checkpointer, and memory for an `InMemorySaver`. For every
-    other checkpointer (that of `langgraph dev`, or of another maker) it is a file in the user's home, which is enough
-    for one machine, since a call has one id in the world. Blocks: call it from a thread where an event loop runs.
-    """
-    with _lock:
-        if saver not in _ledgers:
-            _ledgers[saver] = _make_ledger(saver)
-        return _ledgers[saver]
-
-
-def _make_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
-    own = getattr(saver, "ledger", None)
-    if isinstance(own, Ledger):
-        return own
-    if type(saver) is InMemorySaver:
-        return MemoryLedger()
-    if isinstance(saver, SqliteSaver | AsyncSqliteSaver):
-        path = _read_path(saver)
-        return SqliteLedger(path) if path else MemoryLedger()
-    if type(saver).__module__.startswith("langgraph.checkpoint.postgres"):
-        return PostgresLedger(_read_conninfo(saver))
-    return SqliteLedger(Path.home() / ".alpha-umi" / "effects.sqlite")
-
-
-def _read_path(saver: SqliteSaver | AsyncSqliteSaver) -> str:
-    """Return the file of the threads, empty if they are in memory."""
-    if isinstance(saver, AsyncSqliteSaver):
-        return asyncio.run_coroutine_threadsafe(_read_path_async(saver), saver.loop).result()
-    with saver.lock:
-        return str(saver.conn.execute(_PATH_SQL).fetchone()[0] or "")
-
-
-async def _read_path_async(saver: AsyncSqliteSaver) -> str:
-    async with saver.lock, saver.conn.execute(_PATH_SQL) as cursor:
-        row = await cursor.fetchone()
-    return str(row[0] or "") if row else ""
-
-
-def _read_conninfo(saver: Any) -> str:
-    """Return how to reach the database, from a connection or a pool of them."""
-    if hasattr(saver.conn, "conninfo"):
-        return str(saver.conn.conninfo)
-    info = saver.conn.info
-    return str(import_psycopg().conninfo.make_conninfo(**info.get_parameters(), password=info.password))

@@ -1,4 +1,4 @@
-"""The checkpointers of `alpha_umi.nodes.durability.checkpointers` on PostgreSQL; needs the extra ``postgres``."""
+"""Threads and the ledger in PostgreSQL; needs the extra ``postgres``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from threading import BoundedSemaphore
+from typing import Any, Self
 
 import psycopg
 import psycopg.conninfo
@@ -16,29 +17,74 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from alpha_umi.nodes.durability.checkpointers import NEWEST_THREADS, DurableSaver, explain_opening, make_claim_error
-from alpha_umi.nodes.durability.ledger import PostgresLedger
+from alpha_umi.errors import StorageError
+from alpha_umi.nodes.durability.checkpointers import (
+    NEWEST_THREADS,
+    DurableSaver,
+    explain_errors,
+    explain_opening,
+    make_claim_error,
+)
+from alpha_umi.nodes.durability.ledger import SCHEMA, Execute, SqlLedger
 
 _MAX_CONNECTIONS = 8
+_MAX_LEDGER_CONNECTIONS = 4
 _CONNECTION: dict[str, Any] = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
 _FAULTS = (psycopg.Error,)
 _SETUP_TIMEOUT_S = 60.0
 
 
+class PostgresLedger(SqlLedger):
+    """Records in a PostgreSQL database, which may be the one that holds the threads; for any number of machines."""
+
+    def __init__(self, conninfo: str, *, timeout_s: float = 10.0) -> None:
+        """Name the database; the first record connects and makes the table.
+
+        Args:
+            conninfo: ``postgresql://user:password@host/database``, or libpq's ``key=value`` form.
+            timeout_s: Seconds to wait for a connection.
+        """
+        self._conninfo = conninfo
+        self._timeout_s = timeout_s
+        self._slots = BoundedSemaphore(_MAX_LEDGER_CONNECTIONS)
+        self._has_table = False
+
+    @contextmanager
+    def _open(self) -> Iterator[Execute]:
+        try:
+            # A connection per record: nothing to close, to share with a forked child or to repair after a restart.
+            with (
+                self._slots,
+                psycopg.connect(
+                    self._conninfo, autocommit=True, connect_timeout=math.ceil(self._timeout_s)
+                ) as connection,
+            ):
+                self._make_table(connection)
+                yield lambda sql, values: connection.execute(sql.replace("?", "%s"), values).fetchall()
+        except psycopg.Error as error:
+            raise StorageError(
+                f"What tools did cannot be recorded in PostgreSQL: {str(error).strip()}. Check that the server runs "
+                "and has room; then resume the thread."
+            ) from error
+
+    def _make_table(self, connection: Any) -> None:
+        if not self._has_table:
+            with connection.transaction():
+                # Two processes that create one table at one time would fail on PostgreSQL's own catalogue.
+                connection.execute("SELECT pg_advisory_xact_lock(hashtext('alpha_umi.effects'))")
+                connection.execute(SCHEMA)
+            self._has_table = True
+
+
 class _PostgresBase(DurableSaver):
     _faults = _FAULTS
-
-    def name_database(self, conninfo: str) -> None:
-        """Say where the threads are; the ledger goes there too."""
-        self._conninfo = conninfo
-        self.where = hide_password(conninfo)
-        self.ledger = PostgresLedger(conninfo)
+    conninfo: str
 
     @contextmanager
     def claim(self, thread: str) -> Iterator[None]:
         """Hold an advisory lock, which the server releases when the connection ends; see `DurableSaver`."""
         with self.explained():
-            connection: psycopg.Connection[Any] = psycopg.connect(self._conninfo, **_CONNECTION)
+            connection: psycopg.Connection[Any] = psycopg.connect(self.conninfo, **_CONNECTION)
         with connection:
             with self.explained():
                 is_ours = _take_lock(connection, f"alpha_umi thread {thread}")
@@ -46,9 +92,15 @@ class _PostgresBase(DurableSaver):
                 raise make_claim_error(thread)
             yield
 
+    def name_database(self, conninfo: str) -> Self:
+        """Say where the threads are, and keep the ledger there too."""
+        self.conninfo, self.where, self.ledger = conninfo, hide_password(conninfo), PostgresLedger(conninfo)
+        return self
 
+
+@explain_errors
 class DurablePostgresSaver(_PostgresBase, PostgresSaver):
-    """Keeps threads in PostgreSQL; open one by `open_checkpointer`."""
+    """Keeps threads in PostgreSQL."""
 
     def list_threads(self, limit: int) -> Sequence[str]:
         """Return the newest threads; see `DurableSaver`."""
@@ -56,29 +108,20 @@ class DurablePostgresSaver(_PostgresBase, PostgresSaver):
             return [row["thread_id"] for row in cursor.execute(NEWEST_THREADS.format("%s"), (limit,))]
 
 
+@explain_errors
 class DurableAsyncPostgresSaver(_PostgresBase, AsyncPostgresSaver):
-    """Keeps threads in PostgreSQL, for async runs; open one by `open_async_checkpointer`."""
+    """Keeps threads in PostgreSQL, for async runs."""
 
 
 @contextmanager
 def open_postgres(conninfo: str, timeout_s: float) -> Iterator[DurableSaver]:
-    """Open a checkpointer; its connections are made anew after the server has restarted."""
+    """Open a checkpointer, which connects again after the server has restarted; see `alpha_umi.graph.checkpointers`."""
     with explain_opening(hide_password(conninfo), _FAULTS):
         _make_tables(conninfo, timeout_s)
-    pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(
-        conninfo,
-        kwargs=_CONNECTION,
-        min_size=0,
-        max_size=_MAX_CONNECTIONS,
-        timeout=timeout_s,
-        reconnect_timeout=timeout_s,  # else the next run would wait for the pauses between attempts that failed
-        check=ConnectionPool.check_connection,
-        open=False,
-    )
+    options = _make_pool_options(conninfo, timeout_s)
+    pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(check=ConnectionPool.check_connection, **options)
     with pool:
-        saver = DurablePostgresSaver(pool)
-        saver.name_database(conninfo)
-        yield saver
+        yield DurablePostgresSaver(pool).name_database(conninfo)
 
 
 @asynccontextmanager
@@ -86,20 +129,24 @@ async def open_async_postgres(conninfo: str, timeout_s: float) -> AsyncIterator[
     """Do what `open_postgres` does for async runs."""
     with explain_opening(hide_password(conninfo), _FAULTS):
         await asyncio.to_thread(_make_tables, conninfo, timeout_s)
+    options = _make_pool_options(conninfo, timeout_s)
     pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
-        conninfo,
-        kwargs=_CONNECTION,
-        min_size=0,
-        max_size=_MAX_CONNECTIONS,
-        timeout=timeout_s,
-        reconnect_timeout=timeout_s,  # else the next run would wait for the pauses between attempts that failed
-        check=AsyncConnectionPool.check_connection,
-        open=False,
+        check=AsyncConnectionPool.check_connection, **options
     )
     async with pool:
-        saver = DurableAsyncPostgresSaver(pool)
-        saver.name_database(conninfo)
-        yield saver
+        yield DurableAsyncPostgresSaver(pool).name_database(conninfo)
+
+
+def _make_pool_options(conninfo: str, timeout_s: float) -> dict[str, Any]:
+    return {
+        "conninfo": conninfo,
+        "kwargs": _CONNECTION,
+        "min_size": 0,
+        "max_size": _MAX_CONNECTIONS,
+        "timeout": timeout_s,
+        "reconnect_timeout": timeout_s,  # else the next run would wait for the pauses between attempts that failed
+        "open": False,
+    }
 
 
 def hide_password(conninfo: str) -> str:
@@ -127,3 +174,11 @@ def _take_lock(connection: psycopg.Connection[Any], name: str) -> bool:
     """Take a lock that the server releases when the connection ends, however that happens."""
     row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS taken", (name,)).fetchone()
     return bool(row and row["taken"])
+
+
+def read_conninfo(saver: Any) -> str:
+    """Return how LangGraph's checkpointer reaches its database, by a connection or a pool of them."""
+    if hasattr(saver.conn, "conninfo"):
+        return str(saver.conn.conninfo)
+    info = saver.conn.info
+    return psycopg.conninfo.make_conninfo(**info.get_parameters(), password=info.password)

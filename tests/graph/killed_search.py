@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from alpha_umi import create_umi_agent
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 from tests.graph.maze import QUESTION, SUITE, look, make_player
 
 THREAD = "t"

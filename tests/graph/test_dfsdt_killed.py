@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import create_umi_agent
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 from tests.graph.killed_search import PLANS, THREAD
 from tests.graph.maze import QUESTION, look, make_agent, make_player, strip
 

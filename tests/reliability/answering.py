@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 
 JUNK = ["approve", {}, {"decisions": [{"type": "approve", "id": "0"}]}, {"decisions": [{"type": "approve"}] * 9}]
 N_ROUNDS, N_LAST_ROUNDS = 12, 20
@@ -25,7 +25,7 @@ class Person:
     """
 
     rng: random.Random
-    is_trunk: bool
+    is_top_level: bool
     asked: list[Any] = field(default_factory=list)
     question: str | None = None
     seen: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Person:
         decisions = value.get("decisions", []) if isinstance(value, dict) else []
         for i, decision in enumerate(decisions):
             action = self.seen.get(decision.get("id", ""))
-            if "id" not in decision and self.is_trunk and len(decisions) == len(self.asked):
+            if "id" not in decision and self.is_top_level and len(decisions) == len(self.asked):
                 action = self.asked[i]
             if action and decision["type"] != "reject":
                 args = decision.get("edited_action", action)["args"]

@@ -10,8 +10,8 @@ from langchain_core.tools import InjectedToolCallId
 from langgraph.types import Command
 
 from alpha_umi import UmiContext, create_umi_agent
+from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 QUESTION: Any = {"messages": [{"role": "user", "content": "Pay."}]}

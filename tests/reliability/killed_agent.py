@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeAlias
 from langchain_core.runnables import RunnableConfig
 
 from alpha_umi import UmiContext, create_umi_agent
+from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 When: TypeAlias = Literal["before", "after"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, ToolMessage
 
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 
 HANG_S = 60.0
 
@@ -55,7 +55,7 @@ class Victim:
         self._folder = folder
         self._options = options
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["alpha_umi.graph.factory", "alpha_umi.nodes.durability.checkpointers"])
+        self._context.set_forkserver_preload(["alpha_umi.graph.factory", "alpha_umi.graph.checkpointers"])
 
     def run(self, thread: str, *, kill: Any = None, kill_after_s: float | None = None) -> int | None:
         """Go on with a thread and return the exit code; None after a hang."""

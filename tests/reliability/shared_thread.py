@@ -14,7 +14,7 @@ from typing import Any
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import StorageError
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 

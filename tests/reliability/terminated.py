@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from alpha_umi.cli import main
+from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.graph.factory import create_umi_agent
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.nodes.models.specs import SCHEMES, Scheme
 from alpha_umi.tools import declare_effects

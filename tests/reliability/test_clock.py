@@ -12,8 +12,8 @@ import pytest
 from langgraph.checkpoint.base import id as checkpoint_id
 
 from alpha_umi import create_umi_agent
+from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.durability import checkpointers
-from alpha_umi.nodes.durability.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Toolbox, declare_effects
 
@@ -118,5 +118,5 @@ def test_loading_a_thread_takes_back_no_time_that_others_have_used_meanwhile(
             setattr(checkpoint_id, name, value)
 
     monkeypatch.setattr(checkpointers, "checkpoint_id", Meanwhile())
-    checkpointers._come_after(loaded)
+    checkpointers._keep_ids_ascending(loaded)
     assert str(checkpoint_id.uuid6()) > max(others)

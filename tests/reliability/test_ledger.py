@@ -24,7 +24,9 @@ from langgraph.types import Command, interrupt
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.durability.ledger import MemoryLedger, PostgresLedger, SqliteLedger, find_ledger
+from alpha_umi.nodes.durability.effects import find_ledger
+from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
+from alpha_umi.nodes.durability.postgres import PostgresLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Ledger, Toolbox, ToolSpec, declare_effects, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.convert import to_base_tool

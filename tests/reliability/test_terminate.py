@@ -17,7 +17,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from alpha_umi import create_umi_agent
-from alpha_umi.nodes.durability.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from benchmarks.load import Server, serve
 

@@ -191,7 +191,7 @@ def _holds_threads(database: Path) -> bool:
 
 def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
     """Return the newest checkpoint of each of the newest threads."""
-    from alpha_umi.nodes.durability.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.graph.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
 
     with open_checkpointer(where) as saver:
         found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.approval.questions import DECISIONS, Subject, make_id, read_answer
+from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, Subject, make_id, read_answer
 
-PAY = Subject(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, DECISIONS, "Run it?")
+PAY = Subject(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, APPROVAL_DECISIONS, "Run it?")
 LOOK = Subject(make_id("look", {}, "b"), "b", "look", {}, ("approve", "reject"), "Run it?")
 
 
@@ -67,7 +67,7 @@ def test_answer_without_ids_does_not_count_where_it_could_be_an_old_one() -> Non
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([PAY.id, *DECISIONS]),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([PAY.id, *APPROVAL_DECISIONS]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["decisions", "id", "type", "message", "edited_action", "args"]), inner)
@@ -79,7 +79,7 @@ JSON = st.recursive(
 def test_answer_of_any_shape_is_read_without_an_error(answer: Any) -> None:
     read = read_answer(answer, [PAY, LOOK], must_name=False)
     assert bool(read.fault) != bool(read.decisions)
-    assert all(decision["type"] in DECISIONS for decision in read.decisions.values())
+    assert all(decision["type"] in APPROVAL_DECISIONS for decision in read.decisions.values())
 
 
 def test_id_tells_calls_names_and_arguments_apart() -> None:

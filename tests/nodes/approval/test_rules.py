@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from alpha_umi import ApprovalRule, ask_when
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.questions import DECISIONS
+from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS
 from alpha_umi.nodes.approval.rules import list_decisions
 from alpha_umi.nodes.approval_gate import make_approval
 from alpha_umi.tools import Toolbox, ToolSpec, load_tools, make_tool, spec_from_tool
@@ -144,7 +144,7 @@ def test_predicate_cannot_change_the_call() -> None:
 
 def test_strictest_of_several_policies_counts() -> None:
     first, second = ApprovalRule(allow=["approve", "reject"]), ApprovalRule(allow=["edit", "reject", "respond"])
-    assert list_decisions(CALL, PAY, False, True) == list(DECISIONS)
+    assert list_decisions(CALL, PAY, False, True) == list(APPROVAL_DECISIONS)
     assert list_decisions(CALL, PAY, [first], False) == ["approve", "reject"]
     assert list_decisions(CALL, PAY, [first], [second]) == ["reject"]
     assert list_decisions(CALL, PAY, [first], [ApprovalRule(allow=["edit"])]) == ["reject"]
