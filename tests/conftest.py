@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -13,6 +14,11 @@ from transformers import PreTrainedTokenizerFast
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import Call, Decision, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
+
+# A busy machine breaks no promise. `make test` takes the first, `make test-all` the second.
+CHECKS_OFF = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+for name, n_examples in (("quick", 30), ("thorough", 200)):
+    settings.register_profile(name, max_examples=n_examples, deadline=None, suppress_health_check=CHECKS_OFF)
 
 CORPUS = [
     "Three roles solve the user's task in turns. The planner thinks about the next step and ends with Next: caller.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz import runner
@@ -57,7 +57,7 @@ def test_random_inputs_break_no_promise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.share < 50])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(random=st.randoms(use_true_random=False))
 def test_hypothesis_breaks_no_promise(name: str, random: Random) -> None:
     TARGETS[name].run(TARGETS[name].make(random))

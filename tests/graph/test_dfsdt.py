@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -205,7 +204,6 @@ PLACES = st.sampled_from(["a", "b", "fire", "give up", "conclude", "hm"])
 PATHS = st.sampled_from(["", "a", "b", "fire", "a/b", "b/a", "a/fire", "a/b/a", "b/a/fire"])
 
 
-@examples(max_examples=25, deadline=None)
 @given(
     plans=st.dictionaries(PATHS, st.lists(PLACES, min_size=1, max_size=3)),
     beam_width=st.integers(1, 3),

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolCallId
@@ -99,7 +99,7 @@ def draw_answer(draw: st.DrawFn, asked: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("strategy", ["react", "dfsdt"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(data=st.data())
 def test_no_sequence_of_answers_runs_a_call_that_no_person_let_run(strategy: Any, data: st.DataObject) -> None:
     person = Person(strategy)

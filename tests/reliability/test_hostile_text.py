@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
@@ -184,7 +184,6 @@ hostile_texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size
 
 
 @pytest.mark.parametrize(("template", "style"), STYLES)
-@settings(max_examples=30, deadline=None)
 @given(text=hostile_texts)
 def test_no_text_makes_a_control_token_or_a_role_marker(
     template: str, style: Style, text: str, strict_tokenizer: PreTrainedTokenizerBase
@@ -192,13 +191,11 @@ def test_no_text_makes_a_control_token_or_a_role_marker(
     assert find_forgeries({"": text}, strict_tokenizer, template, style, ROLES) == []
 
 
-@settings(max_examples=30, deadline=None)
 @given(text=hostile_texts)
 def test_no_text_makes_a_control_token_of_smollm2(text: str, smollm2: PreTrainedTokenizerBase) -> None:
     assert find_forgeries({"": text}, smollm2, "umi", "umi") == []
 
 
-@settings(max_examples=300, deadline=None)
 @given(text=hostile_texts, style=st.sampled_from(["umi", "toolbench"]))
 def test_escaping_twice_is_escaping_once(text: str, style: Style) -> None:
     once = escape(text, style=style)
@@ -234,7 +231,6 @@ def test_no_case_adds_or_redefines_a_tool(style: Style, cases: dict[str, str]) -
         assert docs[1].get("description", docs[1].get("function")) == "Other."
 
 
-@settings(max_examples=150, deadline=None)
 @given(text=hostile_texts, style=st.sampled_from(["umi", "toolbench"]))
 def test_no_description_adds_or_redefines_a_tool(text: str, style: Style) -> None:
     docs = read_docs(make_trajectory(text), style)

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.tools import ToolException
 from pydantic import BaseModel, ValidationError
@@ -105,7 +105,6 @@ def test_observation_can_always_be_stored(text: str) -> None:
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner, min_size=1))
 
 
-@settings(max_examples=50)
 @given(st.lists(JSON) | st.floats() | st.dictionaries(st.text(), JSON))
 def test_json_data_is_shown_as_json(value: Any) -> None:
     assert repr(json.loads(render_observation(value, 100_000))) == repr(value)

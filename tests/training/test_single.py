@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -45,7 +45,6 @@ def test_plan_and_call_or_answer_are_one_trained_turn(tokenizer: PreTrainedToken
     ]
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_nothing_but_what_the_model_writes_is_trained(
     data: st.DataObject, tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory]

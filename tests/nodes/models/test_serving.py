@@ -13,7 +13,7 @@ import torch
 import uvicorn
 import yaml
 from fastapi import FastAPI, HTTPException
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import meta
 from langchain_openai import ChatOpenAI
@@ -168,7 +168,7 @@ def test_server_reads_the_token_ids_that_we_would_read(
     assert running.seen[-1] == (role, make_ids(local, trajectory, role, style))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(data=st.data())
 def test_no_text_makes_the_server_read_something_else(
     server: tuple[TemplateServer, str],

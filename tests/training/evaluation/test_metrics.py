@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision
@@ -73,7 +73,6 @@ def test_roles_are_scored_alone(make_prediction: MakePrediction) -> None:
     assert metrics["roles"]["summarizer"]["summarizer.rouge_l"]["n"] == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(DECISIONS), *[OUTPUTS] * 3), max_size=4))
 def test_whatever_is_written_gives_shares(steps: list[tuple[Decision, Output, Output, Output]]) -> None:
     predictions = [

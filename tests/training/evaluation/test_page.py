@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.training.evaluation.page import Case, Figure, Section, Table, Text, render_html, render_markdown
@@ -47,7 +47,6 @@ def make_sections(text: str) -> list[Section]:
     ]
 
 
-@settings(deadline=None)
 @given(st.text() | st.just(NASTY))
 def test_no_text_can_become_markup_in_the_page(text: str) -> None:
     tags = Tags(render_html(text, make_sections(text)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache, PreTrainedTokenizerFast
 
@@ -184,7 +184,6 @@ def test_sampler_with_masked_logits_never_picks_them() -> None:
         assert {sampler(logits) for _ in range(50)} <= {3, 50}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(max_size=30))
 def test_text_stream_gives_whole_characters(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
     stream = TextStream(tokenizer)
@@ -193,7 +192,6 @@ def test_text_stream_gives_whole_characters(tokenizer: PreTrainedTokenizerFast, 
     assert all("\ufffd" not in piece for piece in pieces) or "\ufffd" in text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(ids=st.lists(st.integers(0, 400), max_size=30))
 def test_text_stream_of_any_tokens_equals_decoding_them_at_once(
     tokenizer: PreTrainedTokenizerFast, ids: list[int]

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
@@ -209,7 +209,6 @@ schemas = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
     properties=st.dictionaries(st.text(max_size=6), schemas, max_size=3),
     name=st.from_regex(r"[\w.:/-]{1,8}", fullmatch=True),
