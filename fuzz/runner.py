@@ -99,7 +99,7 @@ def main() -> int:
     if guided.is_available():
         session.run_guided(names)
     else:
-        console.print("atheris is not installed ('alpha-umi[fuzz]', Linux): random inputs only")
+        console.print("atheris is not installed ('alpha-umi[fuzz]', Linux): random inputs only", markup=False)
     shown = {key: count for key, count in session.counts.items() if key.rpartition(" ")[0] in names}
     console.print(render_table(shown))
     crashes = [f"{key}, {crash}" for key, count in shown.items() for crash in count.crashes]

@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from alpha_umi.errors import AlphaUmiError, TrajectoryError
-from alpha_umi.nodes.format.escaping import Style, escape, escape_json
+from alpha_umi.nodes.format.escaping import Style, escape, escape_json, replace_surrogates
 from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
 from alpha_umi.nodes.format.render import render_messages
 from alpha_umi.nodes.format.tool_docs import render_tool
@@ -70,28 +70,33 @@ class Target:
 
 
 def fuzz_plan(text: str) -> None:
-    """Any text is a plan."""
+    """Any text is a plan, whose rationale stands in the text."""
     plan = parse_plan(text)
     assert plan.decision in (*DECISIONS, None)
-    plan.rationale.encode()
+    assert plan.rationale in replace_surrogates(text)
 
 
 def fuzz_calls(text: str) -> None:
     """Any text is calls or a fault, and arguments are JSON that any strict writer can write."""
     calls = parse_calls(text)
     assert calls
+    assert all(call.fault is None for call in calls[:-1])
     for call in calls:
         assert (call.fault is None) == isinstance(call.arguments, dict)
+        assert call.fault is None or len(call.fault) < 300
         json.dumps([call.name, call.arguments, call.fault], allow_nan=False, ensure_ascii=False).encode()
 
 
 def fuzz_escape(text: str) -> None:
-    """Escaping twice is escaping once, and JSON keeps its value."""
+    """Escaping twice is escaping once and only adds backslashes; JSON keeps its value."""
+    text = replace_surrogates(text)
+    written = json.dumps(text, ensure_ascii=False)
     for style in get_args(Style):
-        once = escape(text, style=style)
+        once, safe = escape(text, style=style), escape_json(written, style=style)
         assert escape(once, style=style) == once
-    written = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)
-    assert json.loads(escape_json(written)) == json.loads(written)
+        assert once.replace("\\", "") == text.replace("\\", "")
+        assert escape_json(safe, style=style) == safe
+        assert json.loads(safe) == text
 
 
 def fuzz_render(text: str) -> None:

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from alpha_umi import Toolbox, create_umi_agent
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.format.escaping import Style, escape, escape_json, replace_surrogates
+from alpha_umi.nodes.format.escaping import Style, escape, replace_surrogates
 from alpha_umi.nodes.format.render import load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.weights import resolve
@@ -194,16 +194,6 @@ def test_no_text_makes_a_control_token_or_a_role_marker(
 @given(text=hostile_texts)
 def test_no_text_makes_a_control_token_of_smollm2(text: str, smollm2: PreTrainedTokenizerBase) -> None:
     assert find_forgeries({"": text}, smollm2, "umi", "umi") == []
-
-
-@given(text=hostile_texts, style=st.sampled_from(["umi", "toolbench"]))
-def test_escaping_twice_is_escaping_once(text: str, style: Style) -> None:
-    once = escape(text, style=style)
-    assert escape(once, style=style) == once
-    written = json.dumps([text], ensure_ascii=False)
-    safe = escape_json(written, style=style)
-    assert json.loads(safe) == [text.encode("utf-16", "replace").decode("utf-16")] or min(text) >= "\ud800"
-    assert escape_json(safe, style=style) == safe
 
 
 def test_every_control_token_of_smollm2_is_known(smollm2: PreTrainedTokenizerBase) -> None:

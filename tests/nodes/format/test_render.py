@@ -295,21 +295,6 @@ def test_escape_of_paper_style_breaks_role_markers() -> None:
     assert escape("superuser: x", style="toolbench") == "superuser: x"
 
 
-nasty_texts = st.lists(
-    st.one_of(
-        st.text(max_size=3), st.sampled_from([*SMOLLM2_TOKENS, *OTHER_TOKENS, "<", "|", ">", "\\", "user:", "s"])
-    ),
-    max_size=12,
-).map("".join)
-
-
-@given(text=nasty_texts, style=st.sampled_from(STYLES))
-def test_escape_is_idempotent_and_only_adds_backslashes(text: str, style: Style) -> None:
-    escaped = escape(text, style=style)
-    assert escape(escaped, style=style) == escaped
-    assert escaped.replace("\\", "") == text.replace("\\", "")
-
-
 @given(data=st.data(), role=st.sampled_from(ROLES))
 def test_content_never_becomes_control_token_or_marker(
     tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory], data: st.DataObject, role: Role
