@@ -24,14 +24,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import ROLES, Role
-from alpha_umi.nodes.models.engine import scheduler as batch_module
+from alpha_umi.nodes.models.engine import forward
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.nodes.models.engine.decode import Writing, make_sampler, open_text, write_tokens
+from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.forward import Span, compute
 from alpha_umi.nodes.models.engine.grammar import planner_grammar
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
-from alpha_umi.nodes.models.engine.scheduler import Batch, Job
+from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
 from alpha_umi.nodes.models.engine.weights import resolve
 
 NAME = "smollm2-135m"
@@ -61,7 +61,7 @@ WAYS: dict[str, tuple[Compute, int]] = {
     "a batch per adapter": (compute_by_adapter, 10**9),
     "one batch, mixed adapters": (compute, 10**9),
 }
-"""How a pass is made, and `Job.tokens_per_batch`."""
+"""How a pass is made, and `GenerationJob.tokens_per_batch`."""
 
 
 @dataclass
@@ -99,7 +99,7 @@ def make_runs(n: int, markers: dict[Role, list[int]]) -> list[Run]:
     ]
 
 
-def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> Job:
+def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> GenerationJob:
     """Return the job that writes a run and notes its times."""
 
     def accept(token: int) -> bool:
@@ -108,12 +108,12 @@ def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> J
         run.end_s = time.process_time() - start_s
         return True
 
-    def begin(backbone: Backbone) -> Writing:
+    def begin(backbone: Backbone) -> Decoding:
         adapter = backbone.find_adapter(str(folder / run.role), "planner")
         grammar = planner_grammar(N_NEW_TOKENS) if run.role == "planner" else None
         mask = backbone.grammars.make_mask(grammar, N_NEW_TOKENS) if grammar else None
-        with open_text(backbone, adapter, run.prompt) as text:
-            write = partial(write_tokens, text, cancelled, sampler=make_sampler(), max_new_tokens=N_NEW_TOKENS)
+        with open_sequence(backbone, adapter, run.prompt) as text:
+            write = partial(decode_tokens, text, cancelled, sampler=make_sampler(), max_new_tokens=N_NEW_TOKENS)
             yield from write(eos_ids=(), constraint=mask, accept=accept)
 
     def end(error: BaseException | None) -> None:
@@ -121,14 +121,14 @@ def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> J
             raise error
 
     cancelled = threading.Event()
-    return Job(begin, cancelled, end, N_NEW_TOKENS, tokens_per_batch)
+    return GenerationJob(begin, cancelled, end, N_NEW_TOKENS, tokens_per_batch)
 
 
 def measure(backbone: Backbone, folder: Path, way: str, runs: list[Run]) -> None:
     """Let all runs arrive at once, with an empty cache, and write them."""
     backbone.cache = PrefixCache()
-    batch_module.compute, tokens_per_batch = WAYS[way]  # type: ignore[assignment, attr-defined]
-    batch = Batch(backbone)
+    forward.compute, tokens_per_batch = WAYS[way]  # type: ignore[assignment]
+    batch = ContinuousBatch(backbone)
     start_s = time.process_time()
     for run in runs:
         batch.add(make_job(run, folder, start_s, tokens_per_batch))

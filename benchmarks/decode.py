@@ -13,7 +13,7 @@ from statistics import median
 
 import torch
 
-from alpha_umi.nodes.format.render import render_messages, template_kwargs
+from alpha_umi.nodes.format.render import encode_prompt, render_messages
 from alpha_umi.nodes.format.trajectory import Role, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
@@ -43,7 +43,7 @@ def measure(role: Role, n_tokens: int) -> Pair:
 
     def generate(backbone: Backbone) -> float:
         template = backbone.find_template("umi")
-        ids = torch.tensor([backbone.encode(MESSAGES, template, template_kwargs(role, []))])
+        ids = torch.tensor([encode_prompt(MESSAGES, backbone.tokenizer, template, role, ())])
         start = time.perf_counter()
         backbone.model.generate(  # type: ignore[operator]
             ids,

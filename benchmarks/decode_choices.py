@@ -24,15 +24,14 @@ from typing import Any, TypeAlias
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, StaticCache
 
-from alpha_umi.nodes.format.render import render_calls, render_messages, render_plan, template_kwargs
+from alpha_umi.nodes.format.render import encode_prompt, render_calls, render_messages, render_plan
 from alpha_umi.nodes.format.trajectory import Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.decode import Lookup, Sampler, make_sampler
+from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.sources import builtin, toolbench
-from tests.plain_loop import generate_tokens
 
 NAME = "smollm2-135m"
 TOOLBENCH = Path(__file__).parents[2] / "shared" / "data" / "toolbench_answers.tar.gz"
@@ -92,7 +91,7 @@ def make_pair(backbone: Backbone, trajectory: Trajectory) -> tuple[Work, Work] |
     """Return the caller's and the planner's turn of the last step with one call, None where there is none that fits."""
     steps = trajectory.turns[0].steps
     usable = [i for i, step in enumerate(steps) if len(step.calls) == 1 and isinstance(step.calls[0].arguments, dict)]
-    grammar = caller_grammar([tool.to_openai() for tool in trajectory.tools])
+    grammar = caller_grammar({tool.name: tool.parameters for tool in trajectory.tools})
     if not usable or grammar is None:
         return None
     step = steps[usable[-1]]
@@ -100,8 +99,8 @@ def make_pair(backbone: Backbone, trajectory: Trajectory) -> tuple[Work, Work] |
     def encode(role: Any, *more: Step) -> tuple[int, ...]:
         turn = Turn(trajectory.turns[0].instruction, (*steps[: usable[-1]], *more))
         messages = render_messages(replace(trajectory, turns=(turn,)))
-        arguments = template_kwargs(role, trajectory.tools)
-        return tuple(backbone.encode(messages, backbone.find_template("umi"), arguments))
+        template = backbone.find_template("umi")
+        return tuple(encode_prompt(messages, backbone.tokenizer, template, role, trajectory.tools))
 
     asked, planned = encode("planner"), encode("caller", replace(step, calls=()))
     texts = [render_calls(step.calls), render_plan(step.rationale, step.decision)]
@@ -163,7 +162,7 @@ def lend_past(model: PreTrainedModel, work: Work) -> DynamicCache:
 
 @dataclass(frozen=True)
 class Loop:
-    """Our loop as an arm."""
+    """One token after the other; forced ones without a pass for each, which the next pass reads."""
 
     model: PreTrainedModel
     grammars: GrammarCompiler
@@ -179,29 +178,28 @@ class Loop:
     def _write(
         self, work: Work, greedy: bool, written: list[int], mask: TokenMask | None, past: Cache
     ) -> Iterator[int]:
-        for token in generate_tokens(
-            self.model,
-            work.prompt,
-            sampler=make_sampler() if greedy else make_teacher(work, written),
-            max_new_tokens=N_GREEDY_TOKENS if greedy else len(work.text),
-            eos_ids=(),
-            constraint=mask,
-            past=past,
-            jump_forward=self.jump_forward,
-        ):
+        sampler = make_sampler() if greedy else make_teacher(work, written)
+        n_wanted = N_GREEDY_TOKENS if greedy else len(work.text)
+        while len(written) < n_wanted and not (mask and mask.finished):
+            token = mask.forced() if mask and self.jump_forward else None
+            if token is not None and mask:
+                token = mask.accept(token)
+            else:
+                logits = forward(self.model, [*work.prompt, *written][past.get_seq_length() :], past)[0]
+                token = mask.choose(logits, sampler) if mask else sampler(logits)
             written.append(token)
             yield token
 
 
 class Guesser(Loop):
-    """Prompt lookup on top of it, as `write_tokens` has it."""
+    """Prompt lookup on top of it, as `decode_tokens` has it."""
 
     def _write(
         self, work: Work, greedy: bool, written: list[int], mask: TokenMask | None, past: Cache
     ) -> Iterator[int]:
         sampler = make_sampler() if greedy else make_teacher(work, written)
         n_wanted = N_GREEDY_TOKENS if greedy else len(work.text)
-        lookup, draft = Lookup(), list[int]()
+        lookup, draft = PromptLookup(), list[int]()
         logits: list[torch.Tensor] = []
         while len(written) < n_wanted and not (mask and mask.finished):
             token = mask.forced() if mask else None

@@ -30,7 +30,7 @@ from transformers import AutoTokenizer, PrinterCallback, Trainer, TrainingArgume
 from transformers.utils import logging
 
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.checkpoint import Part
+from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Corpus, Tensors, load_corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
@@ -69,7 +69,7 @@ def make_run(options: Options, stage: StageName) -> StageRun:
     ids = random.Random(0).sample(sorted(corpus.trajectories), options.trajectories)
     chosen = Corpus({id_: corpus.trajectories[id_] for id_ in ids}, "")
     items = make_stage_samples(chosen, config, stage, tokenizer).items
-    return StageRun(stage, config, base, Part("none"), items, markers, options.folder / "work", options.folder / "logs")
+    return StageRun(stage, config, base, CheckpointPart("none"), items, markers, options.folder / "work", options.folder / "logs")
 
 
 def make_turn_samples(run: StageRun) -> Iterator[tuple[list[int], list[int]]]:

@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
-from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, Request, make_request
+from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleRequest, make_request
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.tool_selection import list_found, list_offered
 from alpha_umi.tools.spec import ToolSpec
@@ -60,7 +60,7 @@ class RoleNode(Runnable[UmiState, Update]):
         self._read_reply = read_reply
         self._give_hint = give_hint
 
-    def _make_request(self, state: UmiState) -> Request:
+    def _make_request(self, state: UmiState) -> RoleRequest:
         return make_request(
             self._model,
             self._role,

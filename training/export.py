@@ -20,7 +20,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
     Checkpoint,
-    Part,
+    CheckpointPart,
     hash_weights,
     load_backbone,
     load_merged,
@@ -80,7 +80,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
         TrainingStopped: If the disk is full; nothing is left behind.
     """
     source = read_checkpoint(checkpoint)
-    parts: list[tuple[Role, Part]] = [(role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"]
+    parts: list[tuple[Role, CheckpointPart]] = [(role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"]
     with _make_folder(Path(out)) as folder:
         _save_model(load_backbone(source, dtype=_get_dtype(source), base=base), source, folder / "backbone")
         for role, part in parts:
@@ -176,5 +176,5 @@ def _round(path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _rehash(entry: Mapping[str, Any], part: Part, folder: Path) -> dict[str, Any]:
+def _rehash(entry: Mapping[str, Any], part: CheckpointPart, folder: Path) -> dict[str, Any]:
     return dict(entry) if part.kind == "none" else {**entry, "sha256": hash_weights(folder / entry["path"])}

@@ -25,7 +25,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
     Checkpoint,
-    Part,
+    CheckpointPart,
     check_part_folder,
     hash_weights,
     read_adapter_config,
@@ -160,9 +160,9 @@ class _Run:
             **({"start": self._get_start(name).sha256} if self.start else {}),
         }
 
-    def _get_start(self, name: StageName) -> Part:
+    def _get_start(self, name: StageName) -> CheckpointPart:
         if self.start is None:
-            return Part("none")
+            return CheckpointPart("none")
         return self.start.backbone if name == "backbone" else self.start.roles[name]
 
     def _get_status(self, name: StageName, inputs: dict[str, Any]) -> Status:
@@ -206,15 +206,15 @@ class _Run:
             self.output.publish(name)
         processes.wait_for_everyone()
 
-    def _read_parent(self, name: StageName) -> Part:
+    def _read_parent(self, name: StageName) -> CheckpointPart:
         entry: dict[str, Any] = {"kind": "none"} if name == "backbone" else self.output.card["backbone"]
         if entry["kind"] == "none":
-            return Part("none")
+            return CheckpointPart("none")
         path = self.output.path / entry["path"]
         check_part_folder(path, entry["kind"])
         if hash_weights(path) != entry["sha256"]:
             raise ConfigError(f"{path} was changed after its training; restore it, or train again into another --out.")
-        return Part(entry["kind"], path, entry["sha256"])
+        return CheckpointPart(entry["kind"], path, entry["sha256"])
 
     def _enter(self, run: StageRun) -> None:
         """Name a finished stage in the card."""

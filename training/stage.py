@@ -20,7 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine.checkpoint import Part, load_merged, no_progress_bar, quiet_peft
+from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
 from alpha_umi.training.batches import CollateTurns, TrainingBatch, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.trainer import (
@@ -57,13 +57,13 @@ class StageRun:
     name: StageName
     config: TrainConfig
     base: Path
-    parent: Part
+    parent: CheckpointPart
     items: Sequence[TrainingItem]
     markers: Mapping[Role, Sequence[int]]
     work: Path
     logs: Path
     progress: bool = False
-    start: Part = field(default_factory=lambda: Part("none"))
+    start: CheckpointPart = field(default_factory=lambda: CheckpointPart("none"))
 
     @property
     def settings(self) -> StageConfig:

@@ -13,8 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.placement import DTYPES
+from alpha_umi.nodes.models.engine.backbone import DTYPES, Backbone
 
 
 def measure(folder: Path, n_models: int, dtype: str) -> dict[str, int]:

@@ -10,15 +10,13 @@ import torch
 from langchain_core.messages import AIMessageChunk
 from transformers import DynamicCache
 
-from alpha_umi.nodes.format.render import template_kwargs
+from alpha_umi.nodes.format.render import encode_prompt
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import CPU_PREFILL_TOKENS, get_engine
 from alpha_umi.nodes.models.local import LocalChatModel
-from alpha_umi.tools.spec import ToolSpec
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work
-from tests.plain_loop import read_tokens
 
 N_DECODED = 16
 
@@ -116,8 +114,7 @@ class Player:
 
 def encode(backbone: Backbone, turn: Turn, work: Work) -> list[int]:
     """Return a turn's prompt."""
-    tools = [ToolSpec.from_openai(tool) for tool in work.tools]
-    return backbone.encode(turn.messages, backbone.find_template("umi"), template_kwargs(turn.role, tools))
+    return encode_prompt(turn.messages, backbone.tokenizer, backbone.find_template("umi"), turn.role, work.tools)
 
 
 @torch.inference_mode()
@@ -129,7 +126,8 @@ def measure_limit(work: Work, backbone: Backbone) -> float:
     cache = DynamicCache(config=backbone.model.config)
     started = time.perf_counter()
     for start in range(0, len(work.ids), CPU_PREFILL_TOKENS):
-        read_tokens(backbone.model, work.ids[start : start + CPU_PREFILL_TOKENS], cache)
+        ids = torch.tensor([work.ids[start : start + CPU_PREFILL_TOKENS]], device=backbone.model.device)
+        backbone.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     prefill_s = time.perf_counter() - started
     token, times = torch.tensor([[work.ids[-1]]], device=backbone.model.device), []
     for _ in range(N_DECODED):

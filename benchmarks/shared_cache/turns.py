@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.decode import Constraint, Sampler, make_sampler, open_text, write_tokens
+from alpha_umi.nodes.models.engine.decode import Constraint, Sampler, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.forward import compute
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.replay import encode
@@ -68,21 +68,21 @@ def time_turn(
         ticks.append(time.perf_counter())
         return True
 
-    with open_text(backbone, backbone.find_adapter(None, turn.role), ids) as text:
-        writing = write_tokens(
-            text,
+    with open_sequence(backbone, backbone.find_adapter(None, turn.role), ids) as sequence:
+        decoding = decode_tokens(
+            sequence,
             threading.Event(),
             sampler=make_sampler(),
             max_new_tokens=MAX_REPLY_TOKENS,
             eos_ids=backbone.eos_ids,
             constraint=mask if jumps or mask is None else StepByStep(mask),
             accept=accept,
-            lookup=False,
+            prompt_lookup=False,
         )
         logits = None
         try:
             while True:
-                (logits,) = compute(backbone, [next(writing) if logits is None else writing.send(logits)])
+                (logits,) = compute(backbone, [next(decoding) if logits is None else decoding.send(logits)])
         except StopIteration:
             pass
     return Timing(ticks[-1] - ticks[0], (ticks[-1] - ticks[1]) / max(1, len(ticks) - 2))

@@ -14,6 +14,7 @@ from llguidance.hf import from_tokenizer
 from alpha_umi.nodes.format.render import encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.sources import builtin, toolbench
 from alpha_umi.training.samples import make_sample
@@ -51,14 +52,14 @@ class Work:
 
     Args:
         turns: In order.
-        tools: In OpenAI format.
+        tools: On offer.
         ids: The whole trajectory's tokens, each once.
         n_prompt_tokens: Of all turns' prompts together.
         n_paper_tokens: The same for the paper's own prompts.
     """
 
     turns: tuple[Turn, ...]
-    tools: tuple[dict[str, Any], ...]
+    tools: tuple[ToolSpec, ...]
     ids: tuple[int, ...]
     n_prompt_tokens: int
     n_paper_tokens: int
@@ -81,7 +82,7 @@ def make_work(trajectory: Trajectory, tokenizer: Any) -> Work:
     sample = make_sample(trajectory, tokenizer)
     return Work(
         tuple(turns),
-        tuple(tool.to_openai() for tool in trajectory.tools),
+        trajectory.tools,
         tuple(sample.input_ids),
         sum(turn.start for turn in sample.turns),
         _count_paper_tokens(trajectory, tokenizer),
@@ -110,7 +111,7 @@ def make_grammar(turn: Turn, work: Work) -> Grammar | None:
     """Return the grammar that a turn is written under, with all the room its rationale needs."""
     if turn.role == "planner":
         return planner_grammar(MAX_REPLY_TOKENS)
-    return caller_grammar(work.tools) if turn.role == "caller" else None
+    return caller_grammar({tool.name: tool.parameters for tool in work.tools}) if turn.role == "caller" else None
 
 
 def choose_work(n_trajectories: int, tokenizer: Any, n_vocab: int) -> tuple[list[Work], str]:

@@ -28,6 +28,7 @@ __all__ = [
     "STUB",
     "Style",
     "encode_messages",
+    "encode_prompt",
     "escape",
     "fit_messages",
     "load_template",
@@ -144,7 +145,7 @@ def encode_messages(
         messages: As returned by `render_messages`.
         tokenizer: A fast tokenizer; its own chat template is not used.
         template: The chat template, as text.
-        **arguments: For a prompt ``add_generation_prompt=True`` and `template_kwargs`; none for a whole sequence.
+        **arguments: Of the template; none for a whole sequence.
     """
     ids = tokenizer.apply_chat_template(
         [{"role": message.role, "content": str(message.text)} for message in messages],
@@ -154,6 +155,17 @@ def encode_messages(
         **arguments,
     )
     return list(ids)
+
+
+def encode_prompt(
+    messages: Sequence[ChatMessage],
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    role: Role,
+    tools: Sequence[ToolSpec],
+) -> list[int]:
+    """Return the prompt that asks a role for its next turn, (T,); arguments as for `encode_messages`."""
+    return encode_messages(messages, tokenizer, template, add_generation_prompt=True, **template_kwargs(role, tools))
 
 
 def fit_messages(

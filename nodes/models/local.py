@@ -1,7 +1,7 @@
 """Weights on this machine as a LangChain chat model.
 
-Both doors, sync and async, read from one queue that the engine's thread fills. So the event loop never waits for a file
-or a forward pass, a slow reader never holds the model, and leaving early frees it within a layer's time.
+Sync and async calls read from a queue that the engine's thread fills. So the event loop never waits for a file or a
+forward pass, a slow reader never holds the model, and leaving early frees it within a layer's time.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
@@ -28,44 +25,21 @@ from pydantic import ConfigDict, Field
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.request import Request
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest
+from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
+from alpha_umi.tools.spec import ToolSpec
 
 if TYPE_CHECKING:
     from alpha_umi.nodes.models.engine.scheduler import Engine
 
-# Bounds memory, and how long each of them waits for its next token.
-MAX_TEXTS = 32
-DEFAULT_TOKENS_PER_BATCH = 32_768
-Item: TypeAlias = ChatGenerationChunk | BaseException | None
-"""A piece of the reply, what went wrong, or the end."""
+StreamItem: TypeAlias = ChatGenerationChunk | BaseException | None
+"""A chunk of the reply, what went wrong, or the end."""
 
-# Finding an engine imports torch and reads the disk, which an event loop must not wait for.
-_finder = ThreadPoolExecutor(1, thread_name_prefix="alpha-umi-finder")
+# Engines that were found before, by model, device, type and role: finding one reads the disk.
+_found: dict[tuple[str, str, str, Role | None], Engine] = {}
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a model: its fields, and what this call sets otherwise."""
-
-    messages: tuple[BaseMessage, ...]
-    role: Role
-    style: Style
-    adapter: str | None
-    tools: tuple[Mapping[str, Any], ...]
-    stop: tuple[str, ...]
-    max_tokens: int
-    max_rationale_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
-    constrained: bool
-    guard_names: bool
-    prompt_lookup: bool
-    wants_tool_calls: bool
-    model_name: str
-
-
-class LocalChatModel(BaseChatModel):
+class LocalChatModel(RoleAwareChatModel):
     """A model in this process, for the roles and for any LangChain chain.
 
     Takes the role messages of `render_messages` with ``role`` and ``tools`` as keyword arguments. Standard messages
@@ -96,7 +70,6 @@ class LocalChatModel(BaseChatModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    role_aware: ClassVar[bool] = True
 
     model: str
     adapter: str | None = None
@@ -119,18 +92,18 @@ class LocalChatModel(BaseChatModel):
         """Offer tools; whatever `tool_choice` says, the caller calls one."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
-    def _make_call(
+    def _make_generation_request(
         self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, kwargs: Mapping[str, Any]
-    ) -> Call:
+    ) -> GenerationRequest:
         given = {key: value for key, value in kwargs.items() if value is not None}
-        tools = tuple(given.get("tools", ()))
+        tools = [each if isinstance(each, ToolSpec) else ToolSpec.from_openai(each) for each in given.get("tools", ())]
         role: Role | None = given.get("role", self.role)
-        return Call(
+        return GenerationRequest(
             messages=tuple(messages),
             role=role or ("caller" if tools else "summarizer"),
             style=self.style,
             adapter=self.adapter,
-            tools=tools,
+            tools=tuple(tools),
             stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
             max_tokens=given.get("max_tokens", self.max_tokens),
             max_rationale_tokens=self.max_rationale_tokens,
@@ -148,27 +121,18 @@ class LocalChatModel(BaseChatModel):
         part = Path(self.adapter).name if self.adapter else role
         return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
 
-    def _start(self, call: Call, emit: Callable[[Item], None], cancelled: threading.Event) -> None:
-        """Have a reply written in the engine's thread.
-
-        Args:
-            call: What to answer.
-            emit: Is handed each piece, and at the end None or what went wrong; from another thread.
-            cancelled: To be set when nobody reads on.
-        """
-
-        def queue(found: Future[Engine]) -> None:
-            try:
-                _queue(found.result(), call, emit, cancelled)
-            except Exception as error:
-                emit(error)
-
-        _finder.submit(self._find_engine, call.role).add_done_callback(queue)
+    def _get_found_engine(self, role: Role | None) -> Engine | None:
+        engine = _found.get((self.model, self.device, self.dtype, None if self.adapter else role))
+        return None if engine is None or engine.is_closed else engine
 
     def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine.scheduler import get_engine  # noqa: PLC0415 - imports torch
 
-        return get_engine(self.model, self.device, self.dtype, role=role if self.adapter is None else None)
+        if (engine := self._get_found_engine(role)) is None:
+            role = None if self.adapter else role
+            engine = get_engine(self.model, self.device, self.dtype, role=role)
+            _found[self.model, self.device, self.dtype, role] = engine
+        return engine
 
     def _stream(
         self,
@@ -177,10 +141,11 @@ class LocalChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        items: SimpleQueue[Item] = SimpleQueue()
+        items: SimpleQueue[StreamItem] = SimpleQueue()
+        request = self._make_generation_request(messages, stop, kwargs)
         cancelled = threading.Event()
         try:
-            self._start(self._make_call(messages, stop, kwargs), items.put, cancelled)
+            self._find_engine(request.role).generate(request, items.put, cancelled)
             while (chunk := _take(items.get())) is not None:
                 yield chunk
         finally:
@@ -193,16 +158,19 @@ class LocalChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        items: asyncio.Queue[Item] = asyncio.Queue()
+        items: asyncio.Queue[StreamItem] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def emit(item: Item) -> None:
+        def emit(item: StreamItem) -> None:
             with suppress(RuntimeError):  # the loop was closed before the model noticed
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
+        request = self._make_generation_request(messages, stop, kwargs)
+        if (engine := self._get_found_engine(request.role)) is None:
+            engine = await asyncio.to_thread(self._find_engine, request.role)
         cancelled = threading.Event()
         try:
-            self._start(self._make_call(messages, stop, kwargs), emit, cancelled)
+            engine.generate(request, emit, cancelled)
             while (chunk := _take(await items.get())) is not None:
                 yield chunk
         finally:
@@ -228,7 +196,7 @@ class LocalChatModel(BaseChatModel):
 
     def generate_many(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[RoleRequest],
         *,
         on_progress: Callable[[int], None] | None = None,
         tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH,
@@ -249,23 +217,24 @@ class LocalChatModel(BaseChatModel):
         Raises:
             ConfigError: As at any call; the other replies are lost then.
         """
-        calls = [self._make_call(each.messages, each.kwargs.get("stop"), each.kwargs) for each in requests]
-        order = sorted(range(len(calls)), key=lambda i: [message.text for message in calls[i].messages])
-        engines = {role: _finder.submit(self._find_engine, role) for role in {call.role for call in calls}}
+        given = [
+            self._make_generation_request(each.messages, each.kwargs.get("stop"), each.kwargs) for each in requests
+        ]
+        order = sorted(range(len(given)), key=lambda i: [message.text for message in given[i].messages])
         replies: dict[int, AIMessage | ContextOverflow] = {}
-        ended: SimpleQueue[tuple[int, list[Item]]] = SimpleQueue()
+        ended: SimpleQueue[tuple[int, list[StreamItem]]] = SimpleQueue()
         cancelled = threading.Event()
         try:
             for n_queued, i in enumerate(order):
-                engine = engines[calls[i].role].result()
-                _queue(engine, calls[i], _gather(i, ended), cancelled, tokens_per_batch=tokens_per_batch)
-                if n_queued - len(replies) >= MAX_TEXTS:  # further ones wait here, so that other runs get their turn
+                engine = self._find_engine(given[i].role)
+                engine.generate(given[i], _gather(i, ended), cancelled, tokens_per_batch=tokens_per_batch)
+                if n_queued - len(replies) >= MAX_SEQUENCES:  # the rest waits here, so that other runs get their turn
                     _take_reply(ended, replies, on_progress)
-            while len(replies) < len(calls):
+            while len(replies) < len(given):
                 _take_reply(ended, replies, on_progress)
         finally:
             cancelled.set()
-        return [replies[i] for i in range(len(calls))]
+        return [replies[i] for i in range(len(given))]
 
     def reload(self, role: Role | None = None) -> None:
         """Let new runs use what the folder of a role's adapter holds now, such as after training it again.
@@ -285,51 +254,42 @@ class LocalChatModel(BaseChatModel):
         if (role := role or self.role) is None:
             raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
         reload_role(self.model, self.adapter, role, self.device, self.dtype)
+        _found.clear()  # a role that had an adapter may have a full model now
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the model's own token ids of a text, which LangChain counts tokens by; loads the model."""
-        encoding = (
-            self._find_engine().submit(lambda backbone: backbone.tokenizer(text, add_special_tokens=False)).result()
-        )
-        return list(encoding["input_ids"])
+        """Return the model's token ids of a text, which LangChain counts tokens by; loads the model."""
+        engine = self._find_engine()
+        return engine.submit(lambda backbone: list(backbone.tokenizer.encode(text, add_special_tokens=False))).result()
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        call = self._make_call((), stop, kwargs)
+        settings: dict[str, Any] = {"role": self.role, "temperature": self.temperature, "max_tokens": self.max_tokens}
+        settings |= {key: value for key, value in kwargs.items() if value is not None}
         params = LangSmithParams(
             ls_provider="alpha_umi",
-            ls_model_name=call.model_name,
+            ls_model_name=self._name_for(settings["role"]),
             ls_model_type="chat",
-            ls_temperature=call.temperature,
-            ls_max_tokens=call.max_tokens,
+            ls_temperature=settings["temperature"],
+            ls_max_tokens=settings["max_tokens"],
         )
-        if call.stop:
-            params["ls_stop"] = list(call.stop)
+        if stop:
+            params["ls_stop"] = [stop] if isinstance(stop, str) else list(stop)
         return params
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        own = LocalChatModel.model_fields.keys() - BaseChatModel.model_fields.keys()
-        return {name: getattr(self, name) for name in sorted(own)}
+        names = LocalChatModel.model_fields.keys() - BaseChatModel.model_fields.keys()
+        return {name: getattr(self, name) for name in sorted(names)}
 
     @property
     def _llm_type(self) -> str:
         return "alpha-umi-local"
 
 
-def _queue(engine: Engine, call: Call, emit: Callable[[Item], None], cancelled: threading.Event, **limits: int) -> None:
-    """Have the engine answer a call."""
-    from alpha_umi.nodes.models.engine.reply import write_reply  # noqa: PLC0415 - imports torch
-    from alpha_umi.nodes.models.engine.scheduler import Job  # noqa: PLC0415 - imports torch
+def _gather(i: int, ended: SimpleQueue[tuple[int, list[StreamItem]]]) -> Callable[[StreamItem], None]:
+    """Return where the chunks of request `i` go: all of them come out together, once it has ended."""
+    items: list[StreamItem] = []
 
-    begin = partial(write_reply, call, emit=emit, cancelled=cancelled)
-    engine.write(Job(begin, cancelled, emit, call.max_tokens, **limits))
-
-
-def _gather(i: int, ended: SimpleQueue[tuple[int, list[Item]]]) -> Callable[[Item], None]:
-    """Return where a call's pieces go, so that all of them come out at once."""
-    items: list[Item] = []
-
-    def emit(item: Item) -> None:
+    def emit(item: StreamItem) -> None:
         items.append(item)
         if not isinstance(item, ChatGenerationChunk):
             ended.put((i, items))
@@ -338,7 +298,7 @@ def _gather(i: int, ended: SimpleQueue[tuple[int, list[Item]]]) -> Callable[[Ite
 
 
 def _take_reply(
-    ended: SimpleQueue[tuple[int, list[Item]]],
+    ended: SimpleQueue[tuple[int, list[StreamItem]]],
     replies: dict[int, AIMessage | ContextOverflow],
     on_progress: Callable[[int], None] | None,
 ) -> None:
@@ -352,7 +312,7 @@ def _take_reply(
         on_progress(len(replies))
 
 
-def _take(item: Item) -> ChatGenerationChunk | None:
+def _take(item: StreamItem) -> ChatGenerationChunk | None:
     if isinstance(item, BaseException):
         raise item
     return item

@@ -1,16 +1,17 @@
-"""The one door from a trajectory to a chat model call.
+"""From a trajectory to one call of a chat model.
 
-A model that was trained for the roles (`role_aware = True` on its class) gets the role messages it was trained on. Any
-other LangChain chat model is used 0-shot: the same facts as a system message, the earlier turns, and one human message.
+A model that was trained for the roles (`role_aware = True` on its class) gets the role messages it was trained on, and
+the tools as they are. Any other LangChain chat model is used 0-shot: the same facts as a system message, the earlier
+turns, and one human message.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import indent
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
@@ -50,8 +51,33 @@ _QUESTIONS: dict[Role, str] = {
 _RETRY = "Your last plan was of no use because it did not end with a 'Next:' line. End with one of the three lines."
 
 
+class RoleAwareChatModel(BaseChatModel):
+    """A chat model that takes role messages, and as keyword arguments ``role`` and ``tools``.
+
+    Args:
+        style: Of the role messages it is sent; that of the weights' chat template.
+    """
+
+    role_aware: ClassVar[bool] = True
+
+    style: Style = "umi"
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Return what traces show of a call, in plain JSON."""
+        params = super()._get_invocation_params(stop, **kwargs)
+        return params | {"tools": [_describe_as_openai(tool) for tool in params.get("tools") or ()]}
+
+
+def _describe_as_openai(tool: ToolSpec | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a tool as `ToolSpec.to_openai` does, without copying its schema: this is done at every call."""
+    if not isinstance(tool, ToolSpec):
+        return tool
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
 @dataclass(frozen=True)
-class Request:
+class RoleRequest:
     """What one chat model call is made of: ``model.invoke(request.messages, config, **request.kwargs)``."""
 
     messages: list[BaseMessage]
@@ -67,7 +93,7 @@ def make_request(
     retry: bool = False,
     hint: str = "",
     found: Sequence[ToolSpec] = (),
-) -> Request:
+) -> RoleRequest:
     """Return the call that asks `model` to play `role` on `trajectory`.
 
     Args:
@@ -79,10 +105,9 @@ def make_request(
         retry: The planner's last output had no decision: sample, or ask more clearly, so that it is not repeated.
         hint: Said for this one call and nowhere else. It comes after everything that calls have in common, so that a
             prefix cache serves the call as well as any other; the model samples, so that it can follow.
-        found: Tools that may be called beside the trajectory's, and that its observations document.
+        found: Further tools that may be called; the trajectory's observations document them.
     """
     if is_role_aware(model):
-        tools = [spec.to_openai() for spec in (*trajectory.tools, *found)]
         if retry or hint:
             temperature = max(temperature, RETRY_TEMPERATURE)
         style: Style = getattr(model, "style", "umi")
@@ -90,10 +115,10 @@ def make_request(
         if hint:
             content = escape(hint, style=style)
             messages.append(ChatMessage(role="user", content=content, additional_kwargs={"hint": True}))
-        return Request(messages, {"role": role, "tools": tools, "temperature": temperature})
+        return RoleRequest(messages, {"role": role, "tools": [*trajectory.tools, *found], "temperature": temperature})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
-    return Request(_make_zero_shot_messages(role, trajectory, retry=retry, hint=hint), kwargs)
+    return RoleRequest(_make_zero_shot_messages(role, trajectory, retry=retry, hint=hint), kwargs)
 
 
 def is_role_aware(model: BaseChatModel) -> bool:

@@ -8,20 +8,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr, TypeAdapter, ValidationError
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.format.render import Style
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.request import Request
+from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
 
 Outputs: TypeAlias = Mapping[Role, Sequence[str]]
 Script: TypeAlias = Outputs | Sequence[str] | Callable[[Role, list[BaseMessage]], str]
@@ -30,14 +29,13 @@ CHARACTERS_PER_TOKEN = 4
 MAX_REQUESTS = 1_000
 
 
-class ScriptedChatModel(BaseChatModel):
+class ScriptedChatModel(RoleAwareChatModel):
     """Says what the script says, in streamed chunks, and remembers what it was asked.
 
     Args:
         script: One sequence for all roles or one per role, each consumed in order by all threads together; or a
             function of role and messages, which keeps no state.
         role: Used where a call names no role.
-        style: Of the role messages it is sent; see `alpha_umi.nodes.format.render`.
         delay_s: Pause before each chunk, in seconds.
         model_name: Its name in traces.
 
@@ -49,16 +47,13 @@ class ScriptedChatModel(BaseChatModel):
         'Easy. Next: conclusion.'
     """
 
-    role_aware: ClassVar[bool] = True
-
     script: Script
     role: Role | None = None
-    style: Style = "umi"
     delay_s: float = 0.0
     model_name: str = "scripted"
 
     _positions: dict[str, Iterator[int]] = PrivateAttr(default_factory=dict)
-    _requests: deque[Request] = PrivateAttr(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
+    _requests: deque[RoleRequest] = PrivateAttr(default_factory=lambda: deque(maxlen=MAX_REQUESTS))
 
     @classmethod
     def from_file(cls, path: str | Path, **fields: Any) -> ScriptedChatModel:
@@ -73,13 +68,13 @@ class ScriptedChatModel(BaseChatModel):
         return cls(script=replay(_read_outputs(Path(path))), model_name=Path(path).stem, **fields)
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[RoleRequest]:
         """The last requests, oldest first."""
         return list(self._requests)
 
     def _choose(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> str:
         role: Role | None = kwargs.get("role", self.role)
-        self._requests.append(Request(messages, dict(kwargs)))
+        self._requests.append(RoleRequest(messages, dict(kwargs)))
         if callable(self.script):
             text = self.script(_require(role), messages)
         elif isinstance(self.script, Mapping):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -19,8 +19,9 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
 from alpha_umi.errors import AlphaUmiError, ModelFault
-from alpha_umi.nodes.format.render import Style, template_kwargs
+from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.request import RoleAwareChatModel
 from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
@@ -69,7 +70,7 @@ class GuardedChatOpenAI(ChatOpenAI):
     def _guarded(self) -> Iterator[None]:
         server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc.rpartition("@")[2]  # no password
         try:
-            with get_breaker(server, self.remote).guard(_is_ill):
+            with get_breaker(server, self.remote).guard(_is_server_fault):
                 yield
         except AlphaUmiError:
             raise  # the request could not be made; some of these are ValueErrors
@@ -81,12 +82,12 @@ class GuardedChatOpenAI(ChatOpenAI):
                 "Check that the address ends in /v1 and that the server speaks OpenAI's protocol."
             ) from error
         except openai.APIError as error:
-            if not _is_ill(error):
+            if not _is_server_fault(error):
                 raise
             raise ModelFault(f"The model server {server} cannot answer: {error} {_ADVICE}") from error
 
 
-def _is_ill(error: Exception) -> bool:
+def _is_server_fault(error: Exception) -> bool:
     if type(error) is openai.APIError:  # what a server says of itself in the middle of a stream
         return True
     return isinstance(error, openai.APIConnectionError | openai.InternalServerError | openai.RateLimitError | _Empty)
@@ -107,7 +108,7 @@ def _require_chunks(n_chunks: int) -> None:
         raise _Empty("it holds no choice")
 
 
-class UmiServerChatModel(GuardedChatOpenAI):
+class UmiServerChatModel(RoleAwareChatModel, GuardedChatOpenAI):
     """Role-aware `ChatOpenAI`: role messages go out as they are, the role itself as a chat template argument.
 
     The server needs a checkpoint of ours, because the template stored in its tokenizer turns both into the prompt.
@@ -115,18 +116,14 @@ class UmiServerChatModel(GuardedChatOpenAI):
 
     Args:
         role: Used where a call names no role.
-        style: Of the role messages; must be that of the checkpoint's template.
     """
 
-    role_aware: ClassVar[bool] = True
-
     role: Role = "planner"
-    style: Style = "umi"
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        tools = [ToolSpec.from_openai(tool) for tool in kwargs.pop("tools", [])]
+        tools = [each if isinstance(each, ToolSpec) else ToolSpec.from_openai(each) for each in kwargs.pop("tools", ())]
         arguments = template_kwargs(kwargs.pop("role", self.role), tools)
         body = {**(self.extra_body or {}), "chat_template_kwargs": arguments}
         return super()._get_request_payload(input_, stop=stop, extra_body=body, **kwargs)

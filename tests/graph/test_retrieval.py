@@ -16,7 +16,7 @@ from alpha_umi import Toolbox, ToolSpec, UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import RetrievalSettings, UmiSettings
 from alpha_umi.graph.factory import UmiAgent, make_agent
-from alpha_umi.nodes.models.request import Request
+from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.state import Strategy
 from alpha_umi.tools import make_tool
@@ -68,16 +68,16 @@ def observe(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(message.status, message.text) for message in result["messages"] if isinstance(message, ToolMessage)]
 
 
-def names_of(request: Request) -> list[str]:
-    return [tool["function"]["name"] for tool in request.kwargs["tools"]]
+def names_of(request: RoleRequest) -> list[str]:
+    return [tool.name for tool in request.kwargs["tools"]]
 
 
-def documented(request: Request) -> list[str]:
+def documented(request: RoleRequest) -> list[str]:
     lines = request.messages[0].text.splitlines()
     return [json.loads(line)["name"] for line in lines if line.startswith("{")]
 
 
-def is_prefix(before: Request, after: Request) -> bool:
+def is_prefix(before: RoleRequest, after: RoleRequest) -> bool:
     """Tell whether a prompt goes on where another ended."""
     texts = [[(message.type, message.text) for message in request.messages] for request in (before, after)]
     return texts[1][: len(texts[0])] == texts[0]

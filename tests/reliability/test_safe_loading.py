@@ -17,7 +17,7 @@ from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
-    Part,
+    CheckpointPart,
     hash_file,
     hash_weights,
     load_merged,
@@ -82,7 +82,7 @@ def test_model_in_pickles_is_refused(model: Path) -> None:
     with pytest.raises(ConfigError, match=r"no \*\.safetensors, the only kind of weights that is loaded"):
         load(model)
     with pytest.raises(ConfigError, match=r"no \*\.safetensors"):
-        load_merged(model, Part("none"), dtype=torch.float32)
+        load_merged(model, CheckpointPart("none"), dtype=torch.float32)
 
 
 def test_index_that_names_pickles_is_not_followed(model: Path) -> None:

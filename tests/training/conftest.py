@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine.checkpoint import Part
+from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import Corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
@@ -111,7 +111,7 @@ def make_run(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> 
         items = make_stage_samples(corpus, config, stage, tokenizer).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
         return StageRun(
-            stage, config, base, Part("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress
+            stage, config, base, CheckpointPart("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress
         )
 
     return make

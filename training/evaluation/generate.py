@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from alpha_umi.errors import ContextOverflow
-from alpha_umi.nodes.models.request import Request
+from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.training.evaluation.records import Usage
 
 
@@ -20,7 +20,7 @@ class BatchModel(Protocol):
     """A chat model that answers several requests in one forward pass per token, such as `LocalChatModel`."""
 
     def generate_many(
-        self, requests: Sequence[Request], *, on_progress: Callable[[int], None] | None = None
+        self, requests: Sequence[RoleRequest], *, on_progress: Callable[[int], None] | None = None
     ) -> list[AIMessage | ContextOverflow]:
         """Return one reply per request; a prompt that does not fit must not cost the others theirs.
 
@@ -42,7 +42,7 @@ class Reply:
 
 def generate_many(
     model: BaseChatModel,
-    requests: Sequence[Request],
+    requests: Sequence[RoleRequest],
     *,
     n_workers: int = 8,
     on_progress: Callable[[int], None] | None = None,
@@ -61,7 +61,7 @@ def generate_many(
     if isinstance(model, BatchModel):
         return [_make_reply(reply) for reply in model.generate_many(requests, on_progress=on_progress)]
 
-    def ask(request: Request) -> AIMessage:
+    def ask(request: RoleRequest) -> AIMessage:
         return model.invoke(request.messages, **request.kwargs)
 
     replies = RunnableLambda(ask).batch(list(requests), {"max_concurrency": n_workers}, return_exceptions=True)

@@ -19,7 +19,7 @@ from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import CARD, hash_file, hash_weights
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.local import LocalChatModel
-from alpha_umi.nodes.models.request import Request, make_request
+from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.progress import make_progress
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import Query, choose_examples, hash_examples, make_queries
@@ -118,11 +118,11 @@ class Panel:
     n_workers: int = N_WORKERS
     on_progress: Callable[[Role, int, int], None] = lambda role, n_done, n_asked: None
 
-    def make_requests(self, role: Role, trajectories: Sequence[Trajectory]) -> list[Request]:
+    def make_requests(self, role: Role, trajectories: Sequence[Trajectory]) -> list[RoleRequest]:
         """Return what asks a role, greedily, to go on with each trajectory."""
         return [make_request(self.models[role], role, each, temperature=0) for each in trajectories]
 
-    def ask(self, role: Role, requests: Sequence[Request]) -> list[Reply]:
+    def ask(self, role: Role, requests: Sequence[RoleRequest]) -> list[Reply]:
         """Return one reply per request."""
         return generate_many(
             self.models[role],

@@ -1,1 +1,73 @@
-"""Runs weights in this process: one backbone, the adapters of all roles, one prefix cache."""
+"""Runs weights in this process: one backbone, the adapters of all roles, one prefix cache.
+
+The modules, from the top; each imports only what stands below it::
+
+    scheduler      one thread and one queue per backbone; decides which sequences share a forward pass
+    reply          one request, answered: messages to prompt, tokens to message chunks
+    decode         logits to tokens to text; prompt lookup; a sequence on its part of the prefix cache
+    forward        one forward pass over the next tokens of several sequences
+    backbone       tokenizer, weights, adapters, devices
+    checkpoint     which weights play which role, and whether they belong together
+    weights        what a model name stands for, and downloads
+    grammar · kv_cache · lora
+
+The chat models in front import this room, never the other way round. This file is what both sides share; it imports no
+torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from alpha_umi.nodes.format.escaping import Style
+    from alpha_umi.nodes.format.trajectory import Role
+    from alpha_umi.tools.spec import ToolSpec
+
+# Bounds memory, and how long each sequence waits for its next token.
+MAX_SEQUENCES = 32
+DEFAULT_TOKENS_PER_BATCH = 32_768
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What one reply is generated from; the fields are those of `alpha_umi.nodes.models.local.LocalChatModel`.
+
+    Args:
+        messages: Role messages, or any LangChain conversation.
+        role: Who replies.
+        style: Chat template of the weights.
+        adapter: LoRA adapter; None takes the checkpoint's own for the role.
+        tools: May be called.
+        stop: Strings that end the text and are no part of it.
+        max_tokens: The most tokens of the reply.
+        max_rationale_tokens: Where the planner is made to decide.
+        temperature: 0 decodes greedily.
+        top_p: Sample among the most likely tokens that together have this probability.
+        seed: Makes sampling reproducible.
+        constrained: Keep planner and caller to their grammars.
+        guard_names: Let the planner announce calls of `tools` only.
+        prompt_lookup: Try what followed the same tokens earlier.
+        wants_tool_calls: Also return the caller's text as LangChain tool calls.
+        model_name: For the reply's metadata.
+    """
+
+    messages: tuple[BaseMessage, ...]
+    role: Role
+    style: Style
+    adapter: str | None
+    tools: tuple[ToolSpec, ...]
+    stop: tuple[str, ...]
+    max_tokens: int
+    max_rationale_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    constrained: bool
+    guard_names: bool
+    prompt_lookup: bool
+    wants_tool_calls: bool
+    model_name: str

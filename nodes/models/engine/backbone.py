@@ -1,35 +1,28 @@
-"""One model in memory: tokenizer, weights, adapters, chat template, grammars.
-
-Knows nothing about threads (`alpha_umi.nodes.models.engine.scheduler`) or about decoding. Imports torch.
-"""
+"""One model in memory: tokenizer, weights, adapters, grammars, and the devices it is on. Imports torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import torch
-from langchain_core.messages import ChatMessage
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
-from alpha_umi.nodes.format.render import encode_messages, load_template
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
-    TEMPLATE,
     Checkpoint,
     check_part_folder,
     check_safetensors,
-    hash_file,
+    find_template,
     is_checkpoint,
     load_backbone,
     no_progress_bar,
@@ -38,10 +31,14 @@ from alpha_umi.nodes.models.engine.checkpoint import (
 )
 from alpha_umi.nodes.models.engine.grammar import GrammarCompiler
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
-from alpha_umi.nodes.models.engine.lora import RowAdapters
-from alpha_umi.nodes.models.engine.placement import Place, place_model
+from alpha_umi.nodes.models.engine.lora import MultiLora
 
-# Settings of PEFT under which a layer does other than add x · A · B (`rows` does that alone).
+BALANCED: Final = "balanced"
+"""What transformers calls a device map that gives each GPU about as many layers."""
+
+Device: TypeAlias = torch.device | Literal["balanced"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Settings of PEFT under which a layer does other than add x · A · B, which is all that `MultiLora` does.
 _BEYOND_LORA = (
     "use_dora",
     "modules_to_save",
@@ -81,18 +78,18 @@ class Backbone:
 
     Args:
         folder: A full model (``config.json``, safetensors and a fast tokenizer), or a training's checkpoint.
-        place: Where it runs.
+        device: Where it runs.
         dtype: Type of the weights, also of the adapters'.
 
     Raises:
         ConfigError: If the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, place: Place, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, device: Device, dtype: torch.dtype) -> None:
         """Load tokenizer and weights; takes seconds."""
         self.folder = folder
         self.cache = PrefixCache()
-        self._place = place
+        self._device = device
         self._dtype = dtype
         self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
         if self._checkpoint is None:
@@ -105,19 +102,18 @@ class Backbone:
         except _LOAD_ERRORS as error:
             raise ConfigError(f"The model in {folder} cannot be loaded: {error}; copy or pull it again.") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one beside the model.")
+            raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one next to the model.")
         self.tokenizer = tokenizer
         self._adapted: PeftModel | None = None
-        self._rows = RowAdapters()
+        self._multi_lora = MultiLora()
         self._adapters: dict[Path, Adapter] = {}
         self._replaced: set[Adapter] = set()
         self._n_loaded = 0
 
     def _load_model(self) -> PreTrainedModel:
-        if self._checkpoint is not None:
-            with no_progress_bar():
-                return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._place)
         with no_progress_bar():
+            if self._checkpoint is not None:
+                return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._device)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 dtype=self._dtype,
@@ -126,7 +122,7 @@ class Backbone:
                 local_files_only=True,
                 trust_remote_code=False,
             )
-        return place_model(model.eval(), self._place)
+        return place_model(model.eval(), self._device)
 
     @property
     def window_tokens(self) -> int:
@@ -147,28 +143,14 @@ class Backbone:
         """Compiles grammars for this vocabulary."""
         return GrammarCompiler(self.tokenizer, self.model.config.vocab_size, sorted(self.eos_ids))
 
-    def encode(self, messages: Sequence[ChatMessage], template: str, arguments: Mapping[str, Any]) -> list[int]:
-        """Return the prompt's token ids.
-
-        Args:
-            messages: Role messages.
-            template: Chat template, see `find_template`.
-            arguments: What the template needs beside them, from `alpha_umi.nodes.format.render.template_kwargs`.
-        """
-        return encode_messages(messages, self.tokenizer, template, add_generation_prompt=True, **arguments)
-
     def find_template(self, style: Style, adapter: str | None = None) -> str:
         """Return the chat template the weights were trained with, else the one of the style.
 
         Raises:
             ConfigError: If the checkpoint was trained with another style, or its template was changed since.
         """
-        places = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
-        for place in places:
-            for folder in (place, place.parent):
-                if claim := _read_template_claim(folder):
-                    return _check_template(folder, claim, style)
-        return load_template(style)
+        folders = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
+        return find_template([path for folder in folders for path in (folder, folder.parent)], style)
 
     def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
         """Return the adapter that plays a role, loaded at first use and then kept.
@@ -190,7 +172,7 @@ class Backbone:
     @contextmanager
     def use_each(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
         """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
-        with self._rows.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
+        with self._multi_lora.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
             yield self.model
 
     def reload_adapter(self, name: str | None, role: Role) -> None:
@@ -202,7 +184,7 @@ class Backbone:
             self._checkpoint = _read_again(self._checkpoint)
         path = self._find_adapter_folder(name, role)
         if path is not None and (old := self._adapters.get(path)) is not None:
-            self._load_adapter(path, afresh=True)
+            self._load_adapter(path, again=True)
             self._replaced.add(old)
 
     def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:
@@ -213,7 +195,7 @@ class Backbone:
             if self._adapted is not None and old.name in self._adapted.peft_config:
                 self._adapted.set_adapter(self._adapters[old.path].name, inference_mode=True)
                 self._adapted.delete_adapter(old.name)
-                self._rows.attach(self._adapted)
+                self._multi_lora.attach(self._adapted)
 
     def _find_adapter_folder(self, name: str | None, role: Role) -> Path | None:
         if name is not None:
@@ -231,8 +213,8 @@ class Backbone:
             f"adapter_config.json. In the model's folder there are: {', '.join(here) or 'none'}."
         )
 
-    def _load_adapter(self, folder: Path, *, afresh: bool = False) -> Adapter:
-        if folder in self._adapters and not afresh:
+    def _load_adapter(self, folder: Path, *, again: bool = False) -> Adapter:
+        if folder in self._adapters and not again:
             return self._adapters[folder]
         config = _read_adapter_config(folder)
         adapter = Adapter(folder, f"adapter_{self._n_loaded}", tuple(config.alora_invocation_tokens or ()))
@@ -248,11 +230,11 @@ class Backbone:
                 else:
                     self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
                 self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self.model.device), **_AS_STORED)
-                self._rows.attach(self._adapted)
+                self._multi_lora.attach(self._adapted)
         except _LOAD_ERRORS as error:
-            # PEFT leaves behind what it began: take it out, or start afresh where it was the first
+            # PEFT leaves what it began: take it out, or load the model again where it was the first adapter
             if is_first:
-                self.model, self._adapted, self._rows = self._load_model(), None, RowAdapters()
+                self.model, self._adapted, self._multi_lora = self._load_model(), None, MultiLora()
             elif self._adapted is not None and adapter.name in self._adapted.peft_config:
                 self._adapted.delete_adapter(adapter.name)
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
@@ -290,26 +272,66 @@ def _read_adapter_config(folder: Path) -> LoraConfig:
     return config
 
 
-def _read_template_claim(folder: Path) -> Mapping[str, Any] | None:
-    """Return what a checkpoint's card says about its chat template."""
-    claim = _read_json(folder / CARD).get("template")
-    return claim if isinstance(claim, Mapping) else None
+def choose_device(name: str) -> Device:
+    """Read a device setting: ``auto``, ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
 
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """Return a file's JSON object, empty where there is none."""
+    Raises:
+        ConfigError: If there is no such device, here or at all.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, Mapping) else {}
+        device: Device = BALANCED if name == BALANCED else torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"Unknown device {name!r}; use 'auto', 'cpu', 'cuda' or 'balanced'.") from error
+    if _get_type(device) == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"Device {name!r}: torch finds no CUDA here; use 'auto' or 'cpu', or install torch for CUDA.")
+    return device
 
 
-def _check_template(folder: Path, claim: Mapping[str, Any], style: Style) -> str:
-    if claim.get("style") != style:
+def choose_dtype(name: str, device: Device) -> torch.dtype:
+    """Read a type setting: one of `DTYPES`, or ``auto`` for bfloat16 where the hardware computes in it.
+
+    Raises:
+        ConfigError: If there is no such type.
+    """
+    if name != "auto":
+        if name not in DTYPES:
+            raise ConfigError(f"Unknown dtype {name!r}; use 'auto', {', '.join(map(repr, DTYPES))}.")
+        return DTYPES[name]
+    if _get_type(device) == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    has_bfloat16 = _get_type(device) == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+def place_model(model: PreTrainedModel, device: Device) -> PreTrainedModel:
+    """Move a model that was loaded on the CPU to its device.
+
+    Raises:
+        ConfigError: If all GPUs together are too small for it.
+    """
+    if device != BALANCED:
+        return cast(PreTrainedModel, model.to(device))  # type: ignore[arg-type] # a mixin's odd signature
+    # accelerate takes seconds; PEFT brings it along
+    from accelerate import dispatch_model, infer_auto_device_map  # type: ignore[import-untyped]  # noqa: PLC0415
+    from accelerate.utils import get_balanced_memory  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    keep: dict[str, Any] = {
+        "dtype": model.dtype,
+        "no_split_module_classes": sorted(model._no_split_modules or ()),
+    }
+    device_map = infer_auto_device_map(model, get_balanced_memory(model, **keep), **keep)
+    if {"cpu", "disk"} & set(map(str, device_map.values())):
         raise ConfigError(
-            f"{folder} was trained with the chat template {claim.get('style')!r}, not {style!r}; set style to it."
+            f"The {torch.cuda.device_count()} GPUs here have too little free memory for this model; free some, use a "
+            "smaller model, or a server (docs/serving.md)."
         )
-    if hash_file(folder / TEMPLATE) != claim.get("sha256"):
-        raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
-    return (folder / TEMPLATE).read_text("utf-8")
+    skip_keys = sorted(model._skip_keys_device_placement or ())  # caches stay with their layers
+    return cast(PreTrainedModel, dispatch_model(model, device_map, skip_keys=skip_keys))
+
+
+def _get_type(device: Device) -> str:
+    return "cuda" if device == BALANCED else torch.device(device).type

@@ -5,7 +5,7 @@ CKPT/backbone/                       stage 1: an adapter on the base model, or a
 CKPT/{planner,caller,summarizer}/    stage 2: an adapter on the backbone, or a full model
 CKPT/tokenizer.json, chat_template.jinja, …
 
-Knows nothing about training; reading a checkpoint loads no weights.
+Reading a checkpoint loads no weights.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.weights import resolve
 
@@ -35,7 +37,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CheckpointPart:
     """Weights on top of others: of the backbone on the base model, of a role on the backbone.
 
     Args:
@@ -70,8 +72,8 @@ class Checkpoint:
     base: str
     base_sha256: str
     style: str
-    backbone: Part
-    roles: Mapping[Role, Part]
+    backbone: CheckpointPart
+    roles: Mapping[Role, CheckpointPart]
     card: Mapping[str, Any]
 
 
@@ -86,8 +88,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     missing = [role for role in ROLES if role not in card["roles"]]
     if missing:
         raise ConfigError(f"{folder}: {', '.join(missing)} not trained yet; run the training again with --resume.")
-    if hash_file(folder / TEMPLATE) != card["template"]["sha256"]:
-        raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
+    _check_template(folder, card["template"]["sha256"])
     return Checkpoint(
         path=folder,
         base=card["base"]["name"],
@@ -104,9 +105,9 @@ def is_checkpoint(folder: Path) -> bool:
     return (folder / CARD).is_file() and not (folder / "config.json").is_file()
 
 
-def find_own_model(folder: Path, role: Role) -> Path | None:
-    """Return the folder of the role's own full model, None where it stands on the checkpoint's backbone."""
-    part = read_checkpoint(folder).roles[role] if is_checkpoint(folder) else Part("none")
+def find_role_model(folder: Path, role: Role) -> Path | None:
+    """Return the folder of a role's full model, None where the role stands on the checkpoint's backbone."""
+    part = read_checkpoint(folder).roles[role] if is_checkpoint(folder) else CheckpointPart("none")
     return part.path if part.kind == "full" else None
 
 
@@ -130,9 +131,37 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _read_part(folder: Path, entry: Mapping[str, Any]) -> Part:
+def find_template(folders: Sequence[Path], style: Style) -> str:
+    """Return the chat template of the first folder whose card names one, else that of the style.
+
+    Raises:
+        ConfigError: If that folder was trained with another style, or its template was changed since.
+    """
+    for folder in folders:
+        try:
+            claim = json.loads((folder / CARD).read_text("utf-8"))["template"]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+        if not isinstance(claim, dict):
+            continue
+        if claim.get("style") != style:
+            raise ConfigError(
+                f"{folder} was trained with the chat template {claim.get('style')!r}, not {style!r}; set style to it."
+            )
+        _check_template(folder, claim.get("sha256"))
+        return (folder / TEMPLATE).read_text("utf-8")
+    return load_template(style)
+
+
+def _check_template(folder: Path, sha256: str | None) -> None:
+    """Refuse a checkpoint whose chat template was changed since the training."""
+    if hash_file(folder / TEMPLATE) != sha256:
+        raise ConfigError(f"{folder / TEMPLATE} is not the one of the training; restore it or train again.")
+
+
+def _read_part(folder: Path, entry: Mapping[str, Any]) -> CheckpointPart:
     if entry["kind"] == "none":
-        return Part("none")
+        return CheckpointPart("none")
     if entry["kind"] not in PART_KINDS:
         raise ConfigError(f"{folder / CARD}: unknown kind {entry['kind']!r}; update alpha-umi.")
     path = folder / entry["path"]
@@ -147,7 +176,7 @@ def _read_part(folder: Path, entry: Mapping[str, Any]) -> Part:
     tokens = tuple(entry.get("invocation_tokens", ()))
     if entry["kind"] == "alora" and tokens != tuple(read_adapter_config(path).get("alora_invocation_tokens") or ()):
         raise ConfigError(f"{path} is switched on by other tokens than {CARD} says; copy the checkpoint again.")
-    return Part(entry["kind"], path, entry["sha256"], tokens)
+    return CheckpointPart(entry["kind"], path, entry["sha256"], tokens)
 
 
 def check_part_folder(path: Path, kind: PartKind) -> None:
@@ -250,7 +279,7 @@ def load_backbone(checkpoint: Checkpoint, *, dtype: torch.dtype, base: str | Pat
     return load_merged(folder, part, dtype=dtype)
 
 
-def load_merged(base: Path, part: Part, *, dtype: torch.dtype) -> PreTrainedModel:
+def load_merged(base: Path, part: CheckpointPart, *, dtype: torch.dtype) -> PreTrainedModel:
     """Load a model, and merge an adapter into it where `part` is one.
 
     Training and serving both come here: a merge in another order or type would give slightly other weights.
@@ -302,16 +331,17 @@ def quiet_peft() -> Iterator[None]:
 
 def hash_weights(folder: Path) -> str:
     """Return the sha256 over a folder's safetensors in the order of their names, empty if it has none."""
-    names = sorted(folder.glob("*.safetensors"))
-    return _hash_files(names) if names else ""
+    return _hash_files(sorted(folder.glob("*.safetensors")))
 
 
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file, empty if it does not exist."""
-    return _hash_files([path]) if path.is_file() else ""
+    return _hash_files([path] if path.is_file() else [])
 
 
 def _hash_files(paths: list[Path]) -> str:
+    if not paths:
+        return ""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

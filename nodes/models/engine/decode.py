@@ -1,4 +1,4 @@
-"""From logits to a token, and from tokens to text. Imports torch: import it only where a model is run."""
+"""From logits to tokens and from tokens to text. Imports torch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None 
 
 
 class TextStream:
-    """Turns tokens into text piece by piece: whole characters only, and nothing of a stop string.
+    """Turns tokens into text as they come: whole characters only, and nothing of a stop string.
 
     Args:
         tokenizer: Decodes; special tokens are left out.
@@ -121,7 +121,7 @@ N_KEY_TOKENS = 2
 MAX_GUESSES = 5
 
 
-class Lookup:
+class PromptLookup:
     """Guesses what follows; remembers where each pair of tokens stood last."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class Lookup:
         """Return what followed the last occurrence of the last tokens, at most `MAX_GUESSES`; empty if there is none.
 
         Args:
-            ids: The text, which goes on from that of the call before.
+            ids: The whole sequence, which begins with that of the call before.
         """
         for end in range(max(self._n_known, N_KEY_TOKENS), len(ids)):  # the last key is what is looked for
             self._ends[tuple(ids[end - N_KEY_TOKENS : end])] = end
@@ -142,12 +142,12 @@ class Lookup:
         return [] if start is None else list(ids[start : start + MAX_GUESSES])
 
 
-Writing: TypeAlias = Generator[Span, torch.Tensor, None]
+Decoding: TypeAlias = Generator[Span, torch.Tensor, None]
 """Yields the tokens to compute next; is sent what `compute` returns for them; closed when cancelled."""
 
 
-def write_tokens(
-    text: Text,
+def decode_tokens(
+    sequence: TokenSequence,
     cancelled: threading.Event,
     *,
     sampler: Sampler,
@@ -155,59 +155,59 @@ def write_tokens(
     eos_ids: Collection[int],
     constraint: Constraint | None = None,
     accept: Callable[[int], bool],
-    lookup: bool = True,
-) -> Writing:
-    """Write behind a prompt, up to and including an end-of-sequence token.
+    prompt_lookup: bool = True,
+) -> Decoding:
+    """Generate what follows a prompt, up to and including an end-of-sequence token.
 
     Args:
-        text: The prompt; new tokens are appended.
+        sequence: The prompt; new tokens are appended.
         cancelled: Once set, no pass needs to be finished.
         sampler: Picks a token from logits.
-        max_new_tokens: The most tokens to write.
+        max_new_tokens: The most tokens to generate.
         eos_ids: Tokens that end the text.
         constraint: Restricts the choice; the text also ends when it is finished.
         accept: Is handed each token; the text ends where it returns False.
-        lookup: Let passes try guesses of what comes next. The tokens are the same without, where rounding does not make
-            a difference.
+        prompt_lookup: Let passes try guesses of what comes next. The tokens are the same without, where rounding does
+            not make a difference.
     """
-    earlier = Lookup() if lookup and text.can_shrink else None
+    lookup = PromptLookup() if prompt_lookup and sequence.can_shrink else None
     guesses: list[int] = []
-    rows: Sequence[torch.Tensor] | torch.Tensor = ()  # logits after the text, and after each guess
+    logits: Sequence[torch.Tensor] | torch.Tensor = ()  # after the sequence, and after each guess
     for n_left in range(max_new_tokens, 0, -1):
         forced = constraint.forced() if constraint else None
         if constraint and forced is not None:
             token = constraint.accept(forced)  # computed in the next pass, with the token after it
         else:
-            if not len(rows):
-                guesses = earlier.guess(text.ids)[: n_left - 1] if earlier else []
-                rows = yield text.span(cancelled, guesses)
-                text.keep()  # others that wait may begin with the same prompt
-            token = constraint.choose(rows[0], sampler) if constraint else sampler(rows[0])
-        text.ids.append(token)
-        if len(rows) > 1 and guesses[0] == token:
-            rows, guesses = rows[1:], guesses[1:]
+            if not len(logits):
+                guesses = lookup.guess(sequence.ids)[: n_left - 1] if lookup else []
+                logits = yield sequence.make_span(cancelled, guesses)
+                sequence.keep()  # others that wait may begin with the same prompt
+            token = constraint.choose(logits[0], sampler) if constraint else sampler(logits[0])
+        sequence.ids.append(token)
+        if len(logits) > 1 and guesses[0] == token:
+            logits, guesses = logits[1:], guesses[1:]
         else:
-            rows = ()
-            text.forget_guesses()
+            logits = ()
+            sequence.forget_guesses()
         if not accept(token) or token in eos_ids or (constraint and constraint.finished):
             return
 
 
 @dataclass(slots=True)
-class Text:
-    """A prompt and what is written behind it, and the keys and values of its beginning.
+class TokenSequence:
+    """A prompt and what is generated behind it, and the keys and values of its beginning.
 
     Args:
         ids: All its tokens so far.
         n_prompt: So many of them are the prompt.
-        n_reused: So many were known from before.
-        n_evicted: So many cache entries had to go for it.
-        past: Keys and values; a pass over `span` extends it.
+        n_cached: So many of those were found in the prefix cache.
+        n_evicted: So many entries of the prefix cache were evicted for it.
+        past: Keys and values; a pass over a span of it extends them.
     """
 
     ids: list[int]
     n_prompt: int
-    n_reused: int
+    n_cached: int
     past: DynamicCache
     _backbone: Backbone
     _adapter: Adapter | None
@@ -219,14 +219,14 @@ class Text:
         """Whether tokens can be taken back: not where a sliding window has forgotten what stood before them."""
         return len(growing_layers(self.past)) == len(self.past.layers)
 
-    def span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:
+    def make_span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:
         """Return the tokens that are not computed yet, and behind them what may come next."""
         n_known = self.past.get_seq_length()
         ids = [*self.ids[n_known:], *guesses]
         return Span(self.past, ids, self._adapter, max(self._n_base - n_known, 0), cancelled, len(guesses))
 
     def forget_guesses(self) -> None:
-        """Take back what was computed for tokens that the text does not hold; its last token is yet to be computed."""
+        """Take back what was computed for guesses; the last token is yet to be computed."""
         n_known = len(self.ids) - 1
         if self.past.get_seq_length() > n_known:
             for layer in growing_layers(self.past):
@@ -241,12 +241,12 @@ class Text:
 
 
 @contextmanager
-def open_text(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int]) -> Iterator[Text]:
+def open_sequence(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int]) -> Iterator[TokenSequence]:
     """Begin with the longest known beginning of a prompt, and in the end keep what later prompts can begin with.
 
     Args:
         backbone: The model and its cache.
-        adapter: What will write the reply.
+        adapter: What will generate the reply.
         input_ids: The whole prompt, at least one token.
 
     Raises:
@@ -255,12 +255,12 @@ def open_text(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[i
     n_base = _find_marker(input_ids, adapter) if adapter and adapter.invocation_tokens else 0
     # without a last token to compute there would be no logits to begin with
     n_shared = n_base or len(input_ids) - 1
-    past, n_reused = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.model.config)
-    text = Text(list(input_ids), len(input_ids), n_reused, past, backbone, adapter, n_base)
+    past, n_cached = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.model.config)
+    sequence = TokenSequence(list(input_ids), len(input_ids), n_cached, past, backbone, adapter, n_base)
     try:
-        yield text
+        yield sequence
     finally:
-        text.keep()
+        sequence.keep()
 
 
 def _find_marker(input_ids: Sequence[int], adapter: Adapter) -> int:

@@ -1,12 +1,13 @@
-"""One forward pass over tokens of several texts, each with a cache of its own and adapters of its own.
+"""One forward pass over tokens of several sequences, each with its own cache and its own adapter.
 
-The tokens of all texts stand behind one another in the batch dimension, one token per row, so no text is padded to the
-length of another, and what is a prompt to one may be a single new token to another. Weights are read once for all;
-attention alone looks at one text after the other. Imports torch.
+The tokens of all sequences stand behind one another in the batch dimension, one token per row. So no sequence is padded
+to the length of another, and a long prompt and a single new token share a pass. Weights are read once for all;
+attention alone looks at one sequence after the other. Imports torch.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
-from alpha_umi.nodes.models.engine.kv_cache import Pair, restore_layers, save_layers
+from alpha_umi.nodes.models.engine.kv_cache import KeyValues, restore_layers, save_layers
 
 _ATTENTION = "alpha_umi_spans"
+# What torch's allocators say in errors that are no torch.OutOfMemoryError: on the CPU, on Apple's GPUs, in cuBLAS.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class Cancelled(Exception):
@@ -30,15 +34,15 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The next tokens of one text.
+    """The next tokens of one sequence.
 
     Args:
         past: Holds all tokens before them; is extended.
         ids: At least one.
         adapter: Computes all of them but the first `n_base`; None is the base model.
         n_base: So many are computed by the base model alone.
-        cancelled: Once set, the pass is of no use to this text.
-        n_guesses: So many of the last tokens are not in the text yet, but tried.
+        cancelled: Once set, nobody needs this span.
+        n_guesses: So many of the last tokens are guesses, which the sequence does not hold yet.
     """
 
     past: Cache
@@ -69,12 +73,12 @@ class Span:
 
 @torch.inference_mode()
 def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
-    """Append each span to its text's cache; return the logits after each (float32, (1 + guesses, vocabulary)).
+    """Append each span to its cache; return the logits after each (float32, (1 + guesses, vocabulary)).
 
-    The first row is what follows the text, each further one what follows a guess.
+    The first row is what follows the sequence, each further one what follows a guess.
 
     Raises:
-        Cancelled: Between two layers, once one of the texts is; then, as after any error, nothing was appended.
+        Cancelled: Between two layers, once one of the spans is; then, as after any error, nothing was appended.
     """
     device = backbone.model.device
     starts = [span.past.get_seq_length() for span in spans]
@@ -87,7 +91,7 @@ def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
             output = model(
                 input_ids=torch.tensor(ids, device=device)[:, None],
                 position_ids=torch.tensor(positions, device=device)[:, None],
-                past_key_values=_Pasts(spans),
+                past_key_values=_SpanCaches(spans),
                 use_cache=True,
             )
     except BaseException:
@@ -97,8 +101,43 @@ def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
     return list(torch.split(output.logits[:, -1].float(), [1 + span.n_guesses for span in spans]))
 
 
-class _Pasts(Cache):
-    """The caches of several texts, for one forward pass."""
+def compute_with_oom_retry(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+    """Do what `compute` does; where memory is short, empty the prefix cache and try once more.
+
+    Raises:
+        ModelFault: If that was not enough; nothing was appended.
+    """
+    try:
+        return compute(backbone, spans)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    backbone.cache.clear()  # outside the handler, whose traceback holds the tensors of the pass
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        return compute(backbone, spans)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+    raise ModelFault(
+        f"There is not enough memory to write this text ({reason}). Run fewer threads at once, lower max_tokens, "
+        "shorten the conversation, or take a smaller dtype, model or another device; then ask again, or resume the "
+        "thread."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory could not be had."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
+
+
+class _SpanCaches(Cache):
+    """The caches of several sequences, for one forward pass."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         super().__init__(layer_class_to_replicate=DynamicLayer)
@@ -108,8 +147,8 @@ class _Pasts(Cache):
 
     def update(  # type: ignore[override]
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[_Pasts, list[Pair]]:
-        """Append to each text's layer; what each holds then goes to `_attend`, in the place of the values."""
+    ) -> tuple[_SpanCaches, list[KeyValues]]:
+        """Append to each sequence's layer; what each holds then goes to `_attend`, in the place of the values."""
         if any(span.cancelled.is_set() for span in self.spans):
             raise Cancelled
         # (tokens, heads, 1, size) → (1, heads, tokens, size)
@@ -133,24 +172,24 @@ class _Pasts(Cache):
 def _attend(
     module: torch.nn.Module,
     query: torch.Tensor,
-    key: _Pasts,
-    value: list[Pair],
+    key: _SpanCaches,
+    value: list[KeyValues],
     attention_mask: None,
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each text; a transformers attention function for what `_Pasts.update` returns."""
+    """Attend within each sequence; a transformers attention function for what `_SpanCaches.update` returns."""
     if kwargs.get("softcap") is not None:
         raise NotImplementedError("Models that cap attention logits cannot be run in this process; use a server.")
     outputs = []
-    for part, (keys, values) in zip(torch.split(query, key.sizes), value, strict=True):
-        n_new, n_heads, _, size = part.shape
+    for queries, (keys, values) in zip(torch.split(query, key.sizes), value, strict=True):
+        n_new, n_heads, _, size = queries.shape
         n_groups = n_heads // keys.shape[1]
         # Query heads that share a key head are handled as further queries of it: keys are not copied for each.
-        grouped = part.permute(2, 1, 0, 3).reshape(1, keys.shape[1], n_groups * n_new, size)
-        mask = key.make_mask(n_new, keys.shape[-2], sliding_window, part).repeat(n_groups, 1) if n_new > 1 else None
+        grouped = queries.permute(2, 1, 0, 3).reshape(1, keys.shape[1], n_groups * n_new, size)
+        mask = key.make_mask(n_new, keys.shape[-2], sliding_window, queries).repeat(n_groups, 1) if n_new > 1 else None
         attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
         outputs.append(attended.reshape(n_heads, n_new, -1).transpose(0, 1))
     return torch.cat(outputs)[:, None], None
@@ -161,6 +200,7 @@ def _attend_by_span(model: PreTrainedModel, spans: Sequence[Span]) -> Iterator[N
     """Have the model use `_attend`, and compute logits only where they are asked for."""
     ends = torch.tensor([len(span.ids) for span in spans]).cumsum(0).tolist()
     wanted = [row for end, span in zip(ends, spans, strict=True) for row in range(end - span.n_guesses - 1, end)]
+    # `set_attn_implementation`, the public way, walks all modules: 0.4 ms for each pass of a model of 30 layers.
     usual = model.config._attn_implementation
     model.config._attn_implementation = _ATTENTION
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]

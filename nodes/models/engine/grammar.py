@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +20,6 @@ from llguidance import LLMatcher, LLTokenizer
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
-
-
-import re
 
 _Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
@@ -75,21 +73,20 @@ def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) 
     return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
 
 
-def caller_grammar(tools: Sequence[Mapping[str, Any]]) -> Grammar | None:
+def caller_grammar(schemas: Mapping[str, Mapping[str, Any]]) -> Grammar | None:
     """Return the grammar of one call of one of the tools, None where there are none.
 
     Arguments that the schema does not know are not allowed, unless it says ``additionalProperties``. Of a schema that
     cannot be enforced, at least the arguments' names are.
 
     Args:
-        tools: In OpenAI format, ``{"type": "function", "function": {"name", "parameters"}}``.
+        schemas: JSON Schemas of the arguments, by the tools' names.
     """
-    functions = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in tools}
-    if not functions:
+    if not schemas:
         return None
-    calls = [f"call_{i}" for i in range(len(functions))]
+    calls = [f"call_{i}" for i in range(len(schemas))]
     lines = [f'start: "Action: " ({" | ".join(calls)})']
-    for call, (name, schema) in zip(calls, functions.items(), strict=True):
+    for call, (name, schema) in zip(calls, schemas.items(), strict=True):
         lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
         lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
         lines.append(f"{call}_json: {_json_rule(json.dumps(schema))}")
@@ -159,11 +156,11 @@ class GrammarCompiler:
 
     def make_mask(self, grammar: Grammar, max_tokens: int) -> TokenMask:
         """Return a fresh mask for one generation of at most `max_tokens`."""
-        naming = None
+        name_mask = None
         if grammar.names:
-            naming = Naming(grammar.names, self._compile(make_names_lark(grammar.names)), self._tokenizer)
+            name_mask = ToolNameMask(grammar.names, self._compile(make_names_lark(grammar.names)), self._tokenizer)
         matcher = self._compile(grammar.lark).deep_copy()
-        return TokenMask(matcher, self._tokenizer, grammar, max_tokens, self._closers, naming)
+        return TokenMask(matcher, self._tokenizer, grammar, max_tokens, self._closers, name_mask)
 
 
 class TokenMask:
@@ -176,11 +173,11 @@ class TokenMask:
         grammar: Grammar,
         max_tokens: int,
         closers: Sequence[int],
-        naming: Naming | None = None,
+        name_mask: ToolNameMask | None = None,
     ) -> None:
         """Start before the first token."""
         self._matcher = matcher
-        self._naming = naming
+        self._name_mask = name_mask
         self._closers = closers
         self._cut: list[int] = tokenizer.tokenize_str(grammar.cut) if grammar.cut else []
         self._n_reserved = 0
@@ -201,7 +198,7 @@ class TokenMask:
     def forced(self) -> int | None:
         """Return the only token that may come next, None where there is a choice.
 
-        A piece of text that the grammar leaves no choice about has one tokenization: the tokenizer's own, up to where
+        Text that the grammar leaves no choice about has one tokenization: the tokenizer's own, up to where
         what follows could still change it. The mask allows nothing else, so these are the tokens `choose` would return.
         """
         if self._ending:
@@ -222,7 +219,7 @@ class TokenMask:
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
-            self._naming = None  # only the ending is left to write
+            self._name_mask = None  # only the ending is left to write
             self._n_left += 1
             self._ending = self._find_ending() or [token]
         return self._consume(self._ending.pop(0))
@@ -245,8 +242,8 @@ class TokenMask:
     def _allow(self) -> _Allowed:
         if self._allowed is None:
             self._allowed = _read_allowed(self._matcher)
-            if self._naming and self._naming.matcher:
-                named = self._allowed & _read_allowed(self._naming.matcher)
+            if self._name_mask and self._name_mask.matcher:
+                named = self._allowed & _read_allowed(self._name_mask.matcher)
                 # where a vocabulary cannot write any of the names, the text goes on without
                 self._allowed = named if named.any() else self._allowed
         return self._allowed
@@ -257,8 +254,8 @@ class TokenMask:
         if not self._matcher.consume_token(token):
             # a schema too complex to follow; the text ends here and the parsers say what is wrong with it
             logger.warning("A grammar was left: %s", self._matcher.get_error())
-        if self._naming:
-            self._naming.consume(token)
+        if self._name_mask:
+            self._name_mask.consume(token)
         return token
 
     def _can_go_on(self) -> bool:
@@ -317,7 +314,7 @@ def _quote(name: str) -> str:
     return re.sub(r"([^\w])", r"\\\1", name)
 
 
-class Naming:
+class ToolNameMask:
     """Follows a rationale and tells what may come next in a tool's name.
 
     Args:

@@ -1,10 +1,10 @@
-"""Key/value caches of recent prompts, so that each token of a trajectory is computed once.
+"""The prefix cache: keys and values of recent prompts, so that each token of a trajectory is computed once.
 
 A *view* is who computed the keys and values: the base model alone, or one adapter. Activated LoRA reads the base's view
-up to its marker, so all roles and all steps share that one. Knows nothing about roles; lives in the engine's thread.
+up to its marker, so all roles and all steps share that one.
 
-Entries never change. A generation reads one through views of its tensors, writes to memory of its own, and leaves a new
-entry behind. So any number of generations may begin with the same one while others are evicted.
+Entries never change. A generation reads one through views of its tensors, writes to its own buffers, and leaves a new
+entry. So any number of generations may begin with the same one while others are evicted.
 """
 
 from __future__ import annotations
@@ -25,34 +25,15 @@ MAX_ENTRIES = 256
 # A layer grows by so many tokens at once: copying all before it for each token cost a fifth of a step at 2,000 tokens.
 ROOM_TOKENS = 64
 
-Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+KeyValues: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each (1, heads, tokens, size)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """Counts since the cache was made.
-
-    Args:
-        n_reused_tokens: Prompt tokens that were not computed again.
-        n_prefilled_tokens: Prompt tokens that were.
-        n_evictions: Entries given up for lack of room.
-        n_bytes: Held now.
-        n_entries: Held now.
-    """
-
-    n_reused_tokens: int
-    n_prefilled_tokens: int
-    n_evictions: int
-    n_bytes: int
-    n_entries: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     view: Hashable
     ids: tuple[int, ...]
-    layers: tuple[Pair, ...]
+    layers: tuple[KeyValues, ...]
     n_bytes: int
 
 
@@ -68,12 +49,11 @@ class PrefixCache:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
         self._keys = count()
-        self._n_bytes = self._n_reused = self._n_prefilled = self._n_evictions = 0
+        self.n_bytes = 0
 
-    @property
-    def statistics(self) -> CacheStatistics:
-        """What the cache did so far."""
-        return CacheStatistics(self._n_reused, self._n_prefilled, self._n_evictions, self._n_bytes, len(self._entries))
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self._entries)
 
     def take(self, view: Hashable, ids: Sequence[int], config: PreTrainedConfig) -> tuple[DynamicCache, int]:
         """Return a cache of the caller's own that holds a beginning of `ids`, and its length.
@@ -88,8 +68,6 @@ class PrefixCache:
         for key, entry in self._entries.items():
             if entry.view == view and (n_common := _count_common(entry.ids, wanted)) >= max(n_best, 1):
                 best, n_best = key, n_common
-        self._n_reused += n_best
-        self._n_prefilled += len(ids) - n_best
         past = make_past(config)
         if best is not None:
             self._entries.move_to_end(best)
@@ -98,9 +76,9 @@ class PrefixCache:
         return past, n_best
 
     def put(self, view: Hashable, ids: Sequence[int], past: DynamicCache) -> int:
-        """Keep the keys and values of `ids`, the first that `past` holds; return how many entries that cost.
+        """Keep the keys and values of `ids`, the first that `past` holds; return how many entries were evicted.
 
-        An entry that is a beginning of the new one is dropped, which is no cost.
+        An entry that is a beginning of the new one is dropped, which does not count.
         """
         if not ids or len(growing_layers(past)) < len(past.layers):
             return 0  # a sliding window has forgotten its beginning
@@ -115,72 +93,68 @@ class PrefixCache:
         # what is held in memory: a view holds the whole tensor
         n_bytes = sum(tensor.untyped_storage().nbytes() for pair in layers for tensor in pair)
         self._entries[next(self._keys)] = _Entry(view, ids, layers, n_bytes)
-        self._n_bytes += n_bytes
-        return self._evict()
+        self.n_bytes += n_bytes
+        n_before = len(self._entries)
+        while self.n_bytes > self._max_bytes or len(self._entries) > MAX_ENTRIES:
+            self._pop(next(iter(self._entries)))
+        return n_before - len(self._entries)
 
     def clear(self) -> None:
         """Forget everything, because memory is short."""
-        while self._entries:
-            self._pop(next(iter(self._entries)))
+        self._entries.clear()
+        self.n_bytes = 0
 
     def drop(self, view: Hashable) -> None:
         """Forget everything one view computed, because its weights changed."""
         for key in [key for key, entry in self._entries.items() if entry.view == view]:
             self._pop(key)
 
-    def _evict(self) -> int:
-        n_before = self._n_evictions
-        while self._n_bytes > self._max_bytes or len(self._entries) > MAX_ENTRIES:
-            self._pop(next(iter(self._entries)))
-            self._n_evictions += 1
-        return self._n_evictions - n_before
-
     def _pop(self, key: int) -> None:
-        self._n_bytes -= self._entries.pop(key).n_bytes
+        self.n_bytes -= self._entries.pop(key).n_bytes
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values in memory with room to grow.
+    """Keys and values in buffers with room to grow.
 
     Only ever written behind what it holds, so views of its beginning stay as they are. What it was given to begin with
     belongs to others and is copied at the first write.
     """
 
     def __init__(self) -> None:
-        """Start with no memory of its own."""
+        """Start without buffers."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._memory: Pair | None = None
+        self._buffers: KeyValues | None = None
 
     def begin_with(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Hold what was computed before."""
         self.lazy_initialization(keys, values)
         self.keys, self.values = keys, values
 
-    def view(self, n_tokens: int) -> Pair:
+    def view(self, n_tokens: int) -> KeyValues:
         """Return the keys and values of the first tokens."""
-        keys, values = cast(Pair, (self.keys, self.values))
+        keys, values = cast(KeyValues, (self.keys, self.values))
         return keys[..., :n_tokens, :], values[..., :n_tokens, :]
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Pair:
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> KeyValues:
         """Append to both; return all there is."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         start = self.get_seq_length()
         end = start + key_states.shape[-2]
-        if self._memory is None or end > self._memory[0].shape[-2]:
-            known, known_values = cast(Pair, (self.keys, self.values))
-            self._memory = self._grow(known, key_states, end), self._grow(known_values, value_states, end)
-        keys, values = self._memory
+        if self._buffers is None or end > self._buffers[0].shape[-2]:
+            known, known_values = cast(KeyValues, (self.keys, self.values))
+            self._buffers = self._grow(known, key_states, end), self._grow(known_values, value_states, end)
+        keys, values = self._buffers
         keys[..., start:end, :], values[..., start:end, :] = key_states, value_states
         self.keys, self.values = keys[..., :end, :], values[..., :end, :]
         return self.keys, self.values
 
     @staticmethod
     def _grow(known: torch.Tensor, new: torch.Tensor, n_tokens: int) -> torch.Tensor:
-        memory = new.new_empty(*new.shape[:-2], n_tokens + ROOM_TOKENS, new.shape[-1])
+        buffer = new.new_empty(*new.shape[:-2], n_tokens + ROOM_TOKENS, new.shape[-1])
         if known.numel():
-            memory[..., : known.shape[-2], :] = known
-        return memory
+            buffer[..., : known.shape[-2], :] = known
+        return buffer
 
 
 def make_past(config: PreTrainedConfig) -> DynamicCache:

@@ -1,4 +1,4 @@
-"""LoRA adapters on some rows of a forward pass, and others, or none, on the rest.
+"""Multi-LoRA: adapters on some rows of a forward pass, and others, or none, on the rest.
 
 PEFT can do that too, but switching an adapter on and off goes through all layers, and its batches of several adapters
 sort their rows anew in each layer: together up to half the time of a short pass. So PEFT loads and keeps the weights
@@ -18,19 +18,19 @@ from peft.tuners.lora import LoraLayer
 # Up to so many rows a CPU is twice as fast in float32: PyTorch's products in bfloat16 take 30 µs to begin.
 FEW_ROWS = 16
 
-Part: TypeAlias = tuple[str, "slice | torch.Tensor | None"]
+AdapterRows: TypeAlias = tuple[str, "slice | torch.Tensor | None"]
 """An adapter's name and its rows: a slice, int64 indices, or None for all."""
 
 
-class _Weights(NamedTuple):
-    """One adapter's part in one layer: what it adds is scaling · x · down · up."""
+class _LoraWeights(NamedTuple):
+    """One adapter's weights in one layer: what it adds is scaling · x · down · up."""
 
     down: torch.Tensor  # (inputs, rank)
     up: torch.Tensor  # (rank, outputs)
     scaling: float
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-        """Add to outputs ((rows, outputs)) what this says to inputs ((rows, inputs))."""
+        """Add to outputs ((rows, outputs)) what the adapter makes of inputs ((rows, inputs))."""
         if inputs.device.type == "cpu" and len(inputs) <= FEW_ROWS:
             hidden = inputs.float() @ self.down.float()
             outputs.add_(hidden @ self.up.float(), alpha=self.scaling)
@@ -38,13 +38,13 @@ class _Weights(NamedTuple):
             outputs.addmm_(inputs @ self.down, self.up, alpha=self.scaling)
 
 
-class RowAdapters:
+class MultiLora:
     """Applies a PEFT model's LoRA adapters to rows of its input."""
 
     def __init__(self) -> None:
         """Know no model yet."""
-        self._weights: dict[int, dict[str, _Weights]] = {}
-        self._parts: list[Part] = []
+        self._weights: dict[int, dict[str, _LoraWeights]] = {}
+        self._active: list[AdapterRows] = []
 
     def attach(self, model: PeftModel) -> None:
         """Take over the adapted layers of a model, after each adapter that was loaded or deleted.
@@ -69,36 +69,36 @@ class RowAdapters:
             names: The adapter of each row, None for none; a single one is that of all rows.
             device: Where the model is.
         """
-        self._parts = _group(names, device)
+        self._active = _group(names, device)
         try:
             yield
         finally:
-            self._parts = []
+            self._active = []
 
     def _add(self, layer: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         weights = self._weights[id(layer)]
-        for name, rows in self._parts:
-            if (own := weights.get(name)) is None:
+        for name, rows in self._active:
+            if (adapter := weights.get(name)) is None:
                 continue
             if isinstance(rows, torch.Tensor):
                 rows = rows.to(output.device)  # the layers may be on several
             inputs, outputs = (x if rows is None else x[rows] for x in (args[0], output))
             outputs = outputs.view(-1, outputs.shape[-1])  # where this cannot be a view, what is added would be lost
-            own.add(inputs.flatten(0, -2), outputs)
+            adapter.add(inputs.flatten(0, -2), outputs)
             if isinstance(rows, torch.Tensor):  # what was added to is a copy
                 output[rows] = outputs.view(len(rows), *output.shape[1:])
         return output
 
 
-def _read_weights(layer: LoraLayer) -> dict[str, _Weights]:
+def _read_weights(layer: LoraLayer) -> dict[str, _LoraWeights]:
     downs, ups = (
         {name: part.get_parameter("weight").detach().T for name, part in parts.items()}
         for parts in (layer.lora_A, layer.lora_B)
     )
-    return {name: _Weights(down, ups[name], layer.scaling[name]) for name, down in downs.items()}
+    return {name: _LoraWeights(down, ups[name], layer.scaling[name]) for name, down in downs.items()}
 
 
-def _group(names: Sequence[str | None], device: torch.device) -> list[Part]:
+def _group(names: Sequence[str | None], device: torch.device) -> list[AdapterRows]:
     if len(set(names)) == 1:
         return [(names[0], None)] if names[0] else []
     rows: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""The process's models: one backbone per folder, device and type, and the one thread that runs it.
+"""The process's models: one backbone per folder, device and type, the one thread that runs it, and its batches.
 
 A thread and not a lock: whatever changes the backbone happens between two forward passes, and no event loop is ever
 blocked. Imports torch: import it only where a model is run.
@@ -6,30 +6,181 @@ blocked. Imports torch: import it only where a model is run.
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.checkpoint import find_own_model
-from alpha_umi.nodes.models.engine.decode import Writing
-from alpha_umi.nodes.models.engine.forward import Cancelled, Span, compute
-from alpha_umi.nodes.models.engine.placement import Place, choose_dtype, choose_place
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest
+from alpha_umi.nodes.models.engine.backbone import Backbone, Device, choose_device, choose_dtype
+from alpha_umi.nodes.models.engine.checkpoint import find_role_model
+from alpha_umi.nodes.models.engine.decode import Decoding
+from alpha_umi.nodes.models.engine.forward import Cancelled, Span, compute_with_oom_retry
+from alpha_umi.nodes.models.engine.reply import generate_reply
 from alpha_umi.nodes.models.engine.weights import resolve
-from alpha_umi.nodes.models.local import DEFAULT_TOKENS_PER_BATCH, MAX_TEXTS
+
+# Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
+CPU_PREFILL_TOKENS = 256
+GPU_PREFILL_TOKENS = 2048
+# Shared by the sequences of a pass: beyond this a CPU computes instead of waiting for memory, and guesses cost time.
+MAX_GUESSED_TOKENS = 16
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """A sequence that somebody waits for.
+
+    Args:
+        begin: Makes the prompt.
+        cancelled: Set when nobody waits any more.
+        end: Is told that the sequence has ended, with what went wrong or None.
+        max_new_tokens: The most tokens to generate.
+        tokens_per_batch: It waits until so many tokens are enough for it and those in the batch, prompts included; an
+            empty batch takes it whatever its size.
+    """
+
+    begin: Callable[[Backbone], Decoding]
+    cancelled: threading.Event
+    end: Callable[[BaseException | None], None]
+    max_new_tokens: int
+    tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
+
+
+@dataclass(slots=True)
+class _Running:
+    """A sequence in the batch; `span` is what it needs computed next, at most `n_tokens` are held in memory for it."""
+
+    job: GenerationJob
+    decoding: Decoding
+    span: Span
+    n_tokens: int
+    is_prefilling: bool = True
+
+
+class ContinuousBatch:
+    """The sequences one backbone generates, and the jobs that wait; they join and leave between two passes.
+
+    Args:
+        backbone: Used by nothing else during a `step`.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Start empty."""
+        self.backbone = backbone
+        self._waiting: deque[GenerationJob] = deque()
+        self._next: _Running | None = None
+        self._running: list[_Running] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._running and not self._waiting and self._next is None
+
+    def add(self, job: GenerationJob) -> None:
+        """Let a job wait for its turn: first come, first served."""
+        self._waiting.append(job)
+
+    def step(self) -> None:
+        """Do one forward pass; raises nothing, the jobs are told."""
+        self._remove_cancelled()
+        self._admit()
+        if not self._running:
+            return
+        spans = self._split()
+        try:
+            logits = compute_with_oom_retry(self.backbone, [span for span, _ in spans])
+        except Cancelled:
+            return  # nothing was appended: the next step does the same without the one that left
+        except ModelFault as error:  # the others go on without the sequence that takes the most
+            self._abort(max(self._running, key=lambda each: each.n_tokens), error)
+            return
+        except Exception as error:
+            for running in self._running.copy():
+                self._abort(running, error)
+            return
+        for running, (_, rest), after in zip(self._running.copy(), spans, logits, strict=True):
+            if rest.ids:
+                running.span = rest
+            else:
+                self._send(running, after)
+
+    def forget_adapters(self) -> None:
+        """Let replaced adapters go that no sequence here uses any more."""
+        self.backbone.forget_adapters({each.span.adapter for each in [*self._running, self._next] if each})
+
+    def _remove_cancelled(self) -> None:
+        for running in [each for each in self._running if each.job.cancelled.is_set()]:
+            self._abort(running, None)
+        if self._next is not None and self._next.job.cancelled.is_set():
+            running, self._next = self._next, None
+            running.decoding.close()
+            running.job.end(None)
+
+    def _admit(self) -> None:
+        """Begin the next job, unless another prompt is still prefilled: both may begin with the same tokens."""
+        if any(each.is_prefilling for each in self._running):
+            return
+        while self._next is None and self._waiting:
+            self._next = self._begin(self._waiting.popleft())
+        if self._next is not None and self._has_room_for(self._next):
+            self._running.append(self._next)
+            self._next = None
+
+    def _begin(self, job: GenerationJob) -> _Running | None:
+        try:
+            if not job.cancelled.is_set():
+                decoding = job.begin(self.backbone)
+                span = next(decoding)
+                return _Running(job, decoding, span, span.past.get_seq_length() + len(span.ids) + job.max_new_tokens)
+            job.end(None)
+        except StopIteration:  # the grammar left no choice
+            job.end(None)
+        except Exception as error:
+            job.end(error)
+        return None
+
+    def _has_room_for(self, new: _Running) -> bool:
+        n_tokens = sum(each.n_tokens for each in self._running) + new.n_tokens
+        return not self._running or (len(self._running) < MAX_SEQUENCES and n_tokens <= new.job.tokens_per_batch)
+
+    def _split(self) -> list[tuple[Span, Span]]:
+        """Divide what each sequence needs computed into what this pass computes and the rest."""
+        for running in self._running:
+            running.span = running.span.limit_guesses(
+                0 if running.is_prefilling else MAX_GUESSED_TOKENS // len(self._running)
+            )
+        chunk = CPU_PREFILL_TOKENS if self.backbone.model.device.type == "cpu" else GPU_PREFILL_TOKENS
+        n_others = sum(len(each.span.ids) for each in self._running if not each.is_prefilling)
+        return [each.span.split(max(chunk - n_others, 1) if each.is_prefilling else chunk) for each in self._running]
+
+    def _send(self, running: _Running, logits: torch.Tensor) -> None:
+        running.is_prefilling = False
+        try:
+            running.span = running.decoding.send(logits)
+        except StopIteration:
+            self._end(running)
+        except Exception as error:
+            self._end(running, error)
+
+    def _abort(self, running: _Running, error: Exception | None) -> None:
+        running.decoding.close()
+        self._end(running, error)
+
+    def _end(self, running: _Running, error: Exception | None = None) -> None:
+        self._running.remove(running)
+        self.forget_adapters()
+        running.job.end(error)
 
 
 class Engine:
@@ -42,21 +193,32 @@ class Engine:
 
     def __init__(self, load: Callable[[], Backbone], name: str) -> None:
         """Start nothing yet."""
+        self.is_closed = False
         self._load = load
-        self._batches: list[Batch] = []  # the last one is in use, others are finished
+        self._batches: list[ContinuousBatch] = []  # the last one takes new jobs, the others are finished
         self._is_stepping = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def submit(self, job: Callable[[Backbone], T]) -> Future[T]:
         """Queue a short job, which has the backbone to itself between two forward passes; first come, first served."""
-        return self._thread.submit(self._run, job)
+        return self._thread.submit(lambda: job(self._get_batch().backbone))
 
-    def write(self, job: Job) -> None:
-        """Queue a text, to be written together with others."""
-        self._thread.submit(self._add, job)
+    def generate(
+        self, request: GenerationRequest, emit: Callable[[Any], None], cancelled: threading.Event, **limits: int
+    ) -> None:
+        """Queue a request, to be answered together with others; returns at once.
+
+        Args:
+            request: What to answer.
+            emit: Is handed each chunk, and at the end None or what went wrong; in the engine's thread.
+            cancelled: To be set when nobody reads on.
+            **limits: As for `GenerationJob`.
+        """
+        begin = partial(generate_reply, request, emit=emit, cancelled=cancelled)
+        self._thread.submit(self._add, GenerationJob(begin, cancelled, emit, request.max_tokens, **limits))
 
     def reload(self, change: Callable[[Backbone], None] | None = None) -> None:
-        """Change the backbone for the texts to come, or load it anew; those being written are finished on the old one.
+        """Change the backbone for the jobs to come; those that run are finished on the old one.
 
         Args:
             change: What to do with a backbone that is loaded; None loads another one in its place.
@@ -65,25 +227,23 @@ class Engine:
 
     def close(self) -> None:
         """Let the memory go once everything queued is done."""
+        self.is_closed = True
         self._thread.shutdown(wait=True)
         self._batches.clear()
 
-    def _get_batch(self) -> Batch:
+    def _get_batch(self) -> ContinuousBatch:
         if not self._batches:
-            self._batches.append(Batch(self._load()))
+            self._batches.append(ContinuousBatch(self._load()))
         return self._batches[-1]
-
-    def _run(self, job: Callable[[Backbone], T]) -> T:
-        return job(self._get_batch().backbone)
 
     def _reload(self, change: Callable[[Backbone], None] | None) -> None:
         if self._batches and change is None:
-            self._batches.append(Batch(self._load()))
+            self._batches.append(ContinuousBatch(self._load()))
         elif self._batches and change is not None:
             change(self._batches[-1].backbone)
             self._batches[-1].forget_adapters()
 
-    def _add(self, job: Job) -> None:
+    def _add(self, job: GenerationJob) -> None:
         try:
             self._get_batch().add(job)
         except Exception as error:
@@ -106,7 +266,7 @@ class Engine:
                     return
 
 
-_engines: dict[tuple[Path, Place, torch.dtype], Engine] = {}
+_engines: dict[tuple[Path, Device, torch.dtype], Engine] = {}
 # Which folder has a role's weights: finding out reads and checks a whole checkpoint.
 _folders: dict[tuple[Path, Role], Path] = {}
 _lock = threading.Lock()
@@ -117,7 +277,7 @@ def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: R
 
     Args:
         model: A folder or name, see `alpha_umi.nodes.models.engine.weights.resolve`.
-        role: Where a checkpoint has a full model of its own for this role, that one is taken.
+        role: Where a checkpoint has a full model for this role, that one is taken.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
         dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``.
 
@@ -125,21 +285,20 @@ def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: R
         ModelNotAvailable: If the weights are not on this machine.
         ConfigError: If a value cannot be used.
     """
-    folder = resolve(model)
-    if role is not None:
-        if (folder, role) not in _folders:
-            _folders[folder, role] = find_own_model(folder, role) or folder
-        folder = _folders[folder, role]
-    place = choose_place(device)
-    key = folder, place, choose_dtype(dtype, place)
+    folder, place = resolve(model), choose_device(device)
     with _lock:
+        if role is not None:
+            if (folder, role) not in _folders:
+                _folders[folder, role] = find_role_model(folder, role) or folder
+            folder = _folders[folder, role]
+        key = folder, place, choose_dtype(dtype, place)
         if key not in _engines:
             _engines[key] = Engine(partial(Backbone, *key), f"alpha-umi-{folder.name}")
         return _engines[key]
 
 
 def reload_role(model: str, adapter: str | None, role: Role, device: str = "auto", dtype: str = "auto") -> None:
-    """Let new texts be written by what the folder of an adapter, or of a role's own model, holds now.
+    """Let new jobs use what the folder of an adapter, or of a role's full model, holds now.
 
     Args:
         model: As for `get_engine`.
@@ -153,10 +312,10 @@ def reload_role(model: str, adapter: str | None, role: Role, device: str = "auto
     """
     folder = resolve(model)
     if adapter is None:
-        _folders[folder, role] = find_own_model(folder, role) or folder
+        _folders[folder, role] = find_role_model(folder, role) or folder
     engine = get_engine(model, device, dtype, role=None if adapter else role)
-    is_own = adapter is None and _folders[folder, role] != folder
-    engine.reload(None if is_own else lambda backbone: backbone.reload_adapter(adapter, role))
+    has_full_model = adapter is None and _folders[folder, role] != folder
+    engine.reload(None if has_full_model else lambda backbone: backbone.reload_adapter(adapter, role))
 
 
 def close_engines() -> None:
@@ -167,195 +326,3 @@ def close_engines() -> None:
         _folders.clear()
     for engine in engines:
         engine.close()
-
-
-# Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
-CPU_PREFILL_TOKENS = 256
-GPU_PREFILL_TOKENS = 2048
-# Shared by the texts of a pass: beyond this a CPU computes instead of waiting for memory, and guesses cost time.
-MAX_GUESSED_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class Job:
-    """A text that somebody waits for.
-
-    Args:
-        begin: Makes the prompt.
-        cancelled: Set when nobody waits any more.
-        end: Is told that the text has ended, with what went wrong or None.
-        max_new_tokens: The most it will write.
-        tokens_per_batch: It waits until so many tokens are enough for it and those being written, prompts included;
-            alone it is written whatever it takes.
-    """
-
-    begin: Callable[[Backbone], Writing]
-    cancelled: threading.Event
-    end: Callable[[BaseException | None], None]
-    max_new_tokens: int
-    tokens_per_batch: int = DEFAULT_TOKENS_PER_BATCH
-
-
-@dataclass(slots=True)
-class _Row:
-    """A text in the batch; `span` is what it waits for."""
-
-    job: Job
-    writing: Writing
-    span: Span
-    n_tokens: int
-    is_reading: bool = True
-
-
-class Batch:
-    """The texts one backbone writes, and those that wait.
-
-    Args:
-        backbone: Used by nothing else during a `step`.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        """Start empty."""
-        self.backbone = backbone
-        self._waiting: deque[Job] = deque()
-        self._next: _Row | None = None
-        self._rows: list[_Row] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not self._rows and not self._waiting and self._next is None
-
-    def add(self, job: Job) -> None:
-        """Let a job wait for its turn: first come, first served."""
-        self._waiting.append(job)
-
-    def step(self) -> None:
-        """Do one forward pass; raises nothing, the jobs are told."""
-        self._leave_out_cancelled()
-        self._admit()
-        if not self._rows:
-            return
-        parts = self._split()
-        try:
-            logits = compute_in_memory(self.backbone, [part for part, _ in parts])
-        except Cancelled:
-            return  # nothing was appended: the next step does the same without the one that left
-        except ModelFault as error:  # the others go on without the text that takes the most
-            row = max(self._rows, key=lambda row: row.n_tokens)
-            row.writing.close()
-            self._end(row, error)
-            return
-        except Exception as error:
-            for row in self._rows.copy():
-                row.writing.close()
-                self._end(row, error)
-            return
-        for row, (_, rest), after in zip(self._rows.copy(), parts, logits, strict=True):
-            if rest.ids:
-                row.span = rest
-            else:
-                self._send(row, after)
-
-    def forget_adapters(self) -> None:
-        """Let replaced adapters go that no text here uses any more."""
-        self.backbone.forget_adapters({row.span.adapter for row in [*self._rows, self._next] if row})
-
-    def _leave_out_cancelled(self) -> None:
-        for row in [row for row in self._rows if row.job.cancelled.is_set()]:
-            row.writing.close()
-            self._end(row)
-        if self._next is not None and self._next.job.cancelled.is_set():
-            row, self._next = self._next, None
-            row.writing.close()
-            row.job.end(None)
-
-    def _admit(self) -> None:
-        """Begin the next text that waits, unless another prompt is still read: both may begin with the same tokens."""
-        if any(row.is_reading for row in self._rows):
-            return
-        while self._next is None and self._waiting:
-            self._next = self._begin(self._waiting.popleft())
-        if self._next is not None and self._has_room_for(self._next):
-            self._rows.append(self._next)
-            self._next = None
-
-    def _begin(self, job: Job) -> _Row | None:
-        if job.cancelled.is_set():
-            job.end(None)
-            return None
-        try:
-            writing = job.begin(self.backbone)
-            span = next(writing)
-        except StopIteration:  # the grammar left no choice
-            job.end(None)
-            return None
-        except Exception as error:
-            job.end(error)
-            return None
-        return _Row(job, writing, span, span.past.get_seq_length() + len(span.ids) + job.max_new_tokens)
-
-    def _has_room_for(self, row: _Row) -> bool:
-        n_tokens = sum(other.n_tokens for other in self._rows) + row.n_tokens
-        return not self._rows or (len(self._rows) < MAX_TEXTS and n_tokens <= row.job.tokens_per_batch)
-
-    def _split(self) -> list[tuple[Span, Span]]:
-        """Divide what each row waits for into what is computed now and the rest."""
-        for row in self._rows:
-            row.span = row.span.limit_guesses(0 if row.is_reading else MAX_GUESSED_TOKENS // len(self._rows))
-        chunk = CPU_PREFILL_TOKENS if self.backbone.model.device.type == "cpu" else GPU_PREFILL_TOKENS
-        n_others = sum(len(row.span.ids) for row in self._rows if not row.is_reading)
-        return [row.span.split(max(chunk - n_others, 1) if row.is_reading else chunk) for row in self._rows]
-
-    def _send(self, row: _Row, logits: torch.Tensor) -> None:
-        row.is_reading = False
-        try:
-            row.span = row.writing.send(logits)
-        except StopIteration:
-            self._end(row)
-        except Exception as error:
-            self._end(row, error)
-
-    def _end(self, row: _Row, error: Exception | None = None) -> None:
-        self._rows.remove(row)
-        self.forget_adapters()
-        row.job.end(error)
-
-
-# What torch's allocators say in errors that are no torch.OutOfMemoryError: on the CPU, on Apple's GPUs, in cuBLAS.
-_SAYINGS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
-def compute_in_memory(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
-    """Do what `compute` does; where memory is short, let go of the cached prompts and try once more.
-
-    Raises:
-        ModelFault: If that was not enough; nothing was appended.
-    """
-    try:
-        return compute(backbone, spans)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    backbone.cache.clear()  # beyond the handler, whose traceback holds the tensors of the pass
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    try:
-        return compute(backbone, spans)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        reason = str(error).partition("\n")[0] or type(error).__name__
-    raise ModelFault(
-        f"There is not enough memory to write this text ({reason}). Run fewer threads at once, lower max_tokens, "
-        "shorten the conversation, or take a smaller dtype, model or another device; then ask again, or resume the "
-        "thread."
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory could not be had."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)

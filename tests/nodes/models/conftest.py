@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LogitsProcessorList,
+    PreTrainedTokenizerFast,
+    StoppingCriteriaList,
+)
 
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.nodes.models.engine.decode import Writing, make_sampler, open_text, write_tokens
-from alpha_umi.nodes.models.engine.grammar import Grammar
-from alpha_umi.nodes.models.engine.scheduler import Batch, Job, close_engines
+from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_tokens, make_sampler, open_sequence
+from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
+from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob, close_engines
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""
@@ -86,9 +92,15 @@ class Written:
     adapter: str | None = None
     n: int = 8
     grammar: Grammar | None = None
+    grammar_tokens: int | None = None
     cancel_after: int | None = None
+    sampler: Sampler = field(default_factory=make_sampler)
+    eos_ids: Collection[int] = ()
+    prompt_lookup: bool = True
     ids: list[int] = field(default_factory=list)
-    n_reused: int = 0
+    n_cached: int = 0
+    n_evicted: int = 0
+    is_finished: bool | None = None
     error: BaseException | None = None
 
 
@@ -97,9 +109,9 @@ Write: TypeAlias = Callable[[Backbone, Sequence[Written]], None]
 
 @pytest.fixture
 def write() -> Write:
-    """Write texts greedily in one batch."""
+    """Write texts in one batch."""
 
-    def make_job(order: Written) -> Job:
+    def make_job(order: Written) -> GenerationJob:
         cancelled = threading.Event()
 
         def accept(token: int) -> bool:
@@ -108,27 +120,32 @@ def write() -> Write:
                 cancelled.set()
             return True
 
-        def begin(backbone: Backbone) -> Writing:
+        def begin(backbone: Backbone) -> Decoding:
             adapter = backbone.find_adapter(order.adapter, "planner") if order.adapter else None
-            mask = backbone.grammars.make_mask(order.grammar, order.n) if order.grammar else None
-            with open_text(backbone, adapter, order.prompt) as text:
-                order.n_reused = text.n_reused
-                yield from write_tokens(
-                    text,
+            mask = (
+                backbone.grammars.make_mask(order.grammar, order.grammar_tokens or order.n) if order.grammar else None
+            )
+            with open_sequence(backbone, adapter, order.prompt) as sequence:
+                order.n_cached = sequence.n_cached
+                yield from decode_tokens(
+                    sequence,
                     cancelled,
-                    sampler=make_sampler(),
+                    sampler=order.sampler,
                     max_new_tokens=order.n,
-                    eos_ids=(),
+                    eos_ids=order.eos_ids,
                     constraint=mask,
                     accept=accept,
+                    prompt_lookup=order.prompt_lookup,
                 )
+            order.n_evicted = sequence.n_evicted
+            order.is_finished = mask.finished if mask else None
 
         if order.cancel_after == 0:
             cancelled.set()
-        return Job(begin, cancelled, partial(setattr, order, "error"), order.n)
+        return GenerationJob(begin, cancelled, partial(setattr, order, "error"), order.n)
 
     def write_all(backbone: Backbone, orders: Sequence[Written]) -> None:
-        batch = Batch(backbone)
+        batch = ContinuousBatch(backbone)
         for order in orders:
             batch.add(make_job(order))
         while not batch.is_empty:
@@ -138,6 +155,29 @@ def write() -> Write:
                 raise order.error
 
     return write_all
+
+
+def generate_reference(
+    model: Any, prompt: list[int], n: int, *, mask: TokenMask | None = None, sampler: Sampler | None = None
+) -> list[int]:
+    """Return what transformers itself generates, a pass for each token; greedily, or what the sampler and mask pick."""
+
+    def pick(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        pick_token = sampler or make_sampler()
+        token = mask.choose(scores[0], pick_token) if mask else pick_token(scores[0])
+        return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor([token]), 0.0)
+
+    ids = torch.tensor([prompt])
+    output = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=n,
+        do_sample=False,
+        eos_token_id=-1,
+        logits_processor=LogitsProcessorList([pick]) if mask or sampler else None,
+        stopping_criteria=StoppingCriteriaList([lambda *_, **__: torch.tensor([bool(mask and mask.finished)])]),
+    )
+    return list(output[0, len(prompt) :].tolist())
 
 
 @pytest.fixture

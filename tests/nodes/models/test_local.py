@@ -138,8 +138,8 @@ def test_response_metadata_counts_what_the_cache_did(make: Make) -> None:
         message = model.invoke([question], role="planner")
         usage, metadata = message.usage_metadata, message.response_metadata
         assert usage is not None
-        n_reused = usage["input_token_details"]["cache_read"]
-        assert metadata["prefilled_tokens"] == usage["input_tokens"] - n_reused
+        n_cached = usage["input_token_details"]["cache_read"]
+        assert metadata["prefilled_tokens"] == usage["input_tokens"] - n_cached
         assert (metadata["prefilled_tokens"] == 1) == bool(n_known)
         assert metadata["cache_evictions"] == 0
 

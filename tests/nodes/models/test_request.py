@@ -1,8 +1,10 @@
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -48,7 +50,27 @@ def test_role_aware_model_gets_role_messages_role_and_tools(role: Role) -> None:
     send(model, role, temperature=0.2)
     (request,) = model.requests
     assert request.messages == render_messages(TRAJECTORY, style="umi")
-    assert request.kwargs == {"role": role, "tools": [ADD.to_openai()], "temperature": 0.2}
+    assert request.kwargs == {"role": role, "tools": [ADD], "temperature": 0.2}
+
+
+class Tracer(BaseCallbackHandler):
+    """Remembers what a trace shows of each call."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+        self.seen.append(kwargs["invocation_params"])
+
+
+def test_traces_show_tools_as_plain_json() -> None:
+    tracer = Tracer()
+    request = make_request(ScriptedChatModel(script=["x"] * 2), "caller", TRAJECTORY, temperature=0)
+    for tools in ([ADD], [ADD.to_openai()]):
+        ScriptedChatModel(script=["x"]).invoke(
+            request.messages, {"callbacks": [tracer]}, **(request.kwargs | {"tools": tools})
+        )
+    assert [json.loads(json.dumps(params["tools"])) for params in tracer.seen] == [[ADD.to_openai()]] * 2
 
 
 def test_role_aware_model_gets_messages_in_its_own_style() -> None:

@@ -22,7 +22,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from alpha_umi import create_umi_agent
 from alpha_umi.graph.config import load_settings
-from alpha_umi.nodes.format.render import Style, load_template, template_kwargs
+from alpha_umi.nodes.format.render import Style, encode_prompt, load_template
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.request import make_request
@@ -144,7 +144,7 @@ def make_ids(backbone: Backbone, trajectory: Trajectory, role: Role, style: Styl
         make_client(role, "http://127.0.0.1:1", style), role, trajectory, temperature=0.0
     ).messages
     template = backbone.find_template(style) if style == "umi" else load_template(style)
-    return backbone.encode(messages, template, template_kwargs(role, trajectory.tools))
+    return encode_prompt(messages, backbone.tokenizer, template, role, trajectory.tools)
 
 
 def ask(url: str, trajectory: Trajectory, role: Role, style: Style) -> str:

@@ -7,13 +7,13 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.request import Request
+from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.training.evaluation.generate import generate_many
 
 
-def make_requests(*texts: str) -> list[Request]:
-    return [Request([HumanMessage(text)], {"role": "planner"}) for text in texts]
+def make_requests(*texts: str) -> list[RoleRequest]:
+    return [RoleRequest([HumanMessage(text)], {"role": "planner"}) for text in texts]
 
 
 def test_replies_come_in_order_with_their_usage() -> None:
@@ -44,7 +44,7 @@ class BatchedModel(ScriptedChatModel):
     """Answers all at once."""
 
     def generate_many(
-        self, requests: Sequence[Request], *, on_progress: Callable[[int], None] | None = None
+        self, requests: Sequence[RoleRequest], *, on_progress: Callable[[int], None] | None = None
     ) -> list[AIMessage | ContextOverflow]:
         if on_progress:
             on_progress(len(requests))

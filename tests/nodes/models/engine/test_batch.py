@@ -18,15 +18,14 @@ from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine import scheduler as batch_module
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.decode import Writing, make_sampler, open_text, write_tokens
+from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
-from alpha_umi.nodes.models.engine.scheduler import Batch, Job
+from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
 from alpha_umi.nodes.models.local import LocalChatModel
-from alpha_umi.nodes.models.request import Request, make_request
+from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.tools.spec import ToolSpec
-from tests.nodes.models.conftest import Write, Written
-from tests.plain_loop import generate_tokens
+from tests.nodes.models.conftest import Write, Written, generate_reference
 
 MARKERS = {"planner": [5, 6, 7], "caller": [5, 8, 7]}
 WRITERS = [None, "one", "two", "planner", "caller"]
@@ -36,7 +35,7 @@ SPEC = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": 
 def make_orders(rng: random.Random, n: int) -> list[Written]:
     """Return prompts of one to three hundred tokens, many with the same beginning."""
     shared = [rng.randrange(20, 60) for _ in range(300)]
-    grammars: list[Grammar | None] = [None, planner_grammar(12), caller_grammar([SPEC.to_openai()])]
+    grammars: list[Grammar | None] = [None, planner_grammar(12), caller_grammar({SPEC.name: SPEC.parameters})]
     orders = []
     for _ in range(n):
         name = rng.choice(WRITERS)
@@ -77,17 +76,14 @@ def test_texts_in_one_batch_are_those_written_alone(
     assert len({tuple(order.ids) for order in orders}) > 10
 
 
-def test_a_text_is_the_one_that_the_plain_loop_writes(backbone: Backbone, write: Write) -> None:
+def test_a_text_is_the_one_that_transformers_generates(backbone: Backbone, write: Write) -> None:
     orders = [order for order in make_orders(random.Random(1), 16) if order.adapter not in MARKERS]
     write(backbone, orders)
     for order in orders:
         mask = backbone.grammars.make_mask(order.grammar, order.n) if order.grammar else None
         adapter = backbone.find_adapter(order.adapter, "planner") if order.adapter else None
         with backbone.use(adapter) as model:
-            tokens = generate_tokens(
-                model, order.prompt, sampler=make_sampler(), max_new_tokens=order.n, eos_ids=(), constraint=mask
-            )
-            assert list(tokens) == order.ids
+            assert generate_reference(model, order.prompt, order.n, mask=mask) == order.ids
 
 
 def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[str], Path], write: Write) -> None:
@@ -103,8 +99,7 @@ def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[st
     orders = [Written([rng.randrange(20, 60) for _ in range(n)], n=12) for n in (5, 39, 120, 300)]
     write(backbone, orders)
     for order in orders:
-        tokens = generate_tokens(backbone.model, order.prompt, sampler=make_sampler(), max_new_tokens=12, eos_ids=())
-        assert list(tokens) == order.ids
+        assert generate_reference(backbone.model, order.prompt, 12) == order.ids
     assert len({tuple(order.ids) for order in orders}) == 4
 
 
@@ -147,20 +142,26 @@ def test_texts_that_leave_do_not_disturb_the_others(model_folder: Path, backbone
     assert [order.ids for order in orders] == [order.ids for order in again]
 
 
-def make_job(prompt: list[int], errors: list[Any], *, accept: Callable[[int], bool], **limits: int) -> Job:
+def make_job(prompt: list[int], errors: list[Any], *, accept: Callable[[int], bool], **limits: int) -> GenerationJob:
     cancelled = threading.Event()
 
-    def begin(backbone: Backbone) -> Writing:
-        with open_text(backbone, None, prompt) as text:
-            yield from write_tokens(
-                text, cancelled, sampler=make_sampler(), max_new_tokens=10, eos_ids=(), accept=accept, lookup=False
+    def begin(backbone: Backbone) -> Decoding:
+        with open_sequence(backbone, None, prompt) as sequence:
+            yield from decode_tokens(
+                sequence,
+                cancelled,
+                sampler=make_sampler(),
+                max_new_tokens=10,
+                eos_ids=(),
+                accept=accept,
+                prompt_lookup=False,
             )
 
-    return Job(begin, cancelled, errors.append, 10, **limits)
+    return GenerationJob(begin, cancelled, errors.append, 10, **limits)
 
 
 def test_a_text_that_fails_fails_alone(backbone: Backbone) -> None:
-    batch, ends, tokens = Batch(backbone), list[Any](), list[int]()
+    batch, ends, tokens = ContinuousBatch(backbone), list[Any](), list[int]()
 
     def fail(token: int) -> bool:
         raise ZeroDivisionError
@@ -178,7 +179,7 @@ def test_a_text_that_fails_fails_alone(backbone: Backbone) -> None:
 
 
 def test_a_failing_pass_is_told_to_all_and_leaves_the_model_usable(backbone: Backbone, write: Write) -> None:
-    batch, ends = Batch(backbone), list[Any]()
+    batch, ends = ContinuousBatch(backbone), list[Any]()
     for i in range(3):
         batch.add(make_job([20, 21 + i], ends, accept=lambda _: True))
     for _ in range(4):
@@ -201,7 +202,7 @@ def test_a_failing_pass_is_told_to_all_and_leaves_the_model_usable(backbone: Bac
 
 def test_texts_wait_for_room(backbone: Backbone) -> None:
     passes = count_rows(backbone)
-    batch, ends = Batch(backbone), list[Any]()
+    batch, ends = ContinuousBatch(backbone), list[Any]()
     for i in range(6):  # each takes 20 + 10 tokens
         batch.add(make_job([21 + i] * 20, ends, accept=lambda _: True, tokens_per_batch=70))
     batch.add(make_job([30] * 90, ends, accept=lambda _: True, tokens_per_batch=70))
@@ -213,7 +214,7 @@ def test_texts_wait_for_room(backbone: Backbone) -> None:
 
 
 def test_a_long_prompt_does_not_hold_up_those_that_are_written(backbone: Backbone) -> None:
-    batch, ends, seen = Batch(backbone), list[Any](), list[int]()
+    batch, ends, seen = ContinuousBatch(backbone), list[Any](), list[int]()
 
     def note(token: int) -> bool:
         seen.append(token)
@@ -236,7 +237,7 @@ def model(model_folder: Path) -> LocalChatModel:
     return LocalChatModel(model=str(model_folder), dtype="float32", device="cpu", max_tokens=30, max_rationale_tokens=9)
 
 
-def make_requests(model: LocalChatModel, n: int) -> list[Request]:
+def make_requests(model: LocalChatModel, n: int) -> list[RoleRequest]:
     """Return what an evaluation asks for: every step of trajectories, and all roles."""
     requests = []
     for i in range(n):
@@ -269,7 +270,7 @@ def test_generate_many_writes_what_invoke_writes(model: LocalChatModel) -> None:
 
 def test_generate_many_reports_prompts_that_do_not_fit(model: LocalChatModel) -> None:
     requests = make_requests(model, 1)
-    too_long = Request([ChatMessage(role="user", content="a " * 2000)], {"role": "planner", "max_tokens": 65_000})
+    too_long = RoleRequest([ChatMessage(role="user", content="a " * 2000)], {"role": "planner", "max_tokens": 65_000})
     replies = model.generate_many([requests[0], too_long, requests[1]])
     assert [type(reply) for reply in replies] == [AIMessage, ContextOverflow, AIMessage]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -14,7 +14,9 @@ from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
-from tests.plain_loop import generate_tokens
+from tests.nodes.models.conftest import Write, Written
+
+WriteText = Callable[..., str]
 
 SEARCH = {
     "type": "object",
@@ -51,45 +53,33 @@ UNUSUAL = {
 }
 
 
-def make_tool(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, "description": "", "parameters": parameters}}
+SCHEMAS: dict[str, dict[str, Any]] = {"search.files": SEARCH, "search": NESTED, "weather-in": REFERENCE, "now": {}}
 
 
-TOOLS = [
-    make_tool("search.files", SEARCH),
-    make_tool("search", NESTED),
-    make_tool("weather-in", REFERENCE),
-    make_tool("now", {}),
-]
-
-
-def write(backbone: Backbone, grammar: Grammar | None, *, seed: int, max_tokens: int, temperature: float = 3.0) -> str:
+@pytest.fixture
+def write_text(backbone: Backbone, write: Write) -> WriteText:
     """Let the random model write; it would never write anything that makes sense by itself."""
-    mask = backbone.grammars.make_mask(grammar, max_tokens) if grammar else None
-    text = TextStream(backbone.tokenizer)
-    tokens = generate_tokens(
-        backbone.model,
-        [1, 40 + seed],
-        sampler=make_sampler(temperature, 1.0, seed),
-        max_new_tokens=max_tokens,
-        eos_ids=backbone.eos_ids,
-        constraint=mask,
-    )
-    pieces = [text.feed(token) for token in tokens]
-    if mask is not None:
-        assert mask.finished
-    return "".join(pieces) + text.flush()
+
+    def write_one(grammar: Grammar | None, *, seed: int, max_tokens: int, temperature: float = 3.0) -> str:
+        sampler = make_sampler(temperature, 1.0, seed)
+        order = Written([1, 40 + seed], n=max_tokens, grammar=grammar, sampler=sampler, eos_ids=backbone.eos_ids)
+        write(backbone, [order])
+        assert order.is_finished is (True if grammar else None)
+        stream = TextStream(backbone.tokenizer)
+        return "".join(map(stream.feed, order.ids)) + stream.flush()
+
+    return write_one
 
 
-def test_a_random_model_writes_no_decision_without_grammar(backbone: Backbone) -> None:
-    assert parse_plan(write(backbone, None, seed=0, max_tokens=60)).decision is None
+def test_a_random_model_writes_no_decision_without_grammar(write_text: WriteText) -> None:
+    assert parse_plan(write_text(None, seed=0, max_tokens=60)).decision is None
 
 
 @pytest.mark.parametrize("max_tokens", [16, 40, 90])
-def test_planner_always_decides(backbone: Backbone, max_tokens: int) -> None:
+def test_planner_always_decides(write_text: WriteText, max_tokens: int) -> None:
     decisions = set()
     for seed in range(20):
-        text = write(backbone, planner_grammar(60), seed=seed, max_tokens=max_tokens)
+        text = write_text(planner_grammar(60), seed=seed, max_tokens=max_tokens)
         plan = parse_plan(text)
         assert plan.decision is not None, text
         assert text.endswith(f" {plan.decision}."), text
@@ -97,8 +87,8 @@ def test_planner_always_decides(backbone: Backbone, max_tokens: int) -> None:
     assert decisions == {"caller", "conclusion", "give up"}
 
 
-def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone) -> None:
-    text = write(backbone, planner_grammar(10), seed=1, max_tokens=200)
+def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: WriteText) -> None:
+    text = write_text(planner_grammar(10), seed=1, max_tokens=200)
     assert len(backbone.tokenizer.encode(text)) < 10 + 30
 
 
@@ -134,18 +124,17 @@ def test_planner_grammar_takes_plans_only(backbone: Backbone, text: str, is_allo
 
 
 @pytest.mark.parametrize("max_tokens", [64, 150])
-def test_caller_never_invents_a_tool_or_an_argument(backbone: Backbone, max_tokens: int) -> None:
-    schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
+def test_caller_never_invents_a_tool_or_an_argument(write_text: WriteText, max_tokens: int) -> None:
     names = set()
     for seed in range(30):
-        text = write(backbone, caller_grammar(TOOLS), seed=seed, max_tokens=max_tokens)
+        text = write_text(caller_grammar(SCHEMAS), seed=seed, max_tokens=max_tokens)
         (call,) = parse_calls(text)
         assert call.fault is None, text
         assert isinstance(call.arguments, dict)
-        jsonschema.validate(call.arguments, schemas[call.name])
-        assert call.arguments.keys() <= schemas[call.name].get("properties", {}).keys()
+        jsonschema.validate(call.arguments, SCHEMAS[call.name])
+        assert call.arguments.keys() <= SCHEMAS[call.name].get("properties", {}).keys()
         names.add(call.name)
-    assert names == schemas.keys()
+    assert names == SCHEMAS.keys()
 
 
 @pytest.mark.parametrize(
@@ -164,13 +153,13 @@ def test_caller_never_invents_a_tool_or_an_argument(backbone: Backbone, max_toke
     ],
 )
 def test_caller_grammar_takes_valid_compact_calls_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
-    grammar = caller_grammar(TOOLS)
+    grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
     assert follow(backbone, grammar, text) is is_allowed
 
 
 def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(backbone: Backbone) -> None:
-    grammar = caller_grammar([make_tool("odd", UNUSUAL)])
+    grammar = caller_grammar({"odd": UNUSUAL})
     assert grammar is not None
     assert follow(backbone, grammar, 'Action: odd\nAction Input: {"p":"anything"}')
     assert follow(backbone, grammar, 'Action: odd\nAction Input: {"p":[1,{"x":null}],"u":3}')
@@ -179,13 +168,13 @@ def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(ba
 
 
 def test_caller_may_add_arguments_where_the_schema_says_so(backbone: Backbone) -> None:
-    grammar = caller_grammar([make_tool("free", {"type": "object", "additionalProperties": {"type": "string"}})])
+    grammar = caller_grammar({"free": {"type": "object", "additionalProperties": {"type": "string"}}})
     assert grammar is not None
     assert follow(backbone, grammar, 'Action: free\nAction Input: {"x":"1","y":"2"}')
 
 
 def test_caller_without_tools_is_not_constrained() -> None:
-    assert caller_grammar([]) is None
+    assert caller_grammar({}) is None
 
 
 json_types = st.sampled_from(["string", "number", "integer", "boolean", "null", "array", "object", "odd"])
@@ -214,17 +203,17 @@ schemas = st.recursive(
     name=st.from_regex(r"[\w.:/-]{1,8}", fullmatch=True),
 )
 def test_caller_grammar_of_any_schema_compiles(backbone: Backbone, properties: dict[str, Any], name: str) -> None:
-    grammar = caller_grammar([make_tool(name, {"type": "object", "properties": properties})])
+    grammar = caller_grammar({name: {"type": "object", "properties": properties}})
     assert grammar is not None
     backbone.grammars.make_mask(grammar, 100)
 
 
-def test_caller_ends_in_time_when_much_is_required(backbone: Backbone) -> None:
+def test_caller_ends_in_time_when_much_is_required(write_text: WriteText) -> None:
     names = [f"argument_{i}" for i in range(12)]
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}, "required": names}
-    grammar = caller_grammar([make_tool("wide", schema)])
+    grammar = caller_grammar({"wide": schema})
     for seed in range(3):
-        (call,) = parse_calls(write(backbone, grammar, seed=seed, max_tokens=300))
+        (call,) = parse_calls(write_text(grammar, seed=seed, max_tokens=300))
         assert isinstance(call, ParsedCall)
         jsonschema.validate(call.arguments, schema)
 
@@ -238,7 +227,7 @@ def take_forced(mask: TokenMask) -> list[int]:
 
 
 def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Backbone) -> None:
-    grammar = caller_grammar([make_tool("now", {})])
+    grammar = caller_grammar({"now": {}})
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, 100)
     assert backbone.tokenizer.decode(take_forced(mask)) == "Action: now\nAction Input: {}"
@@ -247,7 +236,7 @@ def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Bac
 
 
 def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> None:
-    grammar = caller_grammar(TOOLS)
+    grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
     generator = torch.Generator().manual_seed(0)
     n_forced = n_chosen = 0
@@ -273,7 +262,7 @@ def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> 
     ],
 )
 def test_forced_tokens_are_the_tokenizers_own(backbone: Backbone, text: str, jump_forward: bool) -> None:
-    grammar = caller_grammar(TOOLS)
+    grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, 200)
     wanted: list[int] = backbone.tokenizer.encode(text, add_special_tokens=False)
@@ -283,16 +272,10 @@ def test_forced_tokens_are_the_tokenizers_own(backbone: Backbone, text: str, jum
         assert logits[wanted[len(ids)]] > -torch.inf
         return wanted[len(ids)]
 
-    for token in generate_tokens(
-        backbone.model,
-        [1],
-        sampler=sampler,
-        max_new_tokens=200,
-        eos_ids=(),
-        constraint=mask,
-        jump_forward=jump_forward,
-    ):
-        ids.append(token)
+    logits = torch.zeros(backbone.model.config.vocab_size)
+    while not mask.finished:
+        forced = mask.forced() if jump_forward else None
+        ids.append(mask.choose(logits, sampler) if forced is None else mask.accept(forced))
     assert ids == wanted
 
 
@@ -321,4 +304,4 @@ def test_planner_that_writes_any_script_is_cut_in_time(backbone: Backbone, text:
 
 
 def test_grammar_text_is_the_same_for_equal_tools() -> None:
-    assert caller_grammar(TOOLS) == caller_grammar(json.loads(json.dumps(TOOLS)))
+    assert caller_grammar(SCHEMAS) == caller_grammar(json.loads(json.dumps(SCHEMAS)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +17,13 @@ from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import (
     MAX_GUESSES,
     N_KEY_TOKENS,
-    Lookup,
+    PromptLookup,
     Sampler,
-    Writing,
     make_sampler,
-    open_text,
-    write_tokens,
 )
 from alpha_umi.nodes.models.engine.forward import Span
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.kv_cache import make_past
-from alpha_umi.nodes.models.engine.scheduler import Batch, Job
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import Write, Written
 
@@ -42,7 +39,7 @@ def guess_slowly(ids: Sequence[int]) -> list[int]:
 
 @given(st.lists(st.integers(0, 3), max_size=40), st.lists(st.integers(0, 40), max_size=5))
 def test_lookup_guesses_what_followed_last_time(ids: list[int], lengths: list[int]) -> None:
-    lookup = Lookup()
+    lookup = PromptLookup()
     for n in sorted({min(n, len(ids)) for n in (*lengths, len(ids))}):
         assert lookup.guess(ids[:n]) == guess_slowly(ids[:n])
 
@@ -61,43 +58,11 @@ class Copyist:
 
 
 def write_one(
-    backbone: Backbone,
-    prompt: list[int],
-    sampler: Sampler,
-    *,
-    lookup: bool,
-    n: int = 40,
-    grammar: Grammar | None = None,
-    adapter: str | None = None,
+    write: Write, backbone: Backbone, prompt: list[int], sampler: Sampler, *, n: int = 40, **settings: Any
 ) -> list[int]:
-    ids: list[int] = []
-    errors: list[BaseException | None] = []
-    cancelled = threading.Event()
-
-    def accept(token: int) -> bool:
-        ids.append(token)
-        return True
-
-    def begin(backbone: Backbone) -> Writing:
-        mask = backbone.grammars.make_mask(grammar, n) if grammar else None
-        with open_text(backbone, backbone.find_adapter(adapter, "planner") if adapter else None, prompt) as text:
-            yield from write_tokens(
-                text,
-                cancelled,
-                sampler=sampler,
-                max_new_tokens=n,
-                eos_ids={2},
-                constraint=mask,
-                accept=accept,
-                lookup=lookup,
-            )
-
-    batch = Batch(backbone)
-    batch.add(Job(begin, cancelled, errors.append, n))
-    while not batch.is_empty:
-        batch.step()
-    assert errors == [None]
-    return ids
+    order = Written(prompt, n=n, sampler=sampler, eos_ids={2}, **settings)
+    write(backbone, [order])
+    return order.ids
 
 
 def count_rows(backbone: Backbone) -> list[int]:
@@ -109,8 +74,10 @@ def count_rows(backbone: Backbone) -> list[int]:
 
 
 @pytest.mark.parametrize("adapter", [None, "one", "planner"])
-@pytest.mark.parametrize("grammar", [None, planner_grammar(20), caller_grammar([SPEC.to_openai()])])
-def test_guesses_change_no_token(backbone: Backbone, adapter: str | None, grammar: Grammar | None) -> None:
+@pytest.mark.parametrize("grammar", [None, planner_grammar(20), caller_grammar({SPEC.name: SPEC.parameters})])
+def test_guesses_change_no_token(
+    backbone: Backbone, write: Write, adapter: str | None, grammar: Grammar | None
+) -> None:
     rng = random.Random(7)
     n_passes = {True: 0, False: 0}
     passes = count_rows(backbone)
@@ -121,32 +88,34 @@ def test_guesses_change_no_token(backbone: Backbone, adapter: str | None, gramma
         for lookup in (True, False):
             passes.clear()
             copyist = Copyist(prompt, seed)
-            texts.append(write_one(backbone, prompt, copyist, lookup=lookup, grammar=grammar, adapter=adapter))
+            texts.append(
+                write_one(write, backbone, prompt, copyist, prompt_lookup=lookup, grammar=grammar, adapter=adapter)
+            )
             n_passes[lookup] += len(passes)
         assert texts[0] == texts[1]
     assert n_passes[True] < 0.9 * n_passes[False]
 
 
-def test_guesses_change_no_sampled_token(backbone: Backbone) -> None:
+def test_guesses_change_no_sampled_token(backbone: Backbone, write: Write) -> None:
     prompt = [20, 21, 22, 23, 20, 21]
     texts = {
-        tuple(write_one(backbone, prompt, make_sampler(0.7, 0.9, seed), lookup=lookup))
+        tuple(write_one(write, backbone, prompt, make_sampler(0.7, 0.9, seed), prompt_lookup=lookup))
         for seed in range(5)
         for lookup in (True, False)
     }
     assert len(texts) == 5
 
 
-def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone) -> None:
+def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone, write: Write) -> None:
     rng = random.Random(3)
     written: list[int] = []
     for seed in range(10):
         prompt = [*([20, 21, 22, 23] * 5), *written[: rng.randrange(20)]]
-        written = write_one(backbone, prompt, Copyist(prompt, seed), lookup=True)
+        written = write_one(write, backbone, prompt, Copyist(prompt, seed), prompt_lookup=True)
         whole = [*prompt, *written]
-        fresh = write_one(backbone, whole, make_sampler(), lookup=False, n=8)
+        fresh = write_one(write, backbone, whole, make_sampler(), prompt_lookup=False, n=8)
         backbone.cache.drop(None)
-        assert write_one(backbone, whole, make_sampler(), lookup=False, n=8) == fresh
+        assert write_one(write, backbone, whole, make_sampler(), prompt_lookup=False, n=8) == fresh
 
 
 @pytest.mark.parametrize("n_ids", [7, 256, 258, 300])

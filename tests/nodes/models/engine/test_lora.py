@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.nodes.models.engine.lora import RowAdapters
+from alpha_umi.nodes.models.engine.lora import MultiLora
 
 NAMES = ("left", "right", "narrow")
 MIXES = {
@@ -61,7 +61,7 @@ def test_rows_equal_what_peft_computes_with_one_adapter(
 ) -> None:
     adapted, ids = make_model(dtype), torch.arange(30).reshape(6, 5)
     expected = torch.cat([compute_alone(adapted, ids[i : i + 1], name) for i, name in enumerate(mix)])
-    rows = RowAdapters()
+    rows = MultiLora()
     rows.attach(adapted)
     with rows.use(mix, ids.device), torch.inference_mode():
         got = adapted(input_ids=ids).logits
@@ -71,7 +71,7 @@ def test_rows_equal_what_peft_computes_with_one_adapter(
 
 
 @torch.inference_mode()
-def compute_alone_without(rows: RowAdapters, adapted: PeftModel, ids: torch.Tensor) -> torch.Tensor:
+def compute_alone_without(rows: MultiLora, adapted: PeftModel, ids: torch.Tensor) -> torch.Tensor:
     with rows.use([None], ids.device):
         return cast(torch.Tensor, adapted(input_ids=ids).logits)
 
@@ -79,7 +79,7 @@ def compute_alone_without(rows: RowAdapters, adapted: PeftModel, ids: torch.Tens
 def test_rows_follow_adapters_that_come_and_go() -> None:
     adapted, ids = make_model(torch.float32), torch.arange(5)[None]
     left = compute_alone(adapted, ids, "left")
-    rows = RowAdapters()
+    rows = MultiLora()
     rows.attach(adapted)
     adapted.set_adapter("left", inference_mode=True)
     adapted.delete_adapter("right")

@@ -16,7 +16,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.nodes.models.engine.decode import open_text
+from alpha_umi.nodes.models.engine.decode import open_sequence
 from alpha_umi.nodes.models.engine.forward import Span, compute
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache, make_past
 from tests.nodes.models.conftest import Write, Written
@@ -28,10 +28,10 @@ WRITERS = [None, "one", "planner", "caller"]
 def generate(
     write: Write, backbone: Backbone, name: str | None, ids: list[int], *, cancel_after: int | None = None
 ) -> tuple[list[int], int]:
-    """Return the greedy tokens and how many prompt tokens were reused."""
+    """Return the greedy tokens and how many prompt tokens the cache knew."""
     order = Written(ids, name, cancel_after=cancel_after)
     write(backbone, [order])
-    return order.ids, order.n_reused
+    return order.ids, order.n_cached
 
 
 def find(backbone: Backbone, name: str) -> Adapter:
@@ -58,7 +58,7 @@ def test_cached_generation_equals_uncached_on_random_trajectories(
     backbone.cache = PrefixCache(max_bytes)
     plain = Backbone(model_folder, torch.device("cpu"), torch.float32)
     ids: list[int] = []
-    n_cancelled = 0
+    n_cancelled = n_hits = n_evicted = 0
     for _ in range(120):
         ids = grow(ids, rng)
         name = rng.choice(WRITERS)
@@ -67,14 +67,17 @@ def test_cached_generation_equals_uncached_on_random_trajectories(
             n_cancelled += 1
             generate(write, backbone, name, prompt, cancel_after=rng.randrange(4))
         plain.cache = PrefixCache(0)
-        expected, n_reused = generate(write, plain, name, prompt)
-        assert n_reused == 0
-        assert generate(write, backbone, name, prompt)[0] == expected
-    statistics = backbone.cache.statistics
+        expected, n_cached = generate(write, plain, name, prompt)
+        assert n_cached == 0
+        order = Written(prompt, name)
+        write(backbone, [order])
+        assert order.ids == expected
+        n_hits += order.n_cached > 0
+        n_evicted += order.n_evicted
     assert n_cancelled > 5
-    assert statistics.n_reused_tokens > 0
-    assert statistics.n_bytes <= max_bytes
-    assert (statistics.n_evictions > 0) == (max_bytes < 10**9)
+    assert n_hits > 0
+    assert backbone.cache.n_bytes <= max_bytes
+    assert (n_evicted > 0) == (max_bytes < 10**9)
 
 
 @pytest.mark.parametrize("name", ["planner", "caller"])
@@ -91,9 +94,9 @@ def test_activated_lora_equals_pefts_full_recompute(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, eos_token_id=-1
     )
     generate(write, backbone, None, prompt[:25])
-    tokens, n_reused = generate(write, backbone, name, prompt)
+    tokens, n_cached = generate(write, backbone, name, prompt)
     assert tokens == reference[0, len(prompt) :].tolist()
-    assert n_reused >= 24
+    assert n_cached >= 24
 
 
 def test_logits_after_a_cached_prefix_equal_those_without(backbone: Backbone, write: Write) -> None:
@@ -105,9 +108,9 @@ def test_logits_after_a_cached_prefix_equal_those_without(backbone: Backbone, wr
         backbone.cache = PrefixCache()
         if warm:
             generate(write, backbone, None, prompt[:50])
-        with open_text(backbone, adapter, whole) as text:
-            assert (text.n_reused > 0) == warm
-            logits += compute(backbone, [text.span(threading.Event())])
+        with open_sequence(backbone, adapter, whole) as sequence:
+            assert (sequence.n_cached > 0) == warm
+            logits += compute(backbone, [sequence.make_span(threading.Event())])
     assert torch.allclose(logits[0], logits[1], atol=1e-4)
 
 
@@ -132,7 +135,7 @@ def test_a_generation_that_fails_leaves_nothing_wrong_behind(
 ) -> None:
     ids = [*range(20, 60), *MARKERS["planner"]]
     adapter = find(backbone, "planner")
-    with pytest.raises(ZeroDivisionError), open_text(backbone, adapter, ids):
+    with pytest.raises(ZeroDivisionError), open_sequence(backbone, adapter, ids):
         raise ZeroDivisionError
     plain = Backbone(model_folder, torch.device("cpu"), torch.float32)
     assert generate(write, backbone, "planner", ids)[0] == generate(write, plain, "planner", ids)[0]
@@ -173,14 +176,13 @@ def compute_past(backbone: Backbone, ids: list[int]) -> DynamicCache:
 
 
 def test_cache_keeps_within_its_bound_and_drops_the_oldest(backbone: Backbone) -> None:
-    cache = PrefixCache(max_bytes=60_000)
+    cache, n_evicted = PrefixCache(max_bytes=60_000), 0
     for start in range(20, 50, 10):
         ids = list(range(start, start + 100))
         past = compute_past(backbone, ids)
-        cache.put(None, ids, past)
-    statistics = cache.statistics
-    assert (statistics.n_entries, statistics.n_evictions) == (1, 2)
-    assert 0 < statistics.n_bytes <= 60_000
+        n_evicted += cache.put(None, ids, past)
+    assert (len(cache), n_evicted) == (1, 2)
+    assert 0 < cache.n_bytes <= 60_000
     assert cache.take(None, list(range(40, 140)), backbone.model.config)[1] == 100
     assert cache.take(None, list(range(20, 120)), backbone.model.config)[1] == 0
 

@@ -14,41 +14,34 @@ from peft import PeftModel
 from transformers import LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.render import encode_prompt, load_template
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.scheduler import close_engines, get_engine
-from tests.plain_loop import generate_tokens
+from tests.nodes.models.conftest import Write, Written, generate_reference
 
 Copy = Callable[[str], Path]
 PROMPT = [1, 60, 61, 62, 63]
 CPU = torch.device("cpu")
 
 
-def generate(backbone: Backbone, adapter: str | None, n: int = 24) -> list[int]:
-    with backbone.use(backbone.find_adapter(adapter, "planner")) as model:
-        return list(generate_tokens(model, PROMPT, sampler=make_sampler(), max_new_tokens=n, eos_ids=()))
+def generate(write: Write, backbone: Backbone, adapter: str | None, n: int = 24) -> list[int]:
+    order = Written(PROMPT, adapter, n)
+    write(backbone, [order])
+    return order.ids
 
 
-def generate_reference(model: Any, n: int = 24) -> list[int]:
-    ids = torch.tensor([PROMPT])
-    output = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False, eos_token_id=-1
-    )
-    return list(output[0, len(PROMPT) :].tolist())
-
-
-def test_use_gives_each_adapter_its_own_words(model_folder: Path, backbone: Backbone) -> None:
-    expected: dict[str | None, list[int]] = {None: generate_reference(LlamaForCausalLM.from_pretrained(model_folder))}
+def test_each_adapter_has_its_own_words(model_folder: Path, backbone: Backbone, write: Write) -> None:
+    base = LlamaForCausalLM.from_pretrained(model_folder)
+    expected: dict[str | None, list[int]] = {None: generate_reference(base, PROMPT, 24)}
     for name in ("one", "two"):
         with quiet_peft():
             alone = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(model_folder), str(model_folder / name))
-        expected[name] = generate_reference(alone)
+        expected[name] = generate_reference(alone, PROMPT, 24)
     assert len({tuple(ids) for ids in expected.values()}) == 3
     for adapter in (None, "one", None, "two", "one", str(model_folder / "two"), None):
         key = Path(adapter).name if adapter else None
-        assert generate(backbone, adapter) == expected[key], adapter
+        assert generate(write, backbone, adapter) == expected[key], adapter
 
 
 def test_use_of_a_missing_adapter_lists_those_there_are(backbone: Backbone) -> None:
@@ -57,9 +50,9 @@ def test_use_of_a_missing_adapter_lists_those_there_are(backbone: Backbone) -> N
 
 
 def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
-    backbone: Backbone, model_folder: Path, tmp_path: Path
+    backbone: Backbone, model_folder: Path, tmp_path: Path, write: Write
 ) -> None:
-    before = generate(backbone, None), generate(backbone, "one")
+    before = generate(write, backbone, None), generate(write, backbone, "one")
     bad = tmp_path / "bad"
     bad.mkdir()
     config = json.loads((model_folder / "one" / "adapter_config.json").read_text())
@@ -67,7 +60,7 @@ def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
     (bad / "adapter_model.safetensors").write_bytes((model_folder / "one" / "adapter_model.safetensors").read_bytes())
     with pytest.raises(ConfigError, match="does not fit"):
         backbone.find_adapter(str(bad), "planner")
-    assert (generate(backbone, None), generate(backbone, "one")) == before
+    assert (generate(write, backbone, None), generate(write, backbone, "one")) == before
 
 
 @pytest.mark.parametrize(
@@ -155,7 +148,7 @@ def test_find_template_looks_at_the_adapter_first(backbone: Backbone, model_fold
 
 def test_encode_ends_in_the_role(backbone: Backbone) -> None:
     messages = [ChatMessage(role="user", content="Hi")]
-    ids = backbone.encode(messages, load_template("umi"), {"role": "caller"})
+    ids = encode_prompt(messages, backbone.tokenizer, load_template("umi"), "caller", ())
     assert backbone.tokenizer.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>caller\n"
 
 
