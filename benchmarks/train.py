@@ -69,7 +69,9 @@ def make_run(options: Options, stage: StageName) -> StageRun:
     ids = random.Random(0).sample(sorted(corpus.trajectories), options.trajectories)
     chosen = Corpus({id_: corpus.trajectories[id_] for id_ in ids}, "")
     items = make_stage_samples(chosen, config, stage, tokenizer).items
-    return StageRun(stage, config, base, CheckpointPart("none"), items, markers, options.folder / "work", options.folder / "logs")
+    return StageRun(
+        stage, config, base, CheckpointPart("none"), items, markers, options.folder / "work", options.folder / "logs"
+    )
 
 
 def make_turn_samples(run: StageRun) -> Iterator[tuple[list[int], list[int]]]:

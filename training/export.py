@@ -80,7 +80,9 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
         TrainingStopped: If the disk is full; nothing is left behind.
     """
     source = read_checkpoint(checkpoint)
-    parts: list[tuple[Role, CheckpointPart]] = [(role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"]
+    parts: list[tuple[Role, CheckpointPart]] = [
+        (role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"
+    ]
     with _make_folder(Path(out)) as folder:
         _save_model(load_backbone(source, dtype=_get_dtype(source), base=base), source, folder / "backbone")
         for role, part in parts:
