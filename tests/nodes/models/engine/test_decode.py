@@ -165,7 +165,6 @@ def test_text_stream_of_any_tokens_equals_decoding_them_at_once(
     assert whole.rstrip("\ufffd") == streamed.rstrip("\ufffd")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     text=st.text("ab", max_size=20),
     cuts=st.lists(st.integers(0, 20), max_size=6),
