@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -12,15 +12,14 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
-from alpha_umi.graph.config import RetrievalSettings, UmiSettings
+from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
 from alpha_umi.nodes.approval.rules import Approvals
-from alpha_umi.nodes.approval_gate import GateNode, make_approval
+from alpha_umi.nodes.approval_gate import make_approval
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.specs import load_models
-from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
@@ -34,6 +33,8 @@ UmiAgent: TypeAlias = CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutp
 ModelSpec: TypeAlias = str | BaseChatModel
 ToolSource: TypeAlias = str | ToolLike
 
+GRAPH_NAME = "alpha-umi"
+
 
 def create_umi_agent(
     models: ModelSpec | Mapping[Role, ModelSpec],
@@ -46,7 +47,7 @@ def create_umi_agent(
     ledger: Ledger | None = None,
     retriever: ToolRetriever | None = None,
     store: BaseStore | None = None,
-    name: str = "alpha-umi",
+    name: str = GRAPH_NAME,
 ) -> UmiAgent:
     """Build the α-UMi agent as a compiled LangGraph graph.
 
@@ -89,18 +90,22 @@ def create_umi_agent(
     toolbox = toolbox.with_ledger(ledger) if ledger else toolbox
     defaults = defaults or UmiContext()
     defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
-    toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
-    enter = partial(entry, defaults=defaults, pick_tools=pick_tools)
-    graph = _make_graph(load_models(models), toolbox, enter, make_approval(toolbox, approvals))
+    graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever)
     return graph.compile(checkpointer=checkpointer, store=store, name=name)
 
 
 def _make_graph(
-    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, enter: Callable[..., Update], approval: GateNode
+    models: Mapping[Role, BaseChatModel],
+    toolbox: Toolbox,
+    defaults: UmiContext,
+    approvals: Approvals,
+    retriever: ToolRetriever | None,
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
+    toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
+    approval = make_approval(toolbox, approvals)
     graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
-    graph.add_node("entry", enter)
+    graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
     add_react(graph, models, toolbox, approval)
     graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval))
     graph.add_edge(START, "entry")
@@ -124,17 +129,9 @@ def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpo
     toolbox = load_toolbox(settings) if toolbox is None else toolbox
     generation = settings.generation.model_dump(exclude_none=True)
     models = load_models(settings.models, remote=settings.remote, **generation)
-    return create_umi_agent(
-        models,
-        toolbox,
-        defaults=settings.make_context(),
-        approvals=settings.approve_tools,
-        checkpointer=checkpointer,
-        retriever=_make_retriever(settings.retrieval, toolbox),
-    )
-
-
-def _make_retriever(settings: RetrievalSettings, toolbox: Toolbox) -> ToolRetriever | None:
-    if settings.top_k is None:
-        return None
-    return ToolRetriever(toolbox.specs, embeddings=settings.embeddings, index=settings.index, top_k=settings.top_k)
+    retriever = None
+    if (top_k := settings.retrieval.top_k) is not None:
+        found_by = settings.retrieval
+        retriever = ToolRetriever(toolbox.specs, embeddings=found_by.embeddings, index=found_by.index, top_k=top_k)
+    graph = _make_graph(models, toolbox, settings.make_context(), settings.approve_tools, retriever)
+    return graph.compile(checkpointer=checkpointer, name=GRAPH_NAME)

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langgraph.types import Send
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.questions import ApprovalDecision, Subject, ask, make_id
+from alpha_umi.nodes.approval.questions import ApprovalDecision, AskedCall, ask, make_id
 from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, list_decisions
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
@@ -161,8 +161,8 @@ def _review(rules: _Rules, calls: list[ToolCall]) -> Update:
 def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
     """Ask about the calls that are not decided yet, and carry out what the answer decides: all of it, or nothing."""
     gate = _get_gate(rules.state)
-    subjects = [
-        Subject(
+    asked_calls = [
+        AskedCall(
             id=key,
             call_id=call["id"] or "",
             name=call["name"],
@@ -172,7 +172,7 @@ def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
         )
         for key, call in asked.items()
     ]
-    answer = ask(subjects, fault=gate["fault"])
+    answer = ask(asked_calls, fault=gate["fault"])
     decided_calls = [_read_decision(rules, asked[key], decision) for key, decision in answer.decisions.items()]
     fault = answer.fault or next((outcome for outcome in decided_calls if isinstance(outcome, str)), None)
     if fault:

@@ -28,7 +28,7 @@ from alpha_umi.nodes.format.trajectory import Step, Trajectory, make_message, ma
 from alpha_umi.nodes.give_up import find_repeat, find_stall, make_key, remove_chain
 from alpha_umi.nodes.planner import make_plan, read_plan
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import Status, Tree, TreeNode, UmiContext, UmiState
+from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiState
 
 ROOT = 0
 MIN_QUERIES = 4
@@ -108,7 +108,7 @@ def _note_step(state: UmiState, tree: Tree) -> Tree:
     return _close_node(tree, parent, status, reason) if is_closing else tree
 
 
-def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[Status, str | None]:
+def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[NodeStatus, str | None]:
     if step.decision == "give up":
         return ("failed", state["reason"]) if state["reason"] else ("gave up", step.rationale or "No reason was given.")
     if step.decision == "conclusion":
@@ -179,7 +179,7 @@ def make_tree() -> Tree:
     return Tree(nodes=[root], cursor=ROOT, is_exhausted=False)
 
 
-def add_node(tree: Tree, step: Step, status: Status, reason: str | None, usage: UsageMetadata | None) -> Tree:
+def add_node(tree: Tree, step: Step, status: NodeStatus, reason: str | None, usage: UsageMetadata | None) -> Tree:
     """Return the tree with one more node under the cursor, which moves there."""
     parent = tree["nodes"][tree["cursor"]]
     node = TreeNode(
@@ -194,13 +194,6 @@ def add_node(tree: Tree, step: Step, status: Status, reason: str | None, usage: 
     return {**tree, "nodes": [*tree["nodes"], node], "cursor": node["id"]}
 
 
-def close_node(tree: Tree, number: int, status: Status, reason: str | None) -> Tree:
-    """Return the tree with one node that is open no more."""
-    nodes = list(tree["nodes"])
-    nodes[number] = {**nodes[number], "status": status, "reason": reason}
-    return {**tree, "nodes": nodes}
-
-
 def list_children(tree: Tree, number: int) -> list[TreeNode]:
     """Return the plans made from a node, oldest first."""
     return [node for node in tree["nodes"] if node["parent"] == number]
@@ -211,7 +204,7 @@ def parse_step(node: TreeNode) -> Step:
     return _step_adapter().validate_python(node["step"])
 
 
-def _close_node(tree: Tree, number: int, status: Status, reason: str | None) -> Tree:
+def _close_node(tree: Tree, number: int, status: NodeStatus, reason: str | None) -> Tree:
     nodes = list(tree["nodes"])
     nodes[number] = {**nodes[number], "status": status, "reason": reason}
     return {**tree, "nodes": nodes}

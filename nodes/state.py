@@ -15,7 +15,7 @@ from alpha_umi.nodes.format.trajectory import Decision
 
 Finish: TypeAlias = Literal["answer", "give up", "step limit", "no progress", "search limit"]
 Strategy: TypeAlias = Literal["react", "dfsdt"]
-Status: TypeAlias = Literal["open", "failed", "gave up", "answer"]
+NodeStatus: TypeAlias = Literal["open", "failed", "gave up", "answer"]
 Messages: TypeAlias = Annotated[list[AnyMessage], add_messages]
 
 
@@ -102,7 +102,7 @@ class TreeNode(TypedDict):
     parent: int | None
     depth: int
     step: dict[str, Any] | None
-    status: Status
+    status: NodeStatus
     reason: str | None
     usage: dict[str, Any] | None
 

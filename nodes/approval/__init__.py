@@ -1,6 +1,13 @@
 """Approval of tool calls: the rules that ask, and the question to a person; the node is `approval_gate`."""
 
-from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, Answer, ApprovalDecision, Subject, ask, ask_in_place
+from alpha_umi.nodes.approval.questions import (
+    APPROVAL_DECISIONS,
+    Answer,
+    ApprovalDecision,
+    AskedCall,
+    ask,
+    ask_in_place,
+)
 from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, list_decisions
 
 __all__ = [
@@ -10,7 +17,7 @@ __all__ = [
     "ApprovalRule",
     "Approvals",
     "AskWhen",
-    "Subject",
+    "AskedCall",
     "ask",
     "ask_in_place",
     "ask_when",

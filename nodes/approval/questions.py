@@ -33,7 +33,7 @@ _HOW = (
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AskedCall:
     """A call that a person is asked about.
 
     Args:
@@ -55,7 +55,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person decided, by the id of the subject; nothing where the answer has a fault."""
+    """What a person decided, by the id of the call; nothing where the answer has a fault."""
 
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fault: str | None = None
@@ -67,31 +67,31 @@ def make_id(name: str, arguments: Mapping[str, Any] | str, call_id: str = "") ->
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def ask(subjects: Sequence[Subject], *, fault: str | None = None) -> Answer:
+def ask(calls: Sequence[AskedCall], *, fault: str | None = None) -> Answer:
     """Interrupt the run, or return the answer when it is resumed; call it once in a node that is alone in its step.
 
     Args:
-        subjects: The calls, at least one.
+        calls: The calls, at least one.
         fault: What was wrong with the answer before.
 
     Raises:
         ConfigError: If the run has no checkpointer, so that nobody could answer.
     """
     _check_resumable()
-    request, must_name = _make_request(subjects, fault), not is_top_level()
+    request, must_name = _make_request(calls, fault), not is_top_level()
     answers = [interrupt(request), *_read_others(request)]
     if must_name:
-        answers = [answer for answer in answers if not _is_about_others(answer, subjects)] or answers[:1]
+        answers = [answer for answer in answers if not _is_about_others(answer, calls)] or answers[:1]
     if any(answer != answers[0] for answer in answers):
         return Answer(fault=f"This question has two answers that differ; give one more, by the ids. {_HOW}")
-    return read_answer(answers[0], subjects, must_name=must_name)
+    return read_answer(answers[0], calls, must_name=must_name)
 
 
-def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
+def ask_in_place(call: AskedCall, *, is_alone: bool) -> Mapping[str, Any]:
     """Interrupt the run until there is a decision, in a node that cannot make a step of each answer.
 
     Args:
-        subject: The call.
+        call: The call.
         is_alone: Whether no other task of this step can ask something.
 
     Raises:
@@ -100,24 +100,24 @@ def ask_in_place(subject: Subject, *, is_alone: bool) -> Mapping[str, Any]:
     _check_resumable()
     fault = None
     while True:
-        answer = interrupt(_make_request([subject], fault))
-        read = read_answer(answer, [subject], must_name=not (is_alone and is_top_level()))
+        answer = interrupt(_make_request([call], fault))
+        read = read_answer(answer, [call], must_name=not (is_alone and is_top_level()))
         if not read.fault:
-            return read.decisions[subject.id]
+            return read.decisions[call.id]
         fault = read.fault
 
 
-def read_answer(answer: Any, subjects: Sequence[Subject], *, must_name: bool) -> Answer:
+def read_answer(answer: Any, calls: Sequence[AskedCall], *, must_name: bool) -> Answer:
     """Read `{"decisions": […]}`; an answer with any fault decides nothing.
 
     Args:
         answer: Whatever the run was resumed with.
-        subjects: What was asked.
-        must_name: Whether each decision has to name its subject; else they may come without ids, one for each subject
+        calls: What was asked.
+        must_name: Whether each decision has to name its call; else they may come without ids, one for each call
             in the order of the request.
     """
     try:
-        return Answer(_read_decisions(answer, subjects, must_name))
+        return Answer(_read_decisions(answer, calls, must_name))
     except _AnswerFault as fault:
         return Answer(fault=f"{fault} {_HOW}")
 
@@ -126,14 +126,14 @@ class _AnswerFault(Exception):
     """What is wrong with an answer; the person is asked again."""
 
 
-def _read_decisions(answer: Any, subjects: Sequence[Subject], must_name: bool) -> Mapping[str, Mapping[str, Any]]:
-    """Return the decisions by the ids of their subjects."""
+def _read_decisions(answer: Any, calls: Sequence[AskedCall], must_name: bool) -> Mapping[str, Mapping[str, Any]]:
+    """Return the decisions by the ids of their calls."""
     decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
     if not isinstance(decisions, list) or not all(isinstance(decision, Mapping) for decision in decisions):
         raise _AnswerFault("The answer holds no list of decisions.")
-    asked = {subject.id: subject for subject in subjects}
+    asked = {call.id: call for call in calls}
     decided: dict[str, Mapping[str, Any]] = {}
-    for name, decision in zip(_name_decisions(decisions, subjects, must_name), decisions, strict=True):
+    for name, decision in zip(_name_decisions(decisions, calls, must_name), decisions, strict=True):
         if not isinstance(name, str) or name not in asked:
             raise _AnswerFault(f"The id {name!r} is of no call that is asked about now.")
         if name in decided:
@@ -143,24 +143,22 @@ def _read_decisions(answer: Any, subjects: Sequence[Subject], must_name: bool) -
     return decided
 
 
-def _name_decisions(decisions: Sequence[Mapping[str, Any]], subjects: Sequence[Subject], must_name: bool) -> list[Any]:
-    """Return which subject each decision is about."""
+def _name_decisions(decisions: Sequence[Mapping[str, Any]], calls: Sequence[AskedCall], must_name: bool) -> list[Any]:
+    """Return which call each decision is about."""
     named = [decision.get("id") for decision in decisions]
     if any(named):
         return named
     if must_name:
         raise _AnswerFault("Here a decision has to name its call, or it may be an old one.")
-    if len(decisions) != len(subjects):
-        raise _AnswerFault(f"Expected {len(subjects)} decision(s) without an id, got {len(decisions)}.")
-    return [subject.id for subject in subjects]
+    if len(decisions) != len(calls):
+        raise _AnswerFault(f"Expected {len(calls)} decision(s) without an id, got {len(decisions)}.")
+    return [call.id for call in calls]
 
 
-def _check_decision(decision: Mapping[str, Any], subject: Subject) -> None:
+def _check_decision(decision: Mapping[str, Any], call: AskedCall) -> None:
     kind, message = decision.get("type"), decision.get("message")
-    if kind not in subject.allow:
-        raise _AnswerFault(
-            f"{kind!r} is not one of {', '.join(subject.allow)}, which can be decided on {subject.name}."
-        )
+    if kind not in call.allow:
+        raise _AnswerFault(f"{kind!r} is not one of {', '.join(call.allow)}, which can be decided on {call.name}.")
     if kind == "edit":
         action = decision.get("edited_action")
         if not isinstance(action, Mapping) or not isinstance(action.get("args"), dict):
@@ -181,22 +179,20 @@ def _check_resumable() -> None:
         )
 
 
-def _make_request(subjects: Sequence[Subject], fault: str | None) -> dict[str, Any]:
+def _make_request(calls: Sequence[AskedCall], fault: str | None) -> dict[str, Any]:
     """Return the payload, whose first two keys are those of LangChain's middleware."""
     request: dict[str, Any] = {
         "action_requests": [
             {
-                "name": subject.name,
-                "args": dict(subject.arguments),
-                "description": subject.text,
-                "id": subject.id,
-                "tool_call_id": subject.call_id,
+                "name": call.name,
+                "args": dict(call.arguments),
+                "description": call.text,
+                "id": call.id,
+                "tool_call_id": call.call_id,
             }
-            for subject in subjects
+            for call in calls
         ],
-        "review_configs": [
-            {"action_name": subject.name, "allowed_decisions": list(subject.allow)} for subject in subjects
-        ],
+        "review_configs": [{"action_name": call.name, "allowed_decisions": list(call.allow)} for call in calls],
     }
     return {**request, "error": fault} if fault else request
 
@@ -211,12 +207,12 @@ def _read_others(request: Mapping[str, Any]) -> list[Any]:
             return others
 
 
-def _is_about_others(answer: Any, subjects: Sequence[Subject]) -> bool:
+def _is_about_others(answer: Any, calls: Sequence[AskedCall]) -> bool:
     """Tell whether an answer decides on calls, but on none of these."""
     decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
     listed = decisions if isinstance(decisions, list) else []
     named = [decision.get("id") for decision in listed if isinstance(decision, Mapping)]
-    return len(named) > 0 and all(named) and not {subject.id for subject in subjects}.intersection(map(str, named))
+    return len(named) > 0 and all(named) and not {call.id for call in calls}.intersection(map(str, named))
 
 
 def is_top_level() -> bool:

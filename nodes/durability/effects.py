@@ -26,7 +26,7 @@ from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.runtime import get_runtime
 
 from alpha_umi.errors import StorageError
-from alpha_umi.nodes.approval.questions import Subject, ask_in_place, make_id
+from alpha_umi.nodes.approval.questions import AskedCall, ask_in_place, make_id
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.state import ToolTask
@@ -118,8 +118,8 @@ class RecordedCall:
         name, arguments = self.task["name"], self.task["arguments"]
         text = f"{name} was started and did not finish: outcome unknown. Run it again?"
         key = make_id(name, arguments, f"again {self.task['id']}")  # to approve the call is not to approve this
-        subject = Subject(key, self.task["id"], name, arguments, ("approve", "reject"), text)
-        return ask_in_place(subject, is_alone=self.task.get("is_alone", False))
+        call = AskedCall(key, self.task["id"], name, arguments, ("approve", "reject"), text)
+        return ask_in_place(call, is_alone=self.task.get("is_alone", False))
 
 
 def find_recorded_call(toolbox: Toolbox, task: ToolTask, config: RunnableConfig | None) -> RecordedCall | None:

@@ -32,7 +32,7 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
 from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, parse_message
 from alpha_umi.nodes.search import add_node, list_children, make_tree, parse_step
-from alpha_umi.nodes.state import Status, Tree, TreeNode, UmiContext, UmiOutput
+from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiOutput
 from alpha_umi.tools.spec import ToolSpec
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ Claim: TypeAlias = Callable[[str], AbstractContextManager[None]]
 _EXIT_DEADLINE_S = 4.0
 """What sends SIGTERM often waits ten seconds before it kills; the command line ends in five."""
 _MAX_TREE_CHARS = 160
-_TREE_STYLES: Mapping[Status, str] = {"open": "", "failed": "red", "gave up": "yellow", "answer": "green"}
+_TREE_STYLES: Mapping[NodeStatus, str] = {"open": "", "failed": "red", "gave up": "yellow", "answer": "green"}
 _OBSERVING = ("caller", "approval", "tools")
 """The nodes that write observations; a strategy's own nodes hand old ones on."""
 
@@ -311,7 +311,7 @@ class EventLoop:
             restore()
 
 
-def _judge(step: Step) -> Status:
+def _judge(step: Step) -> NodeStatus:
     if step.decision == "give up":
         return "gave up"
     return "answer" if step.answer else "open"

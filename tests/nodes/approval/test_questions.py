@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, Subject, make_id, read_answer
+from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, AskedCall, make_id, read_answer
 
-PAY = Subject(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, APPROVAL_DECISIONS, "Run it?")
-LOOK = Subject(make_id("look", {}, "b"), "b", "look", {}, ("approve", "reject"), "Run it?")
+PAY = AskedCall(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, APPROVAL_DECISIONS, "Run it?")
+LOOK = AskedCall(make_id("look", {}, "b"), "b", "look", {}, ("approve", "reject"), "Run it?")
 
 
 def read(*decisions: Any, must_name: bool = False) -> Any:
