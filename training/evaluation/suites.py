@@ -82,7 +82,7 @@ def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Tas
     """
     for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=True)):
         instructions = tuple(request.instruction for request in task.requests)
-        yield Task(f"builtin-{seed}-{number}", task.kind, instructions, tuple(task.kit.tools), solve(task).expected)
+        yield Task(f"builtin-{seed}-{number}", task.kind, instructions, tuple(task.toolset.tools), solve(task).expected)
 
 
 def load_gsm8k_suite(path: Path, tools: Sequence[str] = ("builtin:calculator",)) -> Iterator[Task]:

@@ -6,17 +6,16 @@ import random
 import re
 
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.names import vary_arguments, vary_tool_name
+from alpha_umi.training.data.tasks.sampler import Sampler, vary_arguments, vary_tool_name
 
 
-def make_draw(seed: int = 0) -> Draw:
-    return Draw(random.Random(seed), held_out=False)
+def make_sampler(seed: int = 0) -> Sampler:
+    return Sampler(random.Random(seed), held_out=False)
 
 
 def test_variants_are_many_and_can_be_tool_names() -> None:
-    draw = make_draw()
-    names = [vary_tool_name(draw, "get_weather", ()) for _ in range(300)]
+    sampler = make_sampler()
+    names = [vary_tool_name(sampler, "get_weather", ()) for _ in range(300)]
     assert len(set(names)) > 150
     for name in names:
         ToolSpec(name, "", {"type": "object", "properties": {}})
@@ -27,14 +26,14 @@ def test_variants_are_many_and_can_be_tool_names() -> None:
 
 
 def test_no_variant_is_a_name_that_is_taken_however_it_is_written() -> None:
-    draw = make_draw()
+    sampler = make_sampler()
     taken = {"fetch_weather", "get_weather", "weather_get"}
-    names = {vary_tool_name(draw, "get_weather", taken) for _ in range(500)}
+    names = {vary_tool_name(sampler, "get_weather", taken) for _ in range(500)}
     assert not {re.sub("[^a-z]", "", name.lower()) for name in names} & {"fetchweather", "getweather", "weatherget"}
 
 
 def test_a_name_is_found_where_all_variants_are_taken() -> None:
-    class Same(Draw):
+    class Same(Sampler):
         def chance(self, probability: float) -> bool:
             return False
 
@@ -44,7 +43,7 @@ def test_a_name_is_found_where_all_variants_are_taken() -> None:
 
 def test_arguments_keep_their_order_and_differ_from_each_other() -> None:
     for seed in range(200):
-        names = vary_arguments(make_draw(seed), ["date", "end_date", "item", "food", "unknown"])
+        names = vary_arguments(make_sampler(seed), ["date", "end_date", "item", "food", "unknown"])
         assert list(names) == ["date", "end_date", "item", "food", "unknown"]
         assert len(set(names.values())) == 5
         assert names["unknown"] == "unknown"

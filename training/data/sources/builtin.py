@@ -14,10 +14,10 @@ from pathlib import Path
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.base import Example, Split, Tally
 from alpha_umi.training.data.split import called_tools
-from alpha_umi.training.data.tasks.compose import Task, make_task
-from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS
-from alpha_umi.training.data.tasks.lookups import make_fixtures
+from alpha_umi.training.data.tasks.compose import GeneratedTask, make_task
+from alpha_umi.training.data.tasks.questions import make_fixtures
 from alpha_umi.training.data.tasks.solve import solve
+from alpha_umi.training.data.tasks.toolset import list_heldout_names
 
 _HELD_OUT_SHARE = 0.1
 
@@ -32,12 +32,14 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
                 trajectory = solve(task).trajectory
                 split: Split = "train"
                 if held_out:
-                    split = "dev-instructions" if HELD_OUT_TOOLS.isdisjoint(called_tools(trajectory)) else "dev-tools"
+                    split = (
+                        "dev-instructions" if list_heldout_names().isdisjoint(called_tools(trajectory)) else "dev-tools"
+                    )
                 name = f"builtin-{'heldout' if held_out else 'train'}-{number}"
                 yield Example(name, "builtin", trajectory, f"builtin:{name}", split=split)
 
 
-def make_tasks(n_tasks: int, folder: Path, *, seed: int, held_out: bool) -> Iterator[Task]:
+def make_tasks(n_tasks: int, folder: Path, *, seed: int, held_out: bool) -> Iterator[GeneratedTask]:
     """Yield tasks with tools that run; the same arguments give the same tasks.
 
     Args:

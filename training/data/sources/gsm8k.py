@@ -21,7 +21,7 @@ from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.rationales import describe_calls
-from alpha_umi.training.data.tasks.fakes import FAKES
+from alpha_umi.training.data.tasks.toolset import list_offered, make_invented_tool
 
 _CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
 _RESULT = re.compile(r"^\s?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?")
@@ -31,7 +31,8 @@ _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per problem that is solved by calculating."""
-    toolbox = Toolbox(load_tools(["builtin:*", *(fake.make_tool() for fake in FAKES if not fake.held_out)]))
+    invented = [make_invented_tool(tool) for tool in list_offered(held_out=True) if tool.use == "both"]
+    toolbox = Toolbox(load_tools(["builtin:*", *invented]))
     calculator, others = _part(toolbox.specs)
     for number, (where, record) in enumerate(read_records(location)):
         question, solution = record.get("question"), record.get("answer")

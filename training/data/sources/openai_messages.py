@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.fields import parse_openai_tool
 from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.tool_specs import parse_openai_tool
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:

@@ -18,8 +18,8 @@ from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.dataset import parse_row
-from alpha_umi.training.data.fields import parse_openai_tool
 from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.tool_specs import parse_openai_tool
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.rationales import describe_calls
-from alpha_umi.training.data.tasks.compose import Request, Task
-from alpha_umi.training.data.tasks.piece import Piece
+from alpha_umi.training.data.tasks.compose import GeneratedTask, TaskRequest
+from alpha_umi.training.data.tasks.questions import Question
 
 _MAX_TRIES = 4
 
@@ -27,7 +27,7 @@ class Solution:
     expected: tuple[str, ...] | None
 
 
-def solve(task: Task) -> Solution:
+def solve(task: GeneratedTask) -> Solution:
     """Run the task's tools as a perfect agent would."""
     solver = _Solver(task)
     turns = tuple(Turn(request.instruction, tuple(solver.solve(request))) for request in task.requests)
@@ -39,13 +39,13 @@ def solve(task: Task) -> Solution:
 class _Solver:
     """Solves the requests of one task one after the other."""
 
-    def __init__(self, task: Task) -> None:
-        self.toolbox = Toolbox(task.kit.tools)
+    def __init__(self, task: GeneratedTask) -> None:
+        self.toolbox = Toolbox(task.toolset.tools)
         self.results: list[str] = []
-        self._ways = task.kit.ways
+        self._ways = task.toolset.ways
         self._n_calls = 0
 
-    def solve(self, request: Request) -> Iterator[Step]:
+    def solve(self, request: TaskRequest) -> Iterator[Step]:
         self.results = []
         if request.refusal:
             yield Step(request.refusal, "give up")
@@ -54,21 +54,21 @@ class _Solver:
             yield Step("No tool is needed.", "conclusion", answer=request.reply)
             return
         answers: list[str] = []
-        for i, piece in enumerate(request.pieces, 1):
+        for i, question in enumerate(request.questions, 1):
             # Not how many parts there are: small models fix the number before they have read the request.
-            part = f"Part {i} ({_quote(piece, request)})" if piece.question else f"With {self.results[-1]}"
-            tries = _Tries(piece, self.results[-1] if self.results else "")
-            yield from self._try(piece, part, tries)
+            part = f"Part {i} ({_quote(question, request)})" if question.text else f"With {self.results[-1]}"
+            tries = _Tries(question, self.results[-1] if self.results else "")
+            yield from self._try(question, part, tries)
             if tries.error:
                 yield Step(f"I cannot answer: {tries.error.split('. ')[0].rstrip('.')}.", "give up")
                 return
-            self.results.append(piece.result(tries.observation))
-            answers.append(piece.answer(tries.arguments, tries.observation))
+            self.results.append(question.read_result(tries.observation))
+            answers.append(question.answer(tries.arguments, tries.observation))
         yield Step("All parts are done.", "conclusion", answer=" ".join(answers))
 
-    def _try(self, piece: Piece, part: str, tries: _Tries) -> Iterator[Step]:
+    def _try(self, question: Question, part: str, tries: _Tries) -> Iterator[Step]:
         """Yield calls until one succeeds, or nothing is left to try: better arguments first, then another tool."""
-        ways = list(self._ways[piece.ability])
+        ways = list(self._ways[question.ability])
         way = ways.pop(0)
         for n_tries in range(_MAX_TRIES):
             self._n_calls += 1
@@ -82,7 +82,7 @@ class _Solver:
             if not observation.is_error:
                 return
             tries.error = observation.text.splitlines()[0]
-            better = piece.correct(tries.arguments, observation.text)
+            better = question.correct(tries.arguments, observation.text)
             if better is not None:
                 tries.arguments = better
             elif ways:
@@ -91,17 +91,17 @@ class _Solver:
                 return
 
 
-def _quote(piece: Piece, request: Request) -> str:
+def _quote(question: Question, request: TaskRequest) -> str:
     """Return a part as the request words it: a small model copies before it decides."""
-    words = piece.question.rstrip("?.= ")
+    words = question.text.rstrip("?.= ")
     start = request.instruction.lower().index(words.lower())
     return request.instruction[start : start + len(words)]
 
 
 class _Tries:
-    """How far one piece has come."""
+    """How far one question has come."""
 
-    def __init__(self, piece: Piece, result: str) -> None:
-        self.arguments = piece.arguments(result)
+    def __init__(self, question: Question, result: str) -> None:
+        self.arguments = question.arguments(result)
         self.observation = ""
         self.error = ""

@@ -15,33 +15,34 @@ from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.sources.builtin import make_tasks, read
 from alpha_umi.training.data.split import called_tools
-from alpha_umi.training.data.tasks.arithmetic import calculate_from
-from alpha_umi.training.data.tasks.compose import Task, join_questions
-from alpha_umi.training.data.tasks.draw import Draw
-from alpha_umi.training.data.tasks.fakes import FAKES
-from alpha_umi.training.data.tasks.kits import HELD_OUT_TOOLS, OUTAGE, VIEWS
-from alpha_umi.training.data.tasks.more_fakes import TRAINING_FAKES
+from alpha_umi.training.data.tasks.compose import GeneratedTask, join_questions
+from alpha_umi.training.data.tasks.questions import Question
+from alpha_umi.training.data.tasks.sampler import Sampler
+from alpha_umi.training.data.tasks.sheets import ToolSheet, load_sheet
 from alpha_umi.training.data.tasks.solve import Solution, solve
+from alpha_umi.training.data.tasks.toolset import OUTAGE, list_abilities, list_heldout_names
 
 N_TASKS = 300
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["train", "heldout"])
-def solved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Task, Solution]]:
+def solved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[GeneratedTask, Solution]]:
     folder = tmp_path_factory.mktemp("fixtures")
     return [(task, solve(task)) for task in make_tasks(N_TASKS, folder, seed=3, held_out=request.param)]
 
 
-def test_every_kind_of_task_is_made(solved: list[tuple[Task, Solution]]) -> None:
+def test_every_kind_of_task_is_made(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     kinds = Counter(task.kind for task, _ in solved)
     assert kinds["single"] > 20
     assert kinds["several"] > 20
     assert {"chain", "no tool", "no value", "outage", "chat", "turns"} <= kinds.keys()
 
 
-def test_training_alone_has_conversations_for_one_list_of_tools(solved: list[tuple[Task, Solution]]) -> None:
+def test_training_alone_has_conversations_for_one_list_of_tools(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     conversations = [solution.trajectory for task, solution in solved if task.kind == "conversation"]
-    if HELD_OUT_TOOLS.isdisjoint(tool.name for _, solution in solved for tool in solution.trajectory.tools):
+    if list_heldout_names().isdisjoint(tool.name for _, solution in solved for tool in solution.trajectory.tools):
         assert len(conversations) > N_TASKS / 3
         assert {len(trajectory.turns) for trajectory in conversations} >= {3, 4, 5}
         ends = Counter(turn.steps[-1].decision for trajectory in conversations for turn in trajectory.turns)
@@ -50,13 +51,13 @@ def test_training_alone_has_conversations_for_one_list_of_tools(solved: list[tup
         assert not conversations
 
 
-def test_request_after_another_never_lacks_a_value(solved: list[tuple[Task, Solution]]) -> None:
+def test_request_after_another_never_lacks_a_value(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     for task, _ in solved:
         if task.kind == "conversation":
             assert not any("does not say" in request.refusal for request in task.requests[1:])
 
 
-def test_answer_holds_every_expected_value(solved: list[tuple[Task, Solution]]) -> None:
+def test_answer_holds_every_expected_value(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     for task, solution in solved:
         last = solution.trajectory.turns[-1].steps[-1]
         if solution.expected is None:
@@ -67,20 +68,22 @@ def test_answer_holds_every_expected_value(solved: list[tuple[Task, Solution]]) 
             assert all(value and value in last.answer for value in solution.expected), task
 
 
-def test_answerable_tasks_are_answered(solved: list[tuple[Task, Solution]]) -> None:
+def test_answerable_tasks_are_answered(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     for task, solution in solved:
         if task.kind in ("single", "several", "chain", "turns", "chat"):
             assert solution.expected is not None, task
 
 
-def test_unanswerable_tasks_are_given_up_without_a_call(solved: list[tuple[Task, Solution]]) -> None:
+def test_unanswerable_tasks_are_given_up_without_a_call(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     for task, solution in solved:
         if task.kind in ("no tool", "no value"):
             assert solution.expected is None
             assert [step.decision for turn in solution.trajectory.turns for step in turn.steps] == ["give up"]
 
 
-def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(solved: list[tuple[Task, Solution]]) -> None:
+def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(
+    solved: list[tuple[GeneratedTask, Solution]],
+) -> None:
     for _, solution in solved:
         for turn in solution.trajectory.turns:
             for step in turn.steps:
@@ -91,13 +94,13 @@ def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(solved:
                     assert len(step.rationale) < 250
 
 
-def test_every_part_is_quoted_as_the_request_words_it(solved: list[tuple[Task, Solution]]) -> None:
+def test_every_part_is_quoted_as_the_request_words_it(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     n_quoted = 0
     for task, solution in solved:
         for request, turn in zip(task.requests, solution.trajectory.turns, strict=True):
             found = [re.match(r"Part (\d) \((.+)\): I call", step.rationale) for step in turn.steps]
             quotes = {match[1]: match[2] for match in found if match}
-            asked = [piece.question.rstrip("?.= ").lower() for piece in request.pieces if piece.question]
+            asked = [each.text.rstrip("?.= ").lower() for each in request.questions if each.text]
             if turn.steps[-1].decision == "conclusion":
                 assert [quote.lower() for quote in quotes.values()] == asked, task
             assert all(quote in request.instruction for quote in quotes.values()), task
@@ -106,13 +109,13 @@ def test_every_part_is_quoted_as_the_request_words_it(solved: list[tuple[Task, S
 
 
 def test_no_request_joins_two_sums_into_one() -> None:
-    pieces = [calculate_from(f"{sum}?", str) for sum in ("3 + 4", "7 / 2", "5 * 6")]
+    questions = [Question(f"{sum}?", "calculate", lambda _: {}) for sum in ("3 + 4", "7 / 2", "5 * 6")]
     for seed in range(300):
-        joined = join_questions(Draw(random.Random(seed), held_out=False), pieces)
+        joined = join_questions(Sampler(random.Random(seed), held_out=False), questions)
         assert not re.search(r"4\?? *[-+*/^]+ *7", joined), joined
 
 
-def test_second_half_of_a_chain_begins_with_the_first_result(solved: list[tuple[Task, Solution]]) -> None:
+def test_second_half_of_a_chain_begins_with_the_first_result(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     chains = [solution.trajectory.turns[-1] for task, solution in solved if task.kind == "chain"]
     assert chains
     for turn in chains:
@@ -123,7 +126,7 @@ def test_second_half_of_a_chain_begins_with_the_first_result(solved: list[tuple[
         assert result[1] in first.calls[0].observation.text
 
 
-def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tuple[Task, Solution]]) -> None:
+def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     n_mended = 0
     for _, solution in solved:
         for turn in solution.trajectory.turns:
@@ -137,7 +140,7 @@ def test_every_call_was_run_and_failures_are_mended_or_given_up(solved: list[tup
     assert n_mended > 3
 
 
-def test_called_tools_are_offered_and_hidden_among_others(solved: list[tuple[Task, Solution]]) -> None:
+def test_called_tools_are_offered_and_hidden_among_others(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     sizes = []
     for _, solution in solved:
         names = [tool.name for tool in solution.trajectory.tools]
@@ -155,22 +158,22 @@ def test_training_and_held_out_tasks_have_nothing_in_common(tmp_path: Path) -> N
         tasks = list(make_tasks(N_TASKS, tmp_path / str(held_out), seed=3, held_out=held_out))
         answerable = [task for task in tasks if task.kind in ("single", "several", "chain")]
         instructions.append({request.instruction for task in answerable for request in task.requests})
-        tools.append({tool.name for task in tasks for tool in task.kit.tools})
-        draw = Draw(random.Random(1), held_out=held_out)
-        numbers.append({str(draw.number(100, 9999)) for _ in range(500)} | {str(draw.date()) for _ in range(500)})
+        tools.append({tool.name for task in tasks for tool in task.toolset.tools})
+        sampler = Sampler(random.Random(1), held_out=held_out)
+        numbers.append({str(sampler.number(100, 9999)) for _ in range(500)} | {str(sampler.date()) for _ in range(500)})
     assert not instructions[0] & instructions[1]
     assert not numbers[0] & numbers[1]
-    assert not tools[0] & HELD_OUT_TOOLS
-    assert tools[1] & HELD_OUT_TOOLS
+    assert not tools[0] & list_heldout_names()
+    assert tools[1] & list_heldout_names()
 
 
 def test_training_has_hundreds_of_tool_names_and_arguments_of_many_names(tmp_path: Path) -> None:
-    kits = [task.kit for task in make_tasks(N_TASKS, tmp_path, seed=3, held_out=False)]
-    specs = [spec_from_tool(tool) for kit in kits for tool in kit.tools]
+    toolsets = [task.toolset for task in make_tasks(N_TASKS, tmp_path, seed=3, held_out=False)]
+    specs = [spec_from_tool(tool) for toolset in toolsets for tool in toolset.tools]
     assert len({spec.name for spec in specs}) > N_TASKS
     assert len({name for spec in specs for name in spec.parameters["properties"]}) > 80
     written = {re.sub(r"[^a-z0-9]", "", spec.name.lower()) for spec in specs}
-    assert written.isdisjoint(name.replace("_", "") for name in HELD_OUT_TOOLS)
+    assert written.isdisjoint(name.replace("_", "") for name in list_heldout_names())
 
 
 def test_same_seed_gives_the_same_examples_and_another_seed_others() -> None:
@@ -186,7 +189,7 @@ def test_reader_adds_a_tenth_of_held_out_examples() -> None:
     assert len({example.id for example in examples}) == 44
     assert Counter(example.split for example in examples)["train"] == 40
     for example in examples[40:]:
-        uses_new_tool = bool(called_tools(example.trajectory) & HELD_OUT_TOOLS)
+        uses_new_tool = bool(called_tools(example.trajectory) & list_heldout_names())
         assert example.split == ("dev-tools" if uses_new_tool else "dev-instructions")
 
 
@@ -197,12 +200,14 @@ def test_location_must_be_a_number(location: str) -> None:
 
 
 def test_views_and_invented_tools_have_names_of_their_own() -> None:
-    names = [view.name for view in VIEWS] + [fake.name for fake in (*FAKES, *TRAINING_FAKES)]
+    hidden = [ability.views for ability in list_abilities().values() if ability.views]
+    names = [view.name for views in hidden for view in views]
+    names += [tool.name for tool in load_sheet("tools", ToolSheet).tools]
     assert len(names) == len(set(names))
-    assert {view.ability for view in VIEWS if view.held_out} == {view.ability for view in VIEWS if not view.held_out}
+    assert all({view.heldout for view in views} == {True, False} for views in hidden)
 
 
-def test_tool_out_of_order_is_left_for_another_or_given_up(solved: list[tuple[Task, Solution]]) -> None:
+def test_tool_out_of_order_is_left_for_another_or_given_up(solved: list[tuple[GeneratedTask, Solution]]) -> None:
     outcomes: Counter[str] = Counter()
     for task, solution in solved:
         if task.kind == "outage":

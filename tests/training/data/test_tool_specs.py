@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.fields import fit_value, make_schema, make_spec, parse_openai_tool, parse_type
+from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_openai_tool, parse_type
 
 
 @given(st.text(max_size=40))

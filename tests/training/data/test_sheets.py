@@ -1,0 +1,140 @@
+"""The YAML sheets of the generator: every one can be read, and a fault in one is named with its file and line."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.build import BuildSettings, build
+from alpha_umi.training.data.tasks.sheets import (
+    FOLDER,
+    AbilitySheet,
+    NameSheet,
+    QuestionSheet,
+    RequestSheet,
+    SheetPart,
+    ToolSheet,
+    read_sheet,
+)
+
+FORMS: dict[str, type[SheetPart]] = {
+    "builtin": AbilitySheet,
+    "names": NameSheet,
+    "requests": RequestSheet,
+    "tools": ToolSheet,
+}
+TOOLS = """\
+kinds:
+  city: [Oslo, Porto]
+sky: [sunny]
+tools:
+  - tool: get_weather
+    description: Get the weather.
+    parameters:
+      city: {kind: city, description: Where.}
+    ask:
+      train:
+        - What is the weather in {city}?
+      heldout:
+        - Is it raining in {city}?
+    reply: "{city}: {n} degrees, {sky}"
+    need: tell the weather
+    use: both
+"""
+QUESTIONS = """\
+choose: [sum]
+families:
+  sum:
+    values:
+      a: {integer: [2, 9]}
+      thing: {name: things}
+    calls:
+      - calculate: {expression: "{a} {sign} 2"}
+    train:
+      - {say: "Add 2 {thing} to {a}.", sign: "+"}
+    heldout:
+      - {say: "Take 2 {thing} off {a}.", sign: "-"}
+lists:
+  things: [cats, dogs]
+"""
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.stem)
+def test_every_sheet_of_the_package_is_right(path: Path) -> None:
+    read_sheet(path, FORMS.get(path.stem, QuestionSheet))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("weather in {city}", "weather in {town}", 11, "unknown {town}"),
+        ("weather in {city}", "weather", 11, "does not say {city}"),
+        ("Is it raining in", "What is the weather in", 13, "trained on too"),
+        ("    need: tell the weather\n", "", 5, "Field required"),
+        ("use: both", "used: both", 16, "tools.0.used: Extra inputs"),
+        ("      heldout:\n        - Is it raining in {city}?\n", "", 9, "no held-out wording"),
+        ("kind: city", "kind: town", 8, "no kind 'town'"),
+        ("degrees, {sky}", "degrees, {wind}", 14, "unknown {wind}"),
+        ("    use: both\n", "    use: both\n    use: train\n", 17, "'use' is there twice"),
+        ("    use: both\n", "    use: both\n" + TOOLS[TOOLS.index("  - tool") :], 17, "two tools 'get_weather'"),
+        ("sky: [sunny]", "sky: [sunny", 4, "not valid YAML"),
+    ],
+)
+def test_fault_in_a_tool_is_named_with_file_and_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = tmp_path / "tools.yaml"
+    path.write_text(TOOLS)
+    read_sheet(path, ToolSheet)
+    assert old in TOOLS
+    path.write_text(TOOLS.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        read_sheet(path, ToolSheet)
+    assert message in str(caught.value)
+    assert f"{path}:{line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("to {a}.", "to {b}.", 10, "unknown {b}"),
+        ("{sign} 2", "{sing} 2", 8, "unknown {sing}"),
+        (', sign: "-"', "", 8, "unknown {sign}"),
+        ("say: ", "said: ", 10, "needs 'say'"),
+        ("integer: [2, 9]", "integers: [2, 9]", 5, "Extra inputs"),
+        ("integer: [2, 9]", "integer: [2, many]", 5, "valid integer"),
+        ("integer: [2, 9]", "by: unit", 5, "give one of integer, number"),
+        ("name: things", "name: thing", 6, "no list 'thing'"),
+        ("choose: [sum]", "choose: []", 3, "'sum' is never asked"),
+        ("choose: [sum]", "choose: [sum, sun]", 1, "no family 'sun'"),
+        ('    heldout:\n      - {say: "Take 2 {thing} off {a}.", sign: "-"}\n', "", 3, "no held-out wording"),
+    ],
+)
+def test_fault_in_a_question_is_named_with_file_and_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    path = tmp_path / "sums.yaml"
+    path.write_text(QUESTIONS)
+    read_sheet(path, QuestionSheet)
+    assert old in QUESTIONS
+    path.write_text(QUESTIONS.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        read_sheet(path, QuestionSheet)
+    assert message in str(caught.value)
+    assert f"{path}:{line}:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seed", "sha256"),
+    [
+        (0, "7593313f4d48f81840112253b13bb0155c089861a3d5f75691cd1ea1edc56d43"),
+        (7, "ac6d40ac1c5fa69a3cde4939cf864bcf08dec6308e5505d7f63675f19ee33847"),
+    ],
+)
+def test_rows_of_a_seed_stay_the_same_byte_for_byte(tmp_path: Path, seed: int, sha256: str) -> None:
+    report = build(["builtin:200"], tmp_path, BuildSettings(seed=seed))
+    assert report.sha256 == sha256
+    assert hashlib.sha256((tmp_path / "trajectories.jsonl").read_bytes()).hexdigest() == sha256

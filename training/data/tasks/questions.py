@@ -1,0 +1,290 @@
+"""Questions: what is asked, the call that answers it, and the sentence that says so; made from the sheets."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import re
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.tools.builtin.search_files import make_search_files
+from alpha_umi.tools.builtin.sql_query import make_sql_query
+from alpha_umi.training.data.tasks.sampler import Sampler
+from alpha_umi.training.data.tasks.sheets import (
+    Family,
+    InventedTool,
+    Lists,
+    QuestionSheet,
+    RequestSheet,
+    Rule,
+    ToolSheet,
+    Values,
+    load_sheet,
+)
+
+Arguments: TypeAlias = dict[str, Any]
+Drawn: TypeAlias = dict[str, Any]
+
+_NUMBERS = frozenset({"value", "days", "weeks", "months", "years"})
+"""Arguments of the built-in tools that are numbers."""
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_ZONE_ADVICE = re.compile(r"there is no time zone '(.+?)'\. Write it like ([\w/+-]+)")
+_NO_TABLE = re.compile(r"no such table: (\w+)")
+_FOUND_LINE = re.compile(r"([^:\n]+):\d+:(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing that a task asks for.
+
+    Args:
+        text: A whole sentence, question or request; "" for what the question before it says too.
+        ability: What a tool must be able to do.
+        arguments: From the previous question's result (``""`` for the first) to the arguments of the ability.
+    """
+
+    text: str
+    ability: str
+    arguments: Callable[[str], Arguments]
+
+    def answer(self, arguments: Arguments, observation: str) -> str:
+        """Return the sentence for the user."""
+        return _ANSWERS.get(self.ability, _end_sentence)(arguments, observation)
+
+    def read_result(self, observation: str) -> str:
+        """Return the value that the answer must hold, and that the next question may use."""
+        return _RESULTS.get(self.ability, str)(observation)
+
+    def correct(self, arguments: Arguments, error: str) -> Arguments | None:
+        """Return better arguments than those that failed, or None if there are none."""
+        return _CORRECTIONS[self.ability](arguments, error) if self.ability in _CORRECTIONS else None
+
+
+def _end_sentence(arguments: Arguments, observation: str) -> str:
+    return observation if observation.endswith((".", "!")) else f"{observation}."
+
+
+def _say_shift(arguments: Arguments, observation: str) -> str:
+    unit, n = next((name, value) for name, value in arguments.items() if name != "date")
+    return f"{abs(n)} {unit} {'after' if n > 0 else 'before'} {arguments['date']} is {observation}."
+
+
+def _say_line(arguments: Arguments, observation: str) -> str:
+    found = _FOUND_LINE.match(observation)
+    return f"{found[1]} says: {found[2].strip().rstrip('.')}." if found else _end_sentence(arguments, observation)
+
+
+def _read_file_name(observation: str) -> str:
+    return observation.split(":", 1)[0] if _FOUND_LINE.match(observation) else observation
+
+
+def _correct_zone(arguments: Arguments, error: str) -> Arguments | None:
+    """Take the zone that the calendar proposes instead of the city."""
+    advice = _ZONE_ADVICE.search(error)
+    return advice and {key: advice[2] if value == advice[1] else value for key, value in arguments.items()}
+
+
+def _correct_table(arguments: Arguments, error: str) -> Arguments | None:
+    """Take the table that people mean by another word."""
+    synonyms = dict(load_sheet("lookups", QuestionSheet).lists["synonyms"])
+    unknown = _NO_TABLE.search(error)
+    if unknown is None or unknown[1] not in synonyms:
+        return None
+    return {"query": arguments["query"].replace(unknown[1], synonyms[unknown[1]])}
+
+
+_ANSWERS: Mapping[str, Callable[[Arguments, str], str]] = {
+    "calculate": lambda arguments, observation: f"{arguments['expression']} = {observation}.",
+    "add": _say_shift,
+    "difference": lambda arguments, seen: f"From {arguments['date']} to {arguments['end_date']} it is {seen}.",
+    "now": lambda _, observation: f"It is {observation}.",
+    "convert_time": lambda _, observation: f"It is {observation}.",
+    "search_files": _say_line,
+    "sql_query": lambda _, observation: f"The database says {observation.splitlines()[-1]}.",
+}
+_RESULTS: Mapping[str, Callable[[str], str]] = {
+    "weekday": lambda observation: observation.rsplit(" ", 1)[-1],
+    "add": lambda observation: observation.split(",")[0].split(" is ")[0],
+    "difference": lambda observation: observation.split(" ", 1)[0],
+    "now": lambda observation: observation.split(" in ", 1)[0],
+    "convert_time": lambda observation: observation.split(" in ", 1)[0],
+    "convert_units": lambda observation: observation.split(" = ")[-1].split(" ")[0],
+    "search_files": _read_file_name,
+    "sql_query": lambda observation: observation.splitlines()[-1],
+}
+_CORRECTIONS: Mapping[str, Callable[[Arguments, str], Arguments | None]] = {
+    "now": _correct_zone,
+    "convert_time": _correct_zone,
+    "sql_query": _correct_table,
+}
+
+
+def make_questions(sampler: Sampler, sheet_name: str) -> tuple[Question, ...]:
+    """Return a question of a sheet; if a second call needs the result of the first, a second one without a text."""
+    sheet = load_sheet(sheet_name, QuestionSheet)
+    family = sheet.families[_choose_family(sampler, sheet)]
+    values = _draw_values(sampler, family.values, sheet.lists)
+    if family.wording_first:
+        text = _pick_wording(sampler, family, values)
+        written = _write_dates(sampler, values)
+    else:
+        written = _write_dates(sampler, values)
+        text = _pick_wording(sampler, family, values)
+    (first, *others) = (_make_call(call, values) for call in family.calls)
+    return (
+        Question(text.format(**values | written), *first),
+        *(Question("", ability, arguments) for ability, arguments in others),
+    )
+
+
+def make_question(sampler: Sampler, sheet_name: str) -> Question:
+    """Return a question of a sheet whose questions need one call."""
+    (question,) = make_questions(sampler, sheet_name)
+    return question
+
+
+def make_invented_question(sampler: Sampler, tool: InventedTool) -> Question:
+    """Return a question for an invented tool."""
+    kinds = load_sheet("tools", ToolSheet).kinds
+    values: Arguments = {
+        name: sampler.integer(2, 60) if parameter.kind == "number" else sampler.name(kinds[parameter.kind])
+        for name, parameter in tool.parameters.items()
+    }
+    return Question(sampler.say(tool.ask, **values), tool.name, lambda _: dict(values))
+
+
+def make_incomplete_request(sampler: Sampler) -> tuple[str, str]:
+    """Return what is missing, and a request that lacks it."""
+    sheet = load_sheet("requests", RequestSheet)
+    missing = sampler.pick(tuple(sheet.incomplete))
+    wording = sheet.incomplete[missing]
+    if sampler.held_out or sampler.chance(0.2):
+        return missing, sampler.say(wording)
+    values = _draw_values(sampler, sheet.values, sheet.lists)
+    return missing, sampler.pick(wording.varied).format(**values)
+
+
+def _choose_family(sampler: Sampler, sheet: QuestionSheet) -> str:
+    for name, share in sheet.sometimes.items():
+        if sampler.chance(share):
+            return name
+    names = sheet.choose if sampler.held_out else sheet.choose + sheet.choose_in_training
+    return sampler.pick(names) if len(names) > 1 else names[0]
+
+
+def _pick_wording(sampler: Sampler, family: Family, values: Drawn) -> str:
+    """Return the template, and add the values that come with this wording."""
+    if family.say:
+        return family.say
+    phrase = sampler.pick(family.heldout if sampler.held_out else family.train)
+    values |= {name: value for name, value in phrase.items() if name != "say"}
+    return phrase["say"]
+
+
+def _make_call(call: Mapping[str, Mapping[str, str]], values: Drawn) -> tuple[str, Callable[[str], Arguments]]:
+    ((ability, templates),) = call.items()
+
+    def fill(result: str) -> Arguments:
+        slots = values | {"result": result}
+        texts = {name.format(**slots): template.format(**slots) for name, template in templates.items()}
+        return {name: _parse_number(text) if name in _NUMBERS else text for name, text in texts.items()}
+
+    return ability, fill
+
+
+def _parse_number(text: str) -> float | int:
+    text = text.replace(",", "")
+    return float(text) if "." in text else int(text)
+
+
+def _write_dates(sampler: Sampler, values: Drawn) -> dict[str, str]:
+    return {name: write_date(sampler, value) for name, value in values.items() if isinstance(value, dt.date)}
+
+
+def write_date(sampler: Sampler, date: dt.date) -> str:
+    """Return a date as people write it; half of the time already as the calendar wants it."""
+    month = _MONTHS[date.month - 1]
+    ordinal = {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10 if date.day not in (11, 12, 13) else 0, "th")
+    forms = (
+        f"{month} {date.day}, {date.year}",
+        f"{date.day} {month} {date.year}",
+        f"{month} {date.day}{ordinal}, {date.year}",
+        f"the {date.day}{ordinal} of {month} {date.year}",
+        date.strftime("%Y/%m/%d"),
+    )
+    return date.isoformat() if sampler.chance(0.45) else sampler.pick(forms)
+
+
+def _draw_values(sampler: Sampler, rules: Values, lists: Lists) -> Drawn:
+    values: Drawn = {}
+    for names, rule in rules.items():
+        drawn = _DRAW[rule.kind](sampler, rule, values, lists)
+        several = names.split()
+        values |= zip(several, drawn, strict=True) if len(several) > 1 else {names: drawn}
+    return values
+
+
+def _get_options(options: Any, lists: Lists) -> Sequence[Any]:
+    found = lists[options] if isinstance(options, str) else options
+    return tuple(found)
+
+
+def _draw_date(sampler: Sampler, rule: Rule, values: Drawn, lists: Lists) -> dt.date:
+    if not rule.date or rule.date is True:
+        return sampler.date()
+    start = values[rule.date.after] if rule.date.after else sampler.date()
+    years = sampler.pick(rule.date.years) + (start.year if rule.date.after else 0)
+    return start.replace(year=years, day=sampler.pick(range(1, 29)))
+
+
+def _draw_place(sampler: Sampler, rule: Rule, values: Drawn, lists: Lists) -> str:
+    options = _get_options(rule.place if sampler.chance(rule.chance) else rule.other, lists)
+    return sampler.name([option for option in options if option != values.get(rule.unlike)])
+
+
+_DRAW: Mapping[str, Callable[[Sampler, Any, Drawn, Any], Any]] = {
+    "integer": lambda s, rule, values, _: s.integer(*(rule.integer[values[rule.by]] if rule.by else rule.integer)),
+    "number": lambda s, rule, *_: s.number(*rule.number),
+    "grouped": lambda s, rule, *_: s.grouped(*rule.grouped),
+    "square": lambda s, rule, *_: s.integer(*rule.square) ** 2 if s.chance(0.6) else s.integer(*rule.other),
+    "pick": lambda s, rule, values, lists: s.pick(
+        lists[rule.pick][values[rule.of]] if rule.of else _get_options(rule.pick, lists)
+    ),
+    "name": lambda s, rule, _, lists: s.name(_get_options(rule.name, lists)),
+    "two_of": lambda s, rule, _, lists: s.rng.sample(s.pick(lists[rule.two_of]), 2),
+    "fill": lambda s, rule, values, _: s.pick(rule.fill).format(**values),
+    "date": _draw_date,
+    "period": lambda s, *_: sorted((s.date(), s.date())),
+    "time": lambda s, *_: f"{s.date()} {s.pick(range(24)):02}:{s.pick((0, 15, 30, 45)):02}",
+    "place": _draw_place,
+}
+
+
+def make_fixtures(folder: Path, rng: random.Random) -> tuple[BaseTool, BaseTool]:
+    """Write small files and a database into `folder` and return the tools that read them."""
+    lists: Mapping[str, Any] = load_sheet("lookups", QuestionSheet).lists
+    files = folder / "files"
+    for name in lists["folders"]:
+        (files / name).mkdir(parents=True)
+    for subject in lists["subjects"]:
+        path = files / rng.choice(lists["folders"]) / f"{subject.removeprefix('the ').replace(' ', '-')}.md"
+        remark = rng.choice(lists["remarks"]).format(n=rng.randint(2, 400))
+        path.write_text(f"Remember: {subject} {remark}.\n", encoding="utf-8")
+    database = folder / "data.sqlite"
+    names = lists["names"]
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, columns in lists["tables"].items():
+            connection.execute(f"CREATE TABLE {table} (name TEXT, {', '.join(f'{name} REAL' for name in columns)})")
+            rows = [(name, *(rng.randint(10, 9000) / 10 for _ in columns)) for name in names[: rng.randint(5, 12)]]
+            connection.executemany(f"INSERT INTO {table} VALUES (?, {', '.join('?' * len(columns))})", rows)
+    return make_search_files(files), make_sql_query(database)
