@@ -96,7 +96,8 @@ def _correct_zone(arguments: Arguments, error: str) -> Arguments | None:
 
 def _correct_table(arguments: Arguments, error: str) -> Arguments | None:
     """Take the table that people mean by another word."""
-    synonyms = dict(load_sheet("lookups", QuestionSheet).lists["synonyms"])
+    lists: Mapping[str, Any] = load_sheet("lookups", QuestionSheet).lists
+    synonyms: dict[str, str] = dict(lists["synonyms"])
     unknown = _NO_TABLE.search(error)
     if unknown is None or unknown[1] not in synonyms:
         return None
