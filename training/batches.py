@@ -23,7 +23,7 @@ from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
 from alpha_umi.nodes.format.render import encode_messages, load_template, template_kwargs
 from alpha_umi.nodes.format.trajectory import Role, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
-from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.config import StageName, TokenWeights, TrainConfig
 from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, TrainedTurn, make_sample, make_single_sample, make_weights
 
@@ -123,8 +123,8 @@ def make_stage_samples(
         except ContextOverflow:
             n_too_long += 1
             continue
-        plain = config.token_weights.is_plain
-        weights = None if plain else make_weights(sample, tokenizer, config.token_weights)
+        is_weighted = config.token_weights != TokenWeights()
+        weights = make_weights(sample, tokenizer, config.token_weights) if is_weighted else None
         items.append(make_item(id_, sample, weights))
     if not items:
         raise TrajectoryError(

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
-from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, hash_weights, read_card
+from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, read_card
 from alpha_umi.training.config import STAGES, StageName
 from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.stage import EXPORT
@@ -30,6 +30,7 @@ from alpha_umi.training.trainer import METRICS, saving
 
 WORK = ".work"
 LOGS = "logs"
+CURVES = "loss.svg"
 _INPUTS = "inputs.json"
 _N_POINTS = 60
 
@@ -56,30 +57,20 @@ class CheckpointFolder:
         """Return the folder of a stage's metrics."""
         return self.path / LOGS / stage
 
-    def get_trained(self, stage: StageName) -> dict[str, Any] | None:
-        """Return what a finished stage was made from."""
-        inputs: dict[str, Any] | None = self.card["stages"].get(stage, {}).get("inputs")
-        return inputs
-
     def get_begun(self, stage: StageName) -> dict[str, Any] | None:
         """Return what an unfinished stage is being made from."""
         path = self.get_work(stage) / _INPUTS
         inputs: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
         return inputs
 
-    def begin(self, stage: StageName, inputs: Mapping[str, Any], *, anew: bool) -> None:
-        """Prepare the work folder of a stage.
-
-        Args:
-            stage: The stage.
-            inputs: All that its result depends on.
-            anew: Forget what an earlier run did for it.
-        """
+    def begin(self, stage: StageName, inputs: Mapping[str, Any], *, start_over: bool) -> None:
+        """Prepare the work folder of a stage; with `start_over`, forget what an earlier run did for it."""
         work = self.get_work(stage)
-        if anew:
+        if start_over:
             _remove(work)
         work.mkdir(parents=True, exist_ok=True)
-        _write(work / _INPUTS, inputs)
+        with saving(work / _INPUTS):
+            write_json(work / _INPUTS, inputs)
 
     def publish(self, stage: StageName) -> None:
         """Put a stage's export in its place and then write the card, which is what counts."""
@@ -88,12 +79,9 @@ class CheckpointFolder:
             shutil.rmtree(work / "old", ignore_errors=True)
             target.replace(work / "old")
         (work / EXPORT).replace(target)
-        _write(self.path / CARD, self.card)
+        with saving(self.path / CARD):
+            write_json(self.path / CARD, self.card)
         _remove(work)
-
-    def hash_export(self, stage: StageName) -> str:
-        """Return the sha256 of the weights a stage has exported."""
-        return hash_weights(self.get_work(stage) / EXPORT)
 
     def save_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Write the tokenizer once; its template goes last, so that its presence says that all is there."""
@@ -105,15 +93,6 @@ class CheckpointFolder:
         for path in sorted(folder.iterdir(), key=lambda path: path.name == TEMPLATE):
             path.replace(self.path / path.name)
         folder.rmdir()
-
-    def draw_curves(self) -> None:
-        """Write the chart of all losses next to the metrics it is drawn from."""
-        (self.path / LOGS / "loss.svg").write_text(draw_curves(self.path / LOGS), "utf-8")
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    with saving(path):
-        write_json(path, value)
 
 
 def _remove(work: Path) -> None:

@@ -88,11 +88,6 @@ class TokenWeights(BaseModel):
     decision: float = Field(default=1.0, ge=0, le=100, description="Weight of 'caller.', 'conclusion.' or 'give up.'.")
     action: float = Field(default=1.0, ge=0, le=100, description="Weight of the tool's name after 'Action:'.")
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every token weighs the same."""
-        return self.decision == self.action == 1.0
-
 
 class TrainConfig(BaseModel):
     """One training run: the method and the settings of each of its stages."""
@@ -122,7 +117,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _spread_defaults(cls, data: Any) -> Any:
-        """Lay each stage's own settings over `defaults`, which so need not be repeated."""
+        """Lay each stage's own settings over those in `defaults`."""
         if not isinstance(data, Mapping) or "defaults" not in data:
             return data
         rest = {key: value for key, value in data.items() if key != "defaults"}
@@ -158,11 +153,9 @@ class TrainConfig(BaseModel):
 
 
 def list_configs() -> list[str]:
-    """Return the names of the configurations that ship; the files for `accelerate launch` beside them are none."""
-    names = [entry.name for entry in (files("alpha_umi.training") / "configs").iterdir()]
-    return sorted(
-        name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("accelerate-")
-    )
+    """Return the names of the configurations that ship, without the files for `accelerate launch`."""
+    paths = [Path(entry.name) for entry in (files("alpha_umi.training") / "configs").iterdir()]
+    return sorted(path.stem for path in paths if path.suffix == ".yaml" and not path.stem.startswith("accelerate-"))
 
 
 def load_config(source: str | Path) -> TrainConfig:
@@ -183,8 +176,7 @@ def load_config(source: str | Path) -> TrainConfig:
             f"{source} is no valid YAML: {str(error).replace('<unicode string>', str(source))}"
         ) from error
     except ValidationError as error:
-        places = [".".join(map(str, fault["loc"])) or "file" for fault in error.errors()]
-        faults = [f"  {place}: {_describe_fault(fault)}" for place, fault in zip(places, error.errors(), strict=True)]
+        faults = [f"  {'.'.join(map(str, each['loc'])) or 'file'}: {_describe_fault(each)}" for each in error.errors()]
         raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error
 
 

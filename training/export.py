@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     read_checkpoint,
 )
 from alpha_umi.training.checkpoint_folder import LOGS, WORK
+from alpha_umi.training.stage import change_adapter_config
 from alpha_umi.training.trainer import saving
 
 
@@ -67,17 +67,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
     The adapters carry `alora_invocation_tokens`, so PEFT and servers that know activated LoRA switch them on at the
     role's marker by themselves. Others may ignore that: a `UserWarning` says so.
 
-    Args:
-        checkpoint: Folder of a trained checkpoint.
-        out: A folder that does not exist yet.
-        base: Where the base model is, if not where the checkpoint says.
-
-    Returns:
-        The folders written.
-
-    Raises:
-        ConfigError: If the checkpoint cannot be used, or `out` exists.
-        TrainingStopped: If the disk is full; nothing is left behind.
+    Arguments, return value and errors are those of `merge`.
     """
     source = read_checkpoint(checkpoint)
     parts: list[tuple[Role, CheckpointPart]] = [
@@ -88,7 +78,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
         for role, part in parts:
             shutil.copytree(cast(Path, part.path), folder / role)
             if part.kind != "full":
-                _name_base(folder / role / "adapter_config.json", Path(out) / "backbone")
+                change_adapter_config(folder / role, {"base_model_name_or_path": str(Path(out) / "backbone")})
             else:
                 _save_tokenizer(source, folder / role)
     if activated := [role for role, part in parts if part.kind == "alora"]:
@@ -129,12 +119,6 @@ def _save_model(model: PreTrainedModel, source: Checkpoint, folder: Path) -> Non
 
 def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
     AutoTokenizer.from_pretrained(source.path, trust_remote_code=False).save_pretrained(folder)
-
-
-def _name_base(path: Path, backbone: Path) -> None:
-    settings = json.loads(path.read_text("utf-8"))
-    settings["base_model_name_or_path"] = str(backbone)
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 _WEIGHTS = "adapter_model.safetensors"

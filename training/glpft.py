@@ -33,10 +33,10 @@ from alpha_umi.nodes.models.engine.checkpoint import (
 )
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
-from alpha_umi.training.checkpoint_folder import CheckpointFolder
+from alpha_umi.training.checkpoint_folder import CURVES, LOGS, CheckpointFolder, draw_curves
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.dataset import ROWS_FILE
-from alpha_umi.training.stage import StageRun, run_stage, uses_cpu
+from alpha_umi.training.stage import EXPORT, StageRun, run_stage, uses_cpu
 
 Status: TypeAlias = Literal["done", "resume", "new"]
 _PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")
@@ -107,15 +107,16 @@ def train(
     output = CheckpointFolder(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
     start = _read_start(config, card)
-    run = _Run(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
-    reports = [run.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
+    training = _Training(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
+    reports = [training.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
     if PartialState().is_main_process and any(report.status != "done" for report in reports) and not dry_run:
-        output.draw_curves()
+        logs = output.path / LOGS
+        (logs / CURVES).write_text(draw_curves(logs), "utf-8")
     return reports
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Training:
     """What the stages of one call of `train` share."""
 
     config: TrainConfig
@@ -135,7 +136,7 @@ class _Run:
         inputs = self._get_inputs(name)
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":
-            self._run(name, inputs, samples.items, anew=status == "new")
+            self._run(name, inputs, samples.items, start_over=status == "new")
         n_batches = len(make_batches(samples.items, settings.tokens_per_forward))
         return StageReport(
             name=name,
@@ -166,11 +167,11 @@ class _Run:
         return self.start.backbone if name == "backbone" else self.start.roles[name]
 
     def _get_status(self, name: StageName, inputs: dict[str, Any]) -> Status:
-        trained, begun = self.output.get_trained(name), self.output.get_begun(name)
+        trained, begun = self.output.card["stages"].get(name, {}).get("inputs"), self.output.get_begun(name)
         if self.only is not None and not self.resume:
             return "new"
         if begun is not None:
-            remedy = f"put it back, or remove {self.output.get_work(name)} to begin it anew"
+            remedy = f"put it back, or remove {self.output.get_work(name)} to start over"
             _check_same(begun, inputs, f"Stage {name!r} was begun", remedy)
             return "resume"
         if trained is None or (self.only is not None and trained != inputs):
@@ -178,11 +179,11 @@ class _Run:
         _check_same(trained, inputs, f"Stage {name!r} was trained", "put it back, or give another --out")
         return "done"
 
-    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[TrainingItem], *, anew: bool) -> None:
+    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[TrainingItem], *, start_over: bool) -> None:
         processes = PartialState(cpu=uses_cpu(self.config))
         processes.wait_for_everyone()  # all have looked at the folder before one writes into it
         if processes.is_main_process:
-            self.output.begin(name, inputs, anew=anew)
+            self.output.begin(name, inputs, start_over=start_over)
             self.output.save_tokenizer(self.tokenizer)
         processes.wait_for_everyone()
         run = StageRun(
@@ -200,7 +201,8 @@ class _Run:
         metrics = run_stage(run)
         self._enter(run)
         self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
-        self.output.card |= {"config": self.config.model_dump(), "versions": _get_versions()}
+        versions = {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+        self.output.card |= {"config": self.config.model_dump(), "versions": versions}
         processes.wait_for_everyone()
         if processes.is_main_process:
             self.output.publish(name)
@@ -219,8 +221,7 @@ class _Run:
     def _enter(self, run: StageRun) -> None:
         """Name a finished stage in the card."""
         card = self.output.card
-        entry: dict[str, Any] = {"kind": run.settings.kind, "path": run.name}
-        entry["sha256"] = self.output.hash_export(run.name)
+        entry = {"kind": run.settings.kind, "path": run.name, "sha256": hash_weights(run.work / EXPORT)}
         if run.name != "backbone":
             marker = {"invocation_tokens": list(run.markers[run.name])} if run.settings.kind == "alora" else {}
             card["roles"][run.name] = entry | marker
@@ -262,11 +263,9 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
         if part.path is None or part.kind == "full":
             raise ConfigError(f"start_from: {start.path} has no adapter for stage {name!r}.")
         trained, settings = read_adapter_config(part.path), config.stages[name]
-        for setting, is_set, was in (
-            ("lora_rank", settings.lora_rank, trained.get("r")),
-            ("lora_alpha", settings.lora_alpha, trained.get("lora_alpha")),  # its weights mean another adapter else
-        ):
-            if is_set != was:
+        # with another alpha the same weights are another adapter
+        for setting, was in (("lora_rank", trained.get("r")), ("lora_alpha", trained.get("lora_alpha"))):
+            if getattr(settings, setting) != was:
                 raise ConfigError(
                     f"start_from: the adapter {part.path} has {setting} {was}; set {setting} of {name!r} to it."
                 )
@@ -292,7 +291,3 @@ def _check_same(was: Mapping[str, Any], is_: Mapping[str, Any], what: str, remed
     for key in was.keys() | is_.keys():
         if was.get(key) != is_.get(key):
             raise ConfigError(f"{what} with {key} {was.get(key)!r}, now it is {is_.get(key)!r}: {remedy}.")
-
-
-def _get_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

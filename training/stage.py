@@ -21,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
-from alpha_umi.training.batches import CollateTurns, TrainingBatch, TrainingItem, collate_whole, make_batches
+from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.trainer import (
     METRICS,
@@ -71,6 +71,7 @@ class StageRun:
         return self.config.stages[self.name]
 
 
+@no_progress_bar()
 def run_stage(run: StageRun) -> dict[str, Any]:
     """Train, or go on training from the newest whole checkpoint, and export the weights to ``work/export``.
 
@@ -80,20 +81,16 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     Raises:
         TrainingStopped: The loss is no number, or the disk is full.
     """
-    with no_progress_bar():
-        return _run(run, _sweep(run.work))
-
-
-def _run(run: StageRun, checkpoint: Path | None) -> dict[str, Any]:
-    # before the adapter is made, whose first weights are random
-    set_seed(run.config.seed)
+    checkpoint = _sweep(run.work)
+    set_seed(run.config.seed)  # before the adapter is made, whose first weights are random
     bar = ProgressBar(run.name, show=run.progress)
     trainer = make_trainer(run, make_model(run), [bar, MetricsFile(run.logs / METRICS, run.name)])
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
     if trainer.is_world_process_zero():
-        for callback in make_tensorboard(run.logs, _read_step(checkpoint) + 1):
+        for callback in make_tensorboard(run.logs, state.global_step + 1):
             trainer.add_callback(callback)
     try:
-        if checkpoint is not None and _is_last(checkpoint):
+        if checkpoint and state.global_step >= state.max_steps:
             trainer.restore(checkpoint)
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -135,12 +132,11 @@ def _copy_adapter(source: Path, model: Any) -> None:
 
 def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
     """Return the trainer of a stage."""
-    batches: list[TrainingBatch] = make_batches(run.items, run.settings.tokens_per_forward)
     collate: Any = CollateTurns(run.markers) if run.settings.kind == "alora" else collate_whole
     trainer = UmiTrainer(
         model=model,
         args=_make_arguments(run),
-        train_dataset=batches,
+        train_dataset=make_batches(run.items, run.settings.tokens_per_forward),
         data_collator=collate,
         callbacks=list(callbacks),
     )
@@ -182,7 +178,7 @@ def _make_arguments(run: StageRun) -> TrainingArguments:
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False},
     )
-    # several GPUs without a launcher would be split by DataParallel, which knows nothing of our batches
+    # several GPUs without a launcher would be split by DataParallel, which cannot split our batches
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
@@ -197,15 +193,6 @@ def _sweep(work: Path) -> Path | None:
     return checkpoint
 
 
-def _read_step(checkpoint: Path | None) -> int:
-    return 0 if checkpoint is None else TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step
-
-
-def _is_last(checkpoint: Path) -> bool:
-    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    return bool(state.global_step >= state.max_steps)
-
-
 def _export(trainer: UmiTrainer, run: StageRun) -> None:
     """Save the trained weights alone, in the form in which they are served."""
     folder = run.work / EXPORT
@@ -215,18 +202,23 @@ def _export(trainer: UmiTrainer, run: StageRun) -> None:
             for name in ("README.md", TRAINING_ARGS_NAME):
                 (folder / name).unlink(missing_ok=True)
             if run.settings.kind != "full":
-                _complete_adapter(folder / "adapter_config.json", run)
+                change_adapter_config(folder, _describe_adapter(run))
     trainer.accelerator.wait_for_everyone()
 
 
-def _complete_adapter(path: Path, run: StageRun) -> None:
+def _describe_adapter(run: StageRun) -> dict[str, Any]:
     """Say what the adapter belongs on, without the paths of this machine, and from where on it is active."""
-    settings = json.loads(path.read_text("utf-8"))
-    settings["target_modules"] = sorted(settings["target_modules"])  # a set, which every run orders otherwise
-    settings["base_model_name_or_path"] = run.config.base if run.parent.kind == "none" else None
-    if run.settings.kind == "alora":
-        (role,) = run.config.get_roles(run.name)
-        settings["alora_invocation_tokens"] = list(run.markers[role])
+    base = {"base_model_name_or_path": run.config.base if run.parent.kind == "none" else None}
+    if run.settings.kind != "alora" or run.name == "backbone":
+        return base
+    return base | {"alora_invocation_tokens": list(run.markers[run.name])}
+
+
+def change_adapter_config(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change settings of an adapter, and put what PEFT orders otherwise in every run into one order."""
+    path = folder / "adapter_config.json"
+    settings = {**json.loads(path.read_text("utf-8")), **changes}
+    settings["target_modules"] = sorted(settings["target_modules"])
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -66,11 +66,8 @@ class UmiTrainer(Trainer):
         losses = F.cross_entropy(outputs.logits.float(), labels[:, 1:][trained], reduction="none")
         if weights is not None:
             losses = losses * weights[:, 1:][trained]
-        if num_items_in_batch is None:
-            loss = losses.mean()
-        else:
-            # the gradients of the processes are averaged, but the count is already that of all of them
-            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        # the gradients of the processes are averaged, but the count, which the Trainer always gives, is that of all
+        loss = losses.sum() / cast(Tensor, num_items_in_batch) * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def _read_prefix(self, model: nn.Module, inputs: Tensors) -> Tensors:
@@ -189,31 +186,25 @@ class ProgressBar(TrainerCallback):
         self._written = 0  # step of the last line
         self._task = self._bar.add_task(f"{name:<10}", total=None)
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start where the training starts."""
         self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
         if state.is_world_process_zero:
             self._bar.start()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move on by a step."""
         self._bar.update(self._task, completed=state.global_step)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Show the newest figures."""
-        logs = kwargs.get("logs") or {}
-        if "loss" in logs:
-            note = f"loss {logs['loss']:.4f}  {logs.get('tokens_per_s', 0):,.0f} tokens/s"
-            self._bar.update(self._task, note=note)
-            if self._writes_lines and state.is_world_process_zero:
-                self._write_line(state, note)
-
-    def _write_line(self, state: TrainerState, note: str) -> None:
-        """Write one line now and then, however seldom there are figures."""
-        step, every = state.global_step, max(1, state.max_steps // _N_LINES)
-        if not self._written or step - self._written >= every or step == state.max_steps:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Show the newest figures; as lines only now and then, however seldom there are figures."""
+        row, step = state.log_history[-1], state.global_step
+        if "loss" not in row:
+            return
+        note = f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tokens/s"
+        self._bar.update(self._task, note=note)
+        is_due = not self._written or step - self._written >= max(1, state.max_steps // _N_LINES)
+        if self._writes_lines and state.is_world_process_zero and (is_due or step == state.max_steps):
             self._written = step
             self._bar.console.print(f"{self._name} {step}/{state.max_steps}  {note}", highlight=False)
 
@@ -235,16 +226,14 @@ class MetricsFile(TrainerCallback):
         self._path = path
         self._stage = stage
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Begin with what the checkpoint knows: lines of steps that will be repeated go."""
         if state.is_world_process_zero:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             lines = [self._format(row) for row in state.log_history if "loss" in row]
             self._path.write_text("".join(lines), "utf-8")
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Append the newest line."""
         if state.is_world_process_zero and "loss" in state.log_history[-1]:
             with self._path.open("a", encoding="utf-8") as file:
