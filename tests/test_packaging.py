@@ -15,6 +15,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from grimp import build_graph
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -144,6 +145,17 @@ def test_import_needs_no_weights_no_extras_and_nothing_heavy(installed: Path, tm
     file, heavy = run(sys.executable, "-c", code, cwd=tmp_path, **env).splitlines()
     assert Path(file).is_relative_to(installed)
     assert heavy == "[]"
+
+
+def test_no_import_leads_back_to_its_module() -> None:
+    graph = build_graph("alpha_umi", cache_dir=None)  # late imports and those for type checkers count
+    circles = [
+        (importer, imported)
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if graph.chain_exists(importer=imported, imported=importer)
+    ]
+    assert circles == []
 
 
 def test_public_names_are_importable_and_others_are_not(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs a call that must not run twice between two records of it; see `alpha_umi.nodes.durability.ledger`.
+"""Run a call that must not run twice between two records of it; see `alpha_umi.nodes.durability.ledger`.
 
 The order is: the thread with the decision is saved, the call is recorded as begun, the tool runs, its observation is
 recorded, the thread with the observation is saved. So wherever a process ends, the next one knows what may have
@@ -50,7 +50,7 @@ class RecordedCall:
         key: Its name in the ledger.
         saver: Keeps the thread.
         decision: The checkpoint that holds the decision to call.
-        ledger: Where to record; None finds a place beside the thread.
+        ledger: Where to record; None takes the one of the thread's database.
     """
 
     task: ToolTask

@@ -117,22 +117,16 @@ class SqlLedger(Ledger):
 class SqliteLedger(SqlLedger):
     """Records in a SQLite file, which may be the one that holds the threads; for any number of processes."""
 
-    def __init__(self, path: str | Path | Callable[[], str], *, busy_timeout_s: float = 10.0) -> None:
-        """Name the file; the first record creates it.
-
-        Args:
-            path: The file, or a function that is asked for it at every record.
-            busy_timeout_s: Seconds to wait for another process that writes.
-        """
-        self._path = path if callable(path) else lambda: str(path)
+    def __init__(self, path: str | Path, *, busy_timeout_s: float = 10.0) -> None:
+        """Name the file, which the first record creates, and how long to wait for another process that writes."""
+        self._path = Path(path)
         self._busy_timeout_s = busy_timeout_s
 
     @contextmanager
     def _open(self) -> Iterator[Execute]:
-        path = Path(self._path())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(path, timeout=self._busy_timeout_s, isolation_level=None)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(self._path, timeout=self._busy_timeout_s, isolation_level=None)
             with closing(database):
                 use_write_ahead_log(database, self._busy_timeout_s)
                 # FULL: a record is on the disk before the effect is begun, also when the machine loses its power.
@@ -140,20 +134,16 @@ class SqliteLedger(SqlLedger):
                 yield lambda sql, values: database.execute(sql, values).fetchall()
         except (sqlite3.Error, OSError) as error:
             raise StorageError(
-                f"What tools did cannot be recorded in {str(path)!r}: {error}. Make room there, or end the process "
-                "that locks the file; then resume the thread."
+                f"What tools did cannot be recorded in {str(self._path)!r}: {error}. Make room there, or end the "
+                "process that locks the file; then resume the thread."
             ) from error
 
 
 def use_write_ahead_log(database: sqlite3.Connection, timeout_s: float) -> None:
     """Let others read a SQLite file while one writes; the file stays so.
 
-    SQLite gives this change up at once while another connection writes, or makes the same change, whatever the timeout
-    of the connection says. It is tried again until the other is through.
-
-    Args:
-        database: Connection to the file.
-        timeout_s: Seconds to try.
+    Tried again for `timeout_s`: SQLite gives this change up at once while another connection writes or makes the same
+    change, whatever the timeout of the connection says.
 
     Raises:
         sqlite3.Error: If the file stays locked, or cannot be read or written.

@@ -38,12 +38,7 @@ class PostgresLedger(SqlLedger):
     """Records in a PostgreSQL database, which may be the one that holds the threads; for any number of machines."""
 
     def __init__(self, conninfo: str, *, timeout_s: float = 10.0) -> None:
-        """Name the database; the first record connects and makes the table.
-
-        Args:
-            conninfo: ``postgresql://user:password@host/database``, or libpq's ``key=value`` form.
-            timeout_s: Seconds to wait for a connection.
-        """
+        """Name the database, ``postgresql://user:password@host/database``; the first record makes the table in it."""
         self._conninfo = conninfo
         self._timeout_s = timeout_s
         self._slots = BoundedSemaphore(_MAX_LEDGER_CONNECTIONS)

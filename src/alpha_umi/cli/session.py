@@ -64,9 +64,9 @@ class TurnResult:
     @property
     def tree(self) -> Tree:
         """The tree of a search, or the one branch that a chain is."""
-        tree: Tree | None = self.state["tree"]
-        if tree is not None:
-            return tree
+        if self.state["tree"] is not None:
+            searched: Tree = self.state["tree"]
+            return searched
         tree = make_tree()
         for step in Trajectory.from_messages(self.state["messages"]).turns[-1].steps:
             tree = add_node(tree, step, _judge(step), None, None)
@@ -74,21 +74,14 @@ class TurnResult:
 
     def to_json(self) -> str:
         """Return one JSON object: answer, finish, reason, messages, the tools, usage by model and in total."""
-        return json.dumps(
-            {
-                "answer": self.output["answer"],
-                "finish": self.output["finish"],
-                "reason": self.output["reason"],
-                "messages": [message.model_dump(mode="json") for message in self.output["messages"]],
-                "tools": [
-                    {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-                    for tool in self.tools
-                ],
-                "usage": {"models": self.usage, "total": self.total},
-            }
-        )
+        messages = [message.model_dump(mode="json") for message in self.output["messages"]]
+        tools = [{name: getattr(tool, name) for name in ("name", "description", "parameters")} for tool in self.tools]
+        end = {"answer": self.output["answer"], "finish": self.output["finish"], "reason": self.output["reason"]}
+        usage = {"models": self.usage, "total": self.total}
+        return json.dumps({**end, "messages": messages, "tools": tools, "usage": usage})
 
 
+@dataclass
 class Session:
     """A person's end of one thread.
 
@@ -97,30 +90,18 @@ class Session:
         context: Settings of every run.
         screen: Where the run is shown.
         loop: Where it runs.
-        thread: Name of the thread; an existing one is continued.
         tools: What the agent has.
         claim: Keeps other processes off the thread while a turn is taken; None for a thread that is only in memory.
+        thread: Name of the thread; an existing one is continued.
     """
 
-    def __init__(
-        self,
-        agent: UmiAgent,
-        context: UmiContext,
-        screen: Screen,
-        loop: EventLoop,
-        thread: str | None,
-        *,
-        tools: Sequence[ToolSpec],
-        claim: Claim | None,
-    ) -> None:
-        """Begin on the given thread."""
-        self._agent = agent
-        self._context = context
-        self._screen = screen
-        self._loop = loop
-        self._tools = tools
-        self._claim = claim
-        self.thread = thread or _make_name()
+    agent: UmiAgent
+    context: UmiContext
+    screen: Screen
+    loop: EventLoop
+    tools: Sequence[ToolSpec]
+    claim: Claim | None
+    thread: str
 
     @property
     def _config(self) -> RunnableConfig:
@@ -140,41 +121,41 @@ class Session:
 
     def count_turns(self) -> int:
         """Count the questions on the thread."""
-        messages = self._loop.run(self._agent.aget_state(self._config)).values.get("messages", [])
+        messages = self.loop.run(self.agent.aget_state(self._config)).values.get("messages", [])
         return sum(isinstance(message, HumanMessage) for message in messages)
 
     def is_interrupted(self) -> bool:
         """Tell whether the last turn was stopped before its end."""
         # not `next`, which leaves out tasks that had ended but whose step had not
-        return bool(self._loop.run(self._agent.aget_state(self._config)).tasks)
+        return bool(self.loop.run(self.agent.aget_state(self._config)).tasks)
 
     def _run(self, value: Any) -> TurnResult:
         """Run to the end, asking the person whenever the graph does."""
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
         try:
-            with self._claim(self.thread) if self._claim else nullcontext():
-                output, interrupts = self._loop.run(self._stream(value, config))
+            with self.claim(self.thread) if self.claim else nullcontext():
+                output, interrupts = self.loop.run(self._stream(value, config))
                 while interrupts:
                     # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
-                    answers: Any = {question.id: ask_person(question.value, self._screen) for question in interrupts}
+                    answers: Any = {question.id: ask_person(question.value, self.screen) for question in interrupts}
                     # LangGraph keeps an answer without the question's id until the next one: it has to be replaced
                     answer = answers if len(answers) > 1 else next(iter(answers.values()))
-                    output, interrupts = self._loop.run(self._stream(Command(resume=answer), config))
+                    output, interrupts = self.loop.run(self._stream(Command(resume=answer), config))
         finally:
-            self._screen.end()
+            self.screen.end()
         self._show_end(output)
-        state = self._loop.run(self._agent.aget_state(self._config)).values
-        return TurnResult(output, usage.usage_metadata, state, self._tools)
+        state = self.loop.run(self.agent.aget_state(self._config)).values
+        return TurnResult(output, usage.usage_metadata, state, self.tools)
 
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
         output: Any = None
         interrupts: tuple[Interrupt, ...] = ()
-        parts = self._agent.astream(
+        parts = self.agent.astream(
             value,
             config,
-            context=self._context,
+            context=self.context,
             stream_mode=["messages", "tasks", "values", "custom"],
             subgraphs=True,
             durability="sync",  # a turn that is stopped has lost no finished step
@@ -195,31 +176,31 @@ class Session:
     def _show_words(self, message: AnyMessage, metadata: Mapping[str, Any]) -> None:
         node = metadata["langgraph_node"]
         if node in ROLES and isinstance(message, AIMessage) and message.text:
-            self._screen.write(node, message.text)
+            self.screen.write(node, message.text)
 
     def _show_task(self, task: Mapping[str, Any]) -> None:
         if "result" not in task:
-            self._screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
+            self.screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
             return
         messages: list[BaseMessage] = task["result"].get("messages", [])
         for message in messages if task["name"] in _OBSERVING else ():
             if isinstance(message, ToolMessage):
-                self._screen.observe(message.text, is_error=message.status == "error")
+                self.screen.observe(message.text, is_error=message.status == "error")
 
     def _show_move(self, event: Any) -> None:
         """Say where a search turns back; a tool's own events are not shown."""
         tree = event.get("tree") if isinstance(event, dict) else None
         newest = max(tree["nodes"], key=lambda node: node["id"]) if tree else None
         if tree and newest and newest["id"] != tree["cursor"]:
-            self._screen.note(clean(f"Dead end: {newest['reason']} Back to node {tree['cursor']}."))
+            self.screen.note(clean(f"Dead end: {newest['reason']} Back to node {tree['cursor']}."))
 
     def _show_end(self, output: UmiOutput) -> None:
         """Say why there is no proper answer, unless the planner has just said so itself."""
         last = output["messages"][-1]
         said = parse_message(last).rationale if isinstance(last, AIMessage) else None
         if output["reason"] and output["reason"] != said:
-            self._screen.write("gave up" if output["finish"] == "give up" else str(output["finish"]), output["reason"])
-            self._screen.end()
+            self.screen.write("gave up" if output["finish"] == "give up" else str(output["finish"]), output["reason"])
+            self.screen.end()
 
 
 def _make_name() -> str:
@@ -254,7 +235,7 @@ def open_session(
                 claim = durable.claim
             toolbox = load_toolbox(settings)
             agent = make_agent(settings, toolbox=toolbox, checkpointer=saver)
-            yield Session(agent, context, screen, loop, thread, tools=toolbox.specs, claim=claim)
+            yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
         finally:
             loop.run(stack.aclose())
 
