@@ -1,21 +1,13 @@
-"""What a data source is: a module in this folder with a `read` function, named on the command line by its file name.
-
-To add one, add a file: its first docstring line is what ``alpha-umi data sources`` prints.
-"""
+"""What a data source gives: examples, and a tally of what had to be repaired or dropped."""
 
 from __future__ import annotations
 
-import pkgutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from types import ModuleType
 from typing import Literal, Protocol, TypeAlias, get_args
 
-from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data import sources
 
 Split: TypeAlias = Literal["train", "dev-tools", "dev-instructions"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -74,38 +66,3 @@ class Reader(Protocol):
     def __call__(self, location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         """Yield the examples at `location`: a file, a folder, or what the source's docstring says."""
         ...
-
-
-def list_sources() -> dict[str, str]:
-    """Return every source of this folder with the first line of its docstring."""
-    modules = {
-        info.name: import_module(f"{sources.__name__}.{info.name}") for info in pkgutil.iter_modules(sources.__path__)
-    }
-    return {name: _summary(module) for name, module in sorted(modules.items()) if hasattr(module, "read")}
-
-
-def load_reader(name: str) -> Reader:
-    """Import the source called `name`: a file of this folder, or a dotted module of the user's own.
-
-    Raises:
-        ConfigError: If there is no such source.
-    """
-    path = name if "." in name else f"{sources.__name__}.{name}"
-    try:
-        reader: Reader = import_module(path).read
-    except ModuleNotFoundError as error:
-        if error.name and not path.startswith(error.name):
-            raise ConfigError(f"Data source {name!r} needs the package {error.name!r}; install it.") from error
-        raise ConfigError(_unknown(name)) from error
-    except AttributeError as error:
-        raise ConfigError(_unknown(name)) from error
-    return reader
-
-
-def _unknown(name: str) -> str:
-    known = ", ".join(list_sources())
-    return f"Unknown data source {name!r}; known are {known}, or any importable your.module with a 'read' function."
-
-
-def _summary(module: ModuleType) -> str:
-    return (module.__doc__ or "").strip().split("\n", 1)[0]

@@ -291,7 +291,7 @@ def _read_allowed(matcher: LLMatcher) -> _Allowed:
 
 
 ANNOUNCEMENT = "I call"
-"""What `alpha_umi.training.data.rationales.describe_calls` writes before a name."""
+"""What `alpha_umi.training.data.clean.describe_calls` writes before a name."""
 
 _ANNOUNCED = ANNOUNCEMENT.encode()
 

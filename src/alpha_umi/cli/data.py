@@ -68,7 +68,7 @@ def show(
     """Print one trajectory as the model sees it, with what each role is trained on in colour."""
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
 
-    from alpha_umi.training.data.show import show_row  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.data.dataset import show_row  # noqa: PLC0415 - LangChain takes half a second
 
     Console().print(show_row(data, number, _load_tokenizer(model)), soft_wrap=True)
 
@@ -76,7 +76,7 @@ def show(
 @app.command()
 def sources() -> None:
     """List the sources that 'build' can read, and what their location is."""
-    from alpha_umi.training.data.base import list_sources  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.data.sources import list_sources  # noqa: PLC0415 - LangChain takes half a second
 
     for name, line in list_sources().items():
         typer.echo(f"{name:<16} {line}")

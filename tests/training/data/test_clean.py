@@ -9,7 +9,7 @@ from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.clean import READY, clean, describe_calls, fill_rationale, shorten_rationale
 
 ADD = ToolSpec("add", "Adds.")
 DONE = Step("Done.", "conclusion", answer="4.")
@@ -77,15 +77,50 @@ def test_clean_refuses_a_row_without_tools() -> None:
 def test_clean_leaves_only_what_may_be_learnt(
     trajectories: st.SearchStrategy[Trajectory], drawn: st.DataObject
 ) -> None:
-    trajectory = drawn.draw(trajectories)
-    if not trajectory.tools:
+    trajectory = drawn.draw(trajectories.filter(lambda trajectory: trajectory.tools))
+    tally = Tally()
+    cleaned = clean(Example("x", "own", trajectory, "file:1"), tally, max_observation_chars=120)
+    if cleaned is None:
+        assert tally.dropped.total() == 1
         return
-    cleaned = clean(Example("x", "own", trajectory, "file:1"), Tally(), max_observation_chars=120)
+    assert cleaned.turns
+    assert cleaned.turns[-1].steps
     names = {tool.name for tool in trajectory.tools}
-    for turn in cleaned.turns if cleaned else ():
+    for turn in cleaned.turns:
         assert all(step.decision == "caller" for step in turn.steps[:-1])
         for step in turn.steps:
             assert step.rationale
             assert parse_plan(step.rationale).decision is None
             assert (step.decision == "caller") == bool(step.calls)
             assert all(isinstance(call.arguments, dict) and call.name in names for call in step.calls)
+
+
+def test_describe_calls_names_every_tool_and_value() -> None:
+    calls = [Call("1", "find", {"city": "Oslo", "days": 2}), Call("2", "list_all", {})]
+    assert describe_calls(calls) == 'I call find with city="Oslo", days=2 and list_all.'
+
+
+def test_describe_calls_does_not_repeat_long_values() -> None:
+    text = describe_calls([Call("1", "book", {"token": "x" * 500})])
+    assert text == "I call book with token as found above."
+
+
+def test_fill_rationale_keeps_what_is_there() -> None:
+    assert fill_rationale(Step("I think.", "conclusion")).rationale == "I think."
+    assert fill_rationale(Step(" ", "conclusion")).rationale == READY
+    assert fill_rationale(Step("", "caller", (Call("1", "f", {}),))).rationale == "I call f."
+
+
+def test_shorten_rationale_keeps_the_sentence_that_names_the_tool() -> None:
+    text = "It is a long story. " * 40 + "So I use get_weather now."
+    short = shorten_rationale(text, "get_weather")
+    assert len(short) < 600
+    assert short.startswith("It is a long story.")
+    assert short.endswith("So I use get_weather now.")
+
+
+@given(st.text(max_size=3000), st.text(max_size=10))
+def test_shorten_rationale_is_total_and_bounded(text: str, name: str) -> None:
+    short = shorten_rationale(text, name)
+    assert len(short) <= max(1002, min(len(text), 500))
+    assert short == text or len(text) > 500

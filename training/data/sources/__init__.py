@@ -1,1 +1,41 @@
-"""One reader a file: `read` yields trajectories of one data set; `alpha-umi data sources` lists them."""
+"""Data sources: a file each, with a `read` function, named on the command line by the file's name.
+
+To add one, add a file: its first docstring line is what ``alpha-umi data sources`` prints.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.base import Reader
+
+
+def list_sources() -> dict[str, str]:
+    """Return every source of this folder with the first line of its docstring."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    return {name: (import_module(f"{__name__}.{name}").__doc__ or "").partition("\n")[0] for name in names}
+
+
+def load_reader(name: str) -> Reader:
+    """Import the source called `name`: a file of this folder, or a dotted module of the user's own.
+
+    Raises:
+        ConfigError: If there is no such source.
+    """
+    path = name if "." in name else f"{__name__}.{name}"
+    try:
+        reader: Reader = import_module(path).read
+    except ModuleNotFoundError as error:
+        if error.name and not path.startswith(error.name):
+            raise ConfigError(f"Data source {name!r} needs the package {error.name!r}; install it.") from error
+        raise ConfigError(_unknown(name)) from error
+    except AttributeError as error:
+        raise ConfigError(_unknown(name)) from error
+    return reader
+
+
+def _unknown(name: str) -> str:
+    known = ", ".join(list_sources())
+    return f"Unknown data source {name!r}; known are {known}, or any importable your.module with a 'read' function."

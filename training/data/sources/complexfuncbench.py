@@ -26,8 +26,8 @@ from alpha_umi.tools.replay.complexfuncbench import (
 )
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import READY, describe_calls
 from alpha_umi.training.data.files import Record, blame, read_records
-from alpha_umi.training.data.rationales import READY, describe_calls
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
 
 _MAX_PARALLEL = 4

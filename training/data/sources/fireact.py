@@ -13,8 +13,8 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.data.rationales import describe_calls, shorten_rationale
 from alpha_umi.training.data.tool_specs import make_schema
 
 SEARCH = ToolSpec(

@@ -19,8 +19,8 @@ from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import describe_calls
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.data.rationales import describe_calls
 from alpha_umi.training.data.tasks.toolset import list_offered, make_invented_tool
 
 _CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")

@@ -19,8 +19,8 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import READY, describe_calls
 from alpha_umi.training.data.files import Record, blame, read_records
-from alpha_umi.training.data.rationales import READY, describe_calls
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
 
 _REFERENCE = re.compile(r"(API_call_\d+)\b.*")

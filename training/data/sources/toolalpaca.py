@@ -21,8 +21,8 @@ from alpha_umi.tools.openapi.operations import read_operations
 from alpha_umi.tools.openapi.security import Security
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.files import Record, blame, read_records
-from alpha_umi.training.data.rationales import describe_calls, shorten_rationale
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec
 
 _ASK_USER = ToolSpec(

@@ -17,8 +17,8 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import shorten_rationale
 from alpha_umi.training.data.files import Record, blame, read_members
-from alpha_umi.training.data.rationales import shorten_rationale
 from alpha_umi.training.data.tool_specs import make_schema, make_spec
 
 _BOILERPLATE = re.compile(

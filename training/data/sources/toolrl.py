@@ -18,8 +18,8 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.files import blame, read_records
-from alpha_umi.training.data.rationales import describe_calls, shorten_rationale
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
 
 _TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: (.*)\nParameters: (.*)$", re.MULTILINE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.data.rationales import describe_calls
+from alpha_umi.training.data.clean import describe_calls
 from alpha_umi.training.data.tasks.compose import GeneratedTask, TaskRequest
 from alpha_umi.training.data.tasks.questions import Question
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.show import ROLE_COLOURS, show_row, show_sample
+from alpha_umi.training.data.dataset import ROLE_COLOURS, show_row, show_sample
 from alpha_umi.training.samples import IGNORE_INDEX, make_sample
 
 RUN = Trajectory(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.base import Tally, list_sources, load_reader
+from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.sources import list_sources, load_reader
 
 
 def test_every_reader_is_listed_with_a_description() -> None:
