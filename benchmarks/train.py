@@ -37,7 +37,6 @@ from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.build import BuildSettings, build
 from alpha_umi.training.stage import StageRun, make_model, make_trainer
 
-TOOLBENCH = Path(__file__).parents[2] / "shared" / "data" / "toolbench_answers.tar.gz"
 MAX_TOKENS = 4096
 FORWARDS_PER_STEP = 8
 N_PAPER_SAMPLES = 4
@@ -224,10 +223,9 @@ def print_ratios(results: dict[str, dict[str, Any]]) -> None:
 
 
 def make_data(options: Options) -> None:
-    """Build the data once; ToolBench's answers where they are, else the built-in generator."""
-    is_there = options.data.exists()
-    source = f"toolbench:{options.data}" if is_there else f"builtin:{options.trajectories}"
-    print(f"data: {source.partition(':')[0]}" + ("" if is_there else f" ({options.data} is not there)"))
+    """Build the data once, from ToolBench's answers if they are given, else by the built-in generator."""
+    source = f"toolbench:{options.data}" if options.data else f"builtin:{options.trajectories}"
+    print(f"data: {source.partition(':')[0]}")
     build([source], options.folder, BuildSettings(heldout_tools=0, heldout_instructions=0))
 
 
@@ -235,7 +233,7 @@ def main() -> None:
     """Print the table, or measure one case and print it as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trajectories", type=int, default=40)
-    parser.add_argument("--data", type=Path, default=TOOLBENCH)
+    parser.add_argument("--data", type=Path, help="ToolBench's answers; without it, generated trajectories")
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
