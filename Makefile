@@ -51,7 +51,7 @@ bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and
 
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl
-	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/train.py $(if $(DATA),--data $(DATA)/toolbench_answers.tar.gz)
 
 DATA ?= ../shared/data
 SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar.gz \
