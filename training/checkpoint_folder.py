@@ -23,8 +23,8 @@ from transformers import PreTrainedTokenizerBase
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, read_card
+from alpha_umi.training.charts import ChartPoint, Line, draw_lines
 from alpha_umi.training.config import STAGES, StageName
-from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
 from alpha_umi.training.stage import EXPORT
 from alpha_umi.training.trainer import METRICS, saving
 
@@ -104,26 +104,32 @@ def _remove(work: Path) -> None:
 def draw_curves(logs: Path) -> str:
     """Return the losses of every stage that has metrics as a chart, in SVG.
 
-    A point is the mean of consecutive optimiser steps, so that at most `_N_POINTS` stand on a line; its band reaches
-    from the lowest to the highest of them.
-
     Args:
         logs: The ``logs`` folder of a checkpoint.
 
     Raises:
-        ConfigError: If no stage has logged a loss yet.
+        ConfigError: If no stage has logged a loss yet, or matplotlib is not installed.
     """
-    lines = [Line(stage, points) for stage in STAGES if (points := list(_read_points(logs / stage / METRICS)))]
+    lines = read_curves(logs)
     if not lines:
         raise ConfigError(f"{logs} holds no metrics with a loss; give the logs folder of a training that has begun.")
     return draw_lines(lines, title="Training loss (nats per trained token)", x_title="optimiser step")
 
 
-def _read_points(path: Path) -> Iterator[Point]:
+def read_curves(logs: Path) -> list[Line]:
+    """Return the losses of each stage.
+
+    A point is the mean of consecutive optimiser steps, so that at most `_N_POINTS` are on a line; its band reaches from
+    the lowest to the highest of them.
+    """
+    return [Line(stage, points) for stage in STAGES if (points := list(_read_points(logs / stage / METRICS)))]
+
+
+def _read_points(path: Path) -> Iterator[ChartPoint]:
     text = path.read_text("utf-8") if path.is_file() else ""
     rows = [row for row in map(json.loads, text.splitlines()) if "loss" in row]
     size = -(-len(rows) // _N_POINTS)
     for start in range(0, len(rows), max(1, size)):
         group = rows[start : start + size]
         losses = [row["loss"] for row in group]
-        yield Point(fmean(row["step"] for row in group), fmean(losses), min(losses), max(losses))
+        yield ChartPoint(fmean(row["step"] for row in group), fmean(losses), min(losses), max(losses))

@@ -1,27 +1,68 @@
-"""Trajectories to evaluate on, and the questions that every one of their steps asks."""
+"""What static evaluation asks and gets: a query for every step of given trajectories, and its prediction."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from alpha_umi.errors import ConfigError
+from pydantic import TypeAdapter, ValidationError
+
+from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.render import render_calls, render_plan
-from alpha_umi.nodes.format.trajectory import Step, Trajectory
+from alpha_umi.nodes.format.trajectory import Decision, Step, Trajectory
 from alpha_umi.training.data.base import SPLITS, Example, Tally
 from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
 from alpha_umi.training.data.sources import alpha_umi
-from alpha_umi.training.evaluation.records import Output
 
 DataFormat: TypeAlias = Literal["trajectories", "umi"]
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class StepOutput:
+    """The texts of one step as the roles wrote them.
+
+    Args:
+        plan: The planner's text with its ``Next:``.
+        call: The caller's text, or None if it was not asked.
+        answer: The summarizer's text, or None if it was not asked.
+    """
+
+    plan: str
+    call: str | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of all model calls made for one step or task; 0 where a model does not say."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Add two counts."""
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any] | None) -> Usage:
+        """Read the ``usage_metadata`` of a LangChain message."""
+        metadata = metadata or {}
+        cached = (metadata.get("input_token_details") or {}).get("cache_read") or 0
+        return cls(metadata.get("input_tokens", 0), cached, metadata.get("output_tokens", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class StepQuery:
     """One reference step and what had happened before it.
 
     Args:
@@ -37,16 +78,80 @@ class Query:
     step: Step
 
     @property
-    def reference(self) -> Output:
+    def reference(self) -> StepOutput:
         """The step as its roles should write it."""
         call = render_calls(self.step.calls) if self.step.decision == "caller" and self.step.calls else None
         answer = self.step.answer if self.step.decision == "conclusion" else None
-        return Output(render_plan(self.step.rationale, self.step.decision), call, answer)
+        return StepOutput(render_plan(self.step.rationale, self.step.decision), call, answer)
 
-    def go_on(self, step: Step) -> Trajectory:
+    def extend(self, step: Step) -> Trajectory:
         """Return the history followed by an unfinished step, for the caller or the summarizer to complete."""
         *earlier, current = self.history.turns
         return replace(self.history, turns=(*earlier, replace(current, steps=(*current.steps, step))))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One step, predicted from the reference history: one line of ``predictions.jsonl``.
+
+    It holds the raw texts, so that every metric can be computed again without a model.
+
+    Args:
+        key: ``example/turn.step``, counted from 0; unique in a run.
+        example: Id of the trajectory.
+        source: Where the trajectory came from.
+        step: Position in its turn, counted from 0.
+        prompt_chars: Length of the planner's prompt in characters, tool descriptions included.
+        instruction: What the user asked in this turn.
+        observation: The last observation before the step, cut; ``""`` if there is none.
+        offered: Names of the tools on offer.
+        decision: The decision that is right.
+        reference: What is right; `call` and `answer` are None where the data has none.
+        predicted: The pipeline: caller and summarizer go on from the planner's own text.
+        isolated: Caller and summarizer go on from the reference plan; None if that was not asked for.
+        usage: Of all calls made for this step.
+        overflowed: Some prompt did not fit the model's window; its output counts as empty.
+    """
+
+    key: str
+    example: str
+    source: str
+    step: int
+    prompt_chars: int
+    instruction: str
+    observation: str
+    offered: tuple[str, ...]
+    decision: Decision
+    reference: StepOutput
+    predicted: StepOutput
+    isolated: StepOutput | None = None
+    usage: Usage = Usage()
+    overflowed: bool = False
+
+    def to_row(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Prediction:
+        """Read one line of ``predictions.jsonl``.
+
+        Raises:
+            TrajectoryError: If it is none.
+        """
+        try:
+            return _adapter().validate_python(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise TrajectoryError(
+                f"Not a line of predictions.jsonl ({where}: {first['msg']}); evaluate into a new folder."
+            ) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Prediction]:
+    return TypeAdapter(Prediction)
 
 
 def load_examples(
@@ -80,6 +185,12 @@ def load_examples(
     return examples
 
 
+def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
+    for where, row in read_rows(path, split):
+        if split is not None or row.get("split") != "train":
+            yield parse_row(row, where)
+
+
 def choose_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:
     """Return so many examples, drawn from all of them in the same way each time; a larger limit keeps the smaller's."""
     if limit is None:
@@ -89,19 +200,21 @@ def choose_examples(examples: Sequence[Example], limit: int | None) -> list[Exam
     return [example for example in examples if example.id in chosen]
 
 
-def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
-    for where, row in read_rows(path, split):
-        if split is not None or row.get("split") != "train":
-            yield parse_row(row, where)
+def hash_examples(examples: Sequence[Example]) -> str:
+    """Return the sha256 of what is evaluated on."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([example.id, example.trajectory.to_row()], sort_keys=True).encode("utf-8", "replace"))
+    return digest.hexdigest()
 
 
-def make_queries(examples: Sequence[Example]) -> list[Query]:
+def make_queries(examples: Sequence[Example]) -> list[StepQuery]:
     """Return one query per step of the examples, in order.
 
     Raises:
         ConfigError: If an id occurs twice.
     """
-    queries: dict[str, Query] = {}
+    queries: dict[str, StepQuery] = {}
     for example in examples:
         for query in _split_steps(example):
             if query.key in queries:
@@ -110,17 +223,9 @@ def make_queries(examples: Sequence[Example]) -> list[Query]:
     return list(queries.values())
 
 
-def _split_steps(example: Example) -> Iterator[Query]:
+def _split_steps(example: Example) -> Iterator[StepQuery]:
     turns = example.trajectory.turns
     for i, turn in enumerate(turns):
         for j, step in enumerate(turn.steps):
             history = replace(example.trajectory, turns=(*turns[:i], replace(turn, steps=turn.steps[:j])))
-            yield Query(f"{example.id}/{i}.{j}", example, history, step)
-
-
-def hash_examples(examples: Sequence[Example]) -> str:
-    """Return the sha256 of what is evaluated on."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(json.dumps([example.id, example.trajectory.to_row()], sort_keys=True).encode("utf-8", "replace"))
-    return digest.hexdigest()
+            yield StepQuery(f"{example.id}/{i}.{j}", example, history, step)

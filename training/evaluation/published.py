@@ -1,7 +1,6 @@
-"""The metrics of the paper's Table 1, with the arithmetic of its published scripts, quirks included.
+"""The paper: its tables (``tables.yaml``), and the metrics of Table 1 with the arithmetic of its scripts.
 
-Kept apart from our own definitions (`alpha_umi.training.evaluation.strict`): these are for comparison with the paper's
-numbers and with nothing else.
+The metrics are for comparison with the paper's numbers only; our own are in `alpha_umi.training.evaluation.strict`.
 
 Source: X-PLUG/Multi-LLM-Agent:GLPFT/inference_utils/toolbench/{infer_pipeline,evaluate-multi_agent}.py.
 """
@@ -9,19 +8,90 @@ Source: X-PLUG/Multi-LLM-Agent:GLPFT/inference_utils/toolbench/{infer_pipeline,e
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.resources import files
 from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
+import yaml
+from pydantic import TypeAdapter
+
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.training.evaluation.records import Output, Prediction
-from alpha_umi.training.evaluation.rouge_l import NO_ANSWER, rouge_l
+from alpha_umi.training.evaluation.examples import Prediction, StepOutput
+
+NO_ANSWER = "none"
+"""What the published scripts score in place of a missing answer."""
 
 PAPER_METRICS = ("plan_acc", "act_em", "hallu", "arg_f1", "rouge_l")
 """In the order of Table 1."""
 
 PlanKind: TypeAlias = Literal["call", "finish", "give up"]
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRow:
+    """One model in Table 1: the five metrics, in percent."""
+
+    model: str
+    in_domain: tuple[float, float, float, float, float]
+    out_of_domain: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One model in Table 2, with its strategy.
+
+    Args:
+        model: Its name.
+        average_passed: Pass rate over groups.
+        passed: Pass rate by group; None where only the average is known.
+        won: Win rate by group.
+        average_won: Over groups; None for the model that the others are compared with.
+    """
+
+    model: str
+    average_passed: float
+    passed: tuple[float, float, float, float, float, float] | None = None
+    won: tuple[float, float, float, float, float, float] | None = None
+    average_won: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticTable:
+    """Table 1: static evaluation."""
+
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[StaticRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTable:
+    """Table 2: pass and win rate; `groups` maps ToolBench's query files to the paper's names."""
+
+    source: str
+    groups: dict[str, str]
+    rows: tuple[LiveRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperTables:
+    """Both tables."""
+
+    static: StaticTable
+    live: LiveTable
+
+
+@cache
+def load_tables() -> PaperTables:
+    """Read the paper's tables."""
+    text = files("alpha_umi.training.evaluation").joinpath("tables.yaml").read_text("utf-8")
+    return TypeAdapter(PaperTables).validate_python(yaml.safe_load(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +124,7 @@ def score_published(predictions: Sequence[Prediction]) -> dict[str, float | None
     }
 
 
-def read_output(output: Output) -> Reading:
+def read_output(output: StepOutput) -> Reading:
     """Read a step from its texts, put together as the published pipeline does.
 
     What follows the first decision is cut off, a plan without one goes to the caller, and the last ``Action:``, the
@@ -122,3 +192,40 @@ def _or(text: str | None, otherwise: str) -> str:
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return fmean(found) if found else None
+
+
+@lru_cache(maxsize=10_000)  # the same answer is scored by several metrics
+def rouge_l(prediction: str, reference: str) -> float:
+    """Return the ROUGE-L F of an answer, in [0, 1]; a text without a sentence counts as the word ``none``.
+
+    Raises:
+        ConfigError: If the package ``rouge`` is not installed.
+    """
+    texts = [text if text.strip(".") else NO_ANSWER for text in (prediction, reference)]
+    with _deep_recursion(len(prediction.split()) + len(reference.split())):
+        return float(load_rouge().get_scores(texts[0], texts[1])[0]["rouge-l"]["f"])
+
+
+@cache
+def load_rouge() -> Any:
+    """Import the package ``rouge``; called before a run, so that it is not missed at its end.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        from rouge import Rouge  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
+    except ModuleNotFoundError as error:
+        raise ConfigError("Evaluation needs the package 'rouge'; run: pip install 'alpha-umi[eval]'.") from error
+    return Rouge(metrics=["rouge-l"])
+
+
+@contextmanager
+def _deep_recursion(n_words: int) -> Iterator[None]:
+    """Let the package recurse once per word, as it does; long answers would end in a RecursionError."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + n_words)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)

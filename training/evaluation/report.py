@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 from alpha_umi.files import write_atomically
-from alpha_umi.training.evaluation.page import Case, Section, list_figures, render_html, render_markdown
-from alpha_umi.training.evaluation.report_judged import make_live_sections
-from alpha_umi.training.evaluation.report_live import make_scaling_sections, make_task_sections
-from alpha_umi.training.evaluation.report_static import make_static_sections
-from alpha_umi.training.evaluation.runs import KINDS, Run, load_runs
+from alpha_umi.nodes.format.render import render_calls
+from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
+from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines
+from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.evaluation.evaluator import list_groups
+from alpha_umi.training.evaluation.examples import Prediction, StepOutput
+from alpha_umi.training.evaluation.published import PAPER_METRICS, LiveRow, load_tables
+from alpha_umi.training.evaluation.render import (
+    TITLES,
+    Block,
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+    number_interval,
+    percent,
+    percent_interval,
+    render_html,
+    render_markdown,
+)
+from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs
+from alpha_umi.training.evaluation.scaling import SCALING_METRICS, draw_scaling
+from alpha_umi.training.evaluation.statistics import COSTS, LAST_STEP, LIVE_SHARES, NO_DECISION, TASK_SHARES
+from alpha_umi.training.evaluation.strict import (
+    ANSWER_THRESHOLD,
+    FAULTS,
+    ROLE_METRICS,
+    STRICT_METRICS,
+    StepScore,
+    score_step,
+)
 
 TITLE = "α-UMi evaluation"
+LIVE_PAGE = "live.md"
+_N_FAILURES = 10
+_MAX_TITLE = 110
+_MAX_TOOLS = 30
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
@@ -28,36 +61,46 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         The HTML page.
 
     Raises:
-        ConfigError: If a folder holds no finished evaluation.
+        ConfigError: If a folder holds no finished evaluation, or matplotlib is not installed.
     """
     runs = load_runs(folders)
     static, tasks, live, scaling = ([run for run in runs if run.kind == kind] for kind in KINDS)
     sections = [
-        *make_static_sections(static),
-        *make_task_sections(tasks),
-        *make_live_sections(live),
-        *make_scaling_sections(scaling),
-        _list_runs(runs),
+        *_show_static(static),
+        *_show_tasks(tasks),
+        *_show_live(live),
+        *_show_scaling(scaling),
+        Section("The runs", [_show_settings(run) for run in runs]),
     ]
     page = out / "report.html"
     contents = {page: render_html(TITLE, sections), out / "report.md": render_markdown(TITLE, sections)}
-    contents |= {out / "figures" / f"{figure.name}.svg": figure.svg for figure in list_figures(sections)}
+    for block in chain.from_iterable(section.blocks for section in sections):
+        if isinstance(block, Figure):
+            contents[out / "figures" / f"{block.name}.svg"] = block.svg
     for path, content in contents.items():
         with write_atomically(path) as file:
             file.write(content)
     return page
 
 
-def _list_runs(runs: Sequence[Run]) -> Section:
-    cases = []
-    for run in runs:
-        settings = {**_count(run.metrics), **_flatten(run.settings)}
-        cases.append(Case(run.name, [("What it depends on", "\n".join(map(_show, settings.items())))]))
-    return Section("The runs", cases)
+def write_live_page(out: Path) -> None:
+    """Write ``live.md`` next to the metrics of a live evaluation."""
+    text = render_markdown("Live evaluation", list(_show_live(load_runs([out]))))
+    with write_atomically(out / LIVE_PAGE) as file:
+        file.write(text)
+
+
+def _show_settings(run: FinishedRun) -> Details:
+    counts = {name: value for name, value in run.metrics.items() if name.startswith("n_")}
+    lines = [
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in (counts | _flatten(run.settings)).items()
+    ]
+    return Details(run.name, [("What it depends on", "\n".join(lines))])
 
 
 def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(settings, dict):
+    if not isinstance(settings, Mapping):
         return {prefix: settings}
     flat: dict[str, Any] = {}
     for name, value in settings.items():
@@ -65,10 +108,327 @@ def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _count(metrics: Any) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name.startswith("n_")}
+def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
+    """Yield what is said of static runs, most wanted first; nothing if there are none."""
+    if not runs:
+        return
+    yield Section("Beside the paper", _compare_with_table_1(runs))
+    yield Section("Strict metrics", _list_strict(runs))
+    yield Section("Each role on its own", _list_roles(runs))
+    yield Section("Decisions", [block for run in runs for block in _show_confusion(run)])
+    yield Section("Who lost the step", _show_faults(runs))
+    yield Section("By position in the turn", [_draw_steps(runs), _break_down(runs, "by_step", "step")])
+    yield Section("By length of the prompt", [_break_down(runs, "by_length", "characters")])
+    if any(len(run.metrics["by_source"]) > 1 for run in runs):
+        yield Section("By source", [_break_down(runs, "by_source", "source")])
+    for run in runs:
+        yield Section(f"Worst steps of {run.name}", _show_lost_steps(run) or [Paragraph("No step was lost.")])
 
 
-def _show(setting: tuple[str, Any]) -> str:
-    name, value = setting
-    return f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+def _compare_with_table_1(runs: Sequence[FinishedRun]) -> list[Block]:
+    paper = load_tables().static
+    ours = [[run.name, *(percent(run.metrics["paper"][name], 2) for name in PAPER_METRICS)] for run in runs]
+
+    def table(rows: Iterable[tuple[str, Sequence[float]]]) -> Table:
+        theirs = [[model, *(f"{score:.2f}" for score in scores)] for model, scores in rows]
+        return Table(("%", *paper.columns), [*ours, *theirs], marked=frozenset(range(len(ours))))
+
+    return [
+        Paragraph(
+            f"The definition \u201cpaper\u201d: the arithmetic of the published scripts. Our runs are marked; the "
+            f"other rows are {paper.source}. Numbers are comparable where the test data are the same. Lower is better "
+            "for Hallu., higher for all others."
+        ),
+        Paragraph("ToolBench, in-domain:"),
+        table((row.model, row.in_domain) for row in paper.rows),
+        Paragraph("ToolBench, out-of-domain:"),
+        table((row.model, row.out_of_domain) for row in paper.rows),
+    ]
+
+
+def _list_strict(runs: Sequence[FinishedRun]) -> list[Block]:
+    rows = [[run.name, *(percent_interval(run.metrics["strict"][name]) for name in STRICT_METRICS)] for run in runs]
+    return [
+        Paragraph(
+            "Nothing is dropped and a missing name is a wrong one. In brackets the 95% bootstrap interval over "
+            f"trajectories. Step ACC: nobody lost the step (an answer needs R-L of {ANSWER_THRESHOLD:g}). Call EM: "
+            "name and all arguments are exact. An interval without width only says that all values were the same."
+        ),
+        Table(_make_header("%", STRICT_METRICS), rows),
+    ]
+
+
+def _make_header(*parts: str | Sequence[str]) -> list[str]:
+    """Return titles of columns; what is no text is a sequence of metrics."""
+    return [text for part in parts for text in ([part] if isinstance(part, str) else [TITLES[name] for name in part])]
+
+
+def _list_roles(runs: Sequence[FinishedRun]) -> list[Block]:
+    columns = [(role, name) for role, names in ROLE_METRICS.items() for name in names]
+    header = ("%", *(f"{TITLES[name.rpartition('.')[2]]}\n{role}" for role, name in columns))
+    rows = [[run.name, *(percent_interval(run.metrics["roles"][role][name]) for role, name in columns)] for run in runs]
+    return [
+        Paragraph("Caller and summarizer go on from the reference plan here, not from the planner's."),
+        Table(header, rows),
+    ]
+
+
+def _show_confusion(run: FinishedRun) -> list[Block]:
+    made = (*DECISIONS, NO_DECISION)
+    rows, heat = [], []
+    for right, counts in run.metrics["confusion"].items():
+        total = sum(counts.values())
+        shares = [counts[name] / total if total else 0.0 for name in made]
+        cells = (f"{counts[name]:,} ({percent(share, 0)}%)" for name, share in zip(made, shares, strict=True))
+        rows.append([right, *cells])
+        heat.append([0.0, *shares])
+    return [
+        Paragraph(f"{run.name}: rows are the reference, columns what the planner decided."),
+        Table(("", *made), rows, heat=heat),
+    ]
+
+
+def _show_faults(runs: Sequence[FinishedRun]) -> list[Block]:
+    bars: dict[str, Mapping[str, float]] = {}
+    for run in runs:
+        faults = run.metrics["faults"]
+        bars[run.name] = {"right": run.metrics["n_steps"] - sum(faults.values()), **faults}
+    rows = [[name, *(f"{parts[part]:,}" for part in ("right", *FAULTS))] for name, parts in bars.items()]
+    header = ("steps", "right", *(fault.replace(": ", ":\n") for fault in FAULTS))
+    caption = (
+        "Whose mistake lost the step. \u201cplanner: rationale\u201d: the decision was right, and caller or summarizer "
+        "do it right from the reference plan."
+    )
+    return [Figure("faults", draw_bars(bars, title="Share of all steps"), caption), Table(header, rows)]
+
+
+def _draw_steps(runs: Sequence[FinishedRun]) -> Figure:
+    lines = []
+    for run in runs:
+        groups = [(int(name.split()[0]), values["step_acc"]) for name, values in run.metrics["by_step"].items()]
+        # one trajectory alone says nothing, and would make the line jump
+        points = [ChartPoint.from_share(x, measured) for x, measured in groups if measured["low"] is not None]
+        lines.append(Line(run.name, points))
+    svg = draw_lines(lines, title="Step ACC (%)", x_title=f"step of the turn ({LAST_STEP} stands for all later ones)")
+    return Figure("steps", svg, "Step ACC by position, with 95% intervals, as far as two trajectories come.")
+
+
+def _break_down(runs: Sequence[FinishedRun], key: str, title: str) -> Table:
+    rows = [
+        [run.name, name, f"{group['plan_acc']['n']:,}", *(percent(group[metric]["value"]) for metric in STRICT_METRICS)]
+        for run in runs
+        for name, group in run.metrics[key].items()
+    ]
+    return Table(_make_header("run", title, "steps", STRICT_METRICS), rows, n_labels=2)
+
+
+def _show_lost_steps(run: FinishedRun) -> list[Block]:
+    """Return the worst lost steps: of each kind of fault in turn, and of each trajectory one at most."""
+    lost: defaultdict[str, list[tuple[float, Prediction, StepScore]]] = defaultdict(list)
+    for _, row in read_records(run.path / PREDICTIONS):
+        prediction = Prediction.from_row(row)
+        score = score_step(prediction)
+        if score.fault is not None:
+            work = score.values.get("arg_f1", score.values.get("rouge_l", 0.0))
+            lost[score.fault].append((work, prediction, score))
+    ranks = [sorted(lost[fault], key=lambda entry: (entry[0], entry[1].key)) for fault in FAULTS]
+    chosen: dict[str, tuple[Prediction, StepScore]] = {}
+    for _, prediction, score in _take_in_turn(ranks):
+        chosen.setdefault(prediction.example, (prediction, score))
+    return [_describe_step(*entry, is_first=i == 0) for i, entry in enumerate(islice(chosen.values(), _N_FAILURES))]
+
+
+def _take_in_turn(groups: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    return (entry for entry in chain.from_iterable(zip_longest(*groups)) if entry is not None)
+
+
+def _describe_step(prediction: Prediction, score: StepScore, *, is_first: bool) -> Details:
+    names = list(prediction.offered)
+    rest = f" … and {len(names) - _MAX_TOOLS} more" if len(names) > _MAX_TOOLS else ""
+    fields = [
+        ("Step", f"{prediction.key}, step {prediction.step + 1}"),
+        ("Instruction", prediction.instruction),
+        ("Last observation", prediction.observation),
+        ("Tools on offer", ", ".join(names[:_MAX_TOOLS]) + rest),
+        ("Right", _join(prediction.reference)),
+        ("Predicted", _join(prediction.predicted)),
+        ("Predicted from the reference plan", _join(prediction.isolated) if prediction.isolated else ""),
+        ("Scores", ", ".join(f"{name} {value:.2f}" for name, value in score.values.items())),
+    ]
+    return _make_details(f"{score.fault}: {prediction.instruction}", fields, is_first)
+
+
+def _join(output: StepOutput) -> str:
+    return "\n".join(text for text in (output.plan, output.call, output.answer) if text is not None) or "(nothing)"
+
+
+def _make_details(title: str, fields: Sequence[tuple[str, str]], is_first: bool) -> Details:
+    """Leave out empty fields, and unfold the first of its section."""
+    title = " ".join(title.split())
+    title = title if len(title) <= _MAX_TITLE else f"{title[: _MAX_TITLE - 1]}…"
+    return Details(title, [(name, text) for name, text in fields if text], open=is_first)
+
+
+def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
+    """Yield what is said of tasks with known answers; nothing if there are none."""
+    if not runs:
+        return
+    shares = [
+        [
+            run.name,
+            f"{run.metrics['n_tasks']:,}",
+            *(percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES),
+        ]
+        for run in runs
+    ]
+    kinds = [
+        [
+            run.name,
+            kind,
+            f"{group['success']['n']:,}",
+            percent_interval(group["success"]),
+            number_interval(group["calls"]),
+        ]
+        for run in runs
+        for kind, group in run.metrics["by_kind"].items()
+    ]
+    yield Section(
+        "Live tasks",
+        [
+            Paragraph(
+                "The agent runs on its own and its last answer is checked exactly. Solved: of the tasks that have an "
+                "answer. Refused: of those that have none. Gave up wrongly: of the tasks that have an answer."
+            ),
+            Table(_make_header("%", "tasks", TASK_SHARES), shares),
+            Paragraph("Cost per task:"),
+            _list_costs(runs, lambda run: run.metrics["strict"]),
+        ],
+    )
+    header = ("run", "kind", "tasks", "Success (%)", "Calls")
+    yield Section("Live tasks by kind", [Table(header, kinds, n_labels=2)])
+    for run in runs:
+        yield Section(f"Failed tasks of {run.name}", _show_failed_tasks(run) or [Paragraph("No task failed.")])
+
+
+def _list_costs(runs: Sequence[FinishedRun], get: Callable[[FinishedRun], Mapping[str, Any]]) -> Table:
+    rows = [[run.name, *(number_interval(get(run)[name]) for name in COSTS)] for run in runs]
+    return Table(_make_header("mean", COSTS), rows)
+
+
+def _show_failed_tasks(run: FinishedRun) -> list[Block]:
+    """Return failed tasks, of each kind in turn."""
+    failed: defaultdict[str, list[Record]] = defaultdict(list)
+    for _, row in read_records(run.path / OUTCOMES):
+        if not row["success"]:
+            failed[row["kind"]].append(row)
+    chosen = islice(_take_in_turn(failed.values()), _N_FAILURES)
+    return [_describe_task(row, is_first=i == 0) for i, row in enumerate(chosen)]
+
+
+def _describe_task(row: Record, *, is_first: bool) -> Details:
+    fields = [
+        ("Task", row["key"]),
+        ("Instructions", "\n".join(row["instructions"])),
+        ("Expected", "to be given up" if row["expected"] is None else "\n".join(row["expected"]) or "any answer"),
+        ("Outcome", "gave up" if row["gave_up"] else (row["answer"] or "no answer")),
+        ("Error", row["error"] or ""),
+        ("What happened", "\n".join(_tell(Trajectory.from_row(row["trajectory"])))),
+    ]
+    return _make_details(f"{row['kind']}: {row['instructions'][-1]}", fields, is_first)
+
+
+def _tell(trajectory: Trajectory) -> Iterator[str]:
+    for turn in trajectory.turns:
+        yield f"user: {turn.instruction}"
+        for step in turn.steps:
+            yield f"planner: {step.rationale} Next: {step.decision}."
+            for call in step.calls:
+                yield f"caller: {' '.join(render_calls([call]).split())}"
+                yield f"observation: {call.observation.text if call.observation else '(none)'}"
+            if step.answer is not None:
+                yield f"summarizer: {step.answer}"
+
+
+def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
+    """Yield what is said of queries whose tools really answer; nothing if there are none."""
+    if not runs:
+        return
+    yield Section("Live queries", _describe_live(runs))
+    if any(group in load_tables().live.groups for run in runs for group in run.metrics["by_group"]):
+        yield Section("Beside the paper's Table 2", _compare_with_table_2(runs))
+
+
+def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
+    shares = [name for name in LIVE_SHARES if any(run.metrics["overall"][name]["n"] for run in runs)]
+    rows = [
+        [run.name, group, f"{measured['answered']['n']:,}", *(percent_interval(measured[name]) for name in shares)]
+        for run in runs
+        for group, measured in list_groups(run.metrics)
+    ]
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics["ends"]))
+    ends = [[run.name, *(f"{run.metrics['ends'].get(name, 0):,}" for name in names)] for run in runs]
+    return [
+        Paragraph(
+            "Pass: the judge calls the query solved. Unsure: it cannot tell; not passed. Win: preferred to the "
+            "reference, ties count half. Solved: an exact checker found every needed call, no other, and an answer. "
+            "Completeness: share of the needed calls that were made. Call accuracy: share of the calls made that were "
+            "needed. Answered: with any answer. In brackets the 95% bootstrap interval over queries."
+        ),
+        Table(("run", "group", "queries", *(f"{TITLES[name]} (%)" for name in shares)), rows, n_labels=2),
+        Paragraph("How the runs ended:"),
+        Table(("run", *names), ends),
+        Paragraph("Cost per query:"),
+        _list_costs(runs, lambda run: run.metrics["overall"]),
+    ]
+
+
+def _compare_with_table_2(runs: Sequence[FinishedRun]) -> list[Block]:
+    paper = load_tables().live
+    ours = [[run.name, *_list_rates(run.metrics, list(paper.groups))] for run in runs]
+    theirs = [[row.model, *_list_published_rates(row, len(paper.groups))] for row in paper.rows]
+    return [
+        Paragraph(
+            f"Our runs are marked; the other rows are {paper.source}, which were judged by another model with other "
+            "prompts and on the live APIs of 2023; a win there is one over ChatGPT-ReACT. Averages are over groups."
+        ),
+        Table(
+            ("pass / win, %", *paper.groups.values(), "Average"),
+            [*ours, *theirs],
+            marked=frozenset(range(len(ours))),
+        ),
+    ]
+
+
+def _list_rates(metrics: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
+    for group in groups:
+        measured = metrics["by_group"].get(group)
+        yield _pair(*(measured[name]["value"] for name in ("passed", "won"))) if measured else "–"
+    has_all = metrics["by_group"].keys() == set(groups)
+    yield _pair(metrics["average"]["passed"], metrics["average"]["won"]) if has_all else "–"
+
+
+def _list_published_rates(row: LiveRow, n_groups: int) -> Iterator[str]:
+    for i in range(n_groups):
+        yield _pair(*(rates[i] / 100 if rates else None for rates in (row.passed, row.won)))
+    yield _pair(row.average_passed / 100, None if row.average_won is None else row.average_won / 100)
+
+
+def _pair(passed: float | None, won: float | None) -> str:
+    return f"{percent(passed)} / {percent(won)}"
+
+
+def _show_scaling(runs: Sequence[FinishedRun]) -> Iterator[Section]:
+    """Yield one section per scaling run."""
+    for i, run in enumerate(runs):
+        figures = [
+            Figure(
+                f"scaling-{i}-{name}",
+                draw_scaling(run.metrics["points"], name),
+                f"{TITLES[name]}, strict definition.",
+            )
+            for name in SCALING_METRICS
+        ]
+        intro = (
+            "Each point is a checkpoint trained on that share of the data; bands are 95% intervals over trajectories."
+        )
+        yield Section(f"Data scaling: {run.name}", [Paragraph(intro), *figures])

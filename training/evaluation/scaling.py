@@ -1,10 +1,12 @@
 """`alpha-umi eval scaling`: how each method gets better with more data (the paper's Figure 4).
 
-Knows nothing about training or models: both come as functions.
+Training and models come as functions.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,18 +15,14 @@ from rich.console import Console
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_atomically
+from alpha_umi.training.charts import ChartPoint, Line, draw_lines, load_matplotlib
+from alpha_umi.training.data.dataset import ROWS_FILE, find_rows, read_rows
 from alpha_umi.training.data.files import Record
-from alpha_umi.training.evaluation.charts import Line, Point, draw_lines
-from alpha_umi.training.evaluation.folder import ResultFolder
+from alpha_umi.training.evaluation.render import TITLES, percent, render_columns
+from alpha_umi.training.evaluation.result_folder import ResultFolder
 
 POINTS = "points.jsonl"
-SCALING_METRICS = {
-    "plan_acc": "Plan ACC",
-    "act_em": "Act. EM",
-    "hallu": "Hallu.",
-    "arg_f1": "Arg. F1",
-    "rouge_l": "R-L",
-}
+SCALING_METRICS = ("plan_acc", "act_em", "hallu", "arg_f1", "rouge_l")
 
 Train: TypeAlias = Callable[[str, float], Path]
 Evaluate: TypeAlias = Callable[[Path], Mapping[str, Any]]
@@ -38,11 +36,10 @@ def evaluate_scaling(
     out: Path,
     *,
     identity: Mapping[str, Any],
-    console: Console | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate each method on growing shares of the data; write ``metrics.json`` and one curve per metric.
 
-    A run that was killed goes on with the first method and share that is not done.
+    A run that was killed is resumed with the first method and share that is not done.
 
     Args:
         methods: Names that `train` knows.
@@ -52,17 +49,17 @@ def evaluate_scaling(
         out: Folder to write into.
         identity: What the points depend on: data, configuration, budget. Points of others in the same folder are
             refused.
-        console: Where progress is shown.
 
     Raises:
-        ConfigError: If a share is out of range, or the folder holds results with other settings.
+        ConfigError: If a share is out of range, the folder holds results with other settings, or matplotlib is missing.
     """
+    load_matplotlib()
     wrong = [fraction for fraction in fractions if not 0 < fraction <= 1]
     if wrong or not fractions or not methods:
         raise ConfigError("Give at least one method and one fraction, each above 0 and at most 1.")
     points = [(method, fraction) for fraction in sorted(set(fractions)) for method in methods]
     # lines and no bar: training and evaluation draw bars of their own meanwhile
-    console = console or Console(stderr=True)
+    console = Console(stderr=True)
     with ResultFolder(out, POINTS, {"kind": "scaling", **identity}) as folder:
         for number, (method, fraction) in enumerate(points, 1):
             key = f"{method}@{fraction:g}"
@@ -72,9 +69,9 @@ def evaluate_scaling(
                 folder.append([{"key": key, "method": method, "fraction": fraction, **_pick(scores)}])
         rows = [folder.rows[f"{method}@{fraction:g}"] for method, fraction in points]
         metrics = {"kind": "scaling", "points": rows}
-        for name, title in SCALING_METRICS.items():
+        for name in SCALING_METRICS:
             with write_atomically(out / f"{name}.svg") as file:
-                file.write(draw_scaling(rows, name, title))
+                file.write(draw_scaling(rows, name))
         folder.write_metrics(metrics)
     return metrics
 
@@ -83,16 +80,68 @@ def _pick(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metrics[name] for name in ("n_examples", "n_steps", "paper", "strict")}
 
 
-def draw_scaling(points: Sequence[Record], metric: str, title: str) -> str:
+def draw_scaling(points: Sequence[Record], metric: str) -> str:
     """Return the curve of one metric over the share of the data, one line per method, as SVG."""
-    lines = []
-    for method in dict.fromkeys(point["method"] for point in points):
-        mine = [point for point in points if point["method"] == method]
-        lines.append(Line(method, [_make_point(point, metric) for point in mine if point["strict"][metric]["n"]]))
-    return draw_lines(lines, title=f"{title} (%)", x_title="share of the training data (%)")
+    lines: dict[str, list[ChartPoint]] = {point["method"]: [] for point in points}
+    for point in points:
+        measured = point["strict"][metric]
+        if measured["n"]:
+            lines[point["method"]].append(ChartPoint.from_share(100 * point["fraction"], measured))
+    drawn = [Line(method, found) for method, found in lines.items()]
+    return draw_lines(drawn, title=f"{TITLES[metric]} (%)", x_title="share of the training data (%)")
 
 
-def _make_point(point: Record, metric: str) -> Point:
-    measured = point["strict"][metric]
-    ends = [None if measured[end] is None else 100 * measured[end] for end in ("low", "high")]
-    return Point(100 * point["fraction"], 100 * measured["value"], ends[0], ends[1])
+def render_scaling(metrics: Mapping[str, Any]) -> str:
+    """Return one line per checkpoint, in percent, strict definition."""
+    rows = [["method", "data", *(TITLES[name] for name in SCALING_METRICS)]]
+    for point in metrics["points"]:
+        values = [percent(point["strict"][name]["value"]) for name in SCALING_METRICS]
+        rows.append([point["method"], f"{point['fraction']:.0%}", *values])
+    return render_columns(rows, (2 + max(len(row[0]) for row in rows[1:]), 7, *[10] * len(SCALING_METRICS)))
+
+
+def write_share(data: Path, fraction: float, out: Path) -> Path:
+    """Write a share of the training split, drawn from all of it in the same way each time.
+
+    A larger share holds all of a smaller one, so that a curve over shares shows what more data add.
+
+    Args:
+        data: Folder made by ``alpha-umi data build``, or its file.
+        fraction: In (0, 1]; at least one trajectory is taken.
+        out: Folder to write into.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ConfigError: If there is no such data, or no training split in it.
+    """
+    rows = _read_training_rows(data)
+    ranked = sorted(_rank(str(row.get("id"))) for row in rows)
+    last = ranked[max(1, round(fraction * len(rows))) - 1]
+    with write_atomically(out / ROWS_FILE) as file:
+        for row in rows:
+            if _rank(str(row.get("id"))) <= last:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return out
+
+
+def hash_share(data: Path) -> str:
+    """Return the sha256 of the training split."""
+    digest = hashlib.sha256()
+    for row in _read_training_rows(data):
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _read_training_rows(data: Path) -> list[Record]:
+    rows = [row for _, row in read_rows(data, "train")]
+    if not rows:
+        raise ConfigError(
+            f"{find_rows(data)} has no trajectory of the split 'train'; give a folder of 'alpha-umi data build'."
+        )
+    return rows
+
+
+def _rank(id_: str) -> str:
+    return hashlib.sha256(id_.encode("utf-8", "replace")).hexdigest()

@@ -1,6 +1,6 @@
 """`alpha-umi eval static`: every step of given trajectories, predicted from the reference history.
 
-As in the paper, caller and summarizer go on from the planner's own text. Beside that they are asked with the reference
+As in the paper, caller and summarizer go on from the planner's own text. They are also asked with the reference
 plan, which shows whose mistake lost a step.
 """
 
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
-from rich.console import Console
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 
+from alpha_umi.errors import ContextOverflow
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import CARD, hash_file, hash_weights
@@ -22,17 +24,29 @@ from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.progress import make_progress
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.examples import Query, choose_examples, hash_examples, make_queries
-from alpha_umi.training.evaluation.folder import ResultFolder
-from alpha_umi.training.evaluation.generate import BatchModel, Reply, generate_many
-from alpha_umi.training.evaluation.metrics import score_static
-from alpha_umi.training.evaluation.records import Output, Prediction, Usage
-from alpha_umi.training.evaluation.rouge_l import load_rouge
+from alpha_umi.training.evaluation.examples import (
+    Prediction,
+    StepOutput,
+    StepQuery,
+    Usage,
+    choose_examples,
+    hash_examples,
+    make_queries,
+)
+from alpha_umi.training.evaluation.published import load_rouge
+from alpha_umi.training.evaluation.render import TITLES, interval, percent, render_columns
+from alpha_umi.training.evaluation.result_folder import PREDICTIONS, ResultFolder
+from alpha_umi.training.evaluation.statistics import score_static
+from alpha_umi.training.evaluation.strict import STRICT_METRICS
 
-PREDICTIONS = "predictions.jsonl"
 BATCH_SIZE = 64
 N_WORKERS = 8
 _MAX_OBSERVATION_CHARS = 600
+_DEFINITIONS = (
+    "paper:  the published arithmetic; no 'Next:' counts as a call; references that do not parse are dropped.",
+    "strict: ours; nothing is dropped, a missing name is a wrong one. The interval is a bootstrap over trajectories.",
+    "Hallu.: lower is better. Step ACC: nobody lost the step. Call EM: name and all arguments are exact.",
+)
 
 
 def evaluate_static(
@@ -44,11 +58,10 @@ def evaluate_static(
     batch_size: int | None = None,
     isolated: bool = True,
     identity: Mapping[str, Any] | None = None,
-    console: Console | None = None,
 ) -> dict[str, Any]:
     """Predict every step, write ``predictions.jsonl`` and ``metrics.json``, and return the metrics.
 
-    A run that was killed goes on where it was; so does one with a larger `limit`.
+    A run that was killed is resumed; so is one with a larger `limit`.
 
     Args:
         models: One chat model per role, asked greedily.
@@ -60,7 +73,6 @@ def evaluate_static(
         isolated: Also ask caller and summarizer with the reference plan.
         identity: What names the models beside their own fields, such as the hash of a checkpoint; results of other
             models in the same folder are refused.
-        console: Where progress is shown.
 
     Raises:
         ConfigError: If the folder holds results with other settings, or the package ``rouge`` is missing.
@@ -76,7 +88,7 @@ def evaluate_static(
     if batch_size is None:
         batch_size = BATCH_SIZE if all(isinstance(model, BatchModel) for model in models.values()) else N_WORKERS
     queries = make_queries(choose_examples(examples, limit))
-    with ResultFolder(out, PREDICTIONS, settings) as folder, make_progress(console) as progress:
+    with ResultFolder(out, PREDICTIONS, settings) as folder, make_progress(None) as progress:
         todo = [query for query in queries if query.key not in folder.rows]
         task = progress.add_task("steps", total=len(queries), completed=len(queries) - len(todo))
         for start in range(0, len(todo), batch_size):
@@ -85,12 +97,26 @@ def evaluate_static(
             def show(role: Role, n_done: int, n_asked: int) -> None:
                 progress.update(task, description=f"steps ({role}: {n_done} of the next {n_asked})")
 
-            panel = Panel(models, batch_size, show)
-            folder.append(each.to_row() for each in predict(panel, chunk, isolated=isolated))
+            role_models = RoleModels(models, batch_size, show)
+            folder.append(each.to_row() for each in predict(role_models, chunk, isolated=isolated))
             progress.update(task, advance=len(chunk), description="steps")
         metrics = score_static([Prediction.from_row(folder.rows[query.key]) for query in queries])
         folder.write_metrics(metrics)
     return metrics
+
+
+def render_static(metrics: Mapping[str, Any]) -> str:
+    """Return both definitions next to each other, in percent, and what they mean."""
+    rows = [["%", "paper", "strict", "95% interval", "steps"]]
+    for name in STRICT_METRICS:
+        strict, paper = metrics["strict"][name], metrics["paper"].get(name)
+        rows.append(
+            [TITLES[name], percent(paper, 2), percent(strict["value"], 2), interval(strict), f"{strict['n']:,}"]
+        )
+    title = f"{metrics['n_steps']:,} steps of {metrics['n_examples']:,} trajectories"
+    if metrics["n_overflowed"]:
+        title += f", {metrics['n_overflowed']:,} with a prompt that did not fit"
+    return "\n".join([title, "", render_columns(rows, (12, 8, 8, 18, 9)), "", *_DEFINITIONS])
 
 
 def describe_model(model: BaseChatModel) -> dict[str, Any]:
@@ -105,7 +131,7 @@ def describe_model(model: BaseChatModel) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class RoleModels:
     """The models of the roles, and how they are asked.
 
     Args:
@@ -122,7 +148,7 @@ class Panel:
         """Return what asks a role, greedily, to go on with each trajectory."""
         return [make_request(self.models[role], role, each, temperature=0) for each in trajectories]
 
-    def ask(self, role: Role, requests: Sequence[RoleRequest]) -> list[Reply]:
+    def ask(self, role: Role, requests: Sequence[RoleRequest]) -> list[Completion]:
         """Return one reply per request."""
         return generate_many(
             self.models[role],
@@ -132,15 +158,15 @@ class Panel:
         )
 
 
-def predict(panel: Panel, queries: Sequence[Query], *, isolated: bool = True) -> Iterator[Prediction]:
+def predict(models: RoleModels, queries: Sequence[StepQuery], *, isolated: bool = True) -> Iterator[Prediction]:
     """Yield the prediction of each query: first all plans are asked for, then all calls, then all answers."""
-    requests = panel.make_requests("planner", [query.history for query in queries])
-    plans = panel.ask("planner", requests)
+    requests = models.make_requests("planner", [query.history for query in queries])
+    plans = models.ask("planner", requests)
     own = [_read_step(plan.text) for plan in plans]
     given = [Step(query.step.rationale, query.step.decision) for query in queries]
     asked = [*zip(queries, own, strict=True), *(zip(queries, given, strict=True) if isolated else ())]
     # by key, so that a planner that writes the reference plan costs one call, not two
-    replies = _follow(panel, {(query.key, step): query.go_on(step) for query, step in asked})
+    replies = _follow(models, {(query.key, step): query.extend(step) for query, step in asked})
     for i, query in enumerate(queries):
         reply = replies.get((query.key, own[i]))
         alone = replies.get((query.key, given[i]))
@@ -168,22 +194,85 @@ def _read_step(plan: str) -> Step:
     return Step(parsed.rationale, parsed.decision or "caller")
 
 
-def _follow(panel: Panel, asked: Mapping[tuple[str, Step], Trajectory]) -> dict[tuple[str, Step], Reply]:
+def _follow(models: RoleModels, asked: Mapping[tuple[str, Step], Trajectory]) -> dict[tuple[str, Step], Completion]:
     """Ask caller or summarizer, whomever the step's decision names."""
-    replies: dict[tuple[str, Step], Reply] = {}
+    replies: dict[tuple[str, Step], Completion] = {}
     roles: Mapping[Role, Decision] = {"caller": "caller", "summarizer": "conclusion"}
     for role, decision in roles.items():
         wanted = [key for key in asked if key[1].decision == decision]
-        requests = panel.make_requests(role, [asked[key] for key in wanted])
-        replies |= zip(wanted, panel.ask(role, requests), strict=True)
+        requests = models.make_requests(role, [asked[key] for key in wanted])
+        replies |= zip(wanted, models.ask(role, requests), strict=True)
     return replies
 
 
-def _make_output(plan: str, step: Step, reply: Reply | None) -> Output:
+def _make_output(plan: str, step: Step, reply: Completion | None) -> StepOutput:
     text = reply.text if reply else None
-    return Output(plan, text if step.decision == "caller" else None, text if step.decision == "conclusion" else None)
+    return StepOutput(
+        plan, text if step.decision == "caller" else None, text if step.decision == "conclusion" else None
+    )
 
 
-def _find_observation(query: Query) -> str:
+def _find_observation(query: StepQuery) -> str:
     calls = [call for step in query.history.turns[-1].steps for call in step.calls]
     return next((call.observation.text for call in reversed(calls) if call.observation is not None), "")
+
+
+@runtime_checkable
+class BatchModel(Protocol):
+    """A chat model that answers several requests in one forward pass per token, such as `LocalChatModel`."""
+
+    def generate_many(
+        self, requests: Sequence[RoleRequest], *, on_progress: Callable[[int], None] | None = None
+    ) -> list[AIMessage | ContextOverflow]:
+        """Return one reply per request; a prompt that does not fit must not cost the others theirs.
+
+        Args:
+            requests: What to answer.
+            on_progress: Is told how many are answered so far.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote; ``""`` where the prompt did not fit its window."""
+
+    text: str
+    usage: Usage
+    overflowed: bool = False
+
+
+def generate_many(
+    model: BaseChatModel,
+    requests: Sequence[RoleRequest],
+    *,
+    n_workers: int = 8,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Return one reply per request, in order.
+
+    Args:
+        model: One with batches of its own gets all requests at once.
+        requests: What to answer.
+        n_workers: From so many threads any other model is asked.
+        on_progress: Is told how many are answered so far, by a model with batches.
+
+    Raises:
+        Exception: Whatever the model raises, but for prompts that do not fit.
+    """
+    if isinstance(model, BatchModel):
+        return [_make_completion(reply) for reply in model.generate_many(requests, on_progress=on_progress)]
+
+    def ask(request: RoleRequest) -> AIMessage:
+        return model.invoke(request.messages, **request.kwargs)
+
+    replies = RunnableLambda(ask).batch(list(requests), {"max_concurrency": n_workers}, return_exceptions=True)
+    return [_make_completion(reply) for reply in replies]
+
+
+def _make_completion(reply: AIMessage | Exception) -> Completion:
+    if isinstance(reply, ContextOverflow):
+        return Completion("", Usage(), overflowed=True)
+    if isinstance(reply, Exception):
+        raise reply
+    return Completion(str(reply.text), Usage.from_metadata(reply.usage_metadata))

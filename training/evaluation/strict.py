@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.format.trajectory import Decision
-from alpha_umi.training.evaluation.records import Output, Prediction
-from alpha_umi.training.evaluation.rouge_l import rouge_l
+from alpha_umi.training.evaluation.examples import Prediction, StepOutput
+from alpha_umi.training.evaluation.published import rouge_l
 
 ANSWER_THRESHOLD = 0.5
 """An answer with a lower ROUGE-L counts as lost; a convention, as free text has no exact answer."""
@@ -58,7 +58,7 @@ class StepScore:
     fault: Fault | None
 
 
-def read_act(output: Output, decision: Decision | None) -> Act:
+def read_act(output: StepOutput, decision: Decision | None) -> Act:
     """Read a step as the agent would: only the role that the decision names acts."""
     calls = parse_calls(output.call) if decision == "caller" and output.call is not None else ()
     answer = (output.answer or "").strip() if decision == "conclusion" else ""

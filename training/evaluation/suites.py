@@ -1,59 +1,188 @@
-"""Tasks with known answers: instructions, tools that run, and what the last answer must hold."""
+"""Suites of tasks for the agent: instructions, tools that run, and how an outcome is checked.
+
+- ``builtin`` and ``gsm8k:FILE`` have known answers, which the last answer must hold.
+- ``toolbench:…`` asks ToolBench's queries; its tools are called through its server, and a judge tells who solved what.
+- ``complexfuncbench-replay`` has recorded tools, and an exact check of the calls that were made.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.format.trajectory import Call, Trajectory
+from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.replay import ReplayTask, load_complexfuncbench, make_key
+from alpha_umi.tools.toolbench import ToolBenchServer, find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
-from alpha_umi.training.evaluation.answers import ends_with_number, holds
-
-Check: TypeAlias = Literal["holds", "ends with number"]
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.toolbench import read_queries
 
 N_BUILTIN = 300
+REPLAY = "complexfuncbench-replay"
+VARIABLE = "COMPLEXFUNCBENCH"
+_PLACES = ("data/complexfuncbench_train.jsonl.gz", "../shared/data/complexfuncbench_train.jsonl.gz")
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_TOKEN = re.compile(
+    rf"""(?P<iso>(?<!\d)\d{{4}}[-/]\d{{1,2}}[-/]\d{{1,2}}(?!\d))
+    | (?P<day_first>\b{_DAY}\s(?:of\s)?{_MONTH},?\s\d{{4}}\b)
+    | (?P<month_first>\b{_MONTH}\s{_DAY},?\s\d{{4}}\b)
+    | (?P<word>\d{{1,2}}(?::\d{{2}}){{1,2}}(?!\d) | \d+(?:\.\d+){{2,}} | [^\W\d_]\w*)
+    | (?P<number>(?:(?<![\w.)])[-+])?(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d{{1,3}}(?!\w))?)
+    """,
+    re.VERBOSE,
+)
+
+Check: TypeAlias = Callable[[Trajectory], Mapping[str, float]]
+
+
+def holds(answer: str, expected: str) -> bool:
+    """Tell whether an answer holds an expected text: its tokens, one after the other, however they are written.
+
+    Example:
+        >>> holds("It comes to $1,234.50.", "1234.5"), holds("It comes to 12345.", "1234")
+        (True, False)
+    """
+    wanted, found = read_tokens(expected), read_tokens(answer)
+    if not wanted:
+        return expected.strip() in answer
+    return any(found[i : i + len(wanted)] == wanted for i in range(len(found) - len(wanted) + 1))
+
+
+def ends_with_number(answer: str, expected: str) -> bool:
+    """Tell whether the last number of an answer is the expected one, as is customary for GSM8K."""
+    numbers = [token for token in read_tokens(answer) if _is_number(token)]
+    return numbers[-1:] == read_tokens(expected)
+
+
+def read_tokens(text: str) -> list[str]:
+    """Return the tokens of a text in their one normal form.
+
+    - dates, ISO or with an English month's name, become ``YYYY-MM-DD``;
+    - numbers lose thousands separators, a plus sign, exponents and zeros without meaning;
+    - words are case-folded; a digit inside a word (``m2``), a clock time and a version number belong to one token;
+    - all other characters separate tokens.
+
+    Example:
+        >>> read_tokens("On March 3, 2027 at 09:30: 1,200.0 m2")
+        ['on', '2027-03-03', 'at', '09:30', '1200', 'm2']
+    """
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold()
+    return [_normalize(match) for match in _TOKEN.finditer(text)]
+
+
+def _normalize(match: re.Match[str]) -> str:
+    kind, text = match.lastgroup, match[0]
+    if kind == "number":
+        return _normalize_number(text)
+    if kind == "word":
+        return text
+    numbers = re.findall(r"\d+", text)
+    if kind == "iso":
+        year, month, day = map(int, numbers)
+    else:
+        day, year = map(int, numbers)
+        month = 1 + next(i for i, name in enumerate(_MONTHS) if name in text)
+    return f"{year:04d}-{month:02d}-{day:02d}"
+
+
+def _normalize_number(text: str) -> str:
+    digits = format(Decimal(text.replace(",", "")), "f")
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    sign, digits = ("-", digits[1:]) if digits.startswith("-") else ("", digits)
+    digits = digits.lstrip("0") or "0"
+    digits = f"0{digits}" if digits.startswith(".") else digits
+    return digits if digits == "0" else sign + digits
+
+
+def _is_number(token: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?", token) is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One task for the live agent.
+class EvalTask:
+    """One task for the agent.
 
     Args:
-        id: Unique in the suite.
-        kind: Tasks of one kind are reported together.
+        key: Unique in the suite.
+        group: Tasks of one kind, or of one query file, are reported together.
         instructions: What the user says, one text per turn.
-        tools: What the agent is given.
+        make_tools: Returns the tools for one run of the task; recorded tools count which answers were given.
         expected: What the last answer must hold, or None if giving up is right. Empty if any answer will do.
-        check: How the answer is compared; see `alpha_umi.training.evaluation.answers`.
+        matches: Tells whether an answer is an expected one.
+        check: Scores a finished run by metric, where the calls that were made can be checked.
     """
 
-    id: str
-    kind: str
+    key: str
+    group: str
     instructions: tuple[str, ...]
-    tools: tuple[BaseTool, ...]
-    expected: tuple[str, ...] | None
-    check: Check = "holds"
+    make_tools: Callable[[], Sequence[BaseTool]]
+    expected: tuple[str, ...] | None = ()
+    matches: Callable[[str, str], bool] = holds
+    check: Check | None = None
 
     def is_answered_by(self, answer: str | None) -> bool:
         """Tell whether an answer is right; a task without one is never answered."""
         if self.expected is None or answer is None or not answer.strip():
             return False
-        check = holds if self.check == "holds" else ends_with_number
-        return all(check(answer, text) for text in self.expected)
+        return all(self.matches(answer, text) for text in self.expected)
 
 
-def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[Task]:
-    """Return the first tasks of a suite.
+@dataclass(frozen=True, slots=True)
+class EvalOutcome:
+    """What the agent did with one task.
+
+    Args:
+        trajectory: All turns; a task is given up if the last step says so.
+        usage: Tokens of all its model calls.
+        finish: Why it stopped, as the graph says it.
+        reason: Why there is no proper answer, as the graph says it.
+        tree: The whole search as an answer file of ToolBench, if the strategy is one.
+    """
+
+    trajectory: Trajectory
+    usage: Usage
+    finish: str | None = None
+    reason: str | None = None
+    tree: Mapping[str, Any] | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """The last answer; None if the agent gave up or never came to one."""
+        steps = self.trajectory.turns[-1].steps if self.trajectory.turns else ()
+        return steps[-1].answer if steps and steps[-1].decision == "conclusion" else None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the agent said that it cannot do it."""
+        steps = self.trajectory.turns[-1].steps if self.trajectory.turns else ()
+        return bool(steps) and steps[-1].decision == "give up"
+
+
+def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:
+    """Return the first tasks of a suite with known answers.
 
     Args:
         name: ``builtin``, or ``gsm8k:FILE``.
@@ -72,7 +201,7 @@ def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> li
     raise ConfigError(f"Unknown suite {name!r}; give builtin, or gsm8k:FILE with a file of GSM8K in JSON Lines.")
 
 
-def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Task]:
+def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[EvalTask]:
     """Yield tasks for the built-in tools in wording, with numbers and with tool names that training never has.
 
     Args:
@@ -82,10 +211,11 @@ def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Tas
     """
     for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=True)):
         instructions = tuple(request.instruction for request in task.requests)
-        yield Task(f"builtin-{seed}-{number}", task.kind, instructions, tuple(task.toolset.tools), solve(task).expected)
+        tools = partial(tuple, task.toolset.tools)
+        yield EvalTask(f"builtin-{seed}-{number}", task.kind, instructions, tools, solve(task).expected)
 
 
-def load_gsm8k_suite(path: Path, tools: Sequence[str] = ("builtin:calculator",)) -> Iterator[Task]:
+def load_gsm8k_suite(path: Path, tools: Sequence[str] = ("builtin:calculator",)) -> Iterator[EvalTask]:
     r"""Yield the problems of a GSM8K file: ``{"question", "answer": "… #### 42"}``.
 
     Args:
@@ -98,10 +228,110 @@ def load_gsm8k_suite(path: Path, tools: Sequence[str] = ("builtin:calculator",))
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a GSM8K file in JSON Lines.")
-    loaded = tuple(load_tools(tools))
+    make_tools = partial(tuple, load_tools(tools))
     for number, (where, record) in enumerate(read_records(path)):
         final = _FINAL.search(str(record.get("answer")))
         if final is None or not isinstance(record.get("question"), str):
             raise TrajectoryError(f"{where}: expected 'question' and an 'answer' that ends in '#### NUMBER'.")
-        expected = (final[1].strip(),)
-        yield Task(f"gsm8k-{number}", "gsm8k", (record["question"].strip(),), loaded, expected, "ends with number")
+        question, expected = (record["question"].strip(),), (final[1].strip(),)
+        yield EvalTask(f"gsm8k-{number}", "gsm8k", question, make_tools, expected, ends_with_number)
+
+
+def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettings = DEFAULT_REMOTE) -> list[EvalTask]:
+    """Return the tasks of a suite whose tools really answer.
+
+    Args:
+        name: ``toolbench:FILE_OR_FOLDER[#SERVER]`` or ``complexfuncbench-replay[:FILE]``.
+        limit: Only the first so many of each group.
+        remote: How often a server of tools is tried, and when it is left alone.
+
+    Raises:
+        ConfigError: If there is no such suite, or it cannot be used.
+    """
+    kind, _, target = name.partition(":")
+    if kind == REPLAY:
+        tasks = _load_replay_suite(Path(target).expanduser() if target else None)
+    elif kind == "toolbench" and target:
+        path, _, url = target.partition("#")
+        tasks = _load_toolbench_suite(Path(path).expanduser(), find_server(url or None, remote=remote))
+    else:
+        raise ConfigError(
+            f"There is no live suite {name!r}; write 'toolbench:FILE_OR_FOLDER[#SERVER]' or '{REPLAY}[:FILE]'."
+        )
+    seen: Counter[str] = Counter()
+    kept = []
+    for task in tasks:
+        seen[task.group] += 1
+        if limit is None or seen[task.group] <= limit:
+            kept.append(task)
+    return kept
+
+
+def _load_toolbench_suite(path: Path, server: ToolBenchServer) -> list[EvalTask]:
+    """Return the queries of ToolBench's files; what cannot be read is left out and logged."""
+    return [
+        EvalTask(f"{group}/{query_id}", group, (query,), partial(make_query_tools, apis, server))
+        for group, query_id, query, apis in read_queries(path)
+    ]
+
+
+def _load_replay_suite(path: Path | None) -> list[EvalTask]:
+    """Return the tasks of ComplexFuncBench that can be solved.
+
+    Args:
+        path: The user's own copy; default is the file that ``COMPLEXFUNCBENCH`` names, then ``data/`` and
+            ``../shared/data/`` of the working directory.
+    """
+    return [
+        EvalTask(f"{REPLAY}/{task.id}", REPLAY, (task.query,), task.make_tools, check=partial(check_calls, task))
+        for task in load_complexfuncbench(path or _find_file())
+    ]
+
+
+def _find_file() -> Path:
+    named = os.environ.get(VARIABLE)
+    for place in [named] if named else _PLACES:
+        if Path(place).is_file():
+            return Path(place)
+    raise ConfigError(
+        f"There is no copy of ComplexFuncBench{f' at {named}' if named else ''}; write {REPLAY}:FILE, or set "
+        f"{VARIABLE} to a file of tasks (.jsonl or .jsonl.gz)."
+    )
+
+
+def check_calls(task: ReplayTask, trajectory: Trajectory) -> dict[str, float]:
+    """Score the calls of one run.
+
+    - ``completeness``: share of the task's calls that were made, each after those it takes arguments from.
+    - ``call_accuracy``: share of the calls made that belong to the task; absent if none was made.
+    - ``solved``: 1 if all were made, no other one was, and an answer was given.
+
+    Args:
+        task: With every right way to make each of its calls, and which of them have to come before which.
+        trajectory: Of the run; its last turn counts.
+    """
+    steps = trajectory.turns[-1].steps if trajectory.turns else ()
+    made = [(number, _make_key(call)) for number, step in enumerate(steps) for call in step.calls]
+    ways: dict[int, set[str]] = {}
+    for recording in task.recordings:
+        ways.setdefault(recording.step, set()).add(make_key(recording.tool, recording.arguments))
+    known = set().union(*ways.values())
+    times = {position: [number for number, key in made if key in keys] for position, keys in ways.items()}
+    complete = [position for position in ways if _is_made(times, position, task.sources.get(position, ()))]
+    n_known = sum(key in known for _, key in made)
+    answered = bool(steps) and bool((steps[-1].answer or "").strip())
+    scores = {
+        "solved": float(len(complete) == len(ways) and n_known == len(made) and answered),
+        "completeness": len(complete) / len(ways) if ways else 1.0,
+    }
+    return scores | ({"call_accuracy": n_known / len(made)} if made else {})
+
+
+def _make_key(call: Call) -> str | None:
+    return make_key(call.name, call.arguments) if isinstance(call.arguments, dict) else None
+
+
+def _is_made(times: Mapping[int, Sequence[int]], position: int, sources: Iterable[int]) -> bool:
+    """Tell whether a call was made, and at least once after everything it takes arguments from."""
+    first = [times.get(source, ())[:1] for source in sources]
+    return any(all(earliest and earliest[0] < number for earliest in first) for number in times[position])

@@ -85,7 +85,7 @@ def ask(
 
 
 def _export(path: Path, result: TurnResult) -> None:
-    from alpha_umi.cli.export import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.evaluation.toolbench import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
 
     answer = make_answer_file(result.state, result.tree, result.tools, result.total["total_tokens"])
     try:

@@ -1,22 +1,291 @@
-"""`alpha-umi eval`: how good a checkpoint is; one command per kind of measurement, and a report on all of them."""
+"""`alpha-umi eval`: how good a checkpoint is; one command per kind of measurement, and a report on all of them.
+
+What takes a second to import is imported by the command that needs it.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from alpha_umi.cli.eval_live import live
-from alpha_umi.cli.eval_scaling import scaling
-from alpha_umi.cli.eval_static import static
-from alpha_umi.cli.eval_tasks import tasks
+from alpha_umi.cli.options import MaxSteps
+from alpha_umi.errors import ConfigError
+
+JUDGE_TEMPERATURE = 0.7
+"""Several votes of a judge that decodes greedily would all be the same."""
+
+BASELINES = (
+    "smollm2-135m",
+    "smollm2-135m-no-reuse",
+    "smollm2-135m-single",
+    "smollm2-135m-single-multitask",
+    "smollm2-135m-multi-one-stage",
+)
+
+Model: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="CKPT|CONFIG",
+        show_default="$ALPHA_UMI_CONFIG, else hf:smollm2-135m-umi",
+        help="A checkpoint folder, a role spec such as hf:PATH or openai:MODEL, or a YAML configuration with one "
+        "spec per role.",
+    ),
+]
+Out: TypeAlias = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder for the results; a run that was stopped goes on there."),
+]
+Data: TypeAlias = Annotated[
+    Path,
+    typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories."),
+]
+Split: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", show_default="all but train", help="Of the data: dev-tools, dev-instructions or train."
+    ),
+]
+Source: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", show_default="all", help="Only trajectories from this source. Repeatable."),
+]
+Free: TypeAlias = Annotated[
+    bool,
+    typer.Option("--free", help="Let local models write freely, without the grammar, as in the published figures."),
+]
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        show_default="all",
+        help="Only N trajectories, drawn from all in the same way each time.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is.")
-app.command()(static)
-app.command()(tasks)
-app.command()(live)
-app.command()(scaling)
+
+
+@app.command()
+def static(
+    data: Data,
+    out: Out,
+    model: Model = None,
+    split: Split = None,
+    source: Source = None,
+    format: Annotated[
+        Literal["trajectories", "umi"],
+        typer.Option(help="trajectories: as 'alpha-umi data build' writes them. umi: the paper's own test files."),
+    ] = "trajectories",
+    limit: Limit = None,
+    free: Free = False,
+    isolated: Annotated[
+        bool,
+        typer.Option(
+            help="Ask caller and summarizer a second time with the reference plan, to see whose mistake lost a step."
+        ),
+    ] = True,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default="64 for local weights, 8 for a server",
+            help="Steps asked for, and then saved, at once; a server gets that many requests at the same time.",
+        ),
+    ] = None,
+) -> None:
+    """Predict every step of given trajectories and score it, by the paper's definition and by ours.
+
+    Writes predictions.jsonl and metrics.json. A run that was stopped goes on where it was.
+    """
+    from alpha_umi.cli.eval_runs import load_agent  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.training.evaluation import evaluate_static, load_examples, render_static  # noqa: PLC0415 - as above
+
+    examples = load_examples(data, format=format, split=split, sources=source or ())
+    agent = load_agent(model, free=free, temperature=0.0)
+    metrics = evaluate_static(
+        agent.models,
+        examples,
+        out,
+        limit=limit,
+        batch_size=batch_size,
+        isolated=isolated,
+        identity={"specs": agent.settings.models},
+    )
+    typer.echo(render_static(metrics))
+    typer.echo(f"Written to {out}")
+
+
+@app.command()
+def tasks(
+    out: Out,
+    model: Model = None,
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="SUITE",
+            help="builtin: made-up tasks for the built-in tools, unlike those for training. gsm8k:FILE: problems of "
+            "GSM8K with a calculator.",
+        ),
+    ] = "builtin",
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default="300 of builtin, else all", help="Only the first N tasks."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of builtin: another seed gives other tasks.")] = 1,
+    max_steps: MaxSteps = None,
+    free: Free = False,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Tasks at the same time; the models write for them together.")
+    ] = 8,
+) -> None:
+    """Let the agent solve tasks on its own and check its last answer exactly.
+
+    Writes outcomes.jsonl and metrics.json. A run that was stopped goes on where it was.
+    """
+    from alpha_umi.cli.eval_runs import load_agent, make_run  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.training.evaluation import AnswerScorer, evaluate_tasks, load_suite, render_tasks  # noqa: PLC0415 - as above
+
+    agent = load_agent(model, free=free, max_steps=max_steps)
+    identity = {"suite": suite, "seed": seed, **agent.describe()}
+    # the files and the database that some of the tasks are about
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = load_suite(suite, n_tasks=limit, seed=seed, folder=Path(folder))
+        metrics = evaluate_tasks(
+            make_run(agent), loaded, out, identity=identity, scorer=AnswerScorer(), n_workers=workers
+        )
+    typer.echo(render_tasks(metrics))
+    typer.echo(f"Written to {out}")
+
+
+@app.command()
+def live(
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="SUITE",
+            help="toolbench:FILE_OR_FOLDER#SERVER: ToolBench's query files, and the address of its tool server. "
+            "complexfuncbench-replay or complexfuncbench-replay:FILE: recorded tools and an exact checker.",
+        ),
+    ],
+    out: Out,
+    model: Model = None,
+    strategy: Annotated[
+        Literal["react", "dfsdt"] | None,
+        typer.Option("--strategy", show_default="configured, else react", help="How the agent searches for an answer."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", show_default="all", help="Only the first N queries of each query file."),
+    ] = None,
+    max_steps: MaxSteps = None,
+    free: Free = False,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Queries at the same time; more than one only helps with servers.")
+    ] = 1,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", show_default="none", help="Chat model that judges the runs, such as openai:MODEL."
+        ),
+    ] = None,
+    votes: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly."),
+    ] = 4,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="none",
+            help="Runs of another agent on the same queries, to win against: results of this command, or converted "
+            "answers of ToolEval. Needs --judge.",
+        ),
+    ] = None,
+) -> None:
+    """Let the agent answer queries with tools that really answer, and have its runs judged.
+
+    Writes outcomes.jsonl, answers for ToolBench's ToolEval, metrics.json and live.md. A run that was stopped goes on
+    where it was, and tries again what has failed.
+    """
+    from alpha_umi.cli.eval_runs import load_agent, load_judge, make_run  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.training.evaluation import (  # noqa: PLC0415 - as above
+        LiveScorer,
+        evaluate_tasks,
+        load_live_suite,
+        render_live,
+        write_live_page,
+    )
+
+    if reference is not None and judge is None:
+        raise typer.BadParameter("needs a judge: give --judge SPEC as well.", param_hint="--reference")
+    agent = load_agent(model, free=free, max_steps=max_steps)
+    if strategy is not None:
+        agent.settings.search.strategy = strategy
+    remote = agent.settings.remote
+    loaded = load_live_suite(suite, limit=limit, remote=remote)
+    judging = load_judge(judge, votes, workers, remote=remote, temperature=JUDGE_TEMPERATURE) if judge else None
+    scorer = LiveScorer(agent.settings.search.strategy, judging, reference)
+    identity = {"suite": suite, **agent.describe()}
+    metrics = evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=scorer, n_workers=workers)
+    write_live_page(out)
+    typer.echo(render_live(metrics))
+    typer.echo(f"Written to {out}")
+
+
+@app.command()
+def scaling(
+    data: Data,
+    out: Out,
+    fractions: Annotated[
+        str, typer.Option(metavar="F,F,…", help="Shares of the training split, each above 0 and at most 1.")
+    ] = "0.1,0.3,1",
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="C",
+            show_default="the five baselines",
+            help="A training configuration: a file, or the name of a shipped one. Repeatable.",
+        ),
+    ] = None,
+    split: Split = None,
+    source: Source = None,
+    limit: Limit = None,
+    free: Free = False,
+) -> None:
+    """Train each method on growing shares of the data, evaluate it statically, and draw the curves.
+
+    Writes checkpoints, their results, points.jsonl, metrics.json and one picture per metric. A run that was stopped
+    goes on where it was.
+    """
+    from alpha_umi.cli.eval_runs import evaluate_methods  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.training.evaluation import render_scaling  # noqa: PLC0415 - as above
+
+    metrics = evaluate_methods(
+        config or BASELINES,
+        _parse_fractions(fractions),
+        data,
+        out,
+        split=split,
+        sources=source or (),
+        limit=limit,
+        free=free,
+    )
+    typer.echo(render_scaling(metrics))
+    typer.echo(f"Written to {out}")
+
+
+def _parse_fractions(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--fractions {text!r}: write numbers with commas between them, as in 0.1,0.3,1.") from error
 
 
 @app.command()

@@ -14,8 +14,7 @@ from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.examples import make_queries
-from alpha_umi.training.evaluation.records import Output, Prediction
+from alpha_umi.training.evaluation.examples import Prediction, StepOutput, make_queries
 from alpha_umi.training.evaluation.static import evaluate_static
 
 Answerer: TypeAlias = Callable[[Role, str], str]
@@ -57,7 +56,7 @@ def make_oracle(examples: list[Example]) -> MakeOracle:
 
     for query in make_queries(examples):
         known[key("planner", query.history)] = query.reference.plan
-        after = query.go_on(Step(query.step.rationale, query.step.decision))
+        after = query.extend(Step(query.step.rationale, query.step.decision))
         known[key("caller", after)] = query.reference.call or ""
         known[key("summarizer", after)] = query.reference.answer or ""
 
@@ -87,9 +86,9 @@ def make_prediction() -> MakePrediction:
 
     def make(
         decision: Decision,
-        reference: Output,
-        predicted: Output,
-        isolated: Output | None = None,
+        reference: StepOutput,
+        predicted: StepOutput,
+        isolated: StepOutput | None = None,
         *,
         key: str = "e/0.0",
         step: int = 0,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.training.evaluation.answers import ends_with_number, holds, read_tokens
+from alpha_umi.training.evaluation.suites import ends_with_number, holds, read_tokens
 
 
 @pytest.mark.parametrize(

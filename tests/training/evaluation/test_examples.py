@@ -10,8 +10,13 @@ import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.examples import choose_examples, hash_examples, load_examples, make_queries
-from alpha_umi.training.evaluation.records import Output
+from alpha_umi.training.evaluation.examples import (
+    StepOutput,
+    choose_examples,
+    hash_examples,
+    load_examples,
+    make_queries,
+)
 
 
 def write_rows(path: Path, examples: list[Example], **more: Any) -> Path:
@@ -70,8 +75,8 @@ def test_the_format_of_the_paper_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"tools": [tool], "instruction": "Add 1.", "conversations": talk}]))
     queries = make_queries(load_examples(path, format="umi"))
     assert [query.reference for query in queries] == [
-        Output("I add.\nNext: caller.", 'Action: add\nAction Input: {"a":1}', None),
-        Output("Done.\nNext: conclusion.", None, "It is 2."),
+        StepOutput("I add.\nNext: caller.", 'Action: add\nAction Input: {"a":1}', None),
+        StepOutput("Done.\nNext: conclusion.", None, "It is 2."),
     ]
 
 
@@ -100,7 +105,7 @@ def test_every_step_is_asked_with_what_happened_before(examples: list[Example]) 
     second = queries[6]
     assert [len(turn.steps) for turn in second.history.turns] == [2, 1]
     assert second.step.answer == "8."
-    assert second.go_on(second.step).turns[-1].steps[-1] == second.step
+    assert second.extend(second.step).turns[-1].steps[-1] == second.step
 
 
 def test_an_id_that_occurs_twice_is_refused(examples: list[Example]) -> None:

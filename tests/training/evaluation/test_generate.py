@@ -9,7 +9,7 @@ from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.training.evaluation.generate import generate_many
+from alpha_umi.training.evaluation.static import generate_many
 
 
 def make_requests(*texts: str) -> list[RoleRequest]:

@@ -11,8 +11,16 @@ from langchain_core.messages import BaseMessage
 from alpha_umi.nodes.format.trajectory import Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.evaluation.judge import Judge, Vote, decide_preference, decide_rating, parse_choice
-from alpha_umi.training.evaluation.judge_prompts import MAX_CHARS, make_preference, make_rating
+from alpha_umi.training.evaluation.judge import (
+    MAX_CHARS,
+    Judge,
+    Vote,
+    decide_preference,
+    decide_rating,
+    make_preference,
+    make_rating,
+    parse_choice,
+)
 
 RATINGS = ("solved", "unsolved", "unsure")
 TAGS = ("query", "tools", "tool", "run", "plan", "call", "observation", "answer")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,16 @@ from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.evaluation.comparison import compare
-from alpha_umi.training.evaluation.judge import Judge
-from alpha_umi.training.evaluation.judging import VERDICTS, Jury
-from alpha_umi.training.evaluation.live import evaluate_live
-from alpha_umi.training.evaluation.live_summary import render_live
-from alpha_umi.training.evaluation.live_task import LiveOutcome, LiveTask, Run
-from alpha_umi.training.evaluation.records import Usage
-from alpha_umi.training.evaluation.report import write_report
-from alpha_umi.training.evaluation.report_judged import write_page
-from alpha_umi.training.evaluation.table2 import GROUPS, TABLE_2
-from alpha_umi.training.evaluation.tasks import OUTCOMES
+from alpha_umi.training.evaluation.evaluator import LiveScorer, RunAgent, evaluate_tasks, render_live
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.judge import VERDICTS, Judge
+from alpha_umi.training.evaluation.published import load_tables
+from alpha_umi.training.evaluation.report import write_live_page, write_report
+from alpha_umi.training.evaluation.result_folder import OUTCOMES
+from alpha_umi.training.evaluation.statistics import compare
+from alpha_umi.training.evaluation.suites import Check, EvalOutcome, EvalTask
+
+TABLE_2 = load_tables().live
 
 
 def count_calls(trajectory: Trajectory) -> dict[str, float]:
@@ -30,27 +28,39 @@ def count_calls(trajectory: Trajectory) -> dict[str, float]:
     return {"solved": float(n_calls == 1), "completeness": float(n_calls > 0)}
 
 
+def make_task(group: str, query_id: str, query: str, check: Check | None = None) -> EvalTask:
+    return EvalTask(f"{group}/{query_id}", group, (query,), list, check=check)
+
+
 TASKS = [
-    LiveTask(group, str(number), f"Question {number} of {group}?", list, count_calls)
+    make_task(group, str(number), f"Question {number} of {group}?", count_calls)
     for group in ("G1_tool", "mine")
     for number in range(3)
 ]
 
 
-def make_outcome(task: LiveTask, answer: str | None = "It is 5.", **more: Any) -> LiveOutcome:
+def make_outcome(task: EvalTask, answer: str | None = "It is 5.", **more: Any) -> EvalOutcome:
     call = Step("I add.", "caller", (Call("c", "add", {}),))
     end = Step("No.", "give up") if answer is None else Step("", "conclusion", answer=answer)
     finish = "give up" if answer is None else "answer"
-    return LiveOutcome(Trajectory((), (Turn(task.query, (call, end)),)), Usage(100, 40, 10), finish, **more)
+    return EvalOutcome(Trajectory((), (Turn(task.instructions[0], (call, end)),)), Usage(100, 40, 10), finish, **more)
 
 
-def make_jury(*replies: str, n_votes: int = 1, **identity: Any) -> tuple[Jury, ScriptedChatModel]:
+def make_judge(*replies: str, n_votes: int = 1, **identity: Any) -> tuple[Judge, ScriptedChatModel]:
     model = ScriptedChatModel(script=replies)
-    return Jury(Judge(model, n_votes), {"judge": "test", **identity}), model
+    return Judge(model, n_votes, identity={"judge": "test", **identity}), model
 
 
-def evaluate(out: Path, run: Run = make_outcome, tasks: list[LiveTask] = TASKS, **more: Any) -> dict[str, Any]:
-    return evaluate_live(run, tasks, out, **{"identity": {"suite": "test"}, "method": "react"} | more)
+def evaluate(
+    out: Path,
+    run: RunAgent = make_outcome,
+    tasks: list[EvalTask] = TASKS,
+    judge: Judge | None = None,
+    reference: Path | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    scorer = LiveScorer("react", judge, reference)
+    return evaluate_tasks(run, tasks, out, scorer=scorer, **{"identity": {"suite": "test"}} | more)
 
 
 def read_rows(path: Path) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def read_rows(path: Path) -> dict[str, Any]:
 
 
 def test_outcomes_are_checked_converted_and_counted(tmp_path: Path) -> None:
-    metrics = evaluate(tmp_path, lambda task: make_outcome(task, None if task.query_id == "2" else "5"))
+    metrics = evaluate(tmp_path, lambda task: make_outcome(task, None if task.key.endswith("/2") else "5"))
     overall = {name: each["value"] for name, each in metrics["overall"].items()}
     assert (overall["solved"], overall["completeness"], overall["answered"]) == (1.0, 1.0, pytest.approx(2 / 3))
     assert (overall["calls"], overall["input_tokens"], overall["passed"]) == (1.0, 100.0, None)
@@ -75,7 +85,7 @@ def test_a_failing_query_is_recorded_and_tried_again(tmp_path: Path, n_workers: 
     failing = {"G1_tool/1": ContextOverflow("too long"), "mine/0": RuntimeError("server died")}
     asked: list[str] = []
 
-    def run(task: LiveTask) -> LiveOutcome:
+    def run(task: EvalTask) -> EvalOutcome:
         asked.append(task.key)
         if task.key in failing:
             raise failing[task.key]
@@ -94,7 +104,7 @@ def test_a_failing_query_is_recorded_and_tried_again(tmp_path: Path, n_workers: 
 
 @pytest.mark.parametrize("error", [ConfigError("no server"), ModelNotAvailable("no weights")])
 def test_what_is_wrong_with_every_query_stops_the_run(tmp_path: Path, error: Exception) -> None:
-    def run(task: LiveTask) -> LiveOutcome:
+    def run(task: EvalTask) -> EvalOutcome:
         raise error
 
     with pytest.raises(type(error)):
@@ -104,7 +114,7 @@ def test_what_is_wrong_with_every_query_stops_the_run(tmp_path: Path, error: Exc
 def test_a_killed_run_goes_on_and_other_settings_or_queries_are_refused(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def die(task: LiveTask) -> LiveOutcome:
+    def die(task: EvalTask) -> EvalOutcome:
         asked.append(task.key)
         if len(asked) == 3:
             raise KeyboardInterrupt
@@ -116,7 +126,7 @@ def test_a_killed_run_goes_on_and_other_settings_or_queries_are_refused(tmp_path
     assert len(asked) == 7
     with pytest.raises(ConfigError, match="suite"):
         evaluate(tmp_path, die, identity={"suite": "other"})
-    changed = [LiveTask("mine", "0", "Another question?", list)]
+    changed = [make_task("mine", "0", "Another question?")]
     with pytest.raises(ConfigError, match="another query 'mine/0'"):
         evaluate(tmp_path, die, changed)
 
@@ -125,7 +135,7 @@ def test_several_workers_run_queries_in_threads_at_the_same_time(tmp_path: Path)
     meeting = threading.Barrier(3)
     names: set[str] = set()
 
-    def run(task: LiveTask) -> LiveOutcome:
+    def run(task: EvalTask) -> EvalOutcome:
         meeting.wait(timeout=120)
         names.add(threading.current_thread().name)
         return make_outcome(task)
@@ -135,7 +145,7 @@ def test_several_workers_run_queries_in_threads_at_the_same_time(tmp_path: Path)
 
 
 def test_a_search_tree_is_kept_beside_the_answers(tmp_path: Path) -> None:
-    tasks = [*TASKS, LiveTask("mine", "../../1", "?", list)]
+    tasks = [*TASKS, make_task("mine", "../../1", "?")]
     evaluate(tmp_path / "out", lambda task: make_outcome(task, tree={"tree": task.key}), tasks)
     assert json.loads((tmp_path / "out/trees/mine/1.json").read_text()) == {"tree": "mine/1"}
     assert sorted(path.name for path in (tmp_path / "out/trees/mine").iterdir()) == [
@@ -147,8 +157,8 @@ def test_a_search_tree_is_kept_beside_the_answers(tmp_path: Path) -> None:
 
 
 def test_the_judge_passes_answers_and_is_not_asked_about_none(tmp_path: Path) -> None:
-    jury, model = make_jury("VERDICT: solved", "VERDICT: unsolved", "what?", "what?", "VERDICT: solved")
-    metrics = evaluate(tmp_path, lambda task: make_outcome(task, None if task.query_id == "2" else "5"), jury=jury)
+    judge, model = make_judge("VERDICT: solved", "VERDICT: unsolved", "what?", "what?", "VERDICT: solved")
+    metrics = evaluate(tmp_path, lambda task: make_outcome(task, None if task.key.endswith("/2") else "5"), judge=judge)
     assert len(model.requests) == 5
     overall = metrics["overall"]
     assert (overall["passed"]["value"], overall["unsure"]["value"]) == (pytest.approx(2 / 6), pytest.approx(1 / 6))
@@ -167,26 +177,26 @@ def test_a_judge_that_cannot_be_reached_is_asked_again_next_time(tmp_path: Path)
 
     is_down = True
     model = ScriptedChatModel(script=say, role="summarizer")
-    jury = Jury(Judge(model, 1), {"judge": "test"}, n_workers=2)
-    metrics = evaluate(tmp_path, jury=jury)
+    judge = Judge(model, 1, identity={"judge": "test"}, n_workers=2)
+    metrics = evaluate(tmp_path, judge=judge)
     assert (metrics["n_unjudged"], metrics["overall"]["passed"]["n"]) == (2, 4)
     assert "2 verdicts are missing" in render_live(metrics)
     n_asked = len(model.requests)
     is_down = False
-    metrics = evaluate(tmp_path, jury=jury)
+    metrics = evaluate(tmp_path, judge=judge)
     assert (metrics["n_unjudged"], metrics["overall"]["passed"]["value"]) == (0, 1.0)
     assert len(model.requests) == n_asked + 2
     with pytest.raises(ConfigError, match="judge"):
-        evaluate(tmp_path, jury=make_jury(judge="another")[0])
+        evaluate(tmp_path, judge=make_judge(judge="another")[0])
 
 
 def test_a_run_that_changed_is_judged_again(tmp_path: Path) -> None:
-    def fail(task: LiveTask) -> LiveOutcome:
+    def fail(task: EvalTask) -> EvalOutcome:
         raise RuntimeError("died")
 
     tasks = TASKS[:1]
-    assert evaluate(tmp_path, fail, tasks, jury=make_jury()[0])["overall"]["passed"]["value"] == 0.0
-    assert evaluate(tmp_path, tasks=tasks, jury=make_jury("VERDICT: solved")[0])["overall"]["passed"]["value"] == 1.0
+    assert evaluate(tmp_path, fail, tasks, judge=make_judge()[0])["overall"]["passed"]["value"] == 0.0
+    assert evaluate(tmp_path, tasks=tasks, judge=make_judge("VERDICT: solved")[0])["overall"]["passed"]["value"] == 1.0
 
 
 def test_wins_are_against_a_reference_and_ties_count_half(tmp_path: Path) -> None:
@@ -199,51 +209,51 @@ def test_wins_are_against_a_reference_and_ties_count_half(tmp_path: Path) -> Non
         ours = "A" if text.index("It is 5.") < text.index(">6<") else "B"
         return "BETTER: tie" if "Question 1" in text else f"BETTER: {ours}"
 
-    jury = Jury(Judge(ScriptedChatModel(script=say, role="summarizer"), 2), {"judge": "test"})
-    metrics = evaluate(tmp_path / "ours", jury=jury, reference=tmp_path / "other")
+    judge = Judge(ScriptedChatModel(script=say, role="summarizer"), 2, identity={"judge": "test"})
+    metrics = evaluate(tmp_path / "ours", judge=judge, reference=tmp_path / "other")
     won = metrics["overall"]["won"]
     assert (won["value"], won["n"], metrics["n_ties"]) == (pytest.approx(5 / 6), 3, 1)
     with pytest.raises(ConfigError, match="answers none of these queries"):
-        evaluate(tmp_path / "ours", tasks=TASKS[3:], jury=jury, reference=tmp_path / "other")
+        evaluate(tmp_path / "ours", tasks=TASKS[3:], judge=judge, reference=tmp_path / "other")
 
 
 def test_two_runs_without_an_answer_are_a_tie_without_asking(tmp_path: Path) -> None:
-    def give_up(task: LiveTask) -> LiveOutcome:
+    def give_up(task: EvalTask) -> EvalOutcome:
         return make_outcome(task, None)
 
     evaluate(tmp_path / "other", give_up)
-    metrics = evaluate(tmp_path / "ours", give_up, jury=make_jury()[0], reference=tmp_path / "other")
+    metrics = evaluate(tmp_path / "ours", give_up, judge=make_judge()[0], reference=tmp_path / "other")
     assert (metrics["overall"]["won"]["value"], metrics["n_ties"]) == (0.5, 6)
 
 
-@pytest.mark.parametrize("row", TABLE_2)
+@pytest.mark.parametrize("row", TABLE_2.rows)
 def test_rows_of_the_paper_have_its_averages(row: Any) -> None:
     for rates, average in ((row.passed, row.average_passed), (row.won, row.average_won)):
         if rates is not None:
-            assert sum(rates) / len(GROUPS) == pytest.approx(average, abs=0.06)
+            assert sum(rates) / len(TABLE_2.groups) == pytest.approx(average, abs=0.06)
 
 
 def test_the_page_shows_our_run_beside_the_paper(tmp_path: Path) -> None:
-    tasks = [LiveTask(group, "1", "?", list) for group in GROUPS]
-    evaluate(tmp_path / "run", tasks=tasks, jury=make_jury(*["VERDICT: solved"] * 6)[0])
-    write_page(tmp_path / "run")
+    tasks = [make_task(group, "1", "?") for group in TABLE_2.groups]
+    evaluate(tmp_path / "run", tasks=tasks, judge=make_judge(*["VERDICT: solved"] * 6)[0])
+    write_live_page(tmp_path / "run")
     page = (tmp_path / "run/live.md").read_text()
     assert "| **run** | **100.0 / –** |" in page
     assert "| α-UMi 7B DFSDT | – / – | – / – | – / – | – / – | – / – | – / – | 70.9 / 65.9 |" in page
-    assert all(name in page for name in GROUPS.values())
+    assert all(name in page for name in TABLE_2.groups.values())
     report = write_report([tmp_path / "run"], tmp_path / "report")
     assert "ToolLLaMA DFSDT" in report.read_text()
 
 
 def test_a_suite_of_ones_own_is_not_set_beside_the_paper(tmp_path: Path) -> None:
     metrics = evaluate(tmp_path, tasks=TASKS[3:])
-    write_page(tmp_path)
+    write_live_page(tmp_path)
     assert "Table 2" not in (tmp_path / "live.md").read_text()
     assert "mine, %" in render_live(metrics)
 
 
 def test_live_runs_are_compared_query_by_query(tmp_path: Path) -> None:
-    ask: Callable[[LiveTask], LiveOutcome] = make_outcome
+    ask: RunAgent = make_outcome
     evaluate(tmp_path / "a", ask)
     evaluate(tmp_path / "b", lambda task: make_outcome(task, None))
     by_metric = {each.metric: each for each in compare(tmp_path / "a", tmp_path / "b", n_resamples=100)}

@@ -11,8 +11,7 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.replay import load_complexfuncbench
-from alpha_umi.training.evaluation.live_suites import load_live_suite
-from alpha_umi.training.evaluation.live_task import LiveTask
+from alpha_umi.training.evaluation.suites import EvalTask, load_live_suite
 
 URL = "http://127.0.0.1:9/virtual"
 SHARED = Path(__file__).parents[3].parent / "shared/data/complexfuncbench_train.jsonl.gz"
@@ -61,7 +60,7 @@ def test_broken_queries_are_left_out_and_named(tmp_path: Path, caplog: pytest.Lo
     write(tmp_path / "G2_tool.json", "[{")
     with caplog.at_level(logging.WARNING):
         tasks = load_live_suite(f"toolbench:{tmp_path}#{URL}")
-    assert [task.query_id for task in tasks] == ["1", "6"]
+    assert [task.key for task in tasks] == ["G1_tool/1", "G1_tool/6"]
     assert list(tasks[1].make_tools()) == []
     assert all(f"query {number}" in caplog.text for number in (2, 3, 4, 5, 6, 7))
     assert "G2_tool.json cannot be read" in caplog.text
@@ -89,7 +88,7 @@ def test_a_suite_that_cannot_be_used_says_what_to_do(tmp_path: Path, monkeypatch
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> LiveTask:
+def recorded(tmp_path: Path) -> EvalTask:
     """Find a city twice over, then the weather of the first one, whose id is in the first response."""
     specs = [
         {"name": "Find", "description": "", "parameters": {"city": {"type": "string", "required": True}}},
@@ -121,10 +120,10 @@ ROME, OSLO, WEATHER = (
 END = Step("Done.", "conclusion", answer="Sunny.")
 
 
-def check(task: LiveTask, *steps: tuple[Call, ...], end: Step = END) -> dict[str, float]:
+def check(task: EvalTask, *steps: tuple[Call, ...], end: Step = END) -> dict[str, float]:
     made = [Step("", "caller", calls) for calls in steps]
     assert task.check is not None
-    return dict(task.check(Trajectory((), (Turn(task.query, (*made, end)),))))
+    return dict(task.check(Trajectory((), (Turn(task.instructions[0], (*made, end)),))))
 
 
 @pytest.mark.parametrize(
@@ -138,22 +137,22 @@ def check(task: LiveTask, *steps: tuple[Call, ...], end: Step = END) -> dict[str
         ((WEATHER,), (ROME, OSLO), (WEATHER,)),
     ],
 )
-def test_independent_calls_may_come_in_any_order(recorded: LiveTask, steps: tuple[tuple[Call, ...], ...]) -> None:
+def test_independent_calls_may_come_in_any_order(recorded: EvalTask, steps: tuple[tuple[Call, ...], ...]) -> None:
     assert check(recorded, *steps) == {"solved": 1.0, "completeness": 1.0, "call_accuracy": 1.0}
 
 
 @pytest.mark.parametrize("steps", [((WEATHER,), (ROME, OSLO)), ((ROME, OSLO, WEATHER),)])
-def test_a_call_before_what_it_needs_was_guessed(recorded: LiveTask, steps: tuple[tuple[Call, ...], ...]) -> None:
+def test_a_call_before_what_it_needs_was_guessed(recorded: EvalTask, steps: tuple[tuple[Call, ...], ...]) -> None:
     assert check(recorded, *steps) == {"solved": 0.0, "completeness": pytest.approx(2 / 3), "call_accuracy": 1.0}
 
 
-def test_an_unknown_call_spoils_a_complete_run(recorded: LiveTask) -> None:
+def test_an_unknown_call_spoils_a_complete_run(recorded: EvalTask) -> None:
     wrong = (Call("4", "Find", {"city": "Bonn"}), Call("5", "Find", "{broken"))
     scores = check(recorded, (ROME, OSLO), (WEATHER,), wrong)
     assert scores == {"solved": 0.0, "completeness": 1.0, "call_accuracy": pytest.approx(3 / 5)}
 
 
-def test_a_run_without_calls_or_without_an_answer_solves_nothing(recorded: LiveTask) -> None:
+def test_a_run_without_calls_or_without_an_answer_solves_nothing(recorded: EvalTask) -> None:
     assert check(recorded) == {"solved": 0.0, "completeness": 0.0}
     assert recorded.check is not None
     assert recorded.check(Trajectory((), (Turn("?"),))) == {"solved": 0.0, "completeness": 0.0}
@@ -161,7 +160,7 @@ def test_a_run_without_calls_or_without_an_answer_solves_nothing(recorded: LiveT
         assert check(recorded, (ROME, OSLO), (WEATHER,), end=end)["solved"] == 0.0
 
 
-def test_tools_of_a_task_are_new_for_each_run(recorded: LiveTask) -> None:
+def test_tools_of_a_task_are_new_for_each_run(recorded: EvalTask) -> None:
     first, second = recorded.make_tools(), recorded.make_tools()
     assert first[0] is not second[0]
     assert "r1" in first[0].invoke({"city": "Rome"})
@@ -169,7 +168,7 @@ def test_tools_of_a_task_are_new_for_each_run(recorded: LiveTask) -> None:
 
 @pytest.mark.skipif(not SHARED.is_file(), reason="needs ComplexFuncBench, of which users bring their own copy")
 def test_the_recorded_calls_of_every_real_task_solve_it() -> None:
-    tasks = {task.query_id: task for task in load_live_suite(f"complexfuncbench-replay:{SHARED}")}
+    tasks = {task.key.partition("/")[2]: task for task in load_live_suite(f"complexfuncbench-replay:{SHARED}")}
     dependent = 0
     for recorded in load_complexfuncbench(SHARED):
         calls = {each.step: Call(str(each.step), each.tool, dict(each.arguments)) for each in recorded.recordings}

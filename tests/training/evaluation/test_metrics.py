@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision
-from alpha_umi.training.evaluation.metrics import score_static
-from alpha_umi.training.evaluation.records import Output, Prediction
+from alpha_umi.training.evaluation.examples import Prediction, StepOutput
+from alpha_umi.training.evaluation.statistics import score_static
 from tests.training.evaluation.conftest import MakePrediction
 
-CALL = Output("Next: caller.", 'Action: f\nAction Input: {"a": 1}')
-ANSWER = Output("Next: conclusion.", None, "The sum is 3.")
+CALL = StepOutput("Next: caller.", 'Action: f\nAction Input: {"a": 1}')
+ANSWER = StepOutput("Next: conclusion.", None, "The sum is 3.")
 
 TEXTS = st.one_of(
     st.text(max_size=6),
@@ -20,7 +20,7 @@ TEXTS = st.one_of(
     st.sampled_from(["Next: caller.", "Next: conclusion.", "Next: give up.", "\n", "Action: f\nAction Input: {}"]),
 )
 WRITTEN = st.lists(TEXTS, max_size=4).map("".join)
-OUTPUTS = st.builds(Output, WRITTEN, st.none() | WRITTEN, st.none() | WRITTEN)
+OUTPUTS = st.builds(StepOutput, WRITTEN, st.none() | WRITTEN, st.none() | WRITTEN)
 
 
 def test_metrics_of_nothing_are_plain_json() -> None:
@@ -36,7 +36,7 @@ def test_confusion_and_faults_count_every_step(make_prediction: MakePrediction) 
         [
             make_prediction("caller", CALL, CALL),
             make_prediction("caller", CALL, ANSWER),
-            make_prediction("conclusion", ANSWER, Output("Hm.", "Action: f")),
+            make_prediction("conclusion", ANSWER, StepOutput("Hm.", "Action: f")),
         ]
     )
     assert metrics["confusion"]["caller"] == {"caller": 1, "conclusion": 1, "give up": 0, "none": 0}
@@ -48,7 +48,7 @@ def test_confusion_and_faults_count_every_step(make_prediction: MakePrediction) 
 
 def test_both_definitions_stand_side_by_side(make_prediction: MakePrediction) -> None:
     """A call that the planner never decided on is right for the paper and wrong for us."""
-    metrics = score_static([make_prediction("caller", CALL, Output("Hm.", CALL.call))])
+    metrics = score_static([make_prediction("caller", CALL, StepOutput("Hm.", CALL.call))])
     assert metrics["paper"]["plan_acc"] == metrics["paper"]["act_em"] == 1.0
     assert metrics["strict"]["plan_acc"]["value"] == metrics["strict"]["act_em"]["value"] == 0.0
 
@@ -74,12 +74,12 @@ def test_roles_are_scored_alone(make_prediction: MakePrediction) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(DECISIONS), *[OUTPUTS] * 3), max_size=4))
-def test_whatever_is_written_gives_shares(steps: list[tuple[Decision, Output, Output, Output]]) -> None:
+def test_whatever_is_written_gives_shares(steps: list[tuple[Decision, StepOutput, StepOutput, StepOutput]]) -> None:
     predictions = [
         Prediction(f"e/0.{i}", "e", "hand", i, 9, "", "", ("f", "g"), decision, reference, predicted, isolated)
         for i, (decision, reference, predicted, isolated) in enumerate(steps)
     ]
-    metrics = score_static(predictions, n_resamples=2)
+    metrics = score_static(predictions)
     values = [*metrics["paper"].values(), *(each["value"] for each in metrics["strict"].values())]
     assert all(value is None or 0 <= value <= 1 for value in values)
     assert sum(metrics["faults"].values()) + round(len(steps) * (metrics["strict"]["step_acc"]["value"] or 0)) == len(

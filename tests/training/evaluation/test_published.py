@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 
+from alpha_umi.training.evaluation.examples import StepOutput
 from alpha_umi.training.evaluation.published import Reading, read_output, score_arguments, score_published
-from alpha_umi.training.evaluation.records import Output
 from tests.training.evaluation.conftest import MakePrediction
 
-GIVE_UP = Output("No. Next: give up.")
+GIVE_UP = StepOutput("No. Next: give up.")
 
 
-def call(name: str, arguments: str) -> Output:
-    return Output("Do it. Next: caller.", f"Action: {name}\nAction Input: {arguments}")
+def call(name: str, arguments: str) -> StepOutput:
+    return StepOutput("Do it. Next: caller.", f"Action: {name}\nAction Input: {arguments}")
 
 
-def answer(text: str) -> Output:
-    return Output("Done. Next: conclusion.", None, text)
+def answer(text: str) -> StepOutput:
+    return StepOutput("Done. Next: conclusion.", None, text)
 
 
 def reading(name: str | None, arguments: str | None) -> Reading:
@@ -22,7 +22,7 @@ def reading(name: str | None, arguments: str | None) -> Reading:
 
 
 def test_published_scores_equal_those_worked_by_hand(make_prediction: MakePrediction) -> None:
-    no_decision = Output("Hm.", 'Action: h\nAction Input: {"a": 1}')
+    no_decision = StepOutput("Hm.", 'Action: h\nAction Input: {"a": 1}')
     predictions = [
         # full 1, half 1: recall 1.5/2, precision 1.5/3, F1 0.6
         make_prediction("caller", call("f", '{"a": 1, "b": 2}'), call("f", '{"a": 1, "b": 3, "c": 4}')),
@@ -56,12 +56,12 @@ def test_a_missing_answer_is_scored_as_the_word_none(make_prediction: MakePredic
 
 
 def test_a_reference_without_an_answer_is_not_averaged(make_prediction: MakePrediction) -> None:
-    prediction = make_prediction("conclusion", Output("Next: conclusion."), answer("x"))
+    prediction = make_prediction("conclusion", StepOutput("Next: conclusion."), answer("x"))
     assert score_published([prediction])["rouge_l"] is None
 
 
 def test_a_missing_name_is_no_hallucination(make_prediction: MakePrediction) -> None:
-    prediction = make_prediction("caller", call("f", "{}"), Output("Next: caller.", "I would rather not."))
+    prediction = make_prediction("caller", call("f", "{}"), StepOutput("Next: caller.", "I would rather not."))
     scores = score_published([prediction])
     assert (scores["hallu"], scores["act_em"], scores["arg_f1"]) == (0.0, 0.0, 0.0)
 
@@ -94,22 +94,22 @@ def test_arguments_score_as_published(reference: Reading, predicted: Reading, sc
     ("output", "expected"),
     [
         (call("f", ' {"a": 1} '), Reading("call", "f", '{"a": 1}')),
-        (Output("Next: caller.", "Action: f"), Reading("call", "f", "{}")),
-        (Output("Next: caller.", ""), Reading("call", "none", "{}")),
-        (Output("Next: caller.", None), Reading("call", "none", "{}")),
+        (StepOutput("Next: caller.", "Action: f"), Reading("call", "f", "{}")),
+        (StepOutput("Next: caller.", ""), Reading("call", "none", "{}")),
+        (StepOutput("Next: caller.", None), Reading("call", "none", "{}")),
         # the last of several counts
         (
-            Output("Next: caller.", "Action: f\nAction Input: {}\nAction: g\nAction Input: []"),
+            StepOutput("Next: caller.", "Action: f\nAction Input: {}\nAction: g\nAction Input: []"),
             Reading("call", "g", "[]"),
         ),
-        (Output("Next: caller.", "Action: f\nAction Input: {}</s>Action: g"), Reading("call", "f", "{}")),
-        (Output("No decision.", "Action: f"), Reading("call", "f", "{}")),
-        (Output("Next: caller. Next: give up.", "Action: f"), Reading("call", "f", "{}")),
-        (Output("Next: give up."), Reading("give up")),
+        (StepOutput("Next: caller.", "Action: f\nAction Input: {}</s>Action: g"), Reading("call", "f", "{}")),
+        (StepOutput("No decision.", "Action: f"), Reading("call", "f", "{}")),
+        (StepOutput("Next: caller. Next: give up.", "Action: f"), Reading("call", "f", "{}")),
+        (StepOutput("Next: give up."), Reading("give up")),
         (answer("It is 5."), Reading("finish", answer="It is 5.")),
         (answer("In conclusion: it is 5.</s>"), Reading("finish", answer="it is 5.")),
         (answer("."), Reading("finish", answer="none")),
     ],
 )
-def test_outputs_are_read_as_published(output: Output, expected: Reading) -> None:
+def test_outputs_are_read_as_published(output: StepOutput, expected: Reading) -> None:
     assert read_output(output) == expected

@@ -9,13 +9,13 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, Turn
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.records import Usage
+from alpha_umi.training.evaluation.evaluator import AnswerScorer, evaluate_tasks
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.published import load_tables
 from alpha_umi.training.evaluation.report import write_report
 from alpha_umi.training.evaluation.scaling import evaluate_scaling
 from alpha_umi.training.evaluation.static import evaluate_static
-from alpha_umi.training.evaluation.suites import Task
-from alpha_umi.training.evaluation.table1 import COLUMNS, TABLE_1
-from alpha_umi.training.evaluation.tasks import Outcome, evaluate_tasks
+from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 from tests.training.evaluation.conftest import MakeOracle, MakeRun
 
 EVIL = "<script>alert(1)</script>"
@@ -23,8 +23,9 @@ EVIL = "<script>alert(1)</script>"
 
 def make_tasks_run(out: Path) -> Path:
     turn = Turn("Add.", (Step("Done.", "conclusion", answer=f"It is {EVIL}."),))
-    outcome = Outcome(Trajectory((), (turn,)), Usage(1, 1, 1), "answer")
-    evaluate_tasks(lambda task: outcome, [Task("t", "single", ("Add.",), (), ("5",))], out, identity={})
+    outcome = EvalOutcome(Trajectory((), (turn,)), Usage(1, 1, 1), "answer")
+    task = EvalTask("t", "single", ("Add.",), tuple, ("5",))
+    evaluate_tasks(lambda _: outcome, [task], out, identity={}, scorer=AnswerScorer())
     return out
 
 
@@ -33,13 +34,18 @@ def test_our_table_stands_beside_that_of_the_paper(make_run: MakeRun, tmp_path: 
     assert "<td class=label>ours</td><td>100.00</td><td>100.00</td><td>0.00</td>" in page
     assert page.count("<td class=label>7B α-UMi w/ reuse</td>") == 2
     assert "<td>88.92</td><td>58.94</td><td>0.57</td><td>52.24</td><td>43.17</td>" in page
-    assert all(column in page for column in COLUMNS)
+    assert all(column in page for column in load_tables().static.columns)
     assert "arXiv 2401.07324, Table 1" in page
 
 
-def test_table_1_has_all_rows_of_the_paper() -> None:
-    assert len(TABLE_1) == 14
-    assert all(0 <= score <= 100 for row in TABLE_1 for score in (*row.in_domain, *row.out_of_domain))
+def test_the_table_of_the_paper_has_a_score_per_column(make_run: MakeRun, tmp_path: Path) -> None:
+    table = load_tables().static
+    assert all(len(row.in_domain) == len(row.out_of_domain) == len(table.columns) for row in table.rows)
+    page = write_report([make_run("ours")], tmp_path / "report").read_text()
+    for row in table.rows:
+        for scores in (row.in_domain, row.out_of_domain):
+            cells = "".join(f"<td>{score:.2f}</td>" for score in scores)
+            assert f"<td class=label>{row.model}</td>{cells}</tr>" in page
 
 
 def test_a_report_of_everything_is_written_in_both_forms(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.evaluation.shares import hash_share, write_share
+from alpha_umi.training.evaluation.scaling import hash_share, write_share
 
 
 @pytest.fixture

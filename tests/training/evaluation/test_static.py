@@ -10,7 +10,8 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.data.base import Example
 from alpha_umi.training.evaluation.examples import make_queries
-from alpha_umi.training.evaluation.static import PREDICTIONS, Panel, describe_model, evaluate_static, predict
+from alpha_umi.training.evaluation.result_folder import PREDICTIONS
+from alpha_umi.training.evaluation.static import RoleModels, describe_model, evaluate_static, predict
 from tests.training.evaluation.conftest import MakeOracle, MakeRun
 
 BATCH_SIZE = 3
@@ -46,7 +47,7 @@ def test_caller_and_summarizer_go_on_from_what_the_planner_wrote(
     def change(role: Role, text: str) -> str:
         return f"Well. {text}" if role == "planner" else text
 
-    call, _, answer, *_ = predict(Panel(dict.fromkeys(ROLES, make_oracle(change))), make_queries(examples))
+    call, _, answer, *_ = predict(RoleModels(dict.fromkeys(ROLES, make_oracle(change))), make_queries(examples))
     assert call.predicted.plan == "Well. I add 1.\nNext: caller."
     assert (call.predicted.call, call.predicted.answer) == ("What?", None)
     assert call.isolated is not None
@@ -58,21 +59,21 @@ def test_caller_and_summarizer_go_on_from_what_the_planner_wrote(
 
 def test_a_plan_without_a_decision_goes_to_the_caller(examples: list[Example], make_oracle: MakeOracle) -> None:
     undecided = make_oracle(lambda role, text: "Hm." if role == "planner" else text)
-    first, *_ = predict(Panel(dict.fromkeys(ROLES, undecided)), make_queries(examples), isolated=False)
+    first, *_ = predict(RoleModels(dict.fromkeys(ROLES, undecided)), make_queries(examples), isolated=False)
     assert first.predicted.call == "What?"
     assert first.isolated is None
 
 
 def test_the_same_prompt_is_asked_once(examples: list[Example], make_oracle: MakeOracle) -> None:
     model = make_oracle()
-    list(predict(Panel(dict.fromkeys(ROLES, model)), make_queries(examples)))
+    list(predict(RoleModels(dict.fromkeys(ROLES, model)), make_queries(examples)))
     roles = [request.kwargs["role"] for request in model.requests]
     assert (roles.count("planner"), roles.count("caller"), roles.count("summarizer")) == (10, 5, 4)
     assert {request.kwargs["temperature"] for request in model.requests} == {0}
 
 
 def test_a_prediction_says_what_was_shown(examples: list[Example], make_oracle: MakeOracle) -> None:
-    _, second, *_ = predict(Panel(dict.fromkeys(ROLES, make_oracle())), make_queries(examples))
+    _, second, *_ = predict(RoleModels(dict.fromkeys(ROLES, make_oracle())), make_queries(examples))
     assert (second.step, second.source, second.instruction) == (1, "hand", "Add it all up.")
     assert (second.observation, second.offered) == ("The sum is 1.", ("add", "find_city"))
     assert second.prompt_chars > 100

@@ -5,17 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.parsing import ParsedCall
-from alpha_umi.training.evaluation.records import Output
+from alpha_umi.training.evaluation.examples import StepOutput
 from alpha_umi.training.evaluation.strict import Fault, score_call, score_calls, score_step
 from tests.training.evaluation.conftest import MakePrediction
 
-CALL = Output("Next: caller.", 'Action: f\nAction Input: {"a": 1}')
-ANSWER = Output("Next: conclusion.", None, "The sum is 3.")
-GIVE_UP = Output("Next: give up.")
+CALL = StepOutput("Next: caller.", 'Action: f\nAction Input: {"a": 1}')
+ANSWER = StepOutput("Next: conclusion.", None, "The sum is 3.")
+GIVE_UP = StepOutput("Next: give up.")
 
 
-def call(text: str) -> Output:
-    return Output("Next: caller.", text)
+def call(text: str) -> StepOutput:
+    return StepOutput("Next: caller.", text)
 
 
 def test_a_right_call_scores_full_marks(make_prediction: MakePrediction) -> None:
@@ -26,14 +26,14 @@ def test_a_right_call_scores_full_marks(make_prediction: MakePrediction) -> None
 
 
 def test_metrics_apply_by_reference_and_not_by_prediction(make_prediction: MakePrediction) -> None:
-    outputs = [CALL, ANSWER, GIVE_UP, Output("What?")]
+    outputs = [CALL, ANSWER, GIVE_UP, StepOutput("What?")]
     for decision, reference in (("caller", CALL), ("conclusion", ANSWER), ("give up", GIVE_UP)):
         applied = {frozenset(score_step(make_prediction(decision, reference, each)).values) for each in outputs}
         assert len(applied) == 1
 
 
 def test_a_plan_without_a_decision_is_wrong_whatever_the_caller_did(make_prediction: MakePrediction) -> None:
-    score = score_step(make_prediction("caller", CALL, Output("I wait.", CALL.call)))
+    score = score_step(make_prediction("caller", CALL, StepOutput("I wait.", CALL.call)))
     assert (score.values["plan_acc"], score.values["act_em"], score.decision) == (0.0, 0.0, None)
     assert score.fault == "planner: decision"
 
@@ -45,19 +45,19 @@ def test_a_missing_or_unknown_name_is_a_hallucination(make_prediction: MakePredi
 
 
 def test_a_missing_answer_scores_nothing(make_prediction: MakePrediction) -> None:
-    for output in (GIVE_UP, Output("Next: conclusion.", None, " ")):
+    for output in (GIVE_UP, StepOutput("Next: conclusion.", None, " ")):
         assert score_step(make_prediction("conclusion", ANSWER, output)).values["rouge_l"] == 0.0
 
 
 def test_steps_without_reference_work_have_no_work_to_score(make_prediction: MakePrediction) -> None:
     for decision in ("caller", "conclusion", "give up"):
-        bare = Output(f"Next: {decision}.")
+        bare = StepOutput(f"Next: {decision}.")
         score = score_step(make_prediction(decision, bare, bare))
         assert set(score.values) == {"step_acc", "plan_acc", "hallu"}
 
 
 def test_the_given_decision_counts_and_not_what_the_reference_rationale_says(make_prediction: MakePrediction) -> None:
-    reference = Output("They said 'Next: give up.' but I go on. Next: caller.", CALL.call)
+    reference = StepOutput("They said 'Next: give up.' but I go on. Next: caller.", CALL.call)
     assert score_step(make_prediction("caller", reference, CALL)).fault is None
 
 
@@ -79,9 +79,9 @@ def test_the_given_decision_counts_and_not_what_the_reference_rationale_says(mak
         ("caller", CALL, call("Action: f\nAction Input: {}"), call("Action: f"), "caller: arguments"),
         ("caller", CALL, call("Action: f\nAction Input: {}"), None, "caller: arguments"),
         ("caller", CALL, call("Action: g\nAction Input: {}"), None, "caller: name"),
-        ("conclusion", ANSWER, Output("Next: conclusion.", None, "No idea"), ANSWER, "planner: rationale"),
-        ("conclusion", ANSWER, Output("Next: conclusion.", None, "No idea"), None, "summarizer: answer"),
-        ("conclusion", ANSWER, Output("Next: conclusion.", None, "The sum is 4."), None, None),
+        ("conclusion", ANSWER, StepOutput("Next: conclusion.", None, "No idea"), ANSWER, "planner: rationale"),
+        ("conclusion", ANSWER, StepOutput("Next: conclusion.", None, "No idea"), None, "summarizer: answer"),
+        ("conclusion", ANSWER, StepOutput("Next: conclusion.", None, "The sum is 4."), None, None),
         ("give up", GIVE_UP, GIVE_UP, GIVE_UP, None),
         ("give up", GIVE_UP, CALL, GIVE_UP, "planner: decision"),
     ],
@@ -89,9 +89,9 @@ def test_the_given_decision_counts_and_not_what_the_reference_rationale_says(mak
 def test_every_lost_step_has_one_to_blame(
     make_prediction: MakePrediction,
     decision: str,
-    reference: Output,
-    predicted: Output,
-    isolated: Output | None,
+    reference: StepOutput,
+    predicted: StepOutput,
+    isolated: StepOutput | None,
     fault: Fault | None,
 ) -> None:
     score = score_step(make_prediction(decision, reference, predicted, isolated))

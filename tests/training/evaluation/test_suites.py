@@ -8,7 +8,7 @@ import pytest
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
-from alpha_umi.training.evaluation.suites import Task, load_gsm8k_suite, make_builtin_suite
+from alpha_umi.training.evaluation.suites import EvalTask, load_gsm8k_suite, make_builtin_suite
 
 
 def test_builtin_tasks_are_answered_by_their_solutions(tmp_path: Path) -> None:
@@ -22,32 +22,32 @@ def test_builtin_tasks_are_answered_by_their_solutions(tmp_path: Path) -> None:
         assert task.is_answered_by(last.answer) is (last.decision == "conclusion")
         assert (task.expected is None) is (last.decision == "give up")
     assert any(task.expected is None for task in suite)
-    assert len({task.id for task in suite}) == 25
+    assert len({task.key for task in suite}) == 25
 
 
 def test_an_answer_must_hold_everything() -> None:
-    task = Task("t", "several", ("?",), (), ("5", "Monday"))
+    task = EvalTask("t", "several", ("?",), tuple, ("5", "Monday"))
     assert task.is_answered_by("5, on Monday")
     assert not task.is_answered_by("5")
     assert not task.is_answered_by(None)
 
 
 def test_a_greeting_takes_any_answer_but_none() -> None:
-    task = Task("t", "chat", ("Hi",), (), ())
+    task = EvalTask("t", "chat", ("Hi",), tuple, ())
     assert task.is_answered_by("Hello!")
     assert not task.is_answered_by(" ")
     assert not task.is_answered_by(None)
 
 
 def test_a_task_without_an_answer_is_never_answered() -> None:
-    assert not Task("t", "no tool", ("?",), (), None).is_answered_by("5")
+    assert not EvalTask("t", "no tool", ("?",), tuple, None).is_answered_by("5")
 
 
 def test_gsm8k_problems_expect_their_last_number(tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl"
     path.write_text(json.dumps({"question": "48/2 + 1000?", "answer": "48/2 = <<48/2=24>>24\n#### 1,024"}) + "\n")
     (task,) = load_gsm8k_suite(path)
-    assert (task.id, task.instructions, [tool.name for tool in task.tools]) == (
+    assert (task.key, task.instructions, [tool.name for tool in task.make_tools()]) == (
         "gsm8k-0",
         ("48/2 + 1000?",),
         ["calculator"],

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.training.evaluation.metrics import score_static
-from alpha_umi.training.evaluation.records import Output
-from alpha_umi.training.evaluation.summary import render_scaling, render_static, render_tasks
-from alpha_umi.training.evaluation.tasks import score_tasks
+from alpha_umi.training.evaluation.evaluator import render_tasks
+from alpha_umi.training.evaluation.examples import StepOutput
+from alpha_umi.training.evaluation.scaling import SCALING_METRICS, render_scaling
+from alpha_umi.training.evaluation.static import render_static
+from alpha_umi.training.evaluation.statistics import score_static, score_tasks
 from tests.training.evaluation.conftest import MakePrediction
 
-WRONG = Output("Hm. Next: give up.")
-RIGHT = Output("Yes. Next: caller.", "Action: f\nAction Input: {}")
+WRONG = StepOutput("Hm. Next: give up.")
+RIGHT = StepOutput("Yes. Next: caller.", "Action: f\nAction Input: {}")
 
 
 def test_both_definitions_stand_side_by_side(make_prediction: MakePrediction) -> None:
@@ -31,10 +32,10 @@ def test_nothing_measured_is_shown_as_nothing() -> None:
 
 def test_scaling_has_one_line_per_checkpoint() -> None:
     points = [
-        {"method": role, "fraction": fraction, "strict": {"plan_acc": {"value": fraction}}}
+        {"method": role, "fraction": fraction, "strict": {name: {"value": fraction} for name in SCALING_METRICS}}
         for role in ROLES
         for fraction in (0.25, 1.0)
     ]
-    lines = render_scaling({"points": points}, {"plan_acc": "Plan ACC"}).splitlines()
+    lines = render_scaling({"points": points}).splitlines()
     assert len(lines) == 7
-    assert lines[1].split() == ["planner", "25%", "25.0"]
+    assert lines[1].split() == ["planner", "25%", *["25.0"] * 5]

@@ -3,33 +3,41 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
-from alpha_umi.training.evaluation.comparison import compare
-from alpha_umi.training.evaluation.records import Usage
-from alpha_umi.training.evaluation.suites import Task
-from alpha_umi.training.evaluation.tasks import OUTCOMES, Outcome, evaluate_tasks, score_tasks
+from alpha_umi.training.evaluation.evaluator import AnswerScorer, RunAgent
+from alpha_umi.training.evaluation.evaluator import evaluate_tasks as evaluate_agent
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.result_folder import OUTCOMES
+from alpha_umi.training.evaluation.statistics import compare, score_tasks
+from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
+
+
+def evaluate_tasks(run: RunAgent, tasks: list[EvalTask], out: Path, **more: Any) -> dict[str, Any]:
+    return evaluate_agent(run, tasks, out, scorer=AnswerScorer(), **more)
+
 
 TASKS = [
-    Task("t0", "single", ("What is 2 + 3?",), (), ("5",)),
-    Task("t1", "single", ("What is 3 + 3?",), (), ("6",)),
-    Task("t2", "no tool", ("Sing.",), (), None),
-    Task("t3", "no tool", ("Dance.",), (), None),
+    EvalTask("t0", "single", ("What is 2 + 3?",), tuple, ("5",)),
+    EvalTask("t1", "single", ("What is 3 + 3?",), tuple, ("6",)),
+    EvalTask("t2", "no tool", ("Sing.",), tuple, None),
+    EvalTask("t3", "no tool", ("Dance.",), tuple, None),
 ]
 ANSWER = Step("Done.", "conclusion", answer="It is 5.")
 GIVE_UP = Step("I cannot.", "give up")
 CALL = Step("I add.", "caller", (Call("c", "add", {}),))
 
 
-def make_outcome(*steps: Step, finish: str = "answer") -> Outcome:
-    return Outcome(Trajectory((), (Turn("?", steps),)), Usage(100, 40, 10), finish)
+def make_outcome(*steps: Step, finish: str = "answer") -> EvalOutcome:
+    return EvalOutcome(Trajectory((), (Turn("?", steps),)), Usage(100, 40, 10), finish)
 
 
-def answer_five(task: Task) -> Outcome:
-    return make_outcome(CALL, ANSWER) if task.id != "t2" else make_outcome(GIVE_UP, finish="give up")
+def answer_five(task: EvalTask) -> EvalOutcome:
+    return make_outcome(CALL, ANSWER) if task.key != "t2" else make_outcome(GIVE_UP, finish="give up")
 
 
 def test_outcomes_are_checked_and_costs_added(tmp_path: Path) -> None:
@@ -47,8 +55,8 @@ def test_outcomes_are_checked_and_costs_added(tmp_path: Path) -> None:
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
 
 
-@pytest.mark.parametrize("outcome", [make_outcome(), Outcome(Trajectory((), ()), Usage()), make_outcome(CALL)])
-def test_an_agent_that_never_came_to_an_end_is_wrong_either_way(tmp_path: Path, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [make_outcome(), EvalOutcome(Trajectory((), ()), Usage()), make_outcome(CALL)])
+def test_an_agent_that_never_came_to_an_end_is_wrong_either_way(tmp_path: Path, outcome: EvalOutcome) -> None:
     assert (outcome.answer, outcome.gave_up) == (None, False)
     metrics = evaluate_tasks(lambda task: outcome, TASKS, tmp_path, identity={})
     assert metrics["strict"]["success"]["value"] == 0.0
@@ -63,8 +71,8 @@ def test_a_right_answer_is_not_what_an_impossible_task_wants(tmp_path: Path) -> 
 def test_a_killed_run_goes_on_and_other_settings_are_refused(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def die(task: Task) -> Outcome:
-        asked.append(task.id)
+    def die(task: EvalTask) -> EvalOutcome:
+        asked.append(task.key)
         if len(asked) == 3:
             raise KeyboardInterrupt
         return answer_five(task)
@@ -79,7 +87,7 @@ def test_a_killed_run_goes_on_and_other_settings_are_refused(tmp_path: Path) -> 
 
 
 def test_a_prompt_that_does_not_fit_is_a_failed_task(tmp_path: Path) -> None:
-    def overflow(task: Task) -> Outcome:
+    def overflow(task: EvalTask) -> EvalOutcome:
         raise ContextOverflow("too long")
 
     metrics = evaluate_tasks(overflow, TASKS, tmp_path, identity={})

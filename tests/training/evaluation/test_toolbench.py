@@ -10,7 +10,7 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.evaluation.toolbench_answers import make_answer, parse_answer, read_answers, write_answers
+from alpha_umi.training.evaluation.toolbench import make_answer, parse_answer, read_answers, write_answers
 
 SPEC = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}, "b": {}}, "required": ["a"]})
 CALLS = (

@@ -5,7 +5,15 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.training.evaluation.page import Case, Figure, Section, Table, Text, render_html, render_markdown
+from alpha_umi.training.evaluation.render import (
+    Details,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+    render_html,
+    render_markdown,
+)
 
 NASTY = "<script>alert('x')</script> \"&amp; `` | [a](b) *b* <img src=x onerror=y>"
 
@@ -38,9 +46,9 @@ def make_sections(text: str) -> list[Section]:
         Section(
             text,
             [
-                Text(text),
+                Paragraph(text),
                 Table((text, text), [[text, text]], marked=frozenset({0}), heat=[[0.0, 1.0]]),
-                Case(text, [(text, text)], open=True),
+                Details(text, [(text, text)], open=True),
             ],
         ),
         Section("Empty"),
@@ -80,7 +88,7 @@ def test_markdown_tables_keep_their_columns() -> None:
 
 
 def test_markdown_fences_are_longer_than_what_they_hold() -> None:
-    text = render_markdown("R", [Section("S", [Case("c", [("f", "a ```` b")])])])
+    text = render_markdown("R", [Section("S", [Details("c", [("f", "a ```` b")])])])
     assert "\n`````text\na ```` b\n`````\n" in text
 
 

@@ -1,30 +1,38 @@
-"""A result folder that grows line by line and can be gone on with after a kill.
+"""A result folder, which grows line by line, so that a run that was killed can be resumed.
 
 OUT/settings.json        what the results depend on; a run with other settings is refused
 OUT/<name>.jsonl         one line per finished unit, each with a unique ``key``
 OUT/metrics.json         written when all is done
-
-Knows nothing about what is measured.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.files import write_atomically
+from alpha_umi.files import write_json
 from alpha_umi.nodes.format.escaping import replace_surrogates
+from alpha_umi.progress import make_progress
 from alpha_umi.training.data.files import Record, read_records
 
 SETTINGS = "settings.json"
 METRICS = "metrics.json"
+PREDICTIONS = "predictions.jsonl"
+OUTCOMES = "outcomes.jsonl"
+
+Kind: TypeAlias = Literal["static", "tasks", "live", "scaling"]
+KINDS: tuple[Kind, ...] = ("static", "tasks", "live", "scaling")
+
+Unit = TypeVar("Unit")
 
 
 class ResultFolder:
@@ -46,7 +54,7 @@ class ResultFolder:
         self._file = path / name
         self._settings: dict[str, Any] = json.loads(json.dumps(settings, default=str))
 
-    def __enter__(self) -> ResultFolder:
+    def __enter__(self) -> Self:
         """Lock the folder and read what is there."""
         self._path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._path / ".lock")
@@ -80,16 +88,34 @@ class ResultFolder:
             os.fsync(file.fileno())
         self.rows |= fresh
 
+    def append_all(
+        self, work: Callable[[Unit], Record], units: Sequence[Unit], *, title: str, total: int, n_workers: int
+    ) -> None:
+        """Do the work on many units, under a progress bar, and add each row as it comes.
+
+        Args:
+            work: Called once per unit, each in a thread of its own if there are several workers.
+            units: In the order in which they are begun; after an error no other one is begun.
+            title: Of the bar.
+            total: How many units there are with those that were done before.
+            n_workers: How many at the same time.
+        """
+        with make_progress(None) as progress:
+            bar = progress.add_task(title, total=total, completed=total - len(units))
+            for row in _work_in_parallel(work, units, n_workers):
+                self.append([row])
+                progress.advance(bar)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write ``metrics.json``."""
-        _write_json(self._path / METRICS, metrics)
+        write_json(self._path / METRICS, metrics)
 
     def _check_settings(self) -> None:
         path = self._path / SETTINGS
         if not path.exists():
             if self._file.exists():
                 raise ConfigError(f"{self._file} has no {SETTINGS} beside it; choose another folder.")
-            _write_json(path, self._settings)
+            write_json(path, self._settings)
             return
         before = read_json(path)
         names = sorted(before.keys() | self._settings.keys())
@@ -111,6 +137,24 @@ class ResultFolder:
             os.truncate(self._file, end)
 
 
+def _work_in_parallel(work: Callable[[Unit], Record], units: Sequence[Unit], n_workers: int) -> Iterator[Record]:
+    if n_workers == 1:
+        yield from map(work, units)
+        return
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="evaluation") as pool:
+        futures = [pool.submit(work, unit) for unit in units]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:117]}…"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object.
 
@@ -126,12 +170,46 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    with write_atomically(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=2)
-        file.write("\n")
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """One finished evaluation.
+
+    Args:
+        name: Unique in the report.
+        path: Its folder.
+        kind: Which evaluation.
+        metrics: Its ``metrics.json``.
+        settings: Its ``settings.json``.
+    """
+
+    name: str
+    path: Path
+    kind: Kind
+    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
 
-def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:117]}…"
+def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Read result folders; each is named by as much of its path as tells it from the others.
+
+    Raises:
+        ConfigError: If a folder holds no finished evaluation, or is given twice.
+    """
+    paths = [folder.resolve() for folder in folders]
+    if not paths or len(set(paths)) < len(paths):
+        raise ConfigError("Give at least one result folder of 'alpha-umi eval', and each one once.")
+    runs = []
+    for path in paths:
+        metrics = read_json(path / METRICS)
+        if metrics.get("kind") not in KINDS:
+            raise ConfigError(f"{path / METRICS} is no result of 'alpha-umi eval'; give another folder.")
+        runs.append(FinishedRun(_name(path, paths), path, metrics["kind"], metrics, read_json(path / SETTINGS)))
+    return runs
+
+
+def _name(path: Path, paths: Sequence[Path]) -> str:
+    for length in range(1, len(path.parts) + 1):
+        name = path.parts[-length:]
+        if sum(other.parts[-length:] == name for other in paths) == 1:
+            return "/".join(name)
+    return str(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.evaluation.folder import ResultFolder, read_json
+from alpha_umi.training.evaluation.result_folder import ResultFolder, read_json
 
 
 def test_rows_survive_closing(tmp_path: Path) -> None:

@@ -1,0 +1,178 @@
+"""What the commands of `alpha-umi eval` measure: the agent on a task, and methods that are trained.
+
+Here graph, training and evaluation meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+
+from alpha_umi.cli.options import load_configuration
+from alpha_umi.errors import ConfigError
+from alpha_umi.graph.config import UmiSettings
+from alpha_umi.graph.factory import create_umi_agent
+from alpha_umi.nodes.format.trajectory import Role, Trajectory
+from alpha_umi.nodes.models.specs import load_model, load_models
+from alpha_umi.nodes.state import UmiInput
+from alpha_umi.tools.http.breaker import RemoteSettings
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.config import TrainConfig, load_config
+from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
+from alpha_umi.training.evaluation.evaluator import RunAgent
+from alpha_umi.training.evaluation.examples import hash_examples
+from alpha_umi.training.evaluation.judge import Judge
+from alpha_umi.training.evaluation.scaling import hash_share, write_share
+from alpha_umi.training.evaluation.static import describe_model
+from alpha_umi.training.evaluation.toolbench import make_answer_file
+
+_OUTPUT = ["messages", "finish", "reason", "answer", "settings", "n_queries", "tree"]
+
+
+@dataclass(frozen=True)
+class MeasuredAgent:
+    """What is measured.
+
+    Args:
+        models: One per role.
+        settings: The whole configuration.
+    """
+
+    models: Mapping[Role, BaseChatModel]
+    settings: UmiSettings
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that its outcomes depend on besides the tasks."""
+        return {
+            "specs": self.settings.models,
+            "models": {role: describe_model(model) for role, model in self.models.items()},
+            "limits": self.settings.limits.model_dump(),
+            "context": self.settings.make_context().model_dump(),
+        }
+
+
+def load_agent(
+    model: str | None, *, free: bool, max_steps: int | None = None, temperature: float | None = None
+) -> MeasuredAgent:
+    """Return what an option ``--model`` names; the weights are loaded at the first call.
+
+    Raises:
+        ConfigError: If it cannot be used.
+        ModelNotAvailable: If its weights are not here.
+    """
+    name = f"hf:{model}" if model and Path(model).is_dir() else model
+    settings = load_configuration(name, None, max_steps, temperature)
+    if free:
+        settings.generation.constrained = False
+    generation = settings.generation.model_dump(exclude_none=True)
+    return MeasuredAgent(load_models(settings.models, remote=settings.remote, **generation), settings)
+
+
+def load_judge(spec: str, n_votes: int, n_workers: int, *, remote: RemoteSettings, temperature: float) -> Judge:
+    """Return the judge that an option ``--judge`` names."""
+    model = load_model(spec, "summarizer", remote=remote, temperature=temperature, max_tokens=512)
+    identity = {"judge": spec, "n_votes": n_votes, "temperature": temperature}
+    return Judge(model, n_votes, identity=identity, n_workers=n_workers)
+
+
+def make_run(measured: MeasuredAgent) -> RunAgent:
+    """Return a function that runs the agent on a task: with the task's tools, all its instructions in one thread."""
+    limits, context = measured.settings.limits, measured.settings.make_context()
+
+    def run(task: EvalTask) -> EvalOutcome:
+        toolbox = Toolbox(
+            task.make_tools(), timeout_s=limits.tool_timeout_s, max_observation_chars=limits.max_observation_chars
+        )
+        agent = create_umi_agent(measured.models, toolbox, defaults=context)
+        usage = UsageMetadataCallbackHandler()  # of all calls: not every one of them leaves a message
+        config: RunnableConfig = {"configurable": {"thread_id": task.key}, "callbacks": [usage]}
+        messages: list[AnyMessage] = []
+        state: dict[str, Any] = {}
+        for instruction in task.instructions:
+            question: UmiInput = {"messages": [*messages, HumanMessage(instruction)]}
+            state = agent.invoke(question, config, output_keys=_OUTPUT)
+            messages = state["messages"]
+        total = reduce(add, map(Usage.from_metadata, usage.usage_metadata.values()), Usage())
+        tree = state.get("tree")
+        n_tokens = total.input_tokens + total.output_tokens
+        return EvalOutcome(
+            Trajectory.from_messages(messages, toolbox.specs),
+            total,
+            state["finish"],
+            state["reason"],
+            make_answer_file(state, tree, toolbox.specs, n_tokens) if tree else None,
+        )
+
+    return run
+
+
+def evaluate_methods(
+    configs: Sequence[str],
+    fractions: Sequence[float],
+    data: Path,
+    out: Path,
+    *,
+    split: str | None,
+    sources: Collection[str],
+    limit: int | None,
+    free: bool,
+) -> dict[str, Any]:
+    """Train and evaluate each configuration on each share of the data.
+
+    Args:
+        configs: Training configurations; a method goes by the name of its file.
+        fractions: Shares of the training split.
+        data: Folder made by ``alpha-umi data build``.
+        out: Gets ``data/``, ``checkpoints/`` and ``static/``, each with one folder per point.
+        split: What to evaluate on.
+        sources: The same.
+        limit: The same.
+        free: Evaluate without the grammar.
+
+    Raises:
+        ConfigError: If a configuration, a fraction or `out` cannot be used.
+    """
+    from alpha_umi.nodes.models.engine.scheduler import close_engines  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.training.glpft import train  # noqa: PLC0415 - the same
+
+    methods = _load_methods(configs)
+    examples = load_examples(data, split=split, sources=sources)
+
+    def train_on_share(method: str, fraction: float) -> Path:
+        share = write_share(data, fraction, out / "data" / f"{fraction:g}")
+        checkpoint = out / "checkpoints" / f"{method}@{fraction:g}"
+        train(methods[method], share, checkpoint, resume=True, progress=True)
+        return checkpoint
+
+    def evaluate(checkpoint: Path) -> Mapping[str, Any]:
+        models = load_models(f"hf:{checkpoint}", constrained=not free)
+        try:
+            return evaluate_static(models, examples, out / "static" / checkpoint.name, limit=limit)
+        finally:
+            close_engines()  # the next training needs the memory
+
+    identity = {
+        "configs": {name: config.model_dump() for name, config in methods.items()},
+        "train_sha256": hash_share(data),
+        "data": hash_examples(examples),
+        "limit": limit,
+        "free": free,
+    }
+    return evaluate_scaling(list(methods), fractions, train_on_share, evaluate, out, identity=identity)
+
+
+def _load_methods(configs: Sequence[str]) -> dict[str, TrainConfig]:
+    """Return the configurations by name."""
+    names = [Path(config).name.removesuffix(".yaml") for config in configs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Two of the configurations {', '.join(configs)} have one name; rename one of the files.")
+    return {name: load_config(config) for name, config in zip(names, configs, strict=True)}

@@ -1,0 +1,305 @@
+"""`alpha-umi eval tasks` and `eval live`: the agent runs on its own, and a scorer tells how well.
+
+OUT/outcomes.jsonl       one line per task
+OUT/metrics.json
+
+and with queries whose tools really answer:
+
+OUT/answers/GROUP.json   the same in ToolBench's converted-answer format
+OUT/trees/GROUP/ID.json  the whole search, where the strategy exports it
+OUT/pass, OUT/win        the judge's verdicts
+
+Whoever calls it gives the agent as a function from task to outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
+from alpha_umi.files import write_atomically
+from alpha_umi.nodes.format.trajectory import Trajectory, Turn
+from alpha_umi.training.data.files import Record
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.judge import Judge, judge_passes, judge_wins
+from alpha_umi.training.evaluation.published import load_tables
+from alpha_umi.training.evaluation.render import TITLES, interval, number, percent, render_columns
+from alpha_umi.training.evaluation.result_folder import OUTCOMES, ResultFolder
+from alpha_umi.training.evaluation.statistics import COSTS, LIVE_SHARES, TASK_SHARES, score_live, score_tasks
+from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
+from alpha_umi.training.evaluation.toolbench import ANSWERS, make_answer, read_answers, write_answers
+
+TREES = "trees"
+
+RunAgent: TypeAlias = Callable[[EvalTask], EvalOutcome]
+
+
+class Scorer(Protocol):
+    """What is written of outcomes, and how they become metrics."""
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    retries_failed: ClassVar[bool]
+
+    def describe(self, task: EvalTask) -> Record:
+        """Return what a row says of its task; a row that says something else is of another task."""
+        ...
+
+    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
+        """Return what a row says of the outcome."""
+        ...
+
+    def explain(self, error: Exception) -> str | None:
+        """Return what a row says of a task whose run raised this, or None if the whole evaluation has to stop."""
+        ...
+
+    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
+        """Return ``metrics.json``, and write what belongs to it."""
+        ...
+
+
+def evaluate_tasks(
+    run: RunAgent,
+    tasks: Sequence[EvalTask],
+    out: Path,
+    *,
+    identity: Mapping[str, Any],
+    scorer: Scorer,
+    n_workers: int = 1,
+) -> dict[str, Any]:
+    """Run the agent on every task, write ``outcomes.jsonl`` and ``metrics.json``, and return the metrics.
+
+    A run that was killed is resumed, scoring included; so is one with more tasks of the same suite.
+
+    Args:
+        run: Runs the agent on one task.
+        tasks: With unique keys.
+        out: Folder to write into.
+        identity: What the outcomes depend on: models, suite, seed, settings of the agent. Outcomes of others in the
+            same folder are refused.
+        scorer: What is written of an outcome, and how good it is.
+        n_workers: How many tasks at the same time, each in a thread of its own; local models write for them together.
+            ``seconds`` are then those of a task among others.
+
+    Raises:
+        ConfigError: If the folder holds results with other settings or tasks, or a setting cannot be used.
+        ModelNotAvailable: If the weights of a model are not here.
+    """
+    with ResultFolder(out, OUTCOMES, {"kind": scorer.kind, **identity}) as folder:
+        rows = folder.rows
+        for task in tasks:
+            question = scorer.describe(task)
+            if task.key in rows and any(rows[task.key][name] != value for name, value in question.items()):
+                raise ConfigError(
+                    f"{out} holds the outcome of another {scorer.noun} {task.key!r}; choose another folder."
+                )
+        todo = [
+            task
+            for task in tasks
+            if task.key not in rows or (scorer.retries_failed and rows[task.key]["error"] is not None)
+        ]
+        work = partial(_run, run, scorer, out)
+        folder.append_all(work, todo, title=scorer.kind, total=len(tasks), n_workers=n_workers)
+        metrics = scorer.measure([folder.rows[task.key] for task in tasks], out)
+        folder.write_metrics(metrics)
+    return metrics
+
+
+def _run(run: RunAgent, scorer: Scorer, out: Path, task: EvalTask) -> Record:
+    started = time.perf_counter()
+    error = None
+    try:
+        outcome = run(task)
+    except Exception as failure:  # a server, a tool or a model may raise anything
+        error = scorer.explain(failure)
+        if error is None:
+            raise
+        outcome = EvalOutcome(Trajectory((), tuple(map(Turn, task.instructions))), Usage())
+    seconds = time.perf_counter() - started
+    if outcome.tree is not None:
+        name = re.sub(r"[^\w.-]", "_", task.key.removeprefix(f"{task.group}/"))  # ids may hold slashes
+        with write_atomically(out / TREES / task.group / f"{name}.json") as file:
+            json.dump(outcome.tree, file)
+    steps = [step for turn in outcome.trajectory.turns for step in turn.steps]
+    return {
+        **scorer.describe(task),
+        **scorer.score(task, outcome),
+        "steps": len(steps),
+        "calls": sum(len(step.calls) for step in steps),
+        "seconds": round(seconds, 3),
+        **asdict(outcome.usage),
+        "error": error,
+        "trajectory": outcome.trajectory.to_row(),
+    }
+
+
+class AnswerScorer:
+    """Checks the last answer of tasks with known answers."""
+
+    kind: ClassVar[str] = "tasks"
+    noun: ClassVar[str] = "task"
+    retries_failed: ClassVar[bool] = False
+
+    def describe(self, task: EvalTask) -> Record:
+        """Name instructions and expected answers."""
+        expected = None if task.expected is None else list(task.expected)
+        return {"key": task.key, "kind": task.group, "instructions": list(task.instructions), "expected": expected}
+
+    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
+        """Tell whether the agent answered rightly, or gave up where that is right."""
+        success = outcome.gave_up if task.expected is None else task.is_answered_by(outcome.answer)
+        return {
+            "success": success,
+            "gave_up": outcome.gave_up,
+            "answer": outcome.answer,
+            "finish": outcome.finish,
+        }
+
+    def explain(self, error: Exception) -> str | None:
+        """Count a prompt that does not fit as the task's failure; it will not fit next time either."""
+        return str(error) if isinstance(error, ContextOverflow) else None
+
+    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
+        """Return the metrics of `score_tasks`."""
+        return score_tasks(rows)
+
+
+class LiveScorer:
+    """Keeps the suite's exact checks, and has runs judged.
+
+    A query whose run failed is recorded with its error, counts as not passed, and is tried again by the next run.
+
+    Args:
+        method: Name of the strategy, for ToolEval.
+        judge: Gives pass verdicts, and win verdicts if there is a reference; None leaves it to the suite's checker.
+        reference: Folder of another agent's converted answers to the same queries.
+
+    Raises:
+        ConfigError: If there are no answers in `reference`.
+    """
+
+    kind: ClassVar[str] = "live"
+    noun: ClassVar[str] = "query"
+    retries_failed: ClassVar[bool] = True
+
+    def __init__(self, method: str, judge: Judge | None = None, reference: Path | None = None) -> None:
+        """Read the reference."""
+        self._method = method
+        self._judge = judge
+        self._reference = reference
+        self._others = read_answers(reference) if reference else {}
+
+    def describe(self, task: EvalTask) -> Record:
+        """Name file, id and text of the query."""
+        query_id = task.key.removeprefix(f"{task.group}/")
+        return {"key": task.key, "group": task.group, "query_id": query_id, "query": task.instructions[-1]}
+
+    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
+        """Check the calls, if the suite can."""
+        return {
+            "answer": outcome.answer,
+            "gave_up": outcome.gave_up,
+            "finish": outcome.finish,
+            "reason": outcome.reason,
+            "checks": dict(task.check(outcome.trajectory)) if task.check else {},
+        }
+
+    def explain(self, error: Exception) -> str | None:
+        """Stop at what is wrong with all queries; anything else is the query's failure."""
+        return None if isinstance(error, ConfigError | ModelNotAvailable) else f"{type(error).__name__}: {error}"
+
+    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
+        """Write converted answers, have the runs judged, and return the metrics of `score_live`."""
+        runs = {row["key"]: Trajectory.from_row(row["trajectory"]) for row in rows}
+        answers: dict[str, dict[str, Record]] = {}
+        for row in rows:
+            answers.setdefault(row["group"], {})[row["query_id"]] = make_answer(runs[row["key"]], self._method)
+        write_answers(out / ANSWERS, answers)
+        passes: dict[str, Record] = {}
+        wins: dict[str, Record] = {}
+        if self._judge is not None:
+            passes = judge_passes(self._judge, runs, out)
+            if self._reference:
+                wins = judge_wins(self._judge, runs, self._find_shared(runs), out, reference=str(self._reference))
+        return score_live(rows, passes, wins)
+
+    def _find_shared(self, runs: Mapping[str, Trajectory]) -> dict[str, Trajectory]:
+        """Return the references to our queries."""
+        found = {key: run for key, run in self._others.items() if key in runs and _ask(run) == _ask(runs[key])}
+        if not found:
+            raise ConfigError(
+                f"{self._reference} answers none of these queries. Its files must be named like the query files and "
+                "hold their ids."
+            )
+        return found
+
+
+def _ask(run: Trajectory) -> str:
+    return " ".join(run.turns[-1].instruction.split())
+
+
+def render_tasks(metrics: Mapping[str, Any]) -> str:
+    """Return shares in percent, then means per task, then the success by kind of task."""
+    strict = metrics["strict"]
+    title = [f"{metrics['n_tasks']:,} tasks"]
+    if metrics["n_overflowed"]:
+        title.append(f"{metrics['n_overflowed']:,} with a prompt that did not fit")
+    if metrics["n_step_limit"]:
+        title.append(f"{metrics['n_step_limit']:,} stopped by the step limit")
+    widths = (18, 8, 18, 8)
+    shares = [_list_share(TITLES[name], strict[name]) for name in TASK_SHARES]
+    kinds = [_list_share(kind, group["success"]) for kind, group in metrics["by_kind"].items()]
+    return "\n".join(
+        [
+            ", ".join(title),
+            "",
+            render_columns([["%", "share", "95% interval", "tasks"], *shares], widths),
+            "",
+            render_columns([["mean per task"], *_list_costs(strict)], widths[:2]),
+            "",
+            "success by kind",
+            *([render_columns(kinds, widths)] if kinds else []),
+        ]
+    )
+
+
+def render_live(metrics: Mapping[str, Any]) -> str:
+    """Return shares by group in percent, then means per query, then what is missing."""
+    ends = ", ".join(f"{end} {n:,}" for end, n in metrics["ends"].items())
+    lines = [f"{metrics['n_tasks']:,} queries; ended by: {ends}"]
+    if metrics["n_failed"]:
+        lines.append(f"{metrics['n_failed']:,} failed; outcomes.jsonl says why. Run again to try them again.")
+    widths = (26, 8, 18, 9)
+    for group, measured in list_groups(metrics):
+        shares = [_list_share(TITLES[name], measured[name]) for name in LIVE_SHARES if measured[name]["n"]]
+        lines += ["", render_columns([[f"{group}, %", "share", "95% interval", "queries"], *shares], widths)]
+    lines += ["", render_columns([["mean per query"], *_list_costs(metrics["overall"])], widths[:2])]
+    if metrics["n_unjudged"]:
+        lines += [
+            "",
+            f"{metrics['n_unjudged']:,} verdicts are missing because the judge failed; run again to ask again.",
+        ]
+    return "\n".join(lines)
+
+
+def list_groups(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield name and metrics of each group of queries, then of all together if there are several."""
+    for group, measured in metrics["by_group"].items():
+        yield load_tables().live.groups.get(group, group), measured
+    if len(metrics["by_group"]) > 1:
+        yield "all", metrics["overall"]
+
+
+def _list_share(title: str, measured: Mapping[str, Any]) -> list[str]:
+    return [title, percent(measured["value"]), interval(measured), f"{measured['n']:,}"]
+
+
+def _list_costs(measured: Mapping[str, Any]) -> list[list[str]]:
+    return [[TITLES[name], number(measured[name]["value"])] for name in COSTS]
