@@ -58,8 +58,7 @@ def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
 
     Args:
         toolbox: Knows what the tools take, where they come from and what they do.
-        approvals: Rules that hold for every run, beside those of the run's settings; a call is asked about if either
-            says so.
+        approvals: Rules that hold for every run; a call is asked about if they or the run's settings say so.
 
     Raises:
         ConfigError: If these are no rules.
@@ -81,7 +80,7 @@ def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
 
 
 def find_review(state: UmiState, call: ToolCall) -> Review | None:
-    """Return the review of exactly this call, None if it is of another one."""
+    """Return the review of exactly this call, None if there is none or it is of a call with other arguments."""
     review = _get_gate(state)["reviews"].get(call["id"] or "")
     return review if review and review["id"] == _make_call_id(call) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
+from langgraph.constants import CONF
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
@@ -14,7 +15,8 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.tool_selection import PickTools, pick_all
 
-_RESUMING = "__pregel_resuming"  # langgraph._internal._constants.CONFIG_KEY_RESUMING
+_RESUMING = "__pregel_resuming"
+"""Of LangGraph's private constants: no public name tells a node that its run goes on from a saved input."""
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 
@@ -28,8 +30,8 @@ def entry(
 ) -> Update:
     """Check the input and begin a turn; what the run's context leaves unset is taken from `defaults`.
 
-    A run that ended before this node was saved, and is resumed without context, may have had one that nobody knows any
-    more: all its calls are asked about.
+    All calls are asked about in a run that ended before this node was saved and is resumed without a context: the one
+    that it had is not known any more.
 
     Raises:
         InputError: If the last message is not a human message with text, or the history is no trajectory.
@@ -48,7 +50,8 @@ def entry(
         raise InputError(f"The message history cannot be continued: {error}") from error
     # a server passes an empty context where the caller gave none
     given = runtime.context.model_dump(exclude_unset=True) if runtime.context else {}
-    if not given and _is_resumed(config):
+    # nested graphs are told too often that they are resumed
+    if not given and config.get(CONF, {}).get(_RESUMING) and is_top_level():
         given = {"approve_tools": True}
     return {
         "settings": UmiContext.model_validate(defaults.model_dump() | given).model_dump(),
@@ -65,11 +68,6 @@ def entry(
         "finish": None,
         "reason": None,
     }
-
-
-def _is_resumed(config: RunnableConfig) -> bool:
-    """Tell whether the run goes on from the input that another one saved; nested graphs are told so too often."""
-    return bool(config.get("configurable", {}).get(_RESUMING)) and is_top_level()
 
 
 def route_entry(state: UmiState) -> Strategy:

@@ -60,7 +60,7 @@ class UmiInput(TypedDict):
 
 
 class UmiOutput(TypedDict):
-    """What the graph returns beside the transcript."""
+    """What the graph returns: the transcript, the answer, how the turn ended and why."""
 
     messages: Messages
     answer: str | None

@@ -1,9 +1,8 @@
 """Which of many tools the models are told about: those that fit the question, and those found since.
 
-`offered` in the state names the tools that the system message documents. It stays as it is for a turn, so that a prompt
-only ever grows. A tool found later is documented by the observation of `find_tools` that found it, whose message also
-carries its name; so a chain that is taken back takes what it found with it. What the prompt documents can be called,
-and nothing else.
+`offered` in the state names the tools that the system message documents. It does not change during a turn, so that a
+prompt only grows. A tool found later is documented by the observation of `find_tools`, whose message also carries its
+name: a chain that is removed takes what it found with it. Only what the prompt documents can be called.
 """
 
 from __future__ import annotations

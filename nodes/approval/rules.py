@@ -1,7 +1,7 @@
 """Which calls a person is asked about: rules over tool, source, effects and arguments.
 
 Rules that can be written down (`ApprovalRule`) come with a run and are kept in its state; rules that are Python
-functions (`ask_when`) belong to the agent. Knows nothing about graphs or about how a person is asked.
+functions (`ask_when`) belong to the agent. How a person is asked is in `alpha_umi.nodes.approval.questions`.
 """
 
 from __future__ import annotations

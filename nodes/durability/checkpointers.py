@@ -46,7 +46,7 @@ _LAST_TIMESTAMP = "_last_v6_timestamp"
 
 
 class DurableSaver(BaseCheckpointSaver[Any]):
-    """What the checkpointers here have in addition to LangGraph's; whoever opens one sets `where` and `ledger`.
+    """What the checkpointers here add to LangGraph's; the function that opens one sets `where` and `ledger`.
 
     Args of the subclasses are those of LangGraph's checkpointers.
     """
@@ -183,8 +183,8 @@ class DurableSqliteSaver(_SqliteBase, SqliteSaver):
 class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
     """Keeps threads in a SQLite file, for async runs.
 
-    What the driver does not answer in time is asked for once more: under the load of 200 threads a server was seen to
-    wait for good for an answer that its driver had given, and all threads wait for the one that is served.
+    What the driver does not answer in time is asked for a second time: under the load of 200 threads a server was seen
+    to wait for ever for an answer that its driver had given, and all threads wait for the one that is served.
     """
 
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:

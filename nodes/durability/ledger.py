@@ -76,7 +76,7 @@ class SqlLedger(Ledger):
     def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run; see `Ledger`."""
         with self._open() as execute:
-            # Whoever writes the row first runs the call, in whichever process.
+            # The process that writes the row first runs the call.
             written = execute(
                 "INSERT INTO effects (thread, call, arguments, tool, started_at) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING RETURNING 1",

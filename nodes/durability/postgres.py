@@ -157,7 +157,7 @@ def _make_tables(conninfo: str, timeout_s: float) -> None:
     """Make the tables, one process after the other: two at one time fail on PostgreSQL's own catalogue."""
     deadline = time.monotonic() + _SETUP_TIMEOUT_S
     with psycopg.connect(conninfo, connect_timeout=math.ceil(timeout_s), **_CONNECTION) as connection:
-        # Not `pg_advisory_lock`: CREATE INDEX CONCURRENTLY, which the tables need, waits for whoever waits in it.
+        # Not `pg_advisory_lock`: CREATE INDEX CONCURRENTLY, which the tables need, waits for those that wait in it.
         while not _take_lock(connection, "alpha_umi setup"):
             if time.monotonic() > deadline:
                 raise psycopg.OperationalError("another process has been making the tables for too long")

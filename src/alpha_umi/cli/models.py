@@ -29,7 +29,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in CKPT.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
 ) -> None:
-    """Fine-tune a backbone and its roles (GLPFT); a killed run goes on with --resume."""
+    """Fine-tune a backbone and its roles (GLPFT); a killed run continues with --resume."""
     from alpha_umi.training.config import load_config  # noqa: PLC0415 - pydantic takes a moment
     from alpha_umi.training.glpft import train as run  # noqa: PLC0415 - torch takes seconds
 
