@@ -376,11 +376,6 @@ def test_models_list_says_what_is_here(umi: Umi, workplace: Path, monkeypatch: p
     assert "not pulled" in done.out
 
 
-def test_import_waits_with_everything_heavy() -> None:
-    code = "import alpha_umi.cli, sys; print({'langgraph', 'langchain_core', 'pydantic', 'torch'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
-
-
 @contextmanager
 def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Start the command line as a process of its own, with the role spec ``slow:FILE`` beside the usual ones."""

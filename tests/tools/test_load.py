@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from pathlib import Path
 
@@ -47,15 +46,6 @@ def test_all_builtin_tools_fit_in_one_toolbox() -> None:
     for spec in toolbox.specs:
         assert len(spec.description) <= 120, "a small model reads it every time"
         assert all(argument["description"] for argument in spec.parameters["properties"].values())
-
-
-def test_only_the_builtin_file_asked_for_is_imported() -> None:
-    code = (
-        "import sys; from alpha_umi.tools import load_tools; load_tools(['builtin:calendar'])\n"
-        "print(sorted(m for m in sys.modules if m.startswith('alpha_umi.tools.builtin.') or m in ('pint', 'torch')))"
-    )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "['alpha_umi.tools.builtin.calendar']"
 
 
 def test_names_objects_and_functions_mix(own_module: str) -> None:
