@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import string
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +16,10 @@ from transformers import PreTrainedTokenizerFast
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import Call, Decision, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
+
+# Two threads on a tiny tensor wait for each other longer than they compute; the variable is for processes of tests.
+torch.set_num_threads(1)
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 # A busy machine breaks no promise. `make test` takes the first, `make test-all` the second.
 CHECKS_OFF = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]

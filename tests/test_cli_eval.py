@@ -27,7 +27,7 @@ GIVE_UP = {**SCRIPT, "planner": ["No tool can do this.\nNext: give up."]}
 
 SCRIPTED = ("--model", "scripted:script.yaml", "--out", "out")
 
-one_thread, base, make_config = training._one_thread, training.base, training.make_config
+base, make_config = training.base, training.make_config
 
 
 @dataclass(frozen=True)

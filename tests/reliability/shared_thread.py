@@ -44,6 +44,8 @@ def die_with_claim(where: str, thread: str) -> None:
 
 def run_on_a_full_disk(where: str, effects: str, free_bytes: int, outcome: Connection) -> None:
     """Go on with thread ``t`` where no file can grow by more than so many bytes; tell how that ended."""
+    effects_module: Any = import_module("alpha_umi.nodes.durability.effects")
+    effects_module._SAVE_TIMEOUT_S = 0.5
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as on a full disk, writing then fails and nothing is killed
     sizes = [path.stat().st_size for path in Path(where).parent.glob(f"{Path(where).name}*") if path.is_file()]
     limit = max(sizes, default=4096) + free_bytes

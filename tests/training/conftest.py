@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import Corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
+from alpha_umi.training.glpft import StageReport, train
 from alpha_umi.training.stage import StageRun
 
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
 CITY = ToolSpec("find_city", "Finds a city.")
+Trained = tuple[Path, TrainConfig, list[StageReport]]
 
 
 def make_trajectory(index: int) -> Trajectory:
@@ -37,11 +40,6 @@ def make_trajectory(index: int) -> Trajectory:
     if index % 2:
         turns.append(Turn("And Paris?", (Step("I know.", "conclusion", answer="A city."),)))
     return Trajectory((ADD, CITY), tuple(turns))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # two threads on a tiny tensor wait for each other longer than they compute
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +98,21 @@ def make_config(base: Path) -> Callable[..., TrainConfig]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(
+    make_config: Callable[..., TrainConfig], data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Trained]:
+    """Return a function that gives the checkpoint of a method, trained once; to be left as it is."""
+
+    @cache
+    def make(method: str, backbone: str, roles: str) -> Trained:
+        folder = tmp_path_factory.mktemp("trained")
+        config = make_config(method, backbone=backbone, roles=roles, seed=3, epochs=2)
+        return folder, config, train(config, data, folder)
+
+    return lambda method="umi", backbone="lora", roles="alora": make(method, backbone, roles)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,16 +18,16 @@ from alpha_umi.training.export import compact
 from alpha_umi.training.glpft import train
 
 MakeConfig = Callable[..., TrainConfig]
+Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 WEIGHTS = "adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    train(make_config(max_steps=2, learning_rate=0.1), data, folder)
-    further = make_config(max_steps=1).model_dump() | {"start_from": str(folder)}
-    train(TrainConfig.model_validate(further), data, folder.with_name("further"))
-    return folder.with_name("further")
+def checkpoint(trained: Trained, make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("further")
+    further = make_config(max_steps=1).model_dump() | {"start_from": str(trained()[0])}
+    train(TrainConfig.model_validate(further), data, folder)
+    return folder
 
 
 def test_adapters_are_rounded_and_nothing_else_is_kept(checkpoint: Path, tmp_path: Path) -> None:

@@ -18,18 +18,15 @@ from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, 
 from alpha_umi.training.batches import CollateTurns, load_corpus, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.export import export, merge
-from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import make_sample
 
-MakeConfig = Callable[..., TrainConfig]
+Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(trained: Trained) -> Path:
     """Return a checkpoint with activated LoRAs."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    train(make_config(max_steps=2, learning_rate=0.1), data, folder)
-    return folder
+    return trained()[0]
 
 
 def _compute_logits(model: Any, ids: list[int]) -> torch.Tensor:
@@ -84,10 +81,9 @@ def test_the_saved_adapter_gives_the_logits_it_was_trained_with(
 
 @pytest.mark.parametrize(("backbone", "roles"), [("lora", "lora"), ("full", "full")])
 def test_merged_models_say_what_the_checkpoint_says(
-    backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
+    backbone: str, roles: str, trained: Trained, tmp_path: Path
 ) -> None:
-    path = tmp_path / "checkpoint"
-    train(make_config(backbone=backbone, roles=roles, max_steps=2, learning_rate=0.1), data, path)
+    path, _, _ = trained("umi", backbone, roles)
     merge(path, tmp_path / "merged")
     parts = read_checkpoint(path)
     ids = list(range(5, 60))

@@ -15,6 +15,7 @@ from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 
 MakeConfig = Callable[..., TrainConfig]
+Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 
 
 def read_losses(out: Path, stage: str) -> list[float]:
@@ -36,33 +37,24 @@ def read_losses(out: Path, stage: str) -> list[float]:
     ],
 )
 def test_every_method_trains_to_a_checkpoint_that_can_be_read(
-    method: str, backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
+    method: str, backbone: str, roles: str, trained: Trained
 ) -> None:
-    config = make_config(method, backbone=backbone, roles=roles, epochs=2)
-    reports = train(config, data, tmp_path / "out")
+    out, config, reports = trained(method, backbone, roles)
     assert [report.name for report in reports] == list(config.stage_names)
-    checkpoint = read_checkpoint(tmp_path / "out")
+    checkpoint = read_checkpoint(out)
     assert checkpoint.backbone.kind == backbone
     assert {checkpoint.roles[role].kind for role in ROLES} == {roles}
     assert checkpoint.style == "umi"
     assert checkpoint.card["template"]["name"] == config.template
     for report in reports:
-        losses = read_losses(tmp_path / "out", report.name)
+        losses = read_losses(out, report.name)
         assert report.metrics["n_steps"] == len(losses) == 2 * report.n_batches
         assert sum(losses[report.n_batches :]) < sum(losses[: report.n_batches])
-    assert not list((tmp_path / "out" / ".work").iterdir())
+    assert not list((out / ".work").iterdir())
 
 
-@pytest.fixture(scope="module")
-def trained(make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkpoint of `make_config(seed=3)`; to be left as it is."""
-    folder = tmp_path_factory.mktemp("trained")
-    train(make_config(seed=3), data, folder)
-    return folder
-
-
-def test_card_says_all_that_the_checkpoint_was_made_from(trained: Path) -> None:
-    card = json.loads((trained / "umi.json").read_text())
+def test_card_says_all_that_the_checkpoint_was_made_from(trained: Trained) -> None:
+    card = json.loads((trained()[0] / "umi.json").read_text())
     assert card["versions"].keys() == {"python", "alpha-umi", "torch", "transformers", "peft", "accelerate"}
     assert card["config"]["seed"] == 3
     assert card["base"]["sha256"] == hash_weights(Path(card["base"]["name"]))
@@ -79,33 +71,32 @@ def test_same_seed_gives_the_same_losses_and_another_seed_others(
 ) -> None:
     losses = {}
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        config = make_config("single-multitask", seed=seed, lora_dropout=0.1)
+        config = make_config("single-multitask", seed=seed, lora_dropout=0.1, max_steps=3)
         train(config, data, tmp_path / name)
         losses[name] = read_losses(tmp_path / name, "backbone")
     assert losses["a"] == pytest.approx(losses["b"], abs=1e-6)
     assert losses["a"] != pytest.approx(losses["c"], abs=1e-6)
 
 
-def test_finished_stages_are_not_repeated(make_config: MakeConfig, data: Path, trained: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
-    reports = train(make_config(seed=3), data, trained, resume=True)
+def test_finished_stages_are_not_repeated(data: Path, trained: Trained) -> None:
+    out, config, _ = trained()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    reports = train(config, data, out, resume=True)
     assert {report.status for report in reports} == {"done"}
-    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_only_retrains_one_role_on_other_data(
-    make_config: MakeConfig, data: Path, trained: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(trained, out)
+def test_only_retrains_one_role_on_other_data(data: Path, trained: Trained, tmp_path: Path) -> None:
+    out, config = tmp_path / "out", trained()[1]
+    shutil.copytree(trained()[0], out)
     before = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
     rows = (data / "trajectories.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "trajectories.jsonl").write_text("".join(rows[:5]))
-    (report,) = train(make_config(seed=3), tmp_path, out, only="caller")
+    (report,) = train(config, tmp_path, out, only="caller")
     assert report.status == "new"
     after = {role: part.sha256 for role, part in read_checkpoint(out).roles.items()}
     assert {role for role in ROLES if before[role] != after[role]} == {"caller"}
-    (again,) = train(make_config(seed=3), tmp_path, out, only="caller", resume=True)
+    (again,) = train(config, tmp_path, out, only="caller", resume=True)
     assert again.status == "done"
 
 
@@ -176,49 +167,51 @@ def test_a_base_with_other_weights_than_the_configuration_is_refused(
         train(config, data, tmp_path / "out")
 
 
-def test_an_adapter_as_base_is_refused(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    train(make_config("single-multitask"), data, tmp_path / "out")
-    adapter = make_config().model_copy(update={"base": str(tmp_path / "out" / "backbone")})
+def test_an_adapter_as_base_is_refused(trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    out, _, _ = trained("single-multitask", "lora", "none")
+    adapter = make_config().model_copy(update={"base": str(out / "backbone")})
     with pytest.raises(ConfigError, match="holds an adapter, but a full model is expected"):
         train(adapter, data, tmp_path / "other")
 
 
-def test_a_folder_with_a_training_is_not_written_over(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    train(make_config("single-multitask"), data, out)
+def test_a_folder_with_a_training_is_not_written_over(
+    trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    out, (folder, config, _) = tmp_path / "out", trained("single-multitask", "lora", "none")
+    shutil.copytree(folder, out)
     with pytest.raises(ConfigError, match="holds a training already"):
-        train(make_config("single-multitask"), data, out)
+        train(config, data, out)
     with pytest.raises(ConfigError, match=r"with learning_rate 0\.01, now it is 0.02"):
-        train(make_config("single-multitask", learning_rate=0.02), data, out, resume=True)
+        train(make_config("single-multitask", learning_rate=0.02, seed=3, epochs=2), data, out, resume=True)
     with pytest.raises(ConfigError, match="with method 'single-multitask', now it is 'umi'"):
         train(make_config(), data, out, resume=True)
     card = json.loads((out / "umi.json").read_text())
     card["template"]["sha256"] = "0" * 64
     (out / "umi.json").write_text(json.dumps(card))
     with pytest.raises(ConfigError, match="was begun with template"):
-        train(make_config("single-multitask"), data, out, resume=True)
+        train(config, data, out, resume=True)
 
 
 def test_a_training_can_start_from_another_checkpoints_adapters(
-    trained: Path, make_config: MakeConfig, data: Path, tmp_path: Path
+    trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path
 ) -> None:
-    config = make_config(seed=4)
-    further = TrainConfig.model_validate({**config.model_dump(), "start_from": str(trained)})
+    start, config = trained()[0], make_config(seed=4, max_steps=1)
+    further = TrainConfig.model_validate({**config.model_dump(), "start_from": str(start)})
     train(further, data, tmp_path / "further")
     train(config, data, tmp_path / "fresh")
     for stage in config.stage_names:
-        last, first = read_losses(trained, stage)[-1], read_losses(tmp_path / "further", stage)[0]
+        last, first = read_losses(start, stage)[-1], read_losses(tmp_path / "further", stage)[0]
         fresh = read_losses(tmp_path / "fresh", stage)[0]
         assert abs(first - last) < abs(fresh - last)
     inputs = json.loads((tmp_path / "further" / "umi.json").read_text())["stages"]
-    card = json.loads((trained / "umi.json").read_text())
+    card = json.loads((start / "umi.json").read_text())
     assert inputs["caller"]["inputs"]["start"] == card["roles"]["caller"]["sha256"]
 
 
 def test_a_start_that_does_not_fit_is_refused(
-    trained: Path, make_config: MakeConfig, data: Path, tmp_path: Path
+    trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path
 ) -> None:
-    settings = make_config(seed=4).model_dump() | {"start_from": str(trained)}
+    settings = make_config(seed=4).model_dump() | {"start_from": str(trained()[0])}
     stages = {name: stage | {"lora_rank": 3} for name, stage in settings["stages"].items()}
     with pytest.raises(ConfigError, match="set lora_rank of 'backbone' to it"):
         train(TrainConfig.model_validate(settings | {"stages": stages}), data, tmp_path / "out")
@@ -228,8 +221,7 @@ def test_a_start_that_does_not_fit_is_refused(
     full = {name: stage | {"kind": "full"} for name, stage in settings["stages"].items()}
     with pytest.raises(ValueError, match="stage 'backbone' trains all weights"):
         TrainConfig.model_validate(settings | {"stages": full})
-    single = make_config("single", backbone="full", roles="none")
-    train(single, data, tmp_path / "single")
+    single, _, _ = trained("single", "full", "none")
     with pytest.raises(ConfigError, match="has no adapter for stage 'backbone'"):
-        train(TrainConfig.model_validate(settings | {"start_from": str(tmp_path / "single")}), data, tmp_path / "out")
+        train(TrainConfig.model_validate(settings | {"start_from": str(single)}), data, tmp_path / "out")
     assert not (tmp_path / "out" / "umi.json").exists()

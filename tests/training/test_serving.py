@@ -18,9 +18,8 @@ from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, 
 from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.glpft import train
 
-MakeConfig = Callable[..., TrainConfig]
+Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 QUESTION: Any = {"messages": [("user", "What is 1 and more?")]}
 
 
@@ -46,10 +45,9 @@ def _engines() -> Iterator[None]:
     ],
 )
 def test_checkpoint_of_every_method_answers_through_the_agent(
-    method: str, backbone: str, roles: str, make_config: MakeConfig, data: Path, tmp_path: Path
+    method: str, backbone: str, roles: str, trained: Trained
 ) -> None:
-    out = tmp_path / "out"
-    train(make_config(method, backbone=backbone, roles=roles), data, out)
+    out, _, _ = trained(method, backbone, roles)
     models: Any = {
         role: LocalChatModel(model=str(out), role=role, dtype="float32", max_tokens=40, max_rationale_tokens=16)
         for role in ROLES
@@ -62,12 +60,8 @@ def test_checkpoint_of_every_method_answers_through_the_agent(
 
 
 @pytest.mark.parametrize("kinds", [("none", "full"), ("lora", "alora"), ("lora", "lora")])
-def test_each_role_is_played_by_its_own_weights(
-    kinds: tuple[str, str], make_config: MakeConfig, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    method = "multi-one-stage" if kinds[0] == "none" else "umi"
-    train(make_config(method, backbone=kinds[0], roles=kinds[1], epochs=2), data, out)
+def test_each_role_is_played_by_its_own_weights(kinds: tuple[str, str], trained: Trained) -> None:
+    out, _, _ = trained("multi-one-stage" if kinds[0] == "none" else "umi", *kinds)
     replies = {
         role: LocalChatModel(model=str(out), dtype="float32", max_tokens=24, constrained=False)
         .invoke([("user", "What is 1 and more?")], role=role)
@@ -104,11 +98,8 @@ def _generate_by_hand(out: Path, role: Role) -> str:
     return str(tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
 
 
-def test_checkpoint_with_activated_adapters_shares_one_cache(
-    make_config: MakeConfig, data: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    train(make_config("umi", backbone="lora", roles="alora"), data, out)
+def test_checkpoint_with_activated_adapters_shares_one_cache(trained: Trained) -> None:
+    out, _, _ = trained()
     history = [("user", "What is 1 and more? " * 5)]
     reads = []
     for role in ROLES:

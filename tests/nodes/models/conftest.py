@@ -197,6 +197,5 @@ def copy_model(model_folder: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _engines() -> Iterator[None]:
-    torch.set_num_threads(1)  # two threads on a tiny tensor wait for each other longer than they compute
     yield
     close_engines()
