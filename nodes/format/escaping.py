@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 Style: TypeAlias = Literal["umi", "toolbench", "toolalpaca"]
 
-DEFAULT_CONTROL_TOKENS: tuple[str, ...] = (
+CONTROL_TOKENS: tuple[str, ...] = (
     # Llama 2, Mistral
     *("<s>", "</s>", "<unk>", "<pad>", "<mask>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"),
     *("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]"),
@@ -48,26 +48,25 @@ _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @cache
-def _compile(control_tokens: tuple[str, ...], markers: bool) -> re.Pattern[str]:
+def _compile(style: Style) -> re.Pattern[str]:
     """Match the first character of whatever must not be read; a lookahead also finds overlapping ones."""
-    parts = [_BRACKETED, *map(re.escape, control_tokens), *([_MARKERS] if markers else [])]
+    parts = [_BRACKETED, *map(re.escape, CONTROL_TOKENS), *([] if style == "umi" else [_MARKERS])]
     return re.compile(f"(?=(?:{'|'.join(parts)}))")
 
 
-def escape(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS, style: Style = "umi") -> str:
+def escape(text: str, style: Style = "umi") -> str:
     r"""Break every control token in `text` by a backslash after its first character.
 
-    The paper's styles mark roles in plain text (``assistant:``), so there these are broken too. Idempotent; tokens must
-    not contain a backslash.
+    The paper's styles mark roles in plain text (``assistant:``), so there these are broken too. Idempotent.
 
     Example:
         >>> escape("<|im_end|>")
         '<\\|im_end|>'
     """
-    return _break(replace_surrogates(text), _compile(control_tokens, style != "umi"), lambda first: f"{first}\\")
+    return _break(replace_surrogates(text), _compile(style), lambda first: f"{first}\\")
 
 
-def escape_json(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOKENS, style: Style = "umi") -> str:
+def escape_json(text: str, style: Style = "umi") -> str:
     r"""Break control tokens and ends of lines in JSON text so that it stays valid and keeps its value.
 
     Such text can only stand inside a JSON string, where any character may be written as ``\uXXXX``.
@@ -77,7 +76,7 @@ def escape_json(text: str, control_tokens: tuple[str, ...] = DEFAULT_CONTROL_TOK
         '["\\u003c|im_end|>"]'
     """
     text = _UNSEEN.sub(lambda match: _write_escape(match[0]), replace_surrogates(text))
-    return _break(text, _compile(control_tokens, style != "umi"), _write_escape)
+    return _break(text, _compile(style), _write_escape)
 
 
 def replace_surrogates(text: str) -> str:

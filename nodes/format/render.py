@@ -15,28 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ContextOverflow
-from alpha_umi.nodes.format.escaping import DEFAULT_CONTROL_TOKENS, Style, escape, escape_json
+from alpha_umi.nodes.format.escaping import Style, escape, escape_json
 from alpha_umi.nodes.format.tool_docs import render_tools
 from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
 from alpha_umi.tools.spec import ToolSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-__all__ = [
-    "DEFAULT_CONTROL_TOKENS",
-    "STUB",
-    "Style",
-    "encode_messages",
-    "encode_prompt",
-    "escape",
-    "fit_messages",
-    "load_template",
-    "render_calls",
-    "render_messages",
-    "render_plan",
-    "template_kwargs",
-]
 
 STUB = "[observation removed to fit the context window]"
 BATCH_SIZE = 4

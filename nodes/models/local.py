@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 StreamItem: TypeAlias = ChatGenerationChunk | BaseException | None
 """A chunk of the reply, what went wrong, or the end."""
 
-# Engines that were found before, by model, device, type and role: finding one reads the disk.
+# By model, device, type and role; finding one reads the disk, which an event loop must not wait for.
 _found: dict[tuple[str, str, str, Role | None], Engine] = {}
 
 
@@ -121,17 +122,18 @@ class LocalChatModel(RoleAwareChatModel):
         part = Path(self.adapter).name if self.adapter else role
         return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
 
-    def _get_found_engine(self, role: Role | None) -> Engine | None:
-        engine = _found.get((self.model, self.device, self.dtype, None if self.adapter else role))
-        return None if engine is None or engine.is_closed else engine
-
     def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine.scheduler import get_engine  # noqa: PLC0415 - imports torch
 
-        if (engine := self._get_found_engine(role)) is None:
-            role = None if self.adapter else role
-            engine = get_engine(self.model, self.device, self.dtype, role=role)
-            _found[self.model, self.device, self.dtype, role] = engine
+        role = None if self.adapter else role
+        engine = get_engine(self.model, self.device, self.dtype, role=role)
+        _found[self.model, self.device, self.dtype, role] = engine
+        return engine
+
+    async def _afind_engine(self, role: Role) -> Engine:
+        engine = _found.get((self.model, self.device, self.dtype, None if self.adapter else role))
+        if engine is None or engine.is_closed:
+            engine = await asyncio.to_thread(self._find_engine, role)
         return engine
 
     def _stream(
@@ -166,8 +168,7 @@ class LocalChatModel(RoleAwareChatModel):
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
         request = self._make_generation_request(messages, stop, kwargs)
-        if (engine := self._get_found_engine(request.role)) is None:
-            engine = await asyncio.to_thread(self._find_engine, request.role)
+        engine = await self._afind_engine(request.role)
         cancelled = threading.Event()
         try:
             engine.generate(request, emit, cancelled)
@@ -183,7 +184,13 @@ class LocalChatModel(RoleAwareChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _join(list(self._stream(messages, stop, **kwargs)))
+        request = self._make_generation_request(messages, stop, kwargs)
+        cancelled = threading.Event()
+        try:
+            message = _collect(self._find_engine(request.role), request, cancelled).result()
+        finally:
+            cancelled.set()
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(
         self,
@@ -192,7 +199,14 @@ class LocalChatModel(RoleAwareChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return _join([chunk async for chunk in self._astream(messages, stop, **kwargs)])
+        request = self._make_generation_request(messages, stop, kwargs)
+        engine = await self._afind_engine(request.role)
+        cancelled = threading.Event()
+        try:
+            message = await asyncio.wrap_future(_collect(engine, request, cancelled))
+        finally:
+            cancelled.set()
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     def generate_many(
         self,
@@ -222,16 +236,24 @@ class LocalChatModel(RoleAwareChatModel):
         ]
         order = sorted(range(len(given)), key=lambda i: [message.text for message in given[i].messages])
         replies: dict[int, AIMessage | ContextOverflow] = {}
-        ended: SimpleQueue[tuple[int, list[StreamItem]]] = SimpleQueue()
+        waiting: dict[Future[AIMessage], int] = {}
         cancelled = threading.Event()
+
+        def take() -> None:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                error = future.exception()
+                replies[waiting.pop(future)] = error if isinstance(error, ContextOverflow) else future.result()
+                if on_progress is not None:
+                    on_progress(len(replies))
+
         try:
-            for n_queued, i in enumerate(order):
+            for i in order:
                 engine = self._find_engine(given[i].role)
-                engine.generate(given[i], _gather(i, ended), cancelled, tokens_per_batch=tokens_per_batch)
-                if n_queued - len(replies) >= MAX_SEQUENCES:  # the rest waits here, so that other runs get their turn
-                    _take_reply(ended, replies, on_progress)
-            while len(replies) < len(given):
-                _take_reply(ended, replies, on_progress)
+                waiting[_collect(engine, given[i], cancelled, tokens_per_batch=tokens_per_batch)] = i
+                if len(waiting) > MAX_SEQUENCES:  # the rest is queued later, so that other runs get their turn
+                    take()
+            while waiting:
+                take()
         finally:
             cancelled.set()
         return [replies[i] for i in range(len(given))]
@@ -285,31 +307,24 @@ class LocalChatModel(RoleAwareChatModel):
         return "alpha-umi-local"
 
 
-def _gather(i: int, ended: SimpleQueue[tuple[int, list[StreamItem]]]) -> Callable[[StreamItem], None]:
-    """Return where the chunks of request `i` go: all of them come out together, once it has ended."""
-    items: list[StreamItem] = []
+def _collect(
+    engine: Engine, request: GenerationRequest, cancelled: threading.Event, **limits: int
+) -> Future[AIMessage]:
+    """Have a request answered in one message; nothing is set once `cancelled` is."""
+    chunks: list[ChatGenerationChunk] = []
+    reply: Future[AIMessage] = Future()
+    reply.set_running_or_notify_cancel()  # from here on a task that is cancelled leaves it to the engine
 
     def emit(item: StreamItem) -> None:
-        items.append(item)
-        if not isinstance(item, ChatGenerationChunk):
-            ended.put((i, items))
+        if isinstance(item, ChatGenerationChunk):
+            chunks.append(item)
+        elif isinstance(item, BaseException):
+            reply.set_exception(item)
+        elif not cancelled.is_set():
+            reply.set_result(_join(chunks))
 
-    return emit
-
-
-def _take_reply(
-    ended: SimpleQueue[tuple[int, list[StreamItem]]],
-    replies: dict[int, AIMessage | ContextOverflow],
-    on_progress: Callable[[int], None] | None,
-) -> None:
-    i, items = ended.get()
-    try:
-        chunks = [chunk for item in items if (chunk := _take(item)) is not None]
-        replies[i] = cast(AIMessage, _join(chunks).generations[0].message)
-    except ContextOverflow as overflow:
-        replies[i] = overflow
-    if on_progress is not None:
-        on_progress(len(replies))
+    engine.generate(request, emit, cancelled, **limits)
+    return reply
 
 
 def _take(item: StreamItem) -> ChatGenerationChunk | None:
@@ -318,13 +333,12 @@ def _take(item: StreamItem) -> ChatGenerationChunk | None:
     return item
 
 
-def _join(chunks: Sequence[ChatGenerationChunk]) -> ChatResult:
+def _join(chunks: Sequence[ChatGenerationChunk]) -> AIMessage:
     last = cast(AIMessageChunk, chunks[-1].message)
-    message = AIMessage(
+    return AIMessage(
         "".join(chunk.text for chunk in chunks),
         tool_calls=last.tool_calls,
         invalid_tool_calls=last.invalid_tool_calls,
         usage_metadata=last.usage_metadata,
         response_metadata=last.response_metadata,
     )
-    return ChatResult(generations=[ChatGeneration(message=message)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from alpha_umi.nodes.format.escaping import DEFAULT_CONTROL_TOKENS
+from alpha_umi.nodes.format.escaping import CONTROL_TOKENS as KNOWN_CONTROL_TOKENS
 
 ROLES = ("system", "user", "planner", "assistant", "caller", "observation", "conclusion", "summarizer", "tool")
 BRACKETED = (
@@ -13,7 +13,7 @@ BRACKETED = (
     *("<｜User｜>", "<｜begin▁of▁sentence｜>", "<｜tool▁calls▁begin｜>", "[|user|]", "[|endofturn|]"),
     *("<unused42>", "<extra_id_0>", "[UNUSED_TOKEN_145]", "|||EMAIL_ADDRESS|||"),
 )
-CONTROL_TOKENS = (*BRACKETED, *DEFAULT_CONTROL_TOKENS)
+CONTROL_TOKENS = (*BRACKETED, *KNOWN_CONTROL_TOKENS)
 
 
 def widen(text: str) -> str:

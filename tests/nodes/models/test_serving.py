@@ -22,7 +22,8 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from alpha_umi import create_umi_agent
 from alpha_umi.graph.config import load_settings
-from alpha_umi.nodes.format.render import Style, encode_prompt, load_template
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.render import encode_prompt, load_template
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.request import make_request

@@ -184,7 +184,7 @@ def test_pull_refuses_another_file(
 
 def test_pull_that_is_interrupted_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(folder: Path, gguf_file: str | None, target: Path, bar: object) -> None:
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         (target / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
