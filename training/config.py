@@ -20,7 +20,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 
 Method: TypeAlias = Literal["umi", "multi-one-stage", "single", "single-multitask"]
-Kind: TypeAlias = Literal["full", "lora", "alora"]
+StageKind: TypeAlias = Literal["full", "lora", "alora"]
 StageName: TypeAlias = Literal["backbone", "planner", "caller", "summarizer"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 
@@ -37,7 +37,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind = Field(
+    kind: StageKind = Field(
         description="full: all weights. lora: an adapter that is always on. alora: an adapter that is on from the "
         "role's marker onwards, so that the roles share the key/value cache before it."
     )

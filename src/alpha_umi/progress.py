@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 
@@ -20,7 +29,7 @@ class _DoneColumn(ProgressColumn):
         return Text(f"{done}{unit}  {task.fields.get('note', '')}".rstrip())
 
 
-def make_progress(console: Console | None = None, *, show: bool = True) -> Progress:
+def make_progress(console: Console | None = None, *, show: bool = True, in_logs: bool = False) -> Progress:
     """Return a bar that shows how much is done, how long it took and how long the rest will take.
 
     Tasks may have no total, a ``unit="bytes"``, and a ``note`` that is shown as it is.
@@ -28,15 +37,17 @@ def make_progress(console: Console | None = None, *, show: bool = True) -> Progr
     Args:
         console: Where it is shown, if it is a terminal; stderr by default.
         show: False shows nothing.
+        in_logs: Show how it ended also in a file or a pipe.
     """
     console = console or Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
+        TaskProgressColumn(),
         _DoneColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
-        disable=not (show and (console.is_terminal or console.is_jupyter)),
+        disable=not (show and (in_logs or console.is_terminal or console.is_jupyter)),
     )
