@@ -152,9 +152,8 @@ def _draw(paint: Callable[[Any], None], height: float) -> str:
         paint(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = re.sub(
-        r' id="[A-Za-z.0-9]+_\d+"', "", svg[svg.index("<svg") :]
-    )  # nothing refers to them, and pages share ids
+    # nothing refers to these ids, and all charts of a page would share them
+    svg = re.sub(r' id="[A-Za-z.0-9]+_\d+"', "", svg[svg.index("<svg") :])
     for color, name in _VARIABLES.items():
         svg = svg.replace(f": {color}", f": var(--{name}, {color})")
     return svg
@@ -170,5 +169,7 @@ def load_matplotlib() -> tuple[Any, Any]:
         import matplotlib  # noqa: PLC0415 - optional, and it takes half a second
         from matplotlib.figure import Figure  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
-        raise ConfigError("Charts need matplotlib; run: pip install 'alpha-umi[eval]'.") from error
+        raise ConfigError(
+            "Charts need matplotlib, of the extras train and eval; run: pip install 'alpha-umi[eval]'."
+        ) from error
     return matplotlib, Figure

@@ -33,6 +33,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
 )
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
+from alpha_umi.training.charts import load_matplotlib
 from alpha_umi.training.checkpoint_folder import CURVES, LOGS, CheckpointFolder, draw_curves
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.dataset import ROWS_FILE
@@ -93,12 +94,14 @@ def train(
         progress: Draw progress bars on stderr.
 
     Raises:
-        ConfigError: If settings, base model or `out` do not fit together.
+        ConfigError: If settings, base model or `out` do not fit together, or matplotlib is not installed.
         TrajectoryError: If the data cannot be used.
         TrainingStopped: If the loss is no number or the disk is full; `resume` goes on from the last checkpoint.
     """
     if only is not None and only not in config.stage_names:
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
+    if not dry_run:
+        load_matplotlib()  # where it is missing, fail before the training and not after it
     base = resolve(config.base)
     check_part_folder(base, "full")
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
