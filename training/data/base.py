@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.training.data.files import blame
 
 Split: TypeAlias = Literal["train", "dev-tools", "dev-instructions"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -38,22 +40,30 @@ class Example:
 
 @dataclass(slots=True)
 class Tally:
-    """How many records of one source were kept, repaired or dropped, and for which reasons."""
+    """How many records of one source were kept, repaired or dropped, for which reasons, and where each came first."""
 
     kept: int = 0
     repaired: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
+    place: str = ""
 
-    def repair(self, reason: str, where: str) -> None:
-        """Count one repair; the first place per reason is remembered for the report."""
+    @contextmanager
+    def reading(self, where: str) -> Iterator[None]:
+        """Read one record: faults, repairs and drops in this block name its place."""
+        self.place = where
+        with blame(where):
+            yield
+
+    def repair(self, reason: str, where: str = "") -> None:
+        """Count one repair, of the record being read or of the one at `where`."""
         self.repaired[reason] += 1
-        self.first.setdefault(reason, where)
+        self.first.setdefault(reason, where or self.place)
 
-    def drop(self, reason: str, where: str) -> None:
-        """Count one dropped record; the first place per reason is remembered for the report."""
+    def drop(self, reason: str, where: str = "") -> None:
+        """Count one dropped record: the one being read or the one at `where`."""
         self.dropped[reason] += 1
-        self.first.setdefault(reason, where)
+        self.first.setdefault(reason, where or self.place)
 
 
 class Reader(Protocol):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -27,7 +27,7 @@ from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.progress import make_progress
 from alpha_umi.training.data.base import Example, Reader, Tally
 from alpha_umi.training.data.clean import clean
-from alpha_umi.training.data.dataset import ROWS_FILE
+from alpha_umi.training.data.dataset import ROWS_FILE, make_row
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.sources import load_reader
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize
@@ -99,11 +99,12 @@ def build(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, make_progress(console) as progress:
-            use = _read_all(readers, settings, report, spool, progress)
+            builder = _Builder(settings, report, spool, progress)
+            use = builder.read_all(readers)
             if not use.totals:
                 raise TrajectoryError(_explain_empty(report))
             report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
-            _write_all(spool, out, settings, report, tokenizer, progress)
+            builder.write_all(out, tokenizer)
     except OSError as error:
         raise ConfigError(
             f"{error}. What was in {out} before is unchanged; check permissions and free space."
@@ -112,8 +113,8 @@ def build(
 
 
 def _parse_source(source: str) -> tuple[str, str, Reader]:
-    name, colon, location = source.partition(":")
-    if not colon or not location:
+    name, _, location = source.partition(":")
+    if not location:
         raise ConfigError(f"--source {source!r}: write NAME:PATH, such as gsm8k:train.jsonl, or builtin:N.")
     return name, location, load_reader(name)
 
@@ -123,97 +124,99 @@ def _settings_to_json(settings: BuildSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
 
 
-def _read_all(
-    readers: Sequence[tuple[str, str, Reader]],
-    settings: BuildSettings,
-    report: BuildReport,
-    spool: TextIO,
-    progress: Progress,
-) -> ToolUse:
-    """Write every example that is kept to the spool, and count which tools are called."""
-    use = ToolUse()
-    seen: set[bytes] = set()
-    ids: Counter[str] = Counter()
-    for name, location, read in readers:
-        tally = report.tallies.setdefault(name, Tally())
-        task = progress.add_task(name, total=None)
-        for example in read(location, tally, seed=settings.seed):
-            trajectory = _keep(example, settings, seen, tally)
-            if trajectory is not None:
-                tally.kept += 1
-                use.add(example.source, trajectory, movable=example.split is None)
-                ids[example.id] += 1
-                spool.write(_to_spool(example, trajectory, copy=ids[example.id]))
-            counts = f"{name}: {tally.kept:,} kept, {tally.dropped.total():,} dropped"
-            progress.update(task, advance=1, description=counts)
-            if tally.kept == settings.limits.get(name):
-                break
-        progress.stop_task(task)
-    return use
+class _Builder:
+    """The two passes over the examples, counting into one report."""
+
+    def __init__(self, settings: BuildSettings, report: BuildReport, spool: TextIO, progress: Progress) -> None:
+        self._settings = settings
+        self._report = report
+        self._spool = spool
+        self._progress = progress
+        self._seen: set[bytes] = set()
+
+    def read_all(self, readers: Iterable[tuple[str, str, Reader]]) -> ToolUse:
+        """Write every example that is kept to the spool, and count which tools are called."""
+        use = ToolUse()
+        ids: Counter[str] = Counter()
+        for name, location, read in readers:
+            tally = self._report.tallies.setdefault(name, Tally())
+            task = self._progress.add_task(name, total=None)
+            for example in read(location, tally, seed=self._settings.seed):
+                if kept := self._keep(example, tally):
+                    tally.kept += 1
+                    use.add(kept.source, kept.trajectory, movable=kept.split is None)
+                    ids[kept.id] += 1
+                    self._spool.write(_to_spool(kept, copy=ids[kept.id]))
+                counts = f"{name}: {tally.kept:,} kept, {tally.dropped.total():,} dropped"
+                self._progress.update(task, advance=1, description=counts)
+                if tally.kept == self._settings.limits.get(name):
+                    break
+            self._progress.stop_task(task)
+        return use
+
+    def _keep(self, example: Example, tally: Tally) -> Example | None:
+        """Return the example as it may be trained on, or None if it is dropped."""
+        if example in self._settings.exclude:
+            tally.drop("excluded", example.where)
+            return None
+        trajectory = clean(example, tally, max_observation_chars=self._settings.max_observation_chars)
+        if trajectory is None:
+            return None
+        # Two trajectories with one key solve the same task with the same tools.
+        instructions = [normalize(turn.instruction) for turn in trajectory.turns]
+        key = json.dumps([instructions, sorted(tool.name for tool in trajectory.tools)])
+        digest = blake2b(key.encode(), digest_size=16).digest()
+        if digest in self._seen:
+            tally.drop("duplicate of a task already read", example.where)
+            return None
+        self._seen.add(digest)
+        return replace(example, trajectory=trajectory)
+
+    def write_all(self, out: Path, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        """Split what is in the spool, and write the training file and its reports."""
+        report = self._report
+        task = self._progress.add_task("write", total=sum(tally.kept for tally in report.tallies.values()))
+        digest = hashlib.sha256()
+        with ExitStack() as files:
+            rows = files.enter_context(write_atomically(out / ROWS_FILE))
+            for example in _read_spool(self._spool):
+                example = self._assign(example)
+                line = json.dumps(make_row(example), ensure_ascii=False) + "\n"
+                rows.write(line)
+                digest.update(line.encode())
+                length_tokens = None if tokenizer is None else len(make_sample(example.trajectory, tokenizer).input_ids)
+                report.splits[example.split or "train"].add(example.source, example.trajectory, length_tokens)
+                self._progress.update(task, advance=1)
+            if not report.splits["train"].sources:
+                raise TrajectoryError(
+                    "All trajectories are held out, none is left to train on; lower the held-out shares."
+                )
+            report.sha256 = digest.hexdigest()
+            content = report.to_json()
+            json.dump(content, files.enter_context(write_atomically(out / "report.json")), ensure_ascii=False, indent=2)
+            files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
+
+    def _assign(self, example: Example) -> Example:
+        if example.split is not None:
+            return example
+        split, trajectory = assign_split(
+            example.trajectory,
+            example.group,
+            heldout_tools=frozenset(self._report.heldout_tools),
+            share=self._settings.heldout_instructions,
+            seed=self._settings.seed,
+        )
+        return replace(example, split=split, trajectory=trajectory)
 
 
-def _keep(example: Example, settings: BuildSettings, seen: set[bytes], tally: Tally) -> Trajectory | None:
-    if example in settings.exclude:
-        tally.drop("excluded", example.where)
-        return None
-    trajectory = clean(example, tally, max_observation_chars=settings.max_observation_chars)
-    if trajectory is None:
-        return None
-    key = _hash_task(trajectory)
-    if key in seen:
-        tally.drop("duplicate of a task already read", example.where)
-        return None
-    seen.add(key)
-    return trajectory
-
-
-def _hash_task(trajectory: Trajectory) -> bytes:
-    """Return what two trajectories share if they solve the same task with the same tools."""
-    names = sorted(tool.name for tool in trajectory.tools)
-    key = [normalize(turn.instruction) for turn in trajectory.turns], names
-    return blake2b(json.dumps(key).encode(), digest_size=16).digest()
-
-
-def _to_spool(example: Example, trajectory: Trajectory, *, copy: int) -> str:
+def _to_spool(example: Example, *, copy: int) -> str:
     """Return a line with what is needed to split; an id that occurs again gets a number."""
-    fields = {
+    fields = make_row(example) | {
         "id": example.id if copy == 1 else f"{example.id}~{copy}",
-        "source": example.source,
         "where": example.where,
-        "group": example.group or normalize(trajectory.turns[0].instruction),
-        "split": example.split,
-        "trajectory": trajectory.to_row(),
+        "group": example.group or normalize(example.trajectory.turns[0].instruction),
     }
     return json.dumps(fields) + "\n"
-
-
-def _write_all(
-    spool: TextIO,
-    out: Path,
-    settings: BuildSettings,
-    report: BuildReport,
-    tokenizer: PreTrainedTokenizerBase | None,
-    progress: Progress,
-) -> None:
-    n_rows = sum(tally.kept for tally in report.tallies.values())
-    task = progress.add_task("write", total=n_rows)
-    digest = hashlib.sha256()
-    with ExitStack() as files:
-        rows = files.enter_context(write_atomically(out / ROWS_FILE))
-        for example in _read_spool(spool):
-            example = _assign(example, settings, frozenset(report.heldout_tools))
-            line = json.dumps(_to_row(example), ensure_ascii=False) + "\n"
-            rows.write(line)
-            digest.update(line.encode())
-            length_tokens = None if tokenizer is None else len(make_sample(example.trajectory, tokenizer).input_ids)
-            report.splits[example.split or "train"].add(example.source, example.trajectory, length_tokens)
-            progress.update(task, advance=1)
-        if not report.splits["train"].sources:
-            raise TrajectoryError("All trajectories are held out, none is left to train on; lower the held-out shares.")
-        report.sha256 = digest.hexdigest()
-        content = report.to_json()
-        json.dump(content, files.enter_context(write_atomically(out / "report.json")), ensure_ascii=False, indent=2)
-        files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
 
 
 def _read_spool(spool: TextIO) -> Iterator[Example]:
@@ -221,24 +224,6 @@ def _read_spool(spool: TextIO) -> Iterator[Example]:
     for line in spool:
         fields = json.loads(line)
         yield Example(**fields | {"trajectory": Trajectory.from_row(fields["trajectory"])})
-
-
-def _assign(example: Example, settings: BuildSettings, heldout_tools: frozenset[str]) -> Example:
-    if example.split is not None:
-        return example
-    split, trajectory = assign_split(
-        example.trajectory,
-        example.group,
-        heldout_tools=heldout_tools,
-        share=settings.heldout_instructions,
-        seed=settings.seed,
-    )
-    return replace(example, split=split, trajectory=trajectory)
-
-
-def _to_row(example: Example) -> dict[str, Any]:
-    names = ("id", "source", "split")
-    return {name: getattr(example, name) for name in names} | {"trajectory": example.trajectory.to_row()}
 
 
 def _explain_empty(report: BuildReport) -> str:

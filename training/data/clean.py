@@ -28,22 +28,23 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     Raises:
         TrajectoryError: If there are no tools.
     """
+    tally.place = example.where
     if not example.trajectory.tools:
         raise TrajectoryError(f"{example.where}: the row has no tools; add the tools that were offered, or remove it.")
     tools: dict[str, ToolSpec] = {}
     for tool in example.trajectory.tools:
         tools.setdefault(tool.name, tool)
     if len(tools) < len(example.trajectory.tools):
-        tally.repair("second tool of one name removed", example.where)
-    cleaner = _Cleaner(tools.keys(), tally, example.where, max_observation_chars)
+        tally.repair("second tool of one name removed")
+    cleaner = _Cleaner(tools.keys(), tally, max_observation_chars)
     turns = tuple(cleaner.clean_turn(turn) for turn in example.trajectory.turns)
     while turns and not turns[-1].steps:
         turns = turns[:-1]
     if not turns:
-        tally.drop("no usable step", example.where)
+        tally.drop("no usable step")
         return None
     if not all(turn.instruction.strip() for turn in turns):
-        tally.drop("no instruction", example.where)
+        tally.drop("no instruction")
         return None
     return Trajectory(tuple(tools.values()), turns, example.trajectory.system)
 
@@ -51,10 +52,9 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
 class _Cleaner:
     """Cleans the turns of one trajectory, counting what it has to repair."""
 
-    def __init__(self, tool_names: AbstractSet[str], tally: Tally, where: str, max_observation_chars: int) -> None:
+    def __init__(self, tool_names: AbstractSet[str], tally: Tally, max_observation_chars: int) -> None:
         self._tool_names = tool_names
         self._tally = tally
-        self._where = where
         self._max_observation_chars = max_observation_chars
 
     def clean_turn(self, turn: Turn) -> Turn:
@@ -64,21 +64,21 @@ class _Cleaner:
         for i, step in enumerate(steps):
             calls = tuple(self._clean_calls(step.calls))
             if step.decision == "caller" and not calls:
-                self._repair("step without a call removed")
+                self._tally.repair("step without a call removed")
                 continue
             rationale = self._clean_rationale(step.rationale)
             yield fill_rationale(replace(step, calls=calls, rationale=rationale))
             if step.decision != "caller":
                 if steps[i + 1 :]:
-                    self._repair("steps after the end of a turn removed")
+                    self._tally.repair("steps after the end of a turn removed")
                 return
 
     def _clean_calls(self, calls: tuple[Call, ...]) -> Iterator[Call]:
         for call in calls:
             if isinstance(call.arguments, str):
-                self._repair("call with malformed arguments removed")
+                self._tally.repair("call with malformed arguments removed")
             elif call.name not in self._tool_names:
-                self._repair("call of a tool that does not exist removed")
+                self._tally.repair("call of a tool that does not exist removed")
             else:
                 yield self._clean_observation(call)
 
@@ -87,22 +87,19 @@ class _Cleaner:
             return call
         text = make_storable(call.observation.text).strip()
         if not text:
-            self._repair("empty observation marked")
+            self._tally.repair("empty observation marked")
         if len(text) > self._max_observation_chars:
-            self._repair("long observation cut")
+            self._tally.repair("long observation cut")
         text = cut(text or NO_OUTPUT, self._max_observation_chars)
         return replace(call, observation=replace(call.observation, text=text))
 
     def _clean_rationale(self, rationale: str) -> str:
         if not rationale.strip():
-            self._repair("missing rationale written from the calls")
+            self._tally.repair("missing rationale written from the calls")
         if parse_plan(rationale).decision is not None:
-            self._repair("decision inside a rationale disarmed")
+            self._tally.repair("decision inside a rationale disarmed")
             rationale = _NEXT.sub(r"next\1", rationale)
         return rationale.strip()
-
-    def _repair(self, reason: str) -> None:
-        self._tally.repair(reason, self._where)
 
 
 _MAX_VALUE_CHARS = 80

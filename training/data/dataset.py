@@ -39,6 +39,12 @@ def read_rows(data: str | Path, split: str | None = None) -> Iterator[tuple[str,
             yield where, row
 
 
+def make_row(example: Example) -> Record:
+    """Return an example as a row."""
+    names = ("id", "source", "split")
+    return {name: getattr(example, name) for name in names} | {"trajectory": example.trajectory.to_row()}
+
+
 def parse_row(row: Record, where: str) -> Example:
     """Validate one row.
 

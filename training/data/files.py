@@ -82,6 +82,24 @@ def blame(where: str) -> Iterator[None]:
         raise TrajectoryError(f"{where}: {problem}") from error
 
 
+def get_texts(record: Record, *keys: str) -> tuple[str, ...]:
+    """Return these fields of a record.
+
+    Raises:
+        TrajectoryError: If one is missing or no text.
+    """
+    texts = [record.get(key) for key in keys]
+    if not all(isinstance(text, str) for text in texts):
+        *first, last = map(repr, keys)
+        raise TrajectoryError(f"{', '.join(first)} and {last} must be text.")
+    return tuple(map(str, texts))
+
+
+def to_text(value: Any) -> str:
+    """Return text as it is, and anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def open_text(path: Path) -> TextIO:
     """Open a UTF-8 text file, unpacking gzip by its magic number."""
     with path.open("rb") as raw:

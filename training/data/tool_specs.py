@@ -9,22 +9,12 @@ from typing import Any
 from alpha_umi.tools.spec import ToolSpec, clean_name
 
 _JSON_TYPES = {
-    "str": "string",
-    "string": "string",
-    "date": "string",
-    "int": "integer",
-    "integer": "integer",
-    "float": "number",
-    "number": "number",
-    "double": "number",
-    "bool": "boolean",
-    "boolean": "boolean",
-    "list": "array",
-    "array": "array",
-    "tuple": "array",
-    "set": "array",
-    "dict": "object",
-    "object": "object",
+    **dict.fromkeys(("str", "string", "date"), "string"),
+    **dict.fromkeys(("int", "integer"), "integer"),
+    **dict.fromkeys(("float", "number", "double"), "number"),
+    **dict.fromkeys(("bool", "boolean"), "boolean"),
+    **dict.fromkeys(("list", "array", "tuple", "set"), "array"),
+    **dict.fromkeys(("dict", "object"), "object"),
 }
 _ITEMS = re.compile(r"(?:list|array|set)\[(.+)\]", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")

@@ -6,7 +6,8 @@ import random
 import re
 
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.tasks.sampler import Sampler, vary_arguments, vary_tool_name
+from alpha_umi.training.data.tasks.sampler import Sampler
+from alpha_umi.training.data.tasks.toolset import vary_arguments, vary_tool_name
 
 
 def make_sampler(seed: int = 0) -> Sampler:

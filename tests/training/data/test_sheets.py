@@ -49,8 +49,8 @@ choose: [sum]
 families:
   sum:
     values:
-      a: {integer: [2, 9]}
-      thing: {name: things}
+      a: integer 2 to 9
+      thing: name from things
     calls:
       - calculate: {expression: "{a} {sign} 2"}
     train:
@@ -104,10 +104,10 @@ def test_fault_in_a_tool_is_named_with_file_and_line(
         ("{sign} 2", "{sing} 2", 8, "unknown {sing}"),
         (', sign: "-"', "", 8, "unknown {sign}"),
         ("say: ", "said: ", 10, "needs 'say'"),
-        ("integer: [2, 9]", "integers: [2, 9]", 5, "Extra inputs"),
-        ("integer: [2, 9]", "integer: [2, many]", 5, "valid integer"),
-        ("integer: [2, 9]", "by: unit", 5, "give one of integer, number"),
-        ("name: things", "name: thing", 6, "no list 'thing'"),
+        ("integer 2 to 9", "integers 2 to 9", 5, "no kind of value"),
+        ("integer 2 to 9", "integer 2 to many", 5, "no kind of value"),
+        ("integer 2 to 9", "[2, 9]", 5, "valid string"),
+        ("from things", "from thing", 6, "no list 'thing'"),
         ("choose: [sum]", "choose: []", 3, "'sum' is never asked"),
         ("choose: [sum]", "choose: [sum, sun]", 1, "no family 'sun'"),
         ('    heldout:\n      - {say: "Take 2 {thing} off {a}.", sign: "-"}\n', "", 3, "no held-out wording"),

@@ -14,7 +14,7 @@ from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import make_schema, make_spec, parse_type
 
 _OTHER_ACTION_PROMPT = "This is not the first time you try this task"
@@ -23,12 +23,12 @@ _OTHER_ACTION_PROMPT = "This is not the first time you try this task"
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per conversation; every tool argument counts as optional, as the format does not say."""
     for number, (where, record) in enumerate(read_records(location)):
-        with blame(where):
+        with tally.reading(where):
             conversations = record.get("conversations")
             if not isinstance(conversations, list):
                 raise TrajectoryError("no 'conversations' list; is this the α-UMi format?")
             tools = tuple(_make_tool(tool) for tool in record["tools"])
-            turns = _ConversationReader(tally, where).read(str(record.get("instruction", "")).strip(), conversations)
+            turns = _ConversationReader(tally).read(str(record.get("instruction", "")).strip(), conversations)
         yield Example(f"alpha_umi-{number}", "alpha_umi", Trajectory(tools, turns), where)
 
 
@@ -47,9 +47,8 @@ def _make_property(text: Any) -> Record:
 class _ConversationReader:
     """Turns one conversation into turns and steps, counting what it has to repair."""
 
-    def __init__(self, tally: Tally, where: str) -> None:
+    def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._where = where
         self._n_calls = 0
         self._turns: list[tuple[str, list[Step]]] = []
 
@@ -58,7 +57,7 @@ class _ConversationReader:
             value = str(message.get("value") or "").strip()
             match message.get("from"):
                 case "user" if value.startswith(_OTHER_ACTION_PROMPT):
-                    self._repair("prompt for a different action removed")
+                    self._tally.repair("prompt for a different action removed")
                 case "user":
                     self._turns.append((value if self._turns else instruction or value, []))
                 case "assistant":
@@ -82,13 +81,13 @@ class _ConversationReader:
     def _read_plan(self, value: str) -> None:
         plan = parse_plan(value)
         if plan.decision is None:
-            self._repair("plan without a decision removed")
+            self._tally.repair("plan without a decision removed")
             return
         self._steps.append(Step(plan.rationale, plan.decision))
 
     def _read_calls(self, value: str) -> None:
         if not self._steps:
-            self._repair("call without a plan removed")
+            self._tally.repair("call without a plan removed")
             return
         calls: list[Call] = []
         for parsed in parse_calls(value):
@@ -109,9 +108,6 @@ class _ConversationReader:
 
     def _read_conclusion(self, value: str) -> None:
         if not self._steps or self._steps[-1].decision != "conclusion" or value in ("", "none"):
-            self._repair("conclusion without an answer or a plan removed")
+            self._tally.repair("conclusion without an answer or a plan removed")
             return
         self._steps[-1] = replace(self._steps[-1], answer=value)
-
-    def _repair(self, reason: str) -> None:
-        self._tally.repair(reason, self._where)

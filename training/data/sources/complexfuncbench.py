@@ -27,7 +27,7 @@ from alpha_umi.tools.replay.complexfuncbench import (
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, describe_calls
-from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
 
 _MAX_PARALLEL = 4
@@ -38,16 +38,16 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per task, cut before the first call whose references its responses do not answer."""
     records = read_records(location)
     where, first = next(records, (location, {}))
-    with blame(where):
+    with tally.reading(where):
         if not isinstance(first.get("specs"), list):
             raise TrajectoryError("the first line must hold the tools as 'specs'.")
         specs = {spec["name"]: _make_tool(spec) for spec in first["specs"]}
     for where, record in records:
-        with blame(where):
+        with tally.reading(where):
             name = f"complexfuncbench-{record['id']}"
             tools = tuple(specs[name] for name in record["tools"])
             sequence = ">".join(call["name"] for call in record["calls"])
-            calls = list(_resolve_calls(record, specs, tally, where))
+            calls = list(_resolve_calls(record, specs, tally))
             steps = _make_steps(calls)
             if len(calls) == len(record["calls"]):
                 steps.append(Step(READY, "conclusion"))
@@ -65,7 +65,7 @@ def _make_tool(spec: Record) -> ToolSpec:
 
 
 def _resolve_calls(
-    record: Record, specs: Mapping[str, ToolSpec], tally: Tally, where: str
+    record: Record, specs: Mapping[str, ToolSpec], tally: Tally
 ) -> Iterator[tuple[Call, frozenset[str]]]:
     """Yield each call with the ids of the calls whose results it uses."""
     texts: dict[str, str] = {}
@@ -76,7 +76,7 @@ def _resolve_calls(
         try:
             values = {reference: _look_up(reference, responses) for reference in find_references(raw["arguments"])}
         except LookupError:
-            tally.repair("trajectory cut before a reference that the shortened response does not answer", where)
+            tally.repair("trajectory cut before a reference that the shortened response does not answer")
             return
         resolved = fill_references(raw["arguments"], values)
         arguments = {name: fit_value(value, schema.get(name)) for name, value in resolved.items()}

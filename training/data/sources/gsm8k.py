@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 
-from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.load import load_tools
-from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls
-from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.files import get_texts, read_records
 from alpha_umi.training.data.tasks.toolset import list_offered, make_invented_tool
 
 _CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
@@ -33,16 +31,12 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per problem that is solved by calculating."""
     invented = [make_invented_tool(tool) for tool in list_offered(held_out=True) if tool.use == "both"]
     toolbox = Toolbox(load_tools(["builtin:*", *invented]))
-    calculator, others = _part(toolbox.specs)
+    others = [spec for spec in toolbox.specs if spec.name != "calculator"]
+    (calculator,) = (spec for spec in toolbox.specs if spec.name == "calculator")
     for number, (where, record) in enumerate(read_records(location)):
-        question, solution = record.get("question"), record.get("answer")
-        if not isinstance(question, str) or not isinstance(solution, str):
-            raise TrajectoryError(f"{where}: 'question' and 'answer' must be text.")
-        final = _FINAL.search(solution)
-        if final is None:
-            tally.drop("no final answer", where)
-            continue
-        steps = _read_steps(solution[: final.start()], final[1].strip(), toolbox, tally, where)
+        with tally.reading(where):
+            question, solution = get_texts(record, "question", "answer")
+            steps = _read_steps(solution, toolbox, tally)
         if steps is not None:
             rng = random.Random(f"{seed} {question}".encode("utf-8", "replace"))
             tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
@@ -50,37 +44,36 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)
 
 
-def _part(specs: Sequence[ToolSpec]) -> tuple[ToolSpec, list[ToolSpec]]:
-    calculator = next(spec for spec in specs if spec.name == "calculator")
-    return calculator, [spec for spec in specs if spec is not calculator]
-
-
-def _read_steps(solution: str, final: str, toolbox: Toolbox, tally: Tally, where: str) -> tuple[Step, ...] | None:
+def _read_steps(text: str, toolbox: Toolbox, tally: Tally) -> tuple[Step, ...] | None:
+    final = _FINAL.search(text)
+    if final is None:
+        tally.drop("no final answer")
+        return None
     steps: list[Step] = []
     thoughts: list[str] = []
-    for line in filter(None, map(str.strip, solution.splitlines())):
+    for line in filter(None, map(str.strip, text[: final.start()].splitlines())):
         matches = list(_CALCULATION.finditer(line))
         if not matches:
             thoughts.append(line)
             continue
         if thoughts:
-            tally.repair("line without a calculation merged into the next", where)
+            tally.repair("line without a calculation merged into the next")
         for match in matches:
             call = _calculate(match, len(steps) + 1, toolbox)
             if call is None:
-                tally.drop("calculator disagrees with the stated value", where)
+                tally.drop("calculator disagrees with the stated value")
                 return None
             said = _without_results(line) if match is matches[0] else ""
             rationale = " ".join(filter(None, [*thoughts, said, describe_calls([call])]))
             steps.append(Step(rationale, "caller", (call,)))
             thoughts = []
     if not steps:
-        tally.drop("no calculation", where)
+        tally.drop("no calculation")
         return None
     if thoughts:
-        tally.repair("line without a calculation merged into the next", where)
-    rationale = " ".join([*thoughts, f"The answer is {final}."])
-    return (*steps, Step(rationale, "conclusion", answer=f"The answer is {final}."))
+        tally.repair("line without a calculation merged into the next")
+    answer = f"The answer is {final[1].strip()}."
+    return (*steps, Step(" ".join([*thoughts, answer]), "conclusion", answer=answer))
 
 
 def _calculate(match: re.Match[str], number: int, toolbox: Toolbox) -> Call | None:

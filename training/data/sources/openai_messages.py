@@ -15,14 +15,14 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import parse_openai_tool
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per dialogue."""
     for number, (where, record) in enumerate(read_records(location)):
-        with blame(where):
+        with tally.reading(where):
             if not isinstance(record.get("messages"), list):
                 raise TrajectoryError("no 'messages' list; expected OpenAI chat messages.")
             tools = tuple(map(parse_openai_tool, record.get("tools") or record.get("functions") or ()))

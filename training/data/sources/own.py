@@ -18,18 +18,19 @@ from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.dataset import parse_row
-from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import parse_openai_tool
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per line; a row keeps its id, its source and its split."""
     for number, (where, record) in enumerate(read_records(location)):
-        with blame(where):
+        with tally.reading(where):
             if "trajectory" not in record:
                 record = {**record, "trajectory": _read_transcript(record).to_row()}
             named = {"source": "own", **record, "id": str(record.get("id", f"own-{number}"))}
-            yield parse_row(named, where)
+            example = parse_row(named, where)
+        yield example
 
 
 def _read_transcript(record: Record) -> Trajectory:

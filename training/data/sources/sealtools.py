@@ -34,21 +34,21 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         raise ConfigError("Seal-Tools needs two files: --source sealtools:QUERIES.jsonl,TOOLS.jsonl")
     catalogue = _Catalogue(tool_list)
     for where, record in read_records(queries):
-        with blame(where):
+        with tally.reading(where):
             names = list(dict.fromkeys(call["api"] for call in record["calling"]))
             if not names or not all(name in catalogue for name in names):
-                tally.drop("calls a tool that is not in the list", where)
+                tally.drop("calls a tool that is not in the list")
                 continue
             rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
-            steps = tuple(_read_steps(record["calling"], catalogue, tally, where))
+            steps = tuple(_read_steps(record["calling"], catalogue, tally))
             trajectory = Trajectory(catalogue.sample(names, rng), (Turn(record["query"].strip(), steps),))
         yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=str(record["id"]))
 
 
-def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally, where: str) -> Iterator[Step]:
+def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally) -> Iterator[Step]:
     for i, record in enumerate(calling, 1):
         schema = catalogue.spec(record["api"]).parameters["properties"]
-        cleaned = {name: _clean_value(value, tally, where) for name, value in record["parameters"].items()}
+        cleaned = {name: _clean_value(value, tally) for name, value in record["parameters"].items()}
         arguments = {name: fit_value(value, schema.get(name)) for name, value in cleaned.items()}
         response = dict(zip(catalogue.responses(record["api"]), record["responses"], strict=False))
         observation = Observation(json.dumps(response, ensure_ascii=False))
@@ -57,12 +57,12 @@ def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally, 
     yield Step(READY, "conclusion")
 
 
-def _clean_value(value: Any, tally: Tally, where: str) -> Any:
+def _clean_value(value: Any, tally: Tally) -> Any:
     """Reduce ``API_call_0 response`` to the placeholder that an observation holds."""
     match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[1] == value:
         return value
-    tally.repair("words around a reference removed", where)
+    tally.repair("words around a reference removed")
     return match[1]
 
 

@@ -22,7 +22,7 @@ from alpha_umi.tools.openapi.security import Security
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
-from alpha_umi.training.data.files import Record, blame, read_records
+from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec
 
 _ASK_USER = ToolSpec(
@@ -41,42 +41,40 @@ _BASE_URL = "http://localhost"
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per usable instance, or per golden answer where an API has no instances."""
     for where, api in read_records(location):
-        with blame(where):
+        with tally.reading(where):
             if "Documentation" not in api or "Function_Projection" not in api:
                 raise TrajectoryError("no 'Documentation' and 'Function_Projection'; is this ToolAlpaca data?")
             name = clean_name(api["Name"])
             tools = {tool.name: tool for tool in _make_tools(api)}
-            runs = list(_read_runs(api, tools, tally, where))
+            runs = list(_read_runs(api, tools, tally))
         for number, (instruction, steps) in enumerate(runs):
             if steps:
                 trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
                 yield Example(f"toolalpaca-{name}-{number}", "toolalpaca", trajectory, where)
 
 
-def _read_runs(
-    api: Record, tools: Mapping[str, ToolSpec], tally: Tally, where: str
-) -> Iterator[tuple[str, tuple[Step, ...]]]:
+def _read_runs(api: Record, tools: Mapping[str, ToolSpec], tally: Tally) -> Iterator[tuple[str, tuple[Step, ...]]]:
     """Yield instruction and steps of every run; no steps where it was dropped, so that numbers stay stable."""
     if instances := api.get("Instances"):
         for instance in instances:
             if not isinstance(instance, dict):
-                tally.drop("instance that is no run", where)
+                tally.drop("instance that is no run")
                 yield "", ()
                 continue
             instruction = str(instance.get("input", "")).rsplit(_HINT, 1)[0].strip()
-            yield instruction, _read_instance(instance, tools, tally, where)
+            yield instruction, _read_instance(instance, tools, tally)
         return
     for instruction, golden in zip(api.get("Instructions", ()), api.get("Golden_Answers", ()), strict=False):
         yield str(instruction).strip(), _read_golden(golden, tools)
 
 
-def _read_instance(instance: Record, tools: Mapping[str, ToolSpec], tally: Tally, where: str) -> tuple[Step, ...]:
+def _read_instance(instance: Record, tools: Mapping[str, ToolSpec], tally: Tally) -> tuple[Step, ...]:
     raw_steps = instance.get("intermediate_steps") or []
     if not raw_steps or len(raw_steps) > _MAX_STEPS or not str(instance.get("output") or "").strip():
-        tally.drop("no steps, no answer, or more than 5 steps", where)
+        tally.drop("no steps, no answer, or more than 5 steps")
         return ()
     if all(step[0][0] == _ASK_USER.name for step in raw_steps):
-        tally.drop("only asks the user", where)
+        tally.drop("only asks the user")
         return ()
     steps = []
     for i, ((name, text, written), observation) in enumerate(raw_steps, 1):

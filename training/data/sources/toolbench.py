@@ -11,14 +11,13 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import shorten_rationale
-from alpha_umi.training.data.files import Record, blame, read_members
+from alpha_umi.training.data.files import Record, read_members, to_text
 from alpha_umi.training.data.tool_specs import make_schema, make_spec
 
 _BOILERPLATE = re.compile(
@@ -37,14 +36,14 @@ _MAX_EXAMPLE_CHARS = 40
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per answer file: the last chain of `train_messages`."""
     for where, record in read_members(location):
-        with blame(where):
+        with tally.reading(where):
             answer = record.get("answer_generation")
             if not isinstance(answer, dict) or not isinstance(answer.get("train_messages"), list):
                 raise TrajectoryError("no 'answer_generation.train_messages'; is this a ToolBench answer file?")
             tools = tuple(_make_tool(tool) for tool in answer["function"] if tool["name"] != "Finish")
             instruction = str(answer["query"]).strip()
             chain = answer["train_messages"][-1] if answer["train_messages"] else []
-            steps = _ChainReader({tool.name for tool in tools}, tally, where).read(chain)
+            steps = _ChainReader({tool.name for tool in tools}, tally).read(chain)
         member = PurePath(where.rpartition("!")[2])
         yield Example(
             id=f"toolbench-{member.parent.name}-{member.stem}",
@@ -80,17 +79,16 @@ def _shorten_description(text: str) -> str:
 class _ChainReader:
     """Turns one chain of messages into steps, counting what it has to repair."""
 
-    def __init__(self, tool_names: Collection[str], tally: Tally, where: str) -> None:
+    def __init__(self, tool_names: Collection[str], tally: Tally) -> None:
         self._tool_names = tool_names
         self._tally = tally
-        self._where = where
         self._steps: list[Step] = []
         self._thoughts: list[str] = []
 
     def read(self, chain: list[Record]) -> tuple[Step, ...]:
         for message in chain:
             if message["role"] == "user" and message.get("valid") is False:
-                self._repair("prompt for a different action removed")
+                self._tally.repair("prompt for a different action removed")
             elif message["role"] == "assistant":
                 self._read_assistant(message)
             elif message["role"] == "function":
@@ -103,13 +101,13 @@ class _ChainReader:
         thought = self._clean_thought(message.get("content") or "")
         call = message.get("function_call")
         if not call:
-            self._repair("thought without a call merged into the next")
+            self._tally.repair("thought without a call merged into the next")
             self._thoughts.append(thought)
             return
         thoughts = "\n".join(filter(None, [*self._thoughts, thought]))
         rationale = shorten_rationale(thoughts, call["name"])
         if rationale != thoughts:
-            self._repair("long thought shortened")
+            self._tally.repair("long thought shortened")
         step = self._finish(rationale, call) if call["name"] == "Finish" else self._call(rationale, call)
         self._thoughts = [] if step else [thoughts]
         if step is not None:
@@ -123,9 +121,9 @@ class _ChainReader:
         cut = _LEAKED_FORMAT.sub("", text).strip()
         cut = "" if cut in self._tool_names else cut
         if cut != text:
-            self._repair("action text cut from the thought")
+            self._tally.repair("action text cut from the thought")
         if cut[:1].islower():
-            self._repair("thought without its beginning made a sentence")
+            self._tally.repair("thought without its beginning made a sentence")
             cut = _LOST_BEGINNING.sub("", cut)
             cut = cut[:1].upper() + cut[1:]
         return cut
@@ -143,10 +141,10 @@ class _ChainReader:
         if "give_up_and_restart" in (arguments or {}).get("return_type", text if not answer else ""):
             return Step(rationale, "give up")
         if "give up and restart" in answer.lower():
-            self._repair("answer that gives up made a give-up")
+            self._tally.repair("answer that gives up made a give-up")
             return Step(rationale, "give up")
         if not answer.strip():
-            self._repair("Finish without an answer removed")
+            self._tally.repair("Finish without an answer removed")
             return None
         return Step(rationale, "conclusion", answer=answer.strip())
 
@@ -155,7 +153,7 @@ class _ChainReader:
         match = _CUT_STRING.search(text)
         if match is None:
             return ""
-        self._repair("answer cut off in the record shortened to its last full line")
+        self._tally.repair("answer cut off in the record shortened to its last full line")
         try:
             answer = str(json.loads(f'"{match[1]}"', strict=False))
         except json.JSONDecodeError:
@@ -169,9 +167,6 @@ class _ChainReader:
             return
         answered = replace(step.calls[0], observation=_parse_observation(content))
         self._steps[-1] = replace(step, calls=(answered,))
-
-    def _repair(self, reason: str) -> None:
-        self._tally.repair(reason, self._where)
 
 
 def _parse_object(text: str | Record) -> Record | None:
@@ -190,9 +185,5 @@ def _parse_observation(content: str) -> Observation:
     if parsed is None:
         match = _CUT_RESPONSE.search(content)
         return Observation(match[1].strip() if match else content.strip())
-    error, response = (_as_text(parsed.get(key)) for key in ("error", "response"))
+    error, response = ("" if parsed.get(key) is None else to_text(parsed[key]).strip() for key in ("error", "response"))
     return Observation(" ".join(filter(None, [error, response])), is_error=bool(error))
-
-
-def _as_text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -14,12 +14,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
-from alpha_umi.training.data.files import blame, read_records
+from alpha_umi.training.data.files import get_texts, read_records, to_text
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
 
 _TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: (.*)\nParameters: (.*)$", re.MULTILINE)
@@ -30,26 +29,23 @@ _STOCK_THOUGHT = re.compile(r"I should (?:use the appropriate tool|directly resp
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per record."""
     for number, (where, record) in enumerate(read_records(location)):
-        texts = [record.get(key) for key in ("instruction", "input", "output")]
-        if not all(isinstance(text, str) for text in texts):
-            raise TrajectoryError(f"{where}: 'instruction', 'input' and 'output' must be text.")
-        instruction, history, output = map(str, texts)
-        with blame(where):
-            tools = _parse_tools(instruction, tally, where)
+        with tally.reading(where):
+            instruction, history, output = get_texts(record, "instruction", "input", "output")
+            tools = _parse_tools(instruction, tally)
             # The output's thought quotes tags, so it ends at its last closing tag.
             thought, _, rest = output.rpartition("</think>")
             parts = [*_PART.findall(history), ("think", thought.replace("<think>", "")), *_PART.findall(rest)]
-            turns = _Dialogue(tools, tally, where).read(parts)
+            turns = _Dialogue(tools, tally).read(parts)
         yield Example(f"toolrl-{number}", "toolrl", Trajectory(tools, turns), where)
 
 
-def _parse_tools(instruction: str, tally: Tally, where: str) -> tuple[ToolSpec, ...]:
+def _parse_tools(instruction: str, tally: Tally) -> tuple[ToolSpec, ...]:
     tools: dict[str, ToolSpec] = {}
     for name, description, parameters in _TOOL.findall(instruction):
         try:
             properties = json.loads(parameters)
         except json.JSONDecodeError:
-            tally.repair("tool whose parameters do not parse removed", where)
+            tally.repair("tool whose parameters do not parse removed")
             continue
         schema = make_schema(
             {key: _make_property(value) for key, value in properties.items()},
@@ -73,10 +69,9 @@ def _is_optional(value: Mapping[str, Any]) -> bool:
 class _Dialogue:
     """Turns tagged parts into turns and steps."""
 
-    def __init__(self, tools: tuple[ToolSpec, ...], tally: Tally, where: str) -> None:
+    def __init__(self, tools: tuple[ToolSpec, ...], tally: Tally) -> None:
         self._schemas = {tool.name: tool.parameters["properties"] for tool in tools}
         self._tally = tally
-        self._where = where
         self._turns: list[tuple[str, list[Step]]] = []
         self._n_calls = 0
 
@@ -99,11 +94,11 @@ class _Dialogue:
 
     def _clean_thought(self, text: str) -> str:
         if _STOCK_THOUGHT.match(text):
-            self._tally.repair("stock thought replaced", self._where)
+            self._tally.repair("stock thought replaced")
             return ""
         short = shorten_rationale(text)
         if short != text:
-            self._tally.repair("long thought shortened", self._where)
+            self._tally.repair("long thought shortened")
         return short
 
     def _read_calls(self, thought: str, text: str) -> Step:
@@ -132,10 +127,6 @@ class _Dialogue:
         except (ValueError, KeyError, TypeError):
             results = {}
         calls = tuple(
-            replace(call, observation=Observation(_as_text(results.get(call.name, text)))) for call in steps[-1].calls
+            replace(call, observation=Observation(to_text(results.get(call.name, text)))) for call in steps[-1].calls
         )
         steps[-1] = replace(steps[-1], calls=calls)
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,6 @@ import datetime as dt
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from langchain_core.tools import BaseTool
 
@@ -18,7 +17,7 @@ from alpha_umi.training.data.tasks.questions import (
     make_questions,
 )
 from alpha_umi.training.data.tasks.sampler import Sampler
-from alpha_umi.training.data.tasks.sheets import JoinStyle, RequestSheet, load_sheet
+from alpha_umi.training.data.tasks.sheets import JoinStyle, Kind, RequestSheet, load_sheet
 from alpha_umi.training.data.tasks.toolset import (
     Toolset,
     describe_need,
@@ -28,29 +27,6 @@ from alpha_umi.training.data.tasks.toolset import (
     load_builtin,
     make_toolset,
 )
-
-Kind: TypeAlias = Literal[
-    "single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns", "conversation"
-]
-_SHARES: dict[Kind, float] = {
-    "single": 0.30,
-    "several": 0.27,
-    "chain": 0.12,
-    "no tool": 0.10,
-    "no value": 0.04,
-    "outage": 0.05,
-    "bad value": 0.03,
-    "chat": 0.03,
-    "turns": 0.06,
-}
-"""How often which kind is made; what a demo shows most is made most."""
-_TRAINED_SHARES: dict[Kind, float] = {**_SHARES, "several": 0.33, "chain": 0.16, "no value": 0.08, "outage": 0.08}
-"""The same for training, where what is hard is made more often."""
-_CONVERSATIONS = 0.5
-"""How many training tasks are several of these one after the other. The tools, most of a short trajectory's tokens, are
-read once for all of them, so that training sees more questions in the same time."""
-_SUBJECTS = {"calculator": 0.36, "calendar": 0.26, "units": 0.16, "invented": 0.15, "lookups": 0.07}
-"""How often a question is of which sheet, or for an invented tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +84,8 @@ def make_task(rng: random.Random, *, held_out: bool, fixtures: Sequence[BaseTool
     """
     sampler = Sampler(rng, held_out=held_out)
     moment = dt.datetime.combine(sampler.date(), dt.time(sampler.pick(range(24)), sampler.pick(range(60))))
-    shares = _SHARES if held_out else _TRAINED_SHARES
-    kind = rng.choices(list(shares), list(shares.values()))[0]
-    if not held_out and sampler.chance(_CONVERSATIONS):
-        kind = "conversation"
     maker = _TaskMaker(sampler)
+    kind = maker.pick_kind()
     draft = maker.make_conversation() if kind == "conversation" else maker.make(kind)
     abilities = sorted({question.ability for question in draft.questions})
     builtin = load_builtin(moment, fixtures)
@@ -126,6 +99,16 @@ class _TaskMaker:
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
         self._sheet = load_sheet("requests", RequestSheet)
+
+    def pick_kind(self) -> Kind:
+        kind = self._pick_kind()
+        trained = not self._sampler.held_out
+        return "conversation" if trained and self._sampler.chance(self._sheet.conversations) else kind
+
+    def _pick_kind(self, without: Sequence[Kind] = ()) -> Kind:
+        shares = self._sheet.shares["heldout" if self._sampler.held_out else "train"]
+        kinds = [kind for kind in shares if kind not in without]
+        return self._sampler.rng.choices(kinds, [shares[kind] for kind in kinds])[0]
 
     def make(self, kind: Kind) -> _Draft:
         makers: dict[Kind, Callable[[], _Draft]] = {
@@ -156,14 +139,11 @@ class _TaskMaker:
             tuple(ability for draft in drafts for ability in draft.without),
         )
 
-    def _pick_kind(self, without: Sequence[Kind]) -> Kind:
-        kinds = [kind for kind in _TRAINED_SHARES if kind not in without]
-        return self._sampler.rng.choices(kinds, [_TRAINED_SHARES[kind] for kind in kinds])[0]
-
     def _question(self) -> Question:
         sampler = self._sampler
         tool = sampler.pick(list_asked(held_out=sampler.held_out))
-        subject = sampler.rng.choices(list(_SUBJECTS), list(_SUBJECTS.values()))[0]
+        subjects = self._sheet.subjects
+        subject = sampler.rng.choices(list(subjects), list(subjects.values()))[0]
         return make_invented_question(sampler, tool) if subject == "invented" else make_question(sampler, subject)
 
     def _say(self, instruction: str) -> str:
@@ -173,15 +153,15 @@ class _TaskMaker:
             return _lower(instruction)
         if sampler.chance(0.12):
             return instruction.rstrip("?.")
-        opening = sampler.say(self._sheet.openings)
+        opening = self._sheet.openings.say(sampler)
         instruction = _lower(instruction) if opening.endswith((", ", ": ")) else instruction
-        return f"{opening}{instruction}{sampler.say(self._sheet.closings)}"
+        return f"{opening}{instruction}{self._sheet.closings.say(sampler)}"
 
     def _ask(self, question: Question) -> TaskRequest:
         return TaskRequest(self._say(question.text), (question,))
 
     def _thank(self) -> TaskRequest:
-        return TaskRequest(self._sampler.say(self._sheet.thanks), reply=self._sheet.thanks.reply)
+        return TaskRequest(self._sheet.thanks.say(self._sampler), reply=self._sheet.thanks.reply)
 
     def _answerable(self, questions: Sequence[Question]) -> _Draft:
         request = TaskRequest(self._say(join_questions(self._sampler, questions)), tuple(questions))
@@ -191,7 +171,7 @@ class _TaskMaker:
         """Ask for what no tool can do, sometimes together with what one could."""
         sampler = self._sampler
         if sampler.chance(0.25):
-            question = sampler.say(self._sheet.impossible, topic=sampler.name(self._sheet.topics))
+            question = self._sheet.impossible.say(sampler, topic=sampler.name(self._sheet.topics))
             return _Draft((TaskRequest(self._say(question), refusal="No tool can do this."),))
         # Half of the time what the built-in tools cannot do, so that these alone are often not enough.
         tool = sampler.pick(list_asked(held_out=sampler.held_out))
@@ -225,7 +205,7 @@ class _TaskMaker:
 
     def _chat(self) -> _Draft:
         greetings = self._sheet.greetings
-        return _Draft((TaskRequest(self._sampler.say(greetings), reply=greetings.reply),))
+        return _Draft((TaskRequest(greetings.say(self._sampler), reply=greetings.reply),))
 
     def _turns(self) -> _Draft:
         """Two requests in one conversation, or one and a thank-you."""

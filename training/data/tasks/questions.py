@@ -6,7 +6,7 @@ import datetime as dt
 import random
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,17 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
-from alpha_umi.training.data.tasks.sampler import Sampler
+from alpha_umi.training.data.tasks.sampler import Drawn, Sampler, draw_values
 from alpha_umi.training.data.tasks.sheets import (
     Family,
     InventedTool,
-    Lists,
     QuestionSheet,
     RequestSheet,
-    Rule,
     ToolSheet,
-    Values,
     load_sheet,
 )
 
 Arguments: TypeAlias = dict[str, Any]
-Drawn: TypeAlias = dict[str, Any]
 
 _NUMBERS = frozenset({"value", "days", "weeks", "months", "years"})
 """Arguments of the built-in tools that are numbers."""
@@ -134,7 +130,7 @@ def make_questions(sampler: Sampler, sheet_name: str) -> tuple[Question, ...]:
     """Return a question of a sheet; if a second call needs the result of the first, a second one without a text."""
     sheet = load_sheet(sheet_name, QuestionSheet)
     family = sheet.families[_choose_family(sampler, sheet)]
-    values = _draw_values(sampler, family.values, sheet.lists)
+    values = draw_values(sampler, family.values, sheet.lists)
     if family.wording_first:
         text = _pick_wording(sampler, family, values)
         written = _write_dates(sampler, values)
@@ -161,7 +157,7 @@ def make_invented_question(sampler: Sampler, tool: InventedTool) -> Question:
         name: sampler.integer(2, 60) if parameter.kind == "number" else sampler.name(kinds[parameter.kind])
         for name, parameter in tool.parameters.items()
     }
-    return Question(sampler.say(tool.ask, **values), tool.name, lambda _: dict(values))
+    return Question(tool.ask.say(sampler, **values), tool.name, lambda _: dict(values))
 
 
 def make_incomplete_request(sampler: Sampler) -> tuple[str, str]:
@@ -170,8 +166,8 @@ def make_incomplete_request(sampler: Sampler) -> tuple[str, str]:
     missing = sampler.pick(tuple(sheet.incomplete))
     wording = sheet.incomplete[missing]
     if sampler.held_out or sampler.chance(0.2):
-        return missing, sampler.say(wording)
-    values = _draw_values(sampler, sheet.values, sheet.lists)
+        return missing, wording.say(sampler)
+    values = draw_values(sampler, sheet.values, sheet.lists)
     return missing, sampler.pick(wording.varied).format(**values)
 
 
@@ -185,9 +181,9 @@ def _choose_family(sampler: Sampler, sheet: QuestionSheet) -> str:
 
 def _pick_wording(sampler: Sampler, family: Family, values: Drawn) -> str:
     """Return the template, and add the values that come with this wording."""
-    if family.say:
-        return family.say
-    phrase = sampler.pick(family.heldout if sampler.held_out else family.train)
+    if family.only:
+        return family.only
+    phrase = family.pick(sampler)
     values |= {name: value for name, value in phrase.items() if name != "say"}
     return phrase["say"]
 
@@ -224,51 +220,6 @@ def write_date(sampler: Sampler, date: dt.date) -> str:
         date.strftime("%Y/%m/%d"),
     )
     return date.isoformat() if sampler.chance(0.45) else sampler.pick(forms)
-
-
-def _draw_values(sampler: Sampler, rules: Values, lists: Lists) -> Drawn:
-    values: Drawn = {}
-    for names, rule in rules.items():
-        drawn = _DRAW[rule.kind](sampler, rule, values, lists)
-        several = names.split()
-        values |= zip(several, drawn, strict=True) if len(several) > 1 else {names: drawn}
-    return values
-
-
-def _get_options(options: Any, lists: Lists) -> Sequence[Any]:
-    found = lists[options] if isinstance(options, str) else options
-    return tuple(found)
-
-
-def _draw_date(sampler: Sampler, rule: Rule, values: Drawn, lists: Lists) -> dt.date:
-    if not rule.date or rule.date is True:
-        return sampler.date()
-    start = values[rule.date.after] if rule.date.after else sampler.date()
-    years = sampler.pick(rule.date.years) + (start.year if rule.date.after else 0)
-    return start.replace(year=years, day=sampler.pick(range(1, 29)))
-
-
-def _draw_place(sampler: Sampler, rule: Rule, values: Drawn, lists: Lists) -> str:
-    options = _get_options(rule.place if sampler.chance(rule.chance) else rule.other, lists)
-    return sampler.name([option for option in options if option != values.get(rule.unlike)])
-
-
-_DRAW: Mapping[str, Callable[[Sampler, Any, Drawn, Any], Any]] = {
-    "integer": lambda s, rule, values, _: s.integer(*(rule.integer[values[rule.by]] if rule.by else rule.integer)),
-    "number": lambda s, rule, *_: s.number(*rule.number),
-    "grouped": lambda s, rule, *_: s.grouped(*rule.grouped),
-    "square": lambda s, rule, *_: s.integer(*rule.square) ** 2 if s.chance(0.6) else s.integer(*rule.other),
-    "pick": lambda s, rule, values, lists: s.pick(
-        lists[rule.pick][values[rule.of]] if rule.of else _get_options(rule.pick, lists)
-    ),
-    "name": lambda s, rule, _, lists: s.name(_get_options(rule.name, lists)),
-    "two_of": lambda s, rule, _, lists: s.rng.sample(s.pick(lists[rule.two_of]), 2),
-    "fill": lambda s, rule, values, _: s.pick(rule.fill).format(**values),
-    "date": _draw_date,
-    "period": lambda s, *_: sorted((s.date(), s.date())),
-    "time": lambda s, *_: f"{s.date()} {s.pick(range(24)):02}:{s.pick((0, 15, 30, 45)):02}",
-    "place": _draw_place,
-}
 
 
 def make_fixtures(folder: Path, rng: random.Random) -> tuple[BaseTool, BaseTool]:

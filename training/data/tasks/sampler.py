@@ -1,17 +1,18 @@
-"""Random values, wordings and names for one task; what is held out never occurs in training."""
+"""Random values for one task; what is held out never occurs in training."""
 
 from __future__ import annotations
 
 import datetime as dt
 import random
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from alpha_umi.training.data.split import hash_text
-from alpha_umi.training.data.tasks.sheets import NameSheet, Wording, load_sheet
 
 T = TypeVar("T")
+Drawn: TypeAlias = dict[str, Any]
+"""Values by name."""
 
 _HELD_OUT_ONE_IN = 6
 _MAX_TRIES = 200
@@ -24,7 +25,7 @@ class Sampler:
 
     Args:
         rng: Source of randomness.
-        held_out: Whether to draw held-out wordings, numbers, dates and names, or those for training.
+        held_out: Whether to draw held-out numbers, dates and names, or those for training.
     """
 
     def __init__(self, rng: random.Random, *, held_out: bool) -> None:
@@ -39,10 +40,6 @@ class Sampler:
     def pick(self, options: Sequence[T]) -> T:
         """Return any of the options, in training and held out alike."""
         return self.rng.choice(options)
-
-    def say(self, wording: Wording, **slots: Any) -> str:
-        """Return one of the wordings of this split, filled in."""
-        return self.pick(wording.heldout if self.held_out else wording.train)["say"].format(**slots)
 
     def name(self, options: Sequence[str]) -> str:
         """Return one of the options that belong to this split, so that names in held-out tasks are new."""
@@ -81,67 +78,92 @@ class Sampler:
         return (hash_text(text, 0) % _HELD_OUT_ONE_IN == 0) == self.held_out
 
 
-def vary_tool_name(sampler: Sampler, name: str, taken: Collection[str]) -> str:
-    """Return a name for the same tool as another developer might have given it.
+_RANGE = r"(?P<low>\d+) to (?P<high>\d+)"
+_FROM = r"from (?P<list>\w+)"
+_OF = r"of (?P<value>\w+)"
+RULES: Mapping[str, str] = {
+    "integer": rf"{_RANGE}|{_FROM} {_OF}",
+    "number": _RANGE,
+    "grouped": _RANGE,
+    "square": rf"{_RANGE} or (?P<other_low>\d+) to (?P<other_high>\d+)",
+    "pick": rf"{_FROM}( {_OF})?",
+    "name": rf"{_FROM}( (?P<chance>[\d.]+) or (?P<other>\w+)( but (?P<value>\w+))?)?",
+    "two": _FROM,
+    "fill": _FROM,
+    "date": r"|in (?P<years>[\d ]+)|(?P<later>[\d ]+) years after (?P<value>\w+)",
+    "period": "",
+    "time": "",
+}
+"""Kind of a value → what may stand behind the kind; ``calculator.yaml`` explains each."""
 
-    A checkpoint that was trained on a handful of names wrote these names also where the tools had others.
 
-    Args:
-        sampler: Where to draw from.
-        name: Words in lower case with ``_`` between them, for example ``get_weather``.
-        taken: Names that must not be returned, in whatever way they are written.
+def parse_rule(text: str) -> tuple[str, dict[str, str]]:
+    """Return the kind of a value and what is said about it.
+
+    Raises:
+        ValueError: If it is none.
+
+    Example:
+        >>> parse_rule("integer 2 to 60")
+        ('integer', {'low': '2', 'high': '60'})
     """
-    known = {_squeeze(each) for each in taken}
-    for _ in range(20):
-        varied = _join(sampler, _vary_words(sampler, name))
-        if _squeeze(varied) not in known:
-            return varied
-    return f"{name}_{sampler.rng.randrange(100, 1000)}"
+    kind, _, rest = text.partition(" ")
+    match = re.fullmatch(RULES[kind], rest) if kind in RULES else None
+    if match is None:
+        raise ValueError(f"{text!r} is no kind of value; write 'integer 2 to 60', or another of {', '.join(RULES)}.")
+    return kind, {name: part for name, part in match.groupdict().items() if part is not None}
 
 
-def vary_arguments(sampler: Sampler, names: Iterable[str]) -> dict[str, str]:
-    """Return another name for some of the arguments, no two the same."""
-    others = load_sheet("names", NameSheet).arguments
-    varied: dict[str, str] = {}
-    for name in names:
-        free = [option for option in (name, *others.get(name, ())) if option not in varied.values()]
-        varied[name] = sampler.pick(free) if free else name
-    return varied
+def draw_values(sampler: Sampler, rules: Mapping[str, str], lists: Mapping[str, Any]) -> Drawn:
+    """Return the values that the rules ask for, drawn in their order; the names of lists are keys of `lists`."""
+    values: Drawn = {}
+    for names, text in rules.items():
+        kind, rule = parse_rule(text)
+        drawn = _DRAW[kind](sampler, rule, values, lists)
+        several = names.split()
+        values |= zip(several, drawn, strict=True) if len(several) > 1 else {names: drawn}
+    return values
 
 
-def _vary_words(sampler: Sampler, name: str) -> list[str]:
-    sheet = load_sheet("names", NameSheet)
-    if sampler.chance(0.12):
-        words = ["".join(sampler.rng.sample(sheet.syllables, sampler.pick((2, 2, 3))))]
-        words += [sampler.pick(sheet.affixes)] if sampler.chance(0.5) else []
-    else:
-        words = [
-            sampler.pick(sheet.words[word]) if word in sheet.words and sampler.chance(0.5) else word
-            for word in name.split("_")
-        ]
-        if len(words) == 2 and sampler.chance(0.12):
-            words.reverse()
-        if sampler.chance(0.15):
-            words.insert(0, sampler.pick(sheet.owners))
-        if sampler.chance(0.2):
-            words.append(sampler.pick(sheet.affixes))
-        if sampler.chance(0.12):
-            words += ["for", "".join(sampler.rng.sample(sheet.syllables, 2))]
-    return [part for word in words for part in word.split("_")]
+def _draw_integer(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: Any) -> int:
+    low, high = lists[rule["list"]][values[rule["value"]]] if "list" in rule else (rule["low"], rule["high"])
+    return sampler.integer(int(low), int(high))
 
 
-_SPELLINGS: tuple[tuple[float, Callable[[list[str]], str]], ...] = (
-    (0.60, "_".join),
-    (0.14, lambda words: words[0] + "".join(map(str.capitalize, words[1:]))),
-    (0.08, lambda words: "".join(map(str.capitalize, words))),
-    (0.10, "-".join),
-    (0.08, lambda words: f"{words[0]}.{'_'.join(words[1:])}" if len(words) > 1 else words[0]),
-)
+def _draw_square(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: Any) -> int:
+    if sampler.chance(0.6):
+        return sampler.integer(int(rule["low"]), int(rule["high"])) ** 2
+    return sampler.integer(int(rule["other_low"]), int(rule["other_high"]))
 
 
-def _join(sampler: Sampler, words: list[str]) -> str:
-    return sampler.rng.choices([join for _, join in _SPELLINGS], [share for share, _ in _SPELLINGS])[0](words)
+def _draw_item(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: Any) -> Any:
+    options = lists[rule["list"]]
+    return sampler.pick(tuple(options[values[rule["value"]]] if "value" in rule else options))
 
 
-def _squeeze(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def _draw_name(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: Any) -> str:
+    name = "other" if "other" in rule and not sampler.chance(float(rule["chance"])) else "list"
+    return sampler.name([option for option in lists[rule[name]] if option != values.get(rule.get("value", ""))])
+
+
+def _draw_date(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: Any) -> dt.date:
+    start: dt.date = values[rule["value"]] if "later" in rule else sampler.date()
+    if not rule:
+        return start
+    year = int(sampler.pick((rule.get("later") or rule["years"]).split()))
+    return start.replace(year=year + start.year if "later" in rule else year, day=sampler.pick(range(1, 29)))
+
+
+_DRAW: Mapping[str, Callable[[Sampler, Mapping[str, str], Drawn, Any], Any]] = {
+    "integer": _draw_integer,
+    "number": lambda sampler, rule, *_: sampler.number(int(rule["low"]), int(rule["high"])),
+    "grouped": lambda sampler, rule, *_: sampler.grouped(int(rule["low"]), int(rule["high"])),
+    "square": _draw_square,
+    "pick": _draw_item,
+    "name": _draw_name,
+    "two": lambda sampler, rule, _, lists: sampler.rng.sample(sampler.pick(lists[rule["list"]]), 2),
+    "fill": lambda sampler, rule, values, lists: sampler.pick(lists[rule["list"]]).format(**values),
+    "date": _draw_date,
+    "period": lambda sampler, *_: sorted((sampler.date(), sampler.date())),
+    "time": lambda each, *_: f"{each.date()} {each.pick(range(24)):02}:{each.pick((0, 15, 30, 45)):02}",
+}

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.training.data.tasks.sampler import Sampler, parse_rule
 
 FOLDER = Path(__file__).with_name("sheets")
 # Every value is text, so that "no", "on" and 2026-02-30 need no quotation marks.
@@ -24,6 +25,9 @@ Range: TypeAlias = tuple[int, int]
 Options: TypeAlias = tuple[str, ...]
 Phrase: TypeAlias = Annotated[
     Mapping[str, str], BeforeValidator(lambda value: {"say": value} if isinstance(value, str) else value)
+]
+Kind: TypeAlias = Literal[
+    "single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns", "conversation"
 ]
 JoinStyle: TypeAlias = Literal[
     "comma", "semicolon", "series", "marks", "list", "lines", "counted", "led", "also", "besides", "plain"
@@ -45,6 +49,14 @@ class Wording(SheetPart):
 
     train: tuple[Phrase, ...] = ()
     heldout: tuple[Phrase, ...] = ()
+
+    def pick(self, sampler: Sampler) -> Phrase:
+        """Return one of the phrases of the sampler's split."""
+        return sampler.pick(self.heldout if sampler.held_out else self.train)
+
+    def say(self, sampler: Sampler, **slots: Any) -> str:
+        """Return one of them, filled in."""
+        return self.pick(sampler)["say"].format(**slots)
 
     def list_phrases(self) -> Iterator[tuple[Place, Phrase]]:
         """Yield every phrase and its place."""
@@ -69,60 +81,21 @@ class SmallTalk(Wording):
     reply: str
 
 
-class DateRule(SheetPart):
-    """A date in one of `years`, or so many years after another value."""
-
-    years: tuple[int, ...]
-    after: str = ""
-
-
-class Rule(SheetPart):
-    """How a value of a question is drawn; the kinds are explained in ``calculator.yaml``."""
-
-    integer: Range | dict[str, Range] | None = None
-    by: str = ""
-    number: Range | None = None
-    grouped: Range | None = None
-    square: Range | None = None
-    pick: str | Options | None = None
-    of: str = ""
-    name: str | Options | None = None
-    two_of: str | None = Field(None, alias="two of")
-    fill: Options | None = None
-    date: DateRule | Literal[True] | None = None
-    period: bool = False
-    time: bool = False
-    place: str | None = None
-    chance: float = 0.0
-    other: str | Range | None = Field(None, alias="or")
-    unlike: str = ""
-
-    @property
-    def kind(self) -> str:
-        """Which field says what is drawn; "" if none or several do."""
-        found = [kind for kind in RULE_KINDS if kind in self.model_fields_set]
-        return found[0] if len(found) == 1 else ""
-
-
-RULE_KINDS = tuple(name for name in Rule.model_fields if name not in {"by", "of", "chance", "other", "unlike"})
-Values: TypeAlias = dict[
-    str, Annotated[Rule, BeforeValidator(lambda rule: {rule: True} if isinstance(rule, str) else rule)]
-]
 Lists: TypeAlias = dict[str, Options | tuple[Options, ...] | dict[str, Options]]
 
 
 class Family(Wording):
     """Questions of one kind: what is drawn for them, how people ask them, and which calls answer them."""
 
-    values: Values = {}
+    values: dict[str, str] = {}
     calls: tuple[dict[str, dict[str, str]], ...]
-    say: str = ""
+    only: str = Field("", alias="say")
     wording_first: bool = False
 
     def find_faults(self) -> Faults:
         """Yield wordings and calls that use values which are not drawn."""
         known = _list_values(self.values)
-        if not self.train and not self.say:
+        if not self.train and not self.only:
             yield (), "no wording for training; write 'train', or 'say'."
         yield from self.find_wording_faults(known)
         own = [set(phrase) - {"say"} for _, phrase in self.list_phrases()]
@@ -155,7 +128,7 @@ class QuestionSheet(SheetPart):
             yield from _below((*place, "values"), _find_rule_faults(family.values, self.lists))
             if name not in {*everywhere, *self.choose_in_training}:
                 yield place, f"{name!r} is never asked; write it into 'choose'."
-            if name in everywhere and not family.heldout and not family.say:
+            if name in everywhere and not family.heldout and not family.only:
                 yield place, f"no held-out wording; write 'heldout', or {name!r} into 'choose_in_training' alone."
 
 
@@ -175,6 +148,9 @@ class JoinWording(SheetPart):
 class RequestSheet(SheetPart):
     """What stands around questions, and requests that need or find no tool."""
 
+    shares: dict[Literal["train", "heldout"], dict[Kind, float]]
+    conversations: float
+    subjects: dict[str, float]
     openings: Wording
     closings: Wording
     joins: JoinWording
@@ -186,7 +162,7 @@ class RequestSheet(SheetPart):
     impossible: Wording
     topics: Options
     incomplete: dict[str, Incomplete]
-    values: Values
+    values: dict[str, str]
     lists: Lists
 
     def find_faults(self) -> Faults:
@@ -347,16 +323,18 @@ def _check_slots(place: Place, texts: Iterable[str], known: Collection[str]) -> 
             yield place, f"unknown {_name_slots(unknown)} in {text!r}; known are {_name_slots(known)}."
 
 
-def _list_values(values: Mapping[str, Rule]) -> set[str]:
+def _list_values(values: Mapping[str, str]) -> set[str]:
     return {name for names in values for name in names.split()}
 
 
-def _find_rule_faults(values: Mapping[str, Rule], lists: Mapping[str, Any]) -> Faults:
-    for names, rule in values.items():
-        if not rule.kind:
-            yield (names,), f"give one of {', '.join(RULE_KINDS)}."
-        for name in (rule.pick, rule.name, rule.two_of, rule.place):
-            if isinstance(name, str) and name not in lists:
+def _find_rule_faults(values: Mapping[str, str], lists: Mapping[str, Any]) -> Faults:
+    for names, text in values.items():
+        try:
+            _, rule = parse_rule(text)
+        except ValueError as error:
+            yield (names,), str(error)
+        else:
+            for name in {rule[key] for key in ("list", "other") if key in rule} - lists.keys():
                 yield (names,), f"there is no list {name!r}; known are {', '.join(lists)}."
 
 

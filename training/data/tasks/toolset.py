@@ -7,7 +7,8 @@ function behind another name, description and argument names, so that a model ha
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,8 +20,16 @@ from alpha_umi.tools.load import list_builtin_tools, load_tools
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.split import hash_text
 from alpha_umi.training.data.tasks.questions import Arguments
-from alpha_umi.training.data.tasks.sampler import Sampler, vary_arguments, vary_tool_name
-from alpha_umi.training.data.tasks.sheets import Ability, AbilitySheet, InventedTool, ToolSheet, View, load_sheet
+from alpha_umi.training.data.tasks.sampler import Sampler
+from alpha_umi.training.data.tasks.sheets import (
+    Ability,
+    AbilitySheet,
+    InventedTool,
+    NameSheet,
+    ToolSheet,
+    View,
+    load_sheet,
+)
 from alpha_umi.training.data.tool_specs import make_schema
 
 OUTAGE = "the service is not available right now. Use another tool."
@@ -270,3 +279,69 @@ def _stop_clock(calendar: BaseTool, moment: dt.datetime) -> Callable[..., Any]:
         return calendar.invoke({name: today if value == "today" else value for name, value in arguments.items()})
 
     return run
+
+
+def vary_tool_name(sampler: Sampler, name: str, taken: Collection[str]) -> str:
+    """Return a name for the same tool as another developer might have given it.
+
+    A checkpoint that was trained on a handful of names wrote these names also where the tools had others.
+
+    Args:
+        sampler: Where to draw from.
+        name: Words in lower case with ``_`` between them, for example ``get_weather``.
+        taken: Names that must not be returned, in whatever way they are written.
+    """
+    known = {_squeeze(each) for each in taken}
+    for _ in range(20):
+        varied = _join(sampler, _vary_words(sampler, name))
+        if _squeeze(varied) not in known:
+            return varied
+    return f"{name}_{sampler.rng.randrange(100, 1000)}"
+
+
+def vary_arguments(sampler: Sampler, names: Iterable[str]) -> dict[str, str]:
+    """Return another name for some of the arguments, no two the same."""
+    others = load_sheet("names", NameSheet).arguments
+    varied: dict[str, str] = {}
+    for name in names:
+        free = [option for option in (name, *others.get(name, ())) if option not in varied.values()]
+        varied[name] = sampler.pick(free) if free else name
+    return varied
+
+
+def _vary_words(sampler: Sampler, name: str) -> list[str]:
+    sheet = load_sheet("names", NameSheet)
+    if sampler.chance(0.12):
+        words = ["".join(sampler.rng.sample(sheet.syllables, sampler.pick((2, 2, 3))))]
+        words += [sampler.pick(sheet.affixes)] if sampler.chance(0.5) else []
+    else:
+        words = [
+            sampler.pick(sheet.words[word]) if word in sheet.words and sampler.chance(0.5) else word
+            for word in name.split("_")
+        ]
+        if len(words) == 2 and sampler.chance(0.12):
+            words.reverse()
+        if sampler.chance(0.15):
+            words.insert(0, sampler.pick(sheet.owners))
+        if sampler.chance(0.2):
+            words.append(sampler.pick(sheet.affixes))
+        if sampler.chance(0.12):
+            words += ["for", "".join(sampler.rng.sample(sheet.syllables, 2))]
+    return [part for word in words for part in word.split("_")]
+
+
+_SPELLINGS: tuple[tuple[float, Callable[[list[str]], str]], ...] = (
+    (0.60, "_".join),
+    (0.14, lambda words: words[0] + "".join(map(str.capitalize, words[1:]))),
+    (0.08, lambda words: "".join(map(str.capitalize, words))),
+    (0.10, "-".join),
+    (0.08, lambda words: f"{words[0]}.{'_'.join(words[1:])}" if len(words) > 1 else words[0]),
+)
+
+
+def _join(sampler: Sampler, words: list[str]) -> str:
+    return sampler.rng.choices([join for _, join in _SPELLINGS], [share for share, _ in _SPELLINGS])[0](words)
+
+
+def _squeeze(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
