@@ -33,8 +33,7 @@ def build(
     heldout_instructions: Annotated[float, typer.Option(help="Share of the rest in dev-instructions.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of the splits and of the sources that draw at random.")] = 0,
     tokenizer: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", show_default=False, help="Count tokens with this model's tokenizer."),
+        str | None, typer.Option(metavar="MODEL", show_default=False, help="Count tokens with this model's tokenizer.")
     ] = None,
 ) -> None:
     """Read, validate, deduplicate and split sources; 'alpha-umi data sources' lists them."""
