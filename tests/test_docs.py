@@ -6,23 +6,34 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import yaml
 
+from alpha_umi import create_umi_agent
 from alpha_umi.graph.agent import graph
 from alpha_umi.graph.config import load_settings
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.nodes.models.specs import SCHEMES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATH = re.compile(r"`((?:\w+/)+\w+\.(?:py|yaml|jinja|ipynb))`")
 SCRIPT = {
     "planner": ["I look up the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],
     "caller": ['Action: count_stock\nAction Input: {"item": "bolts"}'],
     "summarizer": ["There are 1200 bolts."],
+}
+
+CALCULATION = {
+    "planner": ["I calculate 17% of 2340.\nNext: caller.", "It is 397.8.\nNext: conclusion."],
+    "caller": ['Action: calculator\nAction Input: {"expression": "17% * 2340"}'],
+    "summarizer": ["397.8"],
 }
 
 
@@ -111,5 +122,27 @@ def test_table_names_every_kind_of_role_spec() -> None:
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = [page.parent / target for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
-    paths = [ROOT / path for path in re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml|jinja|ipynb))`", text)]
+    paths = [ROOT / path for path in re.findall(PATH, text)]
     assert [str(path) for path in links + paths if path.stem != "x" and not path.exists()] == []
+
+
+def test_contributing_names_every_file_on_the_way_of_a_question() -> None:
+    called: set[Path] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            called.add(Path(frame.f_code.co_filename))
+
+    model = ScriptedChatModel(script=replay(CALCULATION))
+    agent = create_umi_agent(model, ["builtin:calculator"])
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        assert agent.invoke({"messages": "What is 17% of 2340?"})["answer"] == "397.8"
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    inside = [path.resolve().relative_to(ROOT) for path in called if path.resolve().is_relative_to(ROOT / "nodes")]
+    named = re.findall(PATH, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(inside) > 10
+    assert {str(path) for path in inside} <= set(named)
