@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -30,7 +30,7 @@ SCRIPT = {
     "summarizer": ["There are 1200 bolts."],
 }
 
-CALCULATION = {
+CALCULATION: Any = {
     "planner": ["I calculate 17% of 2340.\nNext: caller.", "It is 397.8.\nNext: conclusion."],
     "caller": ['Action: calculator\nAction Input: {"expression": "17% * 2340"}'],
     "summarizer": ["397.8"],
@@ -134,11 +134,11 @@ def test_contributing_names_every_file_on_the_way_of_a_question() -> None:
             called.add(Path(frame.f_code.co_filename))
 
     model = ScriptedChatModel(script=replay(CALCULATION))
-    agent = create_umi_agent(model, ["builtin:calculator"])
+    agent, question = create_umi_agent(model, ["builtin:calculator"]), cast(Any, {"messages": "What is 17% of 2340?"})
     threading.setprofile(note)
     sys.setprofile(note)
     try:
-        assert agent.invoke({"messages": "What is 17% of 2340?"})["answer"] == "397.8"
+        assert agent.invoke(question)["answer"] == "397.8"
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
