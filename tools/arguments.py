@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
-from jsonschema import ValidationError
-from jsonschema.protocols import Validator
+from jsonschema_rs import ValidationError
 
 from alpha_umi.tools.observation import cut
+from alpha_umi.tools.schema import ArgumentValidator
 from alpha_umi.tools.spec import ToolSpec
 
 _MAX_NAMES = 20
@@ -39,7 +41,7 @@ def render_unknown_tool(name: str, names: Sequence[str]) -> str:
     return f"There is no tool named {wanted!r}. Use one of these names exactly: {', '.join(ranked[:_MAX_NAMES])}{more}."
 
 
-def render_violations(spec: ToolSpec, validator: Validator, arguments: Mapping[str, Any] | str) -> str:
+def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: Mapping[str, Any] | str) -> str:
     """Return every way in which the arguments break the tool's schema, or an empty text if they do not.
 
     Args:
@@ -57,8 +59,8 @@ def render_violations(spec: ToolSpec, validator: Validator, arguments: Mapping[s
     if isinstance(arguments, str):
         problems = [f"{cut(arguments, _MAX_VALUE_CHARS)!r} is not a JSON object"]
     else:
-        errors = sorted(validator.iter_errors(arguments), key=lambda error: error.json_path)
-        problems = [problem for error in errors for problem in _describe(error)]
+        errors = sorted(validator.iter_errors(arguments), key=lambda error: _order(error, validator.schema))
+        problems = [problem for error in errors for problem in _describe(error, validator.schema, arguments)]
     if not problems:
         return ""
     # Several errors may stand for one mistake: a value breaks `type` and `enum`, and none names what is missing.
@@ -76,27 +78,49 @@ def _similarity(wanted: str, offered: str) -> float:
     return difflib.SequenceMatcher(None, wanted.lower(), offered.lower()).ratio()
 
 
-def _describe(error: ValidationError) -> Iterator[str]:
+def _order(error: ValidationError, schema: Any) -> tuple[str, list[int]]:
+    """Sort errors by their place in the arguments, and those of one place by the order of the schema's keywords."""
+    positions = []
+    for part in error.schema_path:
+        positions.append(list(schema).index(part) if isinstance(schema, Mapping) else int(part))
+        schema = schema[part]
+    return _join(error.instance_path), positions
+
+
+def _describe(error: ValidationError, root: Any, arguments: Any) -> Iterator[str]:
     """Yield one line per mistake; the usual kinds get words that a small model can follow."""
-    path, schema = [*error.absolute_path], error.schema
-    rule: Any = error.validator_value
-    value: Any = error.instance
-    known = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
-    if error.validator == "required":
-        for name in rule:
-            if name not in value:
-                yield f"{_render_path([*path, name])}: missing; expected {_expected(known.get(name, {}))}"
-    elif error.validator == "additionalProperties" and rule is False:
-        for name in value:
-            if name not in known:
-                yield f"{_render_path([*path, name])}: there is no such argument; leave it out"
-    elif inner := [cause for cause in error.context or () if len(cause.path) or cause.validator == "required"]:
+    path, keyword, details = error.instance_path, error.kind.name, error.kind.as_dict()
+    schema = _follow(error.schema_path[:-1], root)
+    value = _follow(path, arguments, default=error.instance)
+    if keyword == "required":
+        name, known = details["property"], schema.get("properties", {})
+        yield f"{_render_path([*path, name])}: missing; expected {_expected(known.get(name, {}))}"
+    elif keyword == "additionalProperties":
+        for name in [name for name in value if name in details["unexpected"]] or details["unexpected"]:
+            yield f"{_render_path([*path, name])}: there is no such argument; leave it out"
+    elif inner := [cause for cause in _list_causes(details) if _tells_more(cause, error)]:
         for cause in inner:
-            yield from _describe(cause)
-    elif error.validator in {"type", "enum", "const", "anyOf", "oneOf"}:
+            yield from _describe(cause, root, arguments)
+    elif keyword in {"type", "enum", "const", "anyOf", "oneOf"}:
         yield f"{_render_path(path)}: got {_render_value(value)} ({_kind(value)}); expected {_expected(schema)}"
     else:
         yield f"{_render_path(path)}: {cut(error.message, _MAX_MESSAGE_CHARS)}"
+
+
+def _follow(path: Iterable[str | int], value: Any, default: Any = None) -> Any:
+    """Return what stands at a path; `default` where a name there could not be written in UTF-8."""
+    try:
+        return reduce(getitem, path, value)
+    except LookupError:
+        return default
+
+
+def _list_causes(details: Mapping[str, Any]) -> list[ValidationError]:
+    return [cause for alternative in details.get("context", ()) for cause in alternative]
+
+
+def _tells_more(cause: ValidationError, error: ValidationError) -> bool:
+    return len(cause.instance_path) > len(error.instance_path) or cause.kind.name == "required"
 
 
 def _expected(schema: Any) -> str:
@@ -126,8 +150,11 @@ def _render_signature(spec: ToolSpec) -> str:
 
 
 def _render_path(path: Sequence[str | int]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return cut(text.removeprefix("."), _MAX_VALUE_CHARS) or "arguments"
+    return cut(_join(path).removeprefix("."), _MAX_VALUE_CHARS) or "arguments"
+
+
+def _join(path: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
 def _render_value(value: Any) -> str:

@@ -17,14 +17,12 @@ from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import Effects, ToolSpec, read_hints
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any]
 T = TypeVar("T", bound=ToolLike)
 
-_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMAS = frozenset({"items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"})
 # StructuredTool takes these two for itself, so the function never sees the model's value.
 _TAKEN_BY_LANGCHAIN = frozenset({"config", "run_manager"})
 
@@ -191,20 +189,11 @@ def _json_schema(tool: BaseTool, model: Any) -> dict[str, Any]:
     return schema
 
 
-def _tidy(schema: Any) -> Any:
+def _tidy(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Copy a schema without the titles that pydantic derives from names; `$defs` and references stay."""
-    if not isinstance(schema, Mapping):
-        return deepcopy(schema)
-    tidy: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "title":
-            continue
-        if key in _SCHEMA_MAPS and isinstance(value, Mapping):
-            tidy[key] = {name: _tidy(inner) for name, inner in value.items()}
-        elif key in _SCHEMA_LISTS and isinstance(value, list):
-            tidy[key] = [_tidy(inner) for inner in value]
-        else:
-            tidy[key] = _tidy(value) if key in _SCHEMAS else deepcopy(value)
+    tidy: dict[str, Any] = map_schema(
+        deepcopy(dict(schema)), lambda part: {key: value for key, value in part.items() if key != "title"}
+    )
     return tidy
 
 

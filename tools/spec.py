@@ -5,30 +5,18 @@ Knows nothing about how a tool is run; see `alpha_umi.tools.toolbox` for that.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
-
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.patterns import PATTERN_FORMAT, with_linear_patterns
-from alpha_umi.tools.plain_schema import is_plain_schema
-from alpha_umi.tools.schema_size import count_expanded, find_loop
+from alpha_umi.tools.schema import ArgumentValidator, make_validator
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
 EFFECTS: tuple[Effects, ...] = get_args(Effects)
-_MAX_EXPANDED_NODES = 100_000
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
@@ -71,19 +59,17 @@ class ToolSpec:
         if self.parameters.get("type", "object") != "object":
             raise ConfigError(f"Tool {self.name!r}: 'parameters' must be a JSON Schema of type 'object'.")
         try:
-            if not is_plain_schema(self.parameters):
-                _check_schema(json.dumps(self.parameters))
+            make_validator(self.parameters)
         except (ValueError, TypeError, RecursionError) as error:
             raise ConfigError(f"Tool {self.name!r}: 'parameters' cannot be used: {error}") from error
 
-    def make_validator(self, *, is_exact: bool = False) -> Validator:
-        """Return a validator for the arguments; it reads `$ref` inside the schema only, never from the network.
+    def make_validator(self, *, is_exact: bool = False) -> ArgumentValidator:
+        """Return a validator for the arguments; with `is_exact` one that leaves nothing unchecked.
 
-        Args:
-            is_exact: Have it raise `alpha_umi.tools.patterns.Undecided` where else it would leave something unchecked.
+        Raises:
+            Undecided: If it is to be exact and cannot be.
         """
-        validator_class = with_linear_patterns(_validator_class(self.parameters), is_exact=is_exact)
-        return validator_class(dict(self.parameters), registry=EMPTY_REGISTRY)
+        return make_validator(self.parameters, is_exact=is_exact)
 
     def to_openai(self) -> dict[str, Any]:
         """Return the tool as chat-completion APIs and `bind_tools` describe it."""
@@ -122,42 +108,6 @@ def read_hints(annotations: Mapping[str, Any]) -> Effects:
     if annotations.get("readOnlyHint"):
         return "none"
     return "idempotent" if annotations.get("idempotentHint") else "once"
-
-
-@lru_cache(maxsize=4096)
-def _check_schema(text: str) -> None:
-    """Check a schema once: it takes milliseconds, and every row of a training file repeats its tools."""
-    schema = json.loads(text)
-    try:
-        _validator_class(schema).check_schema(schema, format_checker=PATTERN_FORMAT)  # type: ignore[call-arg]
-    except SchemaError as error:
-        raise ValueError(f"it is not valid JSON Schema: {error.message}") from error
-    resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
-    for reference in _find_references(schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable as error:
-            raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
-    if loop := find_loop(_find_references(schema), lambda reference: resolver.lookup(reference).contents):
-        raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.")
-    if count_expanded(schema, lambda reference: resolver.lookup(reference).contents) > _MAX_EXPANDED_NODES:
-        raise ValueError("it is too large when its references are followed; describe fewer levels.")
-
-
-def _find_references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(reference := schema.get("$ref"), str):
-            yield reference
-        for inner in schema.values():
-            yield from _find_references(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            yield from _find_references(inner)
-
-
-def _validator_class(schema: Mapping[str, Any]) -> type[Validator]:
-    """Return the draft that the schema declares; many MCP servers still write draft 7."""
-    return validator_for(schema, default=Draft202012Validator)
 
 
 _logger = logging.getLogger("alpha_umi.tools")

@@ -154,18 +154,14 @@ class Toolbox:
         loop: asyncio.AbstractEventLoop | None,
     ) -> Future[Any]:
         """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine."""
-        try:
-            refusal = self.find_fault(name, arguments)
-            # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
-            own = deepcopy(arguments)
-        except RecursionError:
-            refusal = f"The arguments of {name} are nested too deeply. Write simpler ones."
-        if refusal or isinstance(own, str):
+        refusal = self.find_fault(name, arguments)
+        if refusal or isinstance(arguments, str):
             refused: Future[Any] = Future()
             refused.set_result(self._make_message(name, call_id, refusal, "error"))
             return refused
         tool = self._tools[name]
-        call = tool_call(name=name, args=dict(own), id=call_id)
+        # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
+        call = tool_call(name=name, args=deepcopy(dict(arguments)), id=call_id)
         if runs_async(tool, on_loop=loop is not None):
             return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop or _background_loop())
         return _run_in_thread(functools.partial(tool.invoke, call, config), name)
@@ -181,7 +177,11 @@ class Toolbox:
         offered = self.names if names is None else names
         if name not in self._tools or name not in offered:
             return render_unknown_tool(name, offered)
-        return render_violations(self._specs[name], self._specs[name].make_validator(), arguments)
+        spec = self._specs[name]
+        try:
+            return render_violations(spec, spec.make_validator(), arguments)
+        except RecursionError:
+            return f"The arguments of {name} are nested too deeply. Write simpler ones."
 
     def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""

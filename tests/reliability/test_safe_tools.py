@@ -23,7 +23,7 @@ from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
 from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.openapi.yaml_json import parse_yaml
-from alpha_umi.tools.patterns import matches
+from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
 
 
@@ -112,10 +112,27 @@ def test_patterns_still_hold(schema: dict[str, Any], value: Any, is_valid: bool)
     assert spec.make_validator().is_valid({"v": value}) == is_valid
 
 
-def test_costly_pattern_or_long_text_is_not_matched_at_all() -> None:
-    assert matches("(?:a?){5000}a{5000}" + "x" * 1000, "a") is None
-    assert matches("a", "a" * 1001) is None
-    matches("(?:a?){5000}a{5000}", "a" * 1000)
+@pytest.mark.parametrize(
+    "pattern", ["(?:(?:a?){900}){900}a", "(?:(?:a{99}){99}){99}", "(?=a)" + "a" * 900, "(?<=a)b", r"(a)\1"]
+)
+def test_pattern_that_is_costly_or_not_linear_restricts_nothing(pattern: str) -> None:
+    spec = ToolSpec("x", "", {"type": "object", "properties": {"a": {"pattern": pattern}}})
+    assert spec.make_validator().is_valid({"a": "anything"})
+    with pytest.raises(Undecided):
+        spec.make_validator(is_exact=True)
+
+
+def test_pattern_of_more_than_a_thousand_characters_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a regular expression"):
+        ToolSpec("x", "", {"type": "object", "properties": {"a": {"pattern": "a" * 1001}}})
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["\udfff"], {"\ud800": 1}])
+def test_text_that_utf_8_cannot_hold_is_checked(value: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": ["string", "array"]}}, "additionalProperties": False}
+    toolbox = Toolbox([make_tool(ToolSpec("x", "", schema), lambda a: "ran")])
+    assert (toolbox.execute("x", {"a": value}, "1").content == "ran") != isinstance(value, dict)
+    assert "there is no such argument" in str(toolbox.execute("x", {"a": "", "\ud800": 1}, "1").content)
 
 
 def _doubling(keyword: str, n_levels: int = 40) -> dict[str, Any]:

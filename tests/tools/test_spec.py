@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import ToolSpec, schema_size
+from alpha_umi.tools import ToolSpec, schema
 from alpha_umi.tools.spec import clean_name
 
 ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -51,10 +51,26 @@ def test_clean_name_is_always_a_tool_name(name: str) -> None:
     assert ToolSpec(name).name == name
 
 
-@pytest.mark.parametrize("parameters", [{"type": "array"}, {"type": "object", "properties": {"a": {"type": "text"}}}])
-def test_spec_refuses_schemas_that_are_none(parameters: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        None,
+        {"type": "text"},
+        {"type": []},
+        {"required": ["a", "a"]},
+        {"minLength": True},
+        {"anyOf": []},
+        {"pattern": "("},
+        {"patternProperties": {"(": {}}},
+        {"default": object()},
+        {"$dynamicRef": "https://example.com/point.json"},
+    ],
+)
+def test_spec_refuses_schemas_that_are_none(part: Any) -> None:
     with pytest.raises(ConfigError, match="'parameters'"):
-        ToolSpec("add", "", parameters)
+        ToolSpec("add", "", {"type": "object", "properties": {"a": part}})
+    with pytest.raises(ConfigError, match="'parameters'"):
+        ToolSpec("add", "", {"type": "array"})
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/Point", "https://example.com/point.json"])
@@ -102,4 +118,4 @@ def test_schema_of_a_tree_is_accepted() -> None:
 
 
 def test_examples_in_the_documentation_are_right() -> None:
-    assert doctest.testmod(schema_size).failed == 0
+    assert doctest.testmod(schema).failed == 0

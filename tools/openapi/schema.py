@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from alpha_umi.tools.openapi.document import BadReference, Document
-from alpha_umi.tools.patterns import is_pattern
+from alpha_umi.tools.schema import is_pattern
 
 # References are inlined, because models read arguments in place; these bound what that makes of a large document.
 _MAX_NODES = 250

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import torch
 from hypothesis import given
@@ -131,7 +131,7 @@ def test_caller_never_invents_a_tool_or_an_argument(write_text: WriteText, max_t
         (call,) = parse_calls(text)
         assert call.fault is None, text
         assert isinstance(call.arguments, dict)
-        jsonschema.validate(call.arguments, SCHEMAS[call.name])
+        jsonschema_rs.validate(SCHEMAS[call.name], call.arguments)
         assert call.arguments.keys() <= SCHEMAS[call.name].get("properties", {}).keys()
         names.add(call.name)
     assert names == SCHEMAS.keys()
@@ -215,7 +215,7 @@ def test_caller_ends_in_time_when_much_is_required(write_text: WriteText) -> Non
     for seed in range(3):
         (call,) = parse_calls(write_text(grammar, seed=seed, max_tokens=300))
         assert isinstance(call, ParsedCall)
-        jsonschema.validate(call.arguments, schema)
+        jsonschema_rs.validate(schema, call.arguments)
 
 
 def take_forced(mask: TokenMask) -> list[int]:

@@ -1,0 +1,260 @@
+"""JSON Schemas of tools: whether one can be used, and whether arguments satisfy it, in bounded time.
+
+A schema comes from a tool's author and the arguments from a model. So patterns are matched by an engine that does not
+backtrack, nothing is fetched, and a schema whose references stand for a billion others, or for themselves, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NoReturn
+
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError, Validator, validator_cls_for
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
+
+from alpha_umi.tools.observation import cut, make_storable
+
+_MAX_EXPANDED_NODES = 100_000
+_MAX_PATTERN_CHARS = 1000
+_MAX_MESSAGE_CHARS = 500
+_LINEAR = RegexOptions(size_limit=4 * 2**20)  # bytes of a compiled pattern, which counted repeats make large
+# Keywords whose value maps names to schemas, or is data.
+_SCHEMA_MAPS = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
+)
+_DATA = frozenset({"const", "enum", "default", "example", "examples"})
+
+
+class Undecided(ValueError):
+    """Arguments cannot be checked in full, so that nothing can be said of them."""
+
+
+class ArgumentValidator:
+    """Checks arguments against one schema. What the linear engine cannot read restricts nothing: see `relax`.
+
+    Args:
+        schema: The schema, in which the paths of errors lead.
+        validator: Of the relaxed schema.
+        is_exact: Whether nothing was relaxed, and nothing may be.
+    """
+
+    def __init__(self, schema: Any, validator: Validator, is_exact: bool) -> None:
+        """Take a compiled schema."""
+        self.schema = schema
+        self._validator = validator
+        self._is_exact = is_exact
+
+    def is_valid(self, arguments: Any) -> bool:
+        """Say whether arguments satisfy the schema.
+
+        Raises:
+            Undecided: If they are to be checked exactly, and cannot be.
+            RecursionError: If they are nested too deeply.
+        """
+        return next(self.iter_errors(arguments), None) is None
+
+    def iter_errors(self, arguments: Any) -> Iterator[ValidationError]:
+        """Yield what is wrong; raises as `is_valid`."""
+        try:
+            return self._validator.iter_errors(arguments)
+        except ValueError as error:
+            if self._is_exact:
+                raise Undecided(str(error)) from error
+        try:  # lone surrogates, which JSON may hold and UTF-8 not
+            text = json.dumps(arguments, ensure_ascii=False, default=str)
+            return self._validator.iter_errors(json.loads(make_storable(text)))
+        except ValueError as error:
+            raise RecursionError(str(error)) from error
+
+
+def make_validator(schema: Mapping[str, Any], *, is_exact: bool = False) -> ArgumentValidator:
+    """Return a validator; it reads `$ref` inside the schema only, never from the network.
+
+    Args:
+        schema: JSON Schema of the draft that its `$schema` names, by default 2020-12.
+        is_exact: Whether it must leave nothing unchecked.
+
+    Raises:
+        ValueError: If the schema cannot be used.
+        Undecided: If it is to be exact and holds a pattern that is not checked.
+    """
+    return _make_validator(make_storable(json.dumps(schema, ensure_ascii=False)), is_exact)
+
+
+@lru_cache(maxsize=4096)
+def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
+    """Make a validator once: every row of a training file repeats its tools."""
+    schema = json.loads(text)
+    draft = validator_cls_for(schema) if isinstance(schema.get("$schema"), str) else Draft202012Validator
+    relaxed = map_schema(schema, relax)
+    try:
+        validator = draft(relaxed, pattern_options=_LINEAR, retriever=_refuse, validate_formats=False)
+    except ValidationError as error:
+        if error.kind.name == "$ref":
+            _check_references(relaxed)
+        raise ValueError(f"it is not valid JSON Schema: {cut(error.message, _MAX_MESSAGE_CHARS)}") from error
+    if '"$ref"' in text:
+        _check_references(relaxed)
+    if is_exact and map_schema(schema, _drop_draft) != relaxed:
+        raise Undecided("it holds a pattern that is not checked")
+    return ArgumentValidator(schema, validator, is_exact)
+
+
+def map_schema(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return a copy of a schema in which every subschema, the innermost first, is changed by a function."""
+    if isinstance(schema, list):
+        return [map_schema(part, change) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    copied: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _DATA or key.startswith("x-"):
+            copied[key] = value
+        elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
+            copied[key] = {name: map_schema(part, change) for name, part in value.items()}
+        else:
+            copied[key] = map_schema(value, change)
+    return change(copied)
+
+
+def relax(schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop the patterns that the linear engine cannot read; the tool has the last word on them.
+
+    Raises:
+        ValueError: If one is no regular expression at all.
+    """
+    relaxed = _drop_draft(schema)
+    if isinstance(pattern := schema.get("pattern"), str) and not _is_linear_or_refused(pattern):
+        del relaxed["pattern"]
+    patterns = schema.get("patternProperties")
+    if isinstance(patterns, dict):
+        kept = {pattern: part for pattern, part in patterns.items() if _is_linear_or_refused(pattern)}
+        if len(kept) < len(patterns):  # who knows what the others describe
+            relaxed.pop("additionalProperties", None)
+            relaxed.pop("unevaluatedProperties", None)
+            relaxed["patternProperties"] = kept
+    return relaxed
+
+
+def is_pattern(text: str) -> bool:
+    """Say whether a text is a regular expression of a reasonable length; dialects differ, so one engine is enough."""
+    if len(text) > _MAX_PATTERN_CHARS:
+        return False
+    if _is_linear(text):
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            re.compile(text)
+        except (re.error, OverflowError, RecursionError):
+            return False
+    return True
+
+
+def _drop_draft(schema: dict[str, Any]) -> dict[str, Any]:
+    """Stay in one draft: a part that named another, or one that nobody knows, would be looked up."""
+    return {key: value for key, value in schema.items() if key != "$schema"}
+
+
+def _is_linear_or_refused(pattern: str) -> bool:
+    if not is_pattern(pattern):
+        raise ValueError(f"it is not valid JSON Schema: {pattern!r:.200} is not a regular expression")
+    return _is_linear(pattern)
+
+
+@lru_cache(maxsize=4096)
+def _is_linear(pattern: str) -> bool:
+    try:
+        Draft202012Validator({"pattern": pattern}, pattern_options=_LINEAR)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(uri: str) -> NoReturn:
+    raise ValueError(f"{uri} is not fetched")
+
+
+def _check_references(schema: Any) -> None:
+    """Refuse references that lead nowhere, back to themselves, or to too much."""
+    resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
+
+    def lookup(reference: str) -> Any:
+        try:
+            return resolver.lookup(reference).contents
+        except (Unresolvable, AttributeError, TypeError) as error:  # the latter if it is no valid schema either
+            raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
+
+    in_place = {reference: set(_find_in_place(lookup(reference))) for reference in set(_find_references(schema))}
+    try:
+        TopologicalSorter(in_place).prepare()
+    except CycleError as error:
+        loop = error.args[1][0]
+        raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.") from error
+    if count_expanded(schema, lookup) > _MAX_EXPANDED_NODES:
+        raise ValueError("it is too large when its references are followed; describe fewer levels.")
+
+
+def _find_references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        if isinstance(reference := schema.get("$ref"), str):
+            yield reference
+        for inner in schema.values():
+            yield from _find_references(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _find_references(inner)
+
+
+def _find_in_place(schema: Any) -> Iterator[str]:
+    """Yield the references that apply to the same value as the schema."""
+    if not isinstance(schema, Mapping):
+        return
+    if isinstance(reference := schema.get("$ref"), str):
+        yield reference
+    parts = [schema.get(key) for key in ("not", "if", "then", "else")]
+    for key in ("allOf", "anyOf", "oneOf"):
+        listed = schema.get(key)
+        parts += listed if isinstance(listed, list) else ()
+    dependent = schema.get("dependentSchemas")
+    parts += dependent.values() if isinstance(dependent, Mapping) else ()
+    for part in parts:
+        yield from _find_in_place(part)
+
+
+def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:
+    """Return the number of nodes of a schema with its references followed, without following them.
+
+    Args:
+        schema: JSON Schema.
+        lookup: From a ``$ref`` to its target.
+
+    Example:
+        >>> parts = {"b": {"allOf": [{"$ref": "a"}, {"$ref": "a"}]}, "a": {"type": "string"}}
+        >>> count_expanded({"$ref": "b"}, parts.__getitem__)
+        12
+    """
+    sizes: dict[str, int] = {}
+
+    def count(node: Any) -> int:
+        if isinstance(node, list):
+            return 1 + sum(map(count, node))
+        if not isinstance(node, Mapping):
+            return 1
+        reference = node.get("$ref")
+        n_behind = count_target(reference) if isinstance(reference, str) else 0
+        return 1 + n_behind + sum(map(count, node.values()))
+
+    def count_target(reference: str) -> int:
+        if reference not in sizes:
+            sizes[reference] = 1  # what it is while it is counted: a schema may contain itself
+            sizes[reference] = count(lookup(reference))
+        return sizes[reference]
+
+    return count(schema)
