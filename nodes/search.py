@@ -24,7 +24,7 @@ from pydantic import TypeAdapter
 
 from alpha_umi.nodes.approval_gate import list_open_calls, route_approval
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Step, Trajectory, make_message, make_observation_message
+from alpha_umi.nodes.format.trajectory import Step, make_message, make_observation_message, parse_last_turn
 from alpha_umi.nodes.give_up import find_repeat, find_stall, make_key, remove_chain
 from alpha_umi.nodes.planner import make_plan, read_plan
 from alpha_umi.nodes.role import Update
@@ -100,7 +100,7 @@ def _describe(node: TreeNode) -> str:
 
 def _note_step(state: UmiState, tree: Tree) -> Tree:
     """Add the newest step; giving up closes the node where it was done, except for the question itself."""
-    step = Trajectory.from_messages(state["messages"]).turns[-1].steps[-1]
+    step = parse_last_turn(state["messages"]).steps[-1]
     status, reason = _judge(state, tree, step)
     parent = tree["cursor"]
     tree = add_node(tree, step, status, reason, _get_newest(state).usage_metadata)

@@ -28,7 +28,7 @@ def measure(folder: Path, n_models: int, dtype: str) -> dict[str, int]:
     backbones = [Backbone(folder, torch.device("cpu"), DTYPES[dtype]) for _ in range(n_models)]
     for backbone in backbones:
         for adapter in [backbone.find_adapter(None, role) for role in ROLES]:
-            with backbone.use(adapter) as model, torch.inference_mode():
+            with backbone.use([adapter]) as model, torch.inference_mode():
                 model(input_ids=torch.tensor([[1, 2, 3]]))  # a page that was never touched is not resident
     grown = psutil.Process().memory_info().rss - before
     return {"resident": grown, "weights": _count_bytes(backbone.model for backbone in backbones)}

@@ -146,6 +146,12 @@ class Trajectory:
             raise TrajectoryError(f"{where}: {first['msg']}") from error
 
 
+def parse_last_turn(messages: Sequence[BaseMessage]) -> Turn:
+    """Read what followed the last human message, without the turns before it."""
+    start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
+    return Trajectory.from_messages(messages[start:]).turns[-1]
+
+
 def _load_message(message: BaseMessage | Mapping[str, Any]) -> BaseMessage:
     return message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
 

@@ -99,9 +99,9 @@ def as_chat_model(model: object) -> BaseChatModel:
         ConfigError: If `model` is neither a chat model nor a text-completion model of LangChain.
     """
     llm = getattr(model, "llm", None)
-    if isinstance(model, BaseChatModel) and not hasattr(llm, "pipeline"):
-        return model
-    if isinstance(model, BaseChatModel) and isinstance(llm, BaseLLM):
+    if isinstance(model, BaseChatModel):
+        if isinstance(model, CompletionChatModel) or not (hasattr(llm, "pipeline") and isinstance(llm, BaseLLM)):
+            return model
         return CompletionChatModel(llm=llm, tokenizer=getattr(model, "tokenizer", None))
     if isinstance(model, BaseLLM):
         return CompletionChatModel(llm=model, tokenizer=getattr(getattr(model, "pipeline", None), "tokenizer", None))

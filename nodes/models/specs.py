@@ -78,23 +78,23 @@ def load_models(
         specs: A spec or model for all roles, or one for each role. Models may also be a `HuggingFacePipeline` or
             another text-completion LLM.
         remote: As for `load_model`.
-        **options: As for `load_model`; models passed as objects keep their own settings.
+        **options: As for `load_model`. Models passed as objects keep their own settings: they are returned as they are.
 
     Raises:
         ConfigError: If a role is missing or unknown, or a spec cannot be used.
     """
-    by_role = dict(specs) if isinstance(specs, Mapping) else dict.fromkeys(ROLES, specs)
+    by_role = specs if isinstance(specs, Mapping) else dict.fromkeys(ROLES, specs)
     unknown = [str(role) for role in by_role if role not in ROLES]
     missing = [role for role in ROLES if role not in by_role]
     if unknown or missing:
         faults = [f"no model for {', '.join(missing)}"] if missing else []
         faults += [f"unknown role {', '.join(unknown)}"] if unknown else []
         raise ConfigError(f"Models: {' and '.join(faults)}; give one for each of {', '.join(ROLES)}.")
-    return {role: _load(by_role[role], role, {**options, "remote": remote}) for role in ROLES}
-
-
-def _load(spec: str | BaseChatModel, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    return load_model(spec, role, **options) if isinstance(spec, str) else as_chat_model(spec)
+    models = {role: by_role[role] for role in ROLES}
+    return {
+        role: load_model(model, role, remote=remote, **options) if isinstance(model, str) else as_chat_model(model)
+        for role, model in models.items()
+    }
 
 
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
@@ -115,14 +115,6 @@ def _load_umi_server(target: str, role: Role, options: Mapping[str, Any]) -> Bas
     return make_umi_server(match["model"], role, options, base_url=match["url"])
 
 
-def _load_hub_endpoint(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    return make_hub_endpoint(target, options)
-
-
-def _load_scripted(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    return ScriptedChatModel.from_file(target, role=role)
-
-
 @dataclass(frozen=True)
 class Scheme:
     """One kind of role spec."""
@@ -136,6 +128,14 @@ SCHEMES: Mapping[str, Scheme] = {
     "hf": Scheme("hf:smollm2-135m | hf:PATH | hf:PATH#adapter", "weights in this process", _load_local),
     "openai": Scheme("openai:MODEL[@http://localhost:8000/v1]", "OpenAI or a server like it, 0-shot", _load_openai),
     "umi-server": Scheme("umi-server:MODEL@http://localhost:8000/v1", "server of our checkpoint", _load_umi_server),
-    "hub-endpoint": Scheme("hub-endpoint:MODEL", "Hugging Face inference providers, 0-shot", _load_hub_endpoint),
-    "scripted": Scheme("scripted:FILE", "outputs replayed from a YAML or JSON file", _load_scripted),
+    "hub-endpoint": Scheme(
+        "hub-endpoint:MODEL",
+        "Hugging Face inference providers, 0-shot",
+        lambda target, _, options: make_hub_endpoint(target, options),
+    ),
+    "scripted": Scheme(
+        "scripted:FILE",
+        "outputs replayed from a YAML or JSON file",
+        lambda target, role, _: ScriptedChatModel.from_file(target, role=role),
+    ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,7 +140,7 @@ class Backbone:
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
-        """Compiles grammars for this vocabulary."""
+        """The grammars of this vocabulary."""
         return GrammarCompiler(self.tokenizer, self.model.config.vocab_size, sorted(self.eos_ids))
 
     def find_template(self, style: Style, adapter: str | None = None) -> str:
@@ -156,7 +156,7 @@ class Backbone:
         """Return the adapter that plays a role, loaded at first use and then kept.
 
         Args:
-            name: Its folder: inside the model's, or any path. None takes a checkpoint's own for the role, if any.
+            name: Its folder: inside the model's, or any path. None takes the checkpoint's for the role, if any.
             role: The role to play.
 
         Raises:
@@ -165,21 +165,14 @@ class Backbone:
         path = self._find_adapter_folder(name, role)
         return self._load_adapter(path) if path else None
 
-    def use(self, adapter: Adapter | None = None) -> AbstractContextManager[PreTrainedModel]:
-        """Give the model with this adapter, or none, for all of its input."""
-        return self.use_each([adapter])
-
     @contextmanager
-    def use_each(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
+    def use(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
         """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
         with self._multi_lora.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
             yield self.model
 
     def reload_adapter(self, name: str | None, role: Role) -> None:
-        """Let new runs use what an adapter's folder holds now; arguments and errors as for `find_adapter`.
-
-        The others stay. Generations that run finish on the old one, which `forget_adapters` then removes.
-        """
+        """Let new sequences use what an adapter's folder holds now; those that run finish on the old one."""
         if self._checkpoint is not None:
             self._checkpoint = _read_again(self._checkpoint)
         path = self._find_adapter_folder(name, role)

@@ -87,7 +87,7 @@ def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
     adapters = [adapter for span in spans for adapter in span.adapters]
     saved = [save_layers(span.past) for span in spans]
     try:
-        with backbone.use_each(adapters) as model, _attend_by_span(model, spans):
+        with backbone.use(adapters) as model, _attend_by_span(model, spans):
             output = model(
                 input_ids=torch.tensor(ids, device=device)[:, None],
                 position_ids=torch.tensor(positions, device=device)[:, None],

@@ -156,10 +156,9 @@ class ContinuousBatch:
 
     def _split(self) -> list[tuple[Span, Span]]:
         """Divide what each sequence needs computed into what this pass computes and the rest."""
-        for running in self._running:
-            running.span = running.span.limit_guesses(
-                0 if running.is_prefilling else MAX_GUESSED_TOKENS // len(self._running)
-            )
+        n_guesses = MAX_GUESSED_TOKENS // len(self._running)
+        for each in self._running:
+            each.span = each.span.limit_guesses(0 if each.is_prefilling else n_guesses)
         chunk = CPU_PREFILL_TOKENS if self.backbone.model.device.type == "cpu" else GPU_PREFILL_TOKENS
         n_others = sum(len(each.span.ids) for each in self._running if not each.is_prefilling)
         return [each.span.split(max(chunk - n_others, 1) if each.is_prefilling else chunk) for each in self._running]
@@ -200,7 +199,7 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def submit(self, job: Callable[[Backbone], T]) -> Future[T]:
-        """Queue a short job, which has the backbone to itself between two forward passes; first come, first served."""
+        """Queue a short job, which has the backbone to itself between two forward passes."""
         return self._thread.submit(lambda: job(self._get_batch().backbone))
 
     def generate(
@@ -300,22 +299,15 @@ def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: R
 def reload_role(model: str, adapter: str | None, role: Role, device: str = "auto", dtype: str = "auto") -> None:
     """Let new jobs use what the folder of an adapter, or of a role's full model, holds now.
 
-    Args:
-        model: As for `get_engine`.
-        adapter: As for `Backbone.find_adapter`.
-        role: The role whose weights were changed.
-        device: As for `get_engine`.
-        dtype: As for `get_engine`.
-
     Raises:
         ConfigError: If it cannot be used; the old one is used further.
     """
     folder = resolve(model)
+    full_model = None if adapter else find_role_model(folder, role)
     if adapter is None:
-        _folders[folder, role] = find_role_model(folder, role) or folder
+        _folders[folder, role] = full_model or folder
     engine = get_engine(model, device, dtype, role=None if adapter else role)
-    has_full_model = adapter is None and _folders[folder, role] != folder
-    engine.reload(None if has_full_model else lambda backbone: backbone.reload_adapter(adapter, role))
+    engine.reload(None if full_model else lambda backbone: backbone.reload_adapter(adapter, role))
 
 
 def close_engines() -> None:

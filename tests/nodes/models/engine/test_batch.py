@@ -16,7 +16,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine import scheduler as batch_module
+from alpha_umi.nodes.models.engine import scheduler
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
@@ -82,7 +82,7 @@ def test_a_text_is_the_one_that_transformers_generates(backbone: Backbone, write
     for order in orders:
         mask = backbone.grammars.make_mask(order.grammar, order.n) if order.grammar else None
         adapter = backbone.find_adapter(order.adapter, "planner") if order.adapter else None
-        with backbone.use(adapter) as model:
+        with backbone.use([adapter]) as model:
             assert generate_reference(model, order.prompt, order.n, mask=mask) == order.ids
 
 
@@ -109,7 +109,7 @@ def test_a_prompt_read_in_chunks_is_the_same_prompt(
     whole, chunked = (Written([20 + i % 37 for i in range(50)], n=10) for _ in range(2))
     backbone.cache = PrefixCache(0)
     write(backbone, [whole])
-    monkeypatch.setattr(batch_module, "CPU_PREFILL_TOKENS", 7)
+    monkeypatch.setattr(scheduler, "CPU_PREFILL_TOKENS", 7)
     passes = count_rows(backbone)
     write(backbone, [chunked])
     assert passes[:8] == [7] * 7 + [1]

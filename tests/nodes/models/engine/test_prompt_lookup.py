@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.models.engine import scheduler as batch_module
+from alpha_umi.nodes.models.engine import scheduler
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import (
     MAX_GUESSES,
@@ -129,7 +129,7 @@ def test_guesses_are_not_divided_between_passes(backbone: Backbone, n_ids: int) 
 
 def test_many_texts_share_the_guesses(backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = [Written([20, 21, 22, 23, 24, 25] * 8 + [20 + i], n=30) for i in range(6)]
-    monkeypatch.setattr(batch_module, "MAX_GUESSED_TOKENS", 12)
+    monkeypatch.setattr(scheduler, "MAX_GUESSED_TOKENS", 12)
     passes = count_rows(backbone)
     write(backbone, orders)
     assert max(rows for rows in passes if rows < 49) <= 6 * (1 + 2)
