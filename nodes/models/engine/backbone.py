@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
@@ -20,11 +20,12 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
     Checkpoint,
+    CheckpointPart,
     check_part_folder,
-    check_safetensors,
     find_template,
     is_checkpoint,
     load_backbone,
+    load_merged,
     no_progress_bar,
     quiet_peft,
     read_checkpoint,
@@ -113,16 +114,10 @@ class Backbone:
     def _load_model(self) -> PreTrainedModel:
         with no_progress_bar():
             if self._checkpoint is not None:
-                return place_model(load_backbone(self._checkpoint, dtype=self._dtype), self._device)
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                self.folder,
-                dtype=self._dtype,
-                attn_implementation="sdpa",
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-        return place_model(model.eval(), self._device)
+                model = load_backbone(self._checkpoint, dtype=self._dtype)
+            else:
+                model = load_merged(self.folder, CheckpointPart("none"), dtype=self._dtype)
+        return place_model(model, self._device)
 
     @property
     def window_tokens(self) -> int:
@@ -254,7 +249,6 @@ def _check_model_folder(folder: Path) -> None:
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
         raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
-    check_safetensors(folder)
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:
