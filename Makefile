@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test lint check fix faults fuzz bench bench-train checkpoint weights clean
+.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint need-data weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,14 @@ demo: weights  ## answer QUESTION with the checkpoint that ships
 dev: $(VENV)/.serve  ## serve the agent to LangGraph Studio
 	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=true $(BIN)/langgraph dev
 
-test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test: $(VENV)/.dev  ## run the tests that take seconds, in JOBS processes; minutes
+	$(PYTEST)
+
+test-all: $(VENV)/.dev  ## run all tests, with more examples for each property
+	$(PYTEST) -m 'not gpu and not network' --hypothesis-profile=thorough
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict and import-linter
 	$(BIN)/ruff format --check
@@ -30,7 +36,7 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test  ## everything CI runs
+check: lint test-all  ## everything CI runs
 
 fix: $(VENV)/.dev  ## format the code and mend what ruff can mend
 	$(BIN)/ruff format
@@ -44,21 +50,23 @@ fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an
 	$(INSTALL) -e '.[fuzz]'
 	$(BIN)/python -m fuzz --n $(N)
 
-bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, and what sharing saves; takes 20 minutes
-	@set -e; for name in overhead decode; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done
-	@set -e; for name in dfsdt shared_cache; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
-	@echo "== retrieval"; $(BIN)/python benchmarks/retrieval.py
+bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what sharing saves, with DATA also the search for tools; 20 minutes
+	@set -e; for name in overhead decode dfsdt; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@echo "== shared_cache"; $(BIN)/python -m benchmarks.shared_cache $(DATA:%=--data %)
+	@test -z '$(DATA)' || { echo "== retrieval"; $(BIN)/python -m benchmarks.retrieval --data $(DATA); }
 
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl
-	$(BIN)/python benchmarks/train.py $(if $(DATA),--data $(DATA)/toolbench_answers.tar.gz)
+	$(BIN)/python benchmarks/train.py $(DATA:%=--data %)
 
-DATA ?= ../shared/data
 SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar.gz \
     --source gsm8k:$(DATA)/gsm8k_train.jsonl.gz --limit gsm8k=140 \
     --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=400
 
-checkpoint: $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes nine hours
+need-data:
+	@test -n '$(DATA)' || { echo 'Name the folder of the data sets: make checkpoint DATA=FOLDER' >&2; exit 2; }
+
+checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes nine hours
 	$(BIN)/alpha-umi data build $(SOURCES) --out build/data
 	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
 	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi

@@ -1,16 +1,17 @@
 """What makes decoding on a CPU faster, and what does not: each choice against the same work without it.
 
-Run it with `python benchmarks/decode_choices.py [turns]`; it needs `alpha-umi models pull smollm2-135m`. The work
-is turns of ToolBench's answers where `../shared/data` has them, else of generated ones. The base model is untrained, so
-for the times a sampler makes it write what the trajectory says; greedy tokens are compared beside that.
+Run it with `python benchmarks/decode_choices.py [--turns N] [--data FOLDER]`; it needs `alpha-umi models pull
+smollm2-135m`. The work is turns of ToolBench's answers where a folder with them is given, else of generated ones. The
+base model is untrained, so for the times a sampler makes it write what the trajectory says; greedy tokens are compared
+as well.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import random
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.sources import builtin, toolbench
 
 NAME = "smollm2-135m"
-TOOLBENCH = Path(__file__).parents[2] / "shared" / "data" / "toolbench_answers.tar.gz"
+TOOLBENCH = "toolbench_answers.tar.gz"
 MAX_PROMPT_TOKENS = 900
 MAX_TOKENS = 256
 N_PLAN_TOKENS = 24
@@ -77,9 +78,9 @@ class Row:
     is_choice: bool = True
 
 
-def make_works(backbone: Backbone, n: int) -> tuple[list[Work], list[Work]]:
+def make_works(backbone: Backbone, n: int, data: Path | None) -> tuple[list[Work], list[Work]]:
     """Return caller turns and planner turns, one of each from a trajectory."""
-    source = toolbench.read(str(TOOLBENCH), Tally(), seed=0) if TOOLBENCH.exists() else None
+    source = toolbench.read(str(data / TOOLBENCH), Tally(), seed=0) if data else None
     examples = list(source or builtin.read("200", Tally(), seed=0))
     random.Random(0).shuffle(examples)
     pairs = (make_pair(backbone, example.trajectory) for example in examples)
@@ -324,13 +325,18 @@ def show_loop(backbone: Backbone, callers: list[Work], planners: list[Work], kin
     show(Row(f"prompt lookup, planner, {kind}", lookup, "jump-forward alone", jump, planners))
 
 
-def main(n_turns: int = 8) -> None:
+def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--data", type=Path, help=f"folder with {TOOLBENCH}")
+    options = parser.parse_args()
+    n_turns = options.turns
     folder = resolve(NAME)
     single, half = (Backbone(folder, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
-    callers, planners = make_works(single, n_turns)
+    callers, planners = make_works(single, n_turns, options.data)
     n_text = [sum(len(work.text) for work in works) // n_turns for works in (callers, planners)]
-    source = "ToolBench" if TOOLBENCH.exists() else "generated"
+    source = "ToolBench" if options.data else "generated"
     print(f"{NAME}, {n_turns} {source} turns each, {torch.get_num_threads()} threads; tokens written: {n_text[0]} by a")
     print(f"caller, the first {n_text[1]} of a planner; medians of ratios, below 1 is faster")
     print(f"  {'choice':<34} {'against':<24} {'clock':>5} {'cpu':>5}  {'greedy =':<6}")
@@ -350,4 +356,4 @@ def main(n_turns: int = 8) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # torch says that its quantization moves to another package
-    main(*map(int, sys.argv[1:]))
+    main()

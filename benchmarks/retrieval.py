@@ -4,7 +4,7 @@ The weight of words against meaning is chosen on one half of the queries; the ta
 extra `retrieval` and Seal-Tools' two files. The first run embeds 20,000 tools, which takes minutes; later ones read
 them from the cache folder.
 
-    python benchmarks/retrieval.py [--data DIR] [--cache DIR]
+    python benchmarks/retrieval.py --data DIR [--cache DIR]
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from alpha_umi.tools.retrieval.vectors import VectorStore
 from alpha_umi.tools.spec import clean_name
 from alpha_umi.training.data.files import read_records
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 FILES = ("sealtools_tools.jsonl.gz", "sealtools_train.jsonl.gz")
 K, N_TOOLS, N_TIMED, GOAL_MS = 5, 16_000, 100, 20.0
 INDEX = "tools.sqlite"
@@ -159,13 +158,10 @@ def time_call(function: Callable[..., Any], *arguments: Any) -> tuple[float, flo
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of the two files")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the two files")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "alpha-umi-retrieval")
     options = parser.parse_args()
     tools_path, queries_path = (options.data / name for name in FILES)
-    if not (tools_path.exists() and queries_path.exists()):
-        print(f"skipped: {FILES[0]} and {FILES[1]} are not in {options.data}; name their folder with --data")
-        return
     if not SentenceEmbeddings().is_installed:
         print("skipped: pip install 'alpha-umi[retrieval]'")
         return

@@ -5,7 +5,7 @@ memory is its own. The paper's way is one sample per turn and role, padded to 4,
 without that padding, in the fastest of the ways it offers, which is found by trying them on a few samples. Both are
 timed on a random part of the samples and scaled by tokens; ours is timed on all. TRL is optional: `pip install trl`.
 
-    python benchmarks/train.py [--trajectories 40] [--data ToolBench answers] [--base smollm2-135m]
+    python benchmarks/train.py [--trajectories 40] [--data FOLDER] [--base smollm2-135m]
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ TRL_WAYS: dict[str, dict[str, Any]] = {
     "unpacked, one sample per forward pass": {"packing": False, "max_length": MAX_TOKENS},
 }
 Options = argparse.Namespace
+TOOLBENCH = "toolbench_answers.tar.gz"
 
 
 def make_run(options: Options, stage: StageName) -> StageRun:
@@ -224,7 +225,7 @@ def print_ratios(results: dict[str, dict[str, Any]]) -> None:
 
 def make_data(options: Options) -> None:
     """Build the data once, from ToolBench's answers if they are given, else by the built-in generator."""
-    source = f"toolbench:{options.data}" if options.data else f"builtin:{options.trajectories}"
+    source = f"toolbench:{options.data / TOOLBENCH}" if options.data else f"builtin:{options.trajectories}"
     print(f"data: {source.partition(':')[0]}")
     build([source], options.folder, BuildSettings(heldout_tools=0, heldout_instructions=0))
 
@@ -233,7 +234,7 @@ def main() -> None:
     """Print the table, or measure one case and print it as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trajectories", type=int, default=40)
-    parser.add_argument("--data", type=Path, help="ToolBench's answers; without it, generated trajectories")
+    parser.add_argument("--data", type=Path, help=f"folder with {TOOLBENCH}; without it, generated trajectories")
     parser.add_argument("--base", default="smollm2-135m")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)

@@ -5,7 +5,7 @@ model without adapters, cache and grammar; one copy stands for the three, since 
 same. It gets our prompts and writes the same tokens through the same loop, so that only the design differs; what the
 paper's own prompts would come to is printed beside. Every trajectory is played both ways, one right after the other.
 
-    python -m benchmarks.shared_cache [--trajectories 30] [--pairs 6] [--rank 32] [--base smollm2-135m]
+    python -m benchmarks.shared_cache [--trajectories 30] [--pairs 6] [--rank 32] [--base smollm2-135m] [--data FOLDER]
 
 It needs `alpha-umi models pull smollm2-135m`, and takes about a quarter of an hour on two cores.
 """
@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6, help="single turns per role")
     parser.add_argument("--rank", type=int, default=load_config("smollm2-135m").stages["planner"].lora_rank)
     parser.add_argument("--base", default="smollm2-135m")
+    parser.add_argument(
+        "--data", type=Path, help="folder with toolbench_answers.tar.gz; without it, generated trajectories"
+    )
     options = parser.parse_args()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +103,7 @@ def main() -> None:
             .submit(lambda backbone: (backbone.tokenizer, backbone.model.config.vocab_size, backbone.model.dtype))
             .result()
         )
-        works, selection = choose_work(options.trajectories, tokenizer, n_vocab)
+        works, selection = choose_work(options.trajectories, tokenizer, n_vocab, options.data)
         dtype_name = str(dtype).removeprefix("torch.")
         print(f"{options.base}, {dtype_name}, {torch.get_num_threads()} threads")
         print(fill(selection, 116), end="\n\n", flush=True)

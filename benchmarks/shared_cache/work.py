@@ -19,7 +19,7 @@ from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.sources import builtin, toolbench
 from alpha_umi.training.samples import make_sample
 
-TOOLBENCH = Path(__file__).parents[3] / "shared" / "data" / "toolbench_answers.tar.gz"
+TOOLBENCH = "toolbench_answers.tar.gz"
 MAX_WRITTEN_TOKENS = 260
 MIN_CALLS = 2
 MAX_TRAJECTORY_TOKENS = 4096
@@ -114,15 +114,16 @@ def make_grammar(turn: Turn, work: Work) -> Grammar | None:
     return caller_grammar({tool.name: tool.parameters for tool in work.tools}) if turn.role == "caller" else None
 
 
-def choose_work(n_trajectories: int, tokenizer: Any, n_vocab: int) -> tuple[list[Work], str]:
+def choose_work(n_trajectories: int, tokenizer: Any, n_vocab: int, data: Path | None) -> tuple[list[Work], str]:
     """Return the trajectories to replay, short ones in the order of the source, and how they were chosen.
 
     Args:
         n_trajectories: The most to return.
         tokenizer: A fast tokenizer.
         n_vocab: Length of the model's logits.
+        data: Folder with ToolBench's answers; None for generated ones.
     """
-    source, examples = _read_examples(n_trajectories)
+    source, examples = _read_examples(n_trajectories, data)
     works = [make_work(example.trajectory, tokenizer) for example in examples if example.trajectory.turns[0].steps]
     fitting = [work for work in works if _is_fit(work)]
     checker = from_tokenizer(tokenizer, n_vocab=n_vocab)
@@ -143,11 +144,10 @@ def choose_work(n_trajectories: int, tokenizer: Any, n_vocab: int) -> tuple[list
     )
 
 
-def _read_examples(n_trajectories: int) -> tuple[str, list[Example]]:
-    if TOOLBENCH.is_file():
-        return "ToolBench", list(toolbench.read(str(TOOLBENCH), Tally(), seed=0))
-    source = f"the built-in generator ({TOOLBENCH.name} is not in ../shared/data)"
-    return source, list(builtin.read(str(10 * n_trajectories), Tally(), seed=0))
+def _read_examples(n_trajectories: int, data: Path | None) -> tuple[str, list[Example]]:
+    if data:
+        return "ToolBench", list(toolbench.read(str(data / TOOLBENCH), Tally(), seed=0))
+    return "the built-in generator", list(builtin.read(str(10 * n_trajectories), Tally(), seed=0))
 
 
 def _is_fit(work: Work) -> bool:
