@@ -167,6 +167,13 @@ def serve(
         "checkpointer": {"path": "alpha_umi.graph.checkpointers.serve_checkpointer"},
     }
     (folder / "langgraph.json").write_text(json.dumps(config))
+    with run_server(folder, n_jobs=n_jobs, environment={"PYTHONPATH": str(folder)} | (environment or {})) as server:
+        yield server
+
+
+@contextmanager
+def run_server(folder: Path, *, n_jobs: int = 10, environment: dict[str, str]) -> Iterator[Server]:
+    """Start `langgraph dev` in a folder that holds ``langgraph.json``; see `serve`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -174,7 +181,7 @@ def serve(
     command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
     command += ["--port", str(port), "--n-jobs-per-worker", str(n_jobs), "--server-log-level", "WARNING"]
     log = folder / "server.log"
-    variables = os.environ | settings | {"PYTHONPATH": str(folder)} | (environment or {})
+    variables = os.environ | settings | environment
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process)
@@ -184,7 +191,7 @@ def serve(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
 

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from alpha_umi import create_umi_agent
+from alpha_umi.cli import main
 from alpha_umi.graph.agent import graph
 from alpha_umi.graph.config import load_settings
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
@@ -83,19 +85,18 @@ def test_make_targets_exist(command: str) -> None:
 @pytest.mark.parametrize(
     "command", [line for line in list_commands() if line.startswith("alpha-umi ") and "models pull" not in line]
 )
-def test_command_lines_run(command: str, workplace: Path) -> None:
-    program, *arguments = shlex.split(command)
+def test_command_lines_run(
+    command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = shlex.split(command)
     if any(word in arguments for word in ("data", "train", "eval", "hf:checkpoint")):
         arguments.append("--help")  # hours with real weights; tests/training runs all of it with a tiny model
-    done = subprocess.run(
-        [Path(sys.executable).with_name(program), *arguments],
-        cwd=workplace,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(sys, "stdin", StringIO())
+    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
+    with pytest.raises(SystemExit) as leave:
+        main()
+    assert leave.value.code == 0, capsys.readouterr()
 
 
 def test_other_commands_are_known() -> None:

@@ -106,10 +106,12 @@ def test_wheel_holds_every_package_file_and_nothing_else(tree: Path, wheel: Path
     assert {"alpha_umi/py.typed", "alpha_umi/graph/agent.py", "alpha_umi/nodes/format/templates/umi.jinja"} <= files
 
 
+@pytest.mark.slow
 def test_wheel_from_sdist_equals_wheel_from_tree(wheel: Path, released: tuple[Path, Path]) -> None:
     assert list_wheel_files(released[1]) == list_wheel_files(wheel)
 
 
+@pytest.mark.slow
 def test_sdist_holds_what_a_packager_needs(released: tuple[Path, Path]) -> None:
     with tarfile.open(released[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

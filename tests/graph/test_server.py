@@ -2,16 +2,9 @@
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from langgraph.pregel.remote import RemoteGraph
@@ -19,6 +12,8 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+
+from benchmarks.load import run_server
 
 QUESTION: Any = {"messages": [{"role": "user", "content": "What is 6 times 7?"}]}
 SCRIPT = {
@@ -52,12 +47,6 @@ graph = create_umi_agent(
 """
 
 
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("server")
@@ -75,37 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (home / "careful_agent.py").write_text(CAREFUL_AGENT)
     graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful")} | {"agent": "alpha_umi.graph.agent:graph"}
     (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
-    port = find_port()
-    environment = os.environ | {
-        "ALPHA_UMI_CONFIG": str(home / "config.yaml"),
-        "LANGGRAPH_CLI_NO_ANALYTICS": "1",
-        "LANGGRAPH_NO_VERSION_CHECK": "true",
-        "LANGSMITH_TRACING": "false",
-        "PYTHONPATH": str(home),
-    }
-    command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
-    command += ["--port", str(port), "--n-jobs-per-worker", "4"]
-    log = home / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(url, process, log)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/ok").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.25)
-    raise AssertionError(log.read_text())
+    environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml"), "PYTHONPATH": str(home)}
+    with run_server(home, n_jobs=4, environment=environment) as running:
+        yield running.url
 
 
 @pytest.fixture

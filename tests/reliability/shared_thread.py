@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import time
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -55,10 +54,3 @@ def run_on_a_full_disk(where: str, effects: str, free_bytes: int, outcome: Conne
         outcome.send("done")
     except Exception as error:
         outcome.send(f"{type(error).__name__}: {error}")
-
-
-def find_port() -> int:
-    """Return a port that is free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

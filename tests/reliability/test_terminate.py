@@ -94,6 +94,7 @@ def test_sigterm_in_a_stream_ends_in_time_and_the_thread_goes_on(
     assert (tmp_path / "effects").read_text() == "x\n"
 
 
+@pytest.mark.slow
 async def test_sigterm_to_the_server_ends_it_in_time_and_the_thread_goes_on(tmp_path: Path) -> None:
     environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{HERE}", "ALPHA_UMI_CHECKPOINTER": str(tmp_path / "t.sqlite")}
     with serve(tmp_path, agent=SERVED, environment=environment) as server:

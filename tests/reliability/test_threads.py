@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
@@ -31,6 +30,7 @@ from alpha_umi.nodes.durability import checkpointers
 from alpha_umi.nodes.durability.ledger import SqliteLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools.ledger import CallKey
+from benchmarks.load import run_server
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 SCRIPT: Any = {
@@ -140,7 +140,6 @@ def locked(path: str) -> Iterator[None]:
 def test_locked_sqlite_file_gives_a_clear_error_and_loses_nothing(
     durability: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alpha_umi.nodes.durability.effects._SAVE_TIMEOUT_S", 0.5)
     path, sums = str(tmp_path / "threads.sqlite"), list[int]()
 
     def pay(sum: int) -> str:
@@ -148,19 +147,21 @@ def test_locked_sqlite_file_gives_a_clear_error_and_loses_nothing(
         sums.append(sum)
         return "paid"
 
-    with open_checkpointer(path, timeout_s=0.1) as saver:
+    with open_checkpointer(path, timeout_s=1) as saver:
         agent = make_agent(saver, pay)
         agent.invoke(ask("one"), THREAD)
+        monkeypatch.setattr("alpha_umi.nodes.durability.effects._SAVE_TIMEOUT_S", 0.5)
         with locked(path), pytest.raises(StorageError, match=r"locked.*resume the thread"):
             agent.invoke(ask("two"), THREAD, durability=durability)
         assert len(sums) == 1
+        monkeypatch.undo()
         agent.invoke(ask("two"), THREAD)
         assert (read_questions(agent), len(sums)) == (["one", "two"], 2)
 
 
 async def test_locked_sqlite_file_gives_a_clear_error_async(tmp_path: Path) -> None:
     path = str(tmp_path / "threads.sqlite")
-    async with open_async_checkpointer(path, timeout_s=0.1) as saver:
+    async with open_async_checkpointer(path, timeout_s=1) as saver:
         agent = make_agent(saver)
         await agent.ainvoke(ask("one"), THREAD)
         with locked(path), pytest.raises(StorageError, match=r"locked.*resume the thread"):
@@ -275,11 +276,14 @@ def test_command_line_keeps_threads_in_postgres(postgres: str, tmp_path: Path) -
     assert "Thread 't' is in use by another process" in busy.stderr
 
 
+@pytest.mark.slow
 def test_server_keeps_threads_in_the_checkpointer_of_its_configuration(where: str, tmp_path: Path) -> None:
     umi(tmp_path, "--help")
     shipped = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
     (tmp_path / "langgraph.json").write_text(json.dumps({**shipped, "env": {}}))
-    with serve(tmp_path, {"ALPHA_UMI_CHECKPOINTER": where}) as url, get_sync_client(url=url) as client:
+    variables = {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
+    serving = run_server(tmp_path, environment=variables | {"ALPHA_UMI_CHECKPOINTER": where})
+    with serving as server, get_sync_client(url=server.url) as client:
         thread = client.threads.create()["thread_id"]
         result: Any = client.runs.wait(thread, "agent", input=ask("Pay."), durability="async")
         assert result["answer"] == "Paid."
@@ -291,37 +295,10 @@ def test_server_keeps_threads_in_the_checkpointer_of_its_configuration(where: st
     assert [message.text for message in messages if isinstance(message, ToolMessage)] == ["5 paid"]
 
 
-@contextmanager
-def serve(folder: Path, variables: dict[str, str]) -> Iterator[str]:
-    import httpx  # noqa: PLC0415 - beside what else only this test needs
-
-    port = import_module("shared_thread").find_port()
-    environment = os.environ | variables
-    environment |= {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
-    environment |= {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "LANGGRAPH_NO_VERSION_CHECK": "true"}
-    command = [str(Path(sys.executable).with_name("langgraph")), "dev", "--no-browser", "--no-reload"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        for _ in range(240):
-            assert process.poll() is None, (folder / "log").read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/ok").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 def test_driver_that_stalls_while_a_cursor_is_open_holds_nobody_up_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 1.0)
 
     async def run() -> None:
         async with open_async_checkpointer(tmp_path / "threads.sqlite") as saver:
@@ -345,7 +322,7 @@ def test_driver_that_stalls_while_a_cursor_is_open_holds_nobody_up_either(
 def test_answer_of_the_driver_that_never_comes_holds_nobody_up_for_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_lost: int
 ) -> None:
-    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(checkpointers, "ANSWER_TIMEOUT_S", 1.0)
     lost: list[int] = []
 
     async def run() -> list[Any]:

@@ -19,6 +19,7 @@ def _read_losses(out: Path, stage: str) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "logs" / stage / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one_with_twice_the_forward_passes(
     make_config: Callable[..., TrainConfig], data: Path, tmp_path: Path
 ) -> None:

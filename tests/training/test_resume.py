@@ -38,6 +38,7 @@ def _read_curve(out: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.slow
 def test_a_run_killed_seven_times_gives_the_same_losses_and_weights(
     make_config: MakeConfig, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

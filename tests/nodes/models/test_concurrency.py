@@ -114,6 +114,7 @@ def read_resident_bytes() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_memory_stays_flat_over_two_thousand_runs(make: Make, folder: Path) -> None:
     engine = get_engine(str(folder), "cpu", "float32")
 
