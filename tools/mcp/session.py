@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import anyio
 import httpx
@@ -25,12 +26,14 @@ from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams,
 from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
-from alpha_umi.tools.mcp.stderr import StderrTail
 
 T = TypeVar("T")
 
 _MAX_PAGES = 1000
 _CLOSE_TIMEOUT_S = 10.0
+_MAX_STDERR_BYTES = 4096
+_MAX_STDERR_CHARS = 500
+_STDERR_TIMEOUT_S = 0.2  # a child of the server may hold its end for ever
 _EFFECT_UNKNOWN = "It is not known whether the call took effect; the next call opens a new session."
 
 
@@ -56,7 +59,7 @@ class HeldSession:
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[ClientSession] | None = None
         self._stop = asyncio.Event()
-        self._stderr: StderrTail | None = None
+        self._stderr: _StderrTail | None = None
         self._secrets: tuple[str, ...] = ()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -152,7 +155,7 @@ class HeldSession:
                 )
             else:
                 # The adapters' own stdio session would let the server write into our terminal.
-                self._stderr = stack.enter_context(StderrTail())
+                self._stderr = stack.enter_context(_StderrTail())
                 server = StdioServerParameters(
                     command=connection.command, args=list(connection.args), env=values, cwd=connection.cwd
                 )
@@ -240,6 +243,40 @@ class _ServerFault(ToolException):
 
 class _NotSentError(Exception):
     """The session had ended before the call was sent."""
+
+
+class _StderrTail:
+    """A pipe that is always read, so that a server that floods it neither blocks nor fills anything.
+
+    Used as a context manager; `writer` is what the server gets.
+    """
+
+    def __init__(self) -> None:
+        """Open the pipe."""
+        self._tail = b""
+        reader, writer = os.pipe()
+        self.writer: TextIO = os.fdopen(writer, "w")
+        self._thread = Thread(target=self._drain, args=(reader,), name="mcp-stderr", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> _StderrTail:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close our end, and read on until the server has closed its own."""
+        self.writer.close()
+        self._thread.join(_STDERR_TIMEOUT_S)
+
+    def text(self) -> str:
+        """Return the last words, in one line."""
+        line = " ".join(self._tail.decode(errors="replace").split())
+        return line if len(line) <= _MAX_STDERR_CHARS else f"…{line[-_MAX_STDERR_CHARS:]}"
+
+    def _drain(self, reader: int) -> None:
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            while chunk := pipe.read(65_536):
+                self._tail = (self._tail + chunk)[-_MAX_STDERR_BYTES:]
 
 
 @functools.cache

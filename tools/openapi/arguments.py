@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from alpha_umi.tools.openapi.document import Document
 from alpha_umi.tools.openapi.schema import read_schema, tidy_text
 
-Place: TypeAlias = Literal["path", "query", "header", "cookie", "body"]
+ArgumentPlace: TypeAlias = Literal["path", "query", "header", "cookie", "body"]
 BodyKind: TypeAlias = Literal["json", "form", "multipart", "text"]
 
 _STYLES = {
@@ -51,7 +51,7 @@ class Argument:
 
     name: str
     wire_name: str
-    place: Place
+    place: ArgumentPlace
     style: str = "form"
     explode: bool = True
     is_json: bool = False

@@ -29,8 +29,8 @@ METRICS = "metrics.json"
 PREDICTIONS = "predictions.jsonl"
 OUTCOMES = "outcomes.jsonl"
 
-Kind: TypeAlias = Literal["static", "tasks", "live", "scaling"]
-KINDS: tuple[Kind, ...] = ("static", "tasks", "live", "scaling")
+RunKind: TypeAlias = Literal["static", "tasks", "live", "scaling"]
+KINDS: tuple[RunKind, ...] = ("static", "tasks", "live", "scaling")
 
 Unit = TypeVar("Unit")
 
@@ -184,7 +184,7 @@ class FinishedRun:
 
     name: str
     path: Path
-    kind: Kind
+    kind: RunKind
     metrics: Mapping[str, Any]
     settings: Mapping[str, Any]
 

@@ -25,7 +25,7 @@ BASELINES = (
     "smollm2-135m-multi-one-stage",
 )
 
-Model: TypeAlias = Annotated[
+EvalModel: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--model",
@@ -44,7 +44,7 @@ Data: TypeAlias = Annotated[
     Path,
     typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories."),
 ]
-Split: TypeAlias = Annotated[
+SplitOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="NAME", show_default="all but train", help="Of the data: dev-tools, dev-instructions or train."
@@ -75,8 +75,8 @@ app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is."
 def static(
     data: Data,
     out: Out,
-    model: Model = None,
-    split: Split = None,
+    model: EvalModel = None,
+    split: SplitOption = None,
     source: Source = None,
     format: Annotated[
         Literal["trajectories", "umi"],
@@ -125,7 +125,7 @@ def static(
 @app.command()
 def tasks(
     out: Out,
-    model: Model = None,
+    model: EvalModel = None,
     suite: Annotated[
         str,
         typer.Option(
@@ -175,7 +175,7 @@ def live(
         ),
     ],
     out: Out,
-    model: Model = None,
+    model: EvalModel = None,
     strategy: Annotated[
         Literal["react", "dfsdt"] | None,
         typer.Option("--strategy", show_default="configured, else react", help="How the agent searches for an answer."),
@@ -254,7 +254,7 @@ def scaling(
             help="A training configuration: a file, or the name of a shipped one. Repeatable.",
         ),
     ] = None,
-    split: Split = None,
+    split: SplitOption = None,
     source: Source = None,
     limit: Limit = None,
     free: Free = False,
