@@ -4,9 +4,9 @@ One function per verb of ``alpha-umi eval``. Nothing here imports torch, graphs 
 """
 
 from alpha_umi.training.evaluation.evaluator import (
-    AnswerScorer,
-    LiveScorer,
     evaluate_tasks,
+    make_answer_scorer,
+    make_live_scorer,
     render_live,
     render_tasks,
 )
@@ -25,10 +25,8 @@ from alpha_umi.training.evaluation.suites import (
 )
 
 __all__ = [
-    "AnswerScorer",
     "EvalOutcome",
     "EvalTask",
-    "LiveScorer",
     "Usage",
     "compare",
     "evaluate_scaling",
@@ -38,7 +36,9 @@ __all__ = [
     "load_gsm8k_suite",
     "load_live_suite",
     "load_suite",
+    "make_answer_scorer",
     "make_builtin_suite",
+    "make_live_scorer",
     "render_comparison",
     "render_live",
     "render_scaling",

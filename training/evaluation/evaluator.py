@@ -18,10 +18,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
 from alpha_umi.files import write_atomically
@@ -37,32 +37,32 @@ from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 from alpha_umi.training.evaluation.toolbench import ANSWERS, make_answer, read_answers, write_answers
 
 TREES = "trees"
+_MISHAPS = {"n_overflowed": "with a prompt that did not fit", "n_step_limit": "stopped by the step limit"}
 
 RunAgent: TypeAlias = Callable[[EvalTask], EvalOutcome]
 
 
-class Scorer(Protocol):
-    """What is written of outcomes, and how they become metrics."""
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What is written of outcomes, and how they become metrics.
 
-    kind: ClassVar[str]
-    noun: ClassVar[str]
-    retries_failed: ClassVar[bool]
+    Args:
+        kind: Of the evaluation, in ``settings.json`` and ``metrics.json``.
+        noun: What a task is called.
+        describe: Returns what a row says of its task; a row that says something else is of another task.
+        score: Returns what a row says of the outcome.
+        explain: Returns what a row says of a task whose run raised this, or None if the whole evaluation has to stop.
+        measure: Returns ``metrics.json`` from all rows, and writes into the folder what belongs to it.
+        retries_failed: Whether a task whose run failed is run again when the evaluation is resumed.
+    """
 
-    def describe(self, task: EvalTask) -> Record:
-        """Return what a row says of its task; a row that says something else is of another task."""
-        ...
-
-    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
-        """Return what a row says of the outcome."""
-        ...
-
-    def explain(self, error: Exception) -> str | None:
-        """Return what a row says of a task whose run raised this, or None if the whole evaluation has to stop."""
-        ...
-
-    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
-        """Return ``metrics.json``, and write what belongs to it."""
-        ...
+    kind: Literal["tasks", "live"]
+    noun: str
+    describe: Callable[[EvalTask], Record]
+    score: Callable[[EvalTask, EvalOutcome], Record]
+    explain: Callable[[Exception], str | None]
+    measure: Callable[[Sequence[Record], Path], dict[str, Any]]
+    retries_failed: bool
 
 
 def evaluate_tasks(
@@ -124,7 +124,7 @@ def _run(run: RunAgent, scorer: Scorer, out: Path, task: EvalTask) -> Record:
         outcome = EvalOutcome(Trajectory((), tuple(map(Turn, task.instructions))), Usage())
     seconds = time.perf_counter() - started
     if outcome.tree is not None:
-        name = re.sub(r"[^\w.-]", "_", task.key.removeprefix(f"{task.group}/"))  # ids may hold slashes
+        name = re.sub(r"[^\w.-]", "_", task.id_in_group)  # ids may hold slashes
         with write_atomically(out / TREES / task.group / f"{name}.json") as file:
             json.dump(outcome.tree, file)
     steps = [step for turn in outcome.trajectory.turns for step in turn.steps]
@@ -140,41 +140,30 @@ def _run(run: RunAgent, scorer: Scorer, out: Path, task: EvalTask) -> Record:
     }
 
 
-class AnswerScorer:
-    """Checks the last answer of tasks with known answers."""
+def make_answer_scorer() -> Scorer:
+    """Return what checks the last answer of tasks with known answers.
 
-    kind: ClassVar[str] = "tasks"
-    noun: ClassVar[str] = "task"
-    retries_failed: ClassVar[bool] = False
+    A prompt that does not fit is the task's failure; it would not fit next time either.
+    """
 
-    def describe(self, task: EvalTask) -> Record:
-        """Name instructions and expected answers."""
+    def describe(task: EvalTask) -> Record:
         expected = None if task.expected is None else list(task.expected)
         return {"key": task.key, "kind": task.group, "instructions": list(task.instructions), "expected": expected}
 
-    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
-        """Tell whether the agent answered rightly, or gave up where that is right."""
+    def score(task: EvalTask, outcome: EvalOutcome) -> Record:
         success = outcome.gave_up if task.expected is None else task.is_answered_by(outcome.answer)
-        return {
-            "success": success,
-            "gave_up": outcome.gave_up,
-            "answer": outcome.answer,
-            "finish": outcome.finish,
-        }
+        return {"success": success, "gave_up": outcome.gave_up, "answer": outcome.answer, "finish": outcome.finish}
 
-    def explain(self, error: Exception) -> str | None:
-        """Count a prompt that does not fit as the task's failure; it will not fit next time either."""
+    def explain(error: Exception) -> str | None:
         return str(error) if isinstance(error, ContextOverflow) else None
 
-    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
-        """Return the metrics of `score_tasks`."""
-        return score_tasks(rows)
+    return Scorer("tasks", "task", describe, score, explain, lambda rows, out: score_tasks(rows), retries_failed=False)
 
 
-class LiveScorer:
-    """Keeps the suite's exact checks, and has runs judged.
+def make_live_scorer(method: str, judge: Judge | None = None, reference: Path | None = None) -> Scorer:
+    """Return what keeps the exact checks of a suite whose tools really answer, and has the runs judged.
 
-    A query whose run failed is recorded with its error, counts as not passed, and is tried again by the next run.
+    A query whose run failed is recorded with its error and counts as not passed.
 
     Args:
         method: Name of the strategy, for ToolEval.
@@ -184,25 +173,12 @@ class LiveScorer:
     Raises:
         ConfigError: If there are no answers in `reference`.
     """
+    others = read_answers(reference) if reference else {}
 
-    kind: ClassVar[str] = "live"
-    noun: ClassVar[str] = "query"
-    retries_failed: ClassVar[bool] = True
+    def describe(task: EvalTask) -> Record:
+        return {"key": task.key, "group": task.group, "query_id": task.id_in_group, "query": task.instructions[-1]}
 
-    def __init__(self, method: str, judge: Judge | None = None, reference: Path | None = None) -> None:
-        """Read the reference."""
-        self._method = method
-        self._judge = judge
-        self._reference = reference
-        self._others = read_answers(reference) if reference else {}
-
-    def describe(self, task: EvalTask) -> Record:
-        """Name file, id and text of the query."""
-        query_id = task.key.removeprefix(f"{task.group}/")
-        return {"key": task.key, "group": task.group, "query_id": query_id, "query": task.instructions[-1]}
-
-    def score(self, task: EvalTask, outcome: EvalOutcome) -> Record:
-        """Check the calls, if the suite can."""
+    def score(task: EvalTask, outcome: EvalOutcome) -> Record:
         return {
             "answer": outcome.answer,
             "gave_up": outcome.gave_up,
@@ -211,34 +187,34 @@ class LiveScorer:
             "checks": dict(task.check(outcome.trajectory)) if task.check else {},
         }
 
-    def explain(self, error: Exception) -> str | None:
-        """Stop at what is wrong with all queries; anything else is the query's failure."""
+    def explain(error: Exception) -> str | None:
         return None if isinstance(error, ConfigError | ModelNotAvailable) else f"{type(error).__name__}: {error}"
 
-    def measure(self, rows: Sequence[Record], out: Path) -> dict[str, Any]:
-        """Write converted answers, have the runs judged, and return the metrics of `score_live`."""
+    def measure(rows: Sequence[Record], out: Path) -> dict[str, Any]:
         runs = {row["key"]: Trajectory.from_row(row["trajectory"]) for row in rows}
         answers: dict[str, dict[str, Record]] = {}
         for row in rows:
-            answers.setdefault(row["group"], {})[row["query_id"]] = make_answer(runs[row["key"]], self._method)
+            answers.setdefault(row["group"], {})[row["query_id"]] = make_answer(runs[row["key"]], method)
         write_answers(out / ANSWERS, answers)
-        passes: dict[str, Record] = {}
+        passes = judge_passes(judge, runs, out) if judge else {}
         wins: dict[str, Record] = {}
-        if self._judge is not None:
-            passes = judge_passes(self._judge, runs, out)
-            if self._reference:
-                wins = judge_wins(self._judge, runs, self._find_shared(runs), out, reference=str(self._reference))
+        if judge and reference:
+            wins = judge_wins(judge, runs, _find_shared(runs, others, reference), out, reference=str(reference))
         return score_live(rows, passes, wins)
 
-    def _find_shared(self, runs: Mapping[str, Trajectory]) -> dict[str, Trajectory]:
-        """Return the references to our queries."""
-        found = {key: run for key, run in self._others.items() if key in runs and _ask(run) == _ask(runs[key])}
-        if not found:
-            raise ConfigError(
-                f"{self._reference} answers none of these queries. Its files must be named like the query files and "
-                "hold their ids."
-            )
-        return found
+    return Scorer("live", "query", describe, score, explain, measure, retries_failed=True)
+
+
+def _find_shared(
+    runs: Mapping[str, Trajectory], others: Mapping[str, Trajectory], folder: Path
+) -> dict[str, Trajectory]:
+    """Return the other agent's answers to our queries."""
+    found = {key: run for key, run in others.items() if key in runs and _ask(run) == _ask(runs[key])}
+    if not found:
+        raise ConfigError(
+            f"{folder} answers none of these queries. Its files must be named like the query files and hold their ids."
+        )
+    return found
 
 
 def _ask(run: Trajectory) -> str:
@@ -249,23 +225,17 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
     """Return shares in percent, then means per task, then the success by kind of task."""
     strict = metrics["strict"]
     title = [f"{metrics['n_tasks']:,} tasks"]
-    if metrics["n_overflowed"]:
-        title.append(f"{metrics['n_overflowed']:,} with a prompt that did not fit")
-    if metrics["n_step_limit"]:
-        title.append(f"{metrics['n_step_limit']:,} stopped by the step limit")
+    for name, text in _MISHAPS.items():
+        title += [f"{metrics[name]:,} {text}"] if metrics[name] else []
     widths = (18, 8, 18, 8)
     shares = [_list_share(TITLES[name], strict[name]) for name in TASK_SHARES]
     kinds = [_list_share(kind, group["success"]) for kind, group in metrics["by_kind"].items()]
-    return "\n".join(
+    return "\n\n".join(
         [
             ", ".join(title),
-            "",
             render_columns([["%", "share", "95% interval", "tasks"], *shares], widths),
-            "",
-            render_columns([["mean per task"], *_list_costs(strict)], widths[:2]),
-            "",
-            "success by kind",
-            *([render_columns(kinds, widths)] if kinds else []),
+            render_columns([["mean per task", ""], *_list_costs(strict)], widths[:2]),
+            render_columns([["success by kind", "", "", ""], *kinds], widths),
         ]
     )
 

@@ -16,6 +16,9 @@ from rich.console import Console
 from rich.table import Table as TextTable
 from rich.text import Text
 
+from alpha_umi.nodes.format.render import render_calls
+from alpha_umi.nodes.format.trajectory import Trajectory
+
 TITLES = {
     "step_acc": "Step ACC",
     "plan_acc": "Plan ACC",
@@ -82,6 +85,21 @@ def render_columns(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def render_transcript(trajectory: Trajectory) -> str:
+    """Tell what happened, one line for each text that somebody wrote."""
+    lines = []
+    for turn in trajectory.turns:
+        lines.append(f"user: {turn.instruction}")
+        for step in turn.steps:
+            lines.append(f"planner: {step.rationale} Next: {step.decision}.")
+            for call in step.calls:
+                lines.append(f"caller: {' '.join(render_calls([call]).split())}")
+                lines.append(f"observation: {call.observation.text if call.observation else '(none)'}")
+            if step.answer is not None:
+                lines.append(f"summarizer: {step.answer}")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

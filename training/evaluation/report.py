@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, zip_longest
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from alpha_umi.files import write_atomically
-from alpha_umi.nodes.format.render import render_calls
 from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
 from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines
 from alpha_umi.training.data.files import Record, read_records
@@ -30,6 +29,7 @@ from alpha_umi.training.evaluation.render import (
     percent_interval,
     render_html,
     render_markdown,
+    render_transcript,
 )
 from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs
 from alpha_umi.training.evaluation.scaling import SCALING_METRICS, draw_scaling
@@ -40,7 +40,8 @@ from alpha_umi.training.evaluation.strict import (
     ROLE_METRICS,
     STRICT_METRICS,
     StepScore,
-    score_step,
+    list_worst_steps,
+    take_in_turn,
 )
 
 TITLE = "α-UMi evaluation"
@@ -92,20 +93,16 @@ def write_live_page(out: Path) -> None:
 
 def _show_settings(run: FinishedRun) -> Details:
     counts = {name: value for name, value in run.metrics.items() if name.startswith("n_")}
-    lines = [
-        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in (counts | _flatten(run.settings)).items()
-    ]
-    return Details(run.name, [("What it depends on", "\n".join(lines))])
+    return Details(run.name, [("What it depends on", "\n".join(_flatten({**counts, **run.settings})))])
 
 
-def _flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(settings, Mapping):
-        return {prefix: settings}
-    flat: dict[str, Any] = {}
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a line per value, named by the keys that lead to it."""
     for name, value in settings.items():
-        flat |= _flatten(value, f"{prefix}.{name}" if prefix else name)
-    return flat
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
 
 
 def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
@@ -147,20 +144,22 @@ def _compare_with_table_1(runs: Sequence[FinishedRun]) -> list[Block]:
 
 
 def _list_strict(runs: Sequence[FinishedRun]) -> list[Block]:
-    rows = [[run.name, *(percent_interval(run.metrics["strict"][name]) for name in STRICT_METRICS)] for run in runs]
     return [
         Paragraph(
             "Nothing is dropped and a missing name is a wrong one. In brackets the 95% bootstrap interval over "
             f"trajectories. Step ACC: nobody lost the step (an answer needs R-L of {ANSWER_THRESHOLD:g}). Call EM: "
             "name and all arguments are exact. An interval without width only says that all values were the same."
         ),
-        Table(_make_header("%", STRICT_METRICS), rows),
+        _list_metrics("%", runs, "strict", STRICT_METRICS, percent_interval),
     ]
 
 
-def _make_header(*parts: str | Sequence[str]) -> list[str]:
-    """Return titles of columns; what is no text is a sequence of metrics."""
-    return [text for part in parts for text in ([part] if isinstance(part, str) else [TITLES[name] for name in part])]
+def _list_metrics(
+    corner: str, runs: Sequence[FinishedRun], group: str, names: Sequence[str], show: Callable[[Any], str]
+) -> Table:
+    """Return a table with one row per run and one column per metric."""
+    rows = [[run.name, *(show(run.metrics[group][name]) for name in names)] for run in runs]
+    return Table((corner, *(TITLES[name] for name in names)), rows)
 
 
 def _list_roles(runs: Sequence[FinishedRun]) -> list[Block]:
@@ -219,27 +218,13 @@ def _break_down(runs: Sequence[FinishedRun], key: str, title: str) -> Table:
         for run in runs
         for name, group in run.metrics[key].items()
     ]
-    return Table(_make_header("run", title, "steps", STRICT_METRICS), rows, n_labels=2)
+    return Table(("run", title, "steps", *(TITLES[metric] for metric in STRICT_METRICS)), rows, n_labels=2)
 
 
 def _show_lost_steps(run: FinishedRun) -> list[Block]:
-    """Return the worst lost steps: of each kind of fault in turn, and of each trajectory one at most."""
-    lost: defaultdict[str, list[tuple[float, Prediction, StepScore]]] = defaultdict(list)
-    for _, row in read_records(run.path / PREDICTIONS):
-        prediction = Prediction.from_row(row)
-        score = score_step(prediction)
-        if score.fault is not None:
-            work = score.values.get("arg_f1", score.values.get("rouge_l", 0.0))
-            lost[score.fault].append((work, prediction, score))
-    ranks = [sorted(lost[fault], key=lambda entry: (entry[0], entry[1].key)) for fault in FAULTS]
-    chosen: dict[str, tuple[Prediction, StepScore]] = {}
-    for _, prediction, score in _take_in_turn(ranks):
-        chosen.setdefault(prediction.example, (prediction, score))
-    return [_describe_step(*entry, is_first=i == 0) for i, entry in enumerate(islice(chosen.values(), _N_FAILURES))]
-
-
-def _take_in_turn(groups: Iterable[Sequence[Any]]) -> Iterator[Any]:
-    return (entry for entry in chain.from_iterable(zip_longest(*groups)) if entry is not None)
+    predictions = [Prediction.from_row(row) for _, row in read_records(run.path / PREDICTIONS)]
+    worst = list_worst_steps(predictions, _N_FAILURES)
+    return [_describe_step(*entry, is_first=i == 0) for i, entry in enumerate(worst)]
 
 
 def _describe_step(prediction: Prediction, score: StepScore, *, is_first: bool) -> Details:
@@ -273,14 +258,6 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     """Yield what is said of tasks with known answers; nothing if there are none."""
     if not runs:
         return
-    shares = [
-        [
-            run.name,
-            f"{run.metrics['n_tasks']:,}",
-            *(percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES),
-        ]
-        for run in runs
-    ]
     kinds = [
         [
             run.name,
@@ -299,9 +276,19 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
                 "The agent runs on its own and its last answer is checked exactly. Solved: of the tasks that have an "
                 "answer. Refused: of those that have none. Gave up wrongly: of the tasks that have an answer."
             ),
-            Table(_make_header("%", "tasks", TASK_SHARES), shares),
+            Table(
+                ("%", "tasks", *(TITLES[name] for name in TASK_SHARES)),
+                [
+                    [
+                        run.name,
+                        f"{run.metrics['n_tasks']:,}",
+                        *(percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES),
+                    ]
+                    for run in runs
+                ],
+            ),
             Paragraph("Cost per task:"),
-            _list_costs(runs, lambda run: run.metrics["strict"]),
+            _list_metrics("mean", runs, "strict", COSTS, number_interval),
         ],
     )
     header = ("run", "kind", "tasks", "Success (%)", "Calls")
@@ -310,18 +297,13 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         yield Section(f"Failed tasks of {run.name}", _show_failed_tasks(run) or [Paragraph("No task failed.")])
 
 
-def _list_costs(runs: Sequence[FinishedRun], get: Callable[[FinishedRun], Mapping[str, Any]]) -> Table:
-    rows = [[run.name, *(number_interval(get(run)[name]) for name in COSTS)] for run in runs]
-    return Table(_make_header("mean", COSTS), rows)
-
-
 def _show_failed_tasks(run: FinishedRun) -> list[Block]:
     """Return failed tasks, of each kind in turn."""
     failed: defaultdict[str, list[Record]] = defaultdict(list)
     for _, row in read_records(run.path / OUTCOMES):
         if not row["success"]:
             failed[row["kind"]].append(row)
-    chosen = islice(_take_in_turn(failed.values()), _N_FAILURES)
+    chosen = islice(take_in_turn(failed.values()), _N_FAILURES)
     return [_describe_task(row, is_first=i == 0) for i, row in enumerate(chosen)]
 
 
@@ -332,21 +314,9 @@ def _describe_task(row: Record, *, is_first: bool) -> Details:
         ("Expected", "to be given up" if row["expected"] is None else "\n".join(row["expected"]) or "any answer"),
         ("Outcome", "gave up" if row["gave_up"] else (row["answer"] or "no answer")),
         ("Error", row["error"] or ""),
-        ("What happened", "\n".join(_tell(Trajectory.from_row(row["trajectory"])))),
+        ("What happened", render_transcript(Trajectory.from_row(row["trajectory"]))),
     ]
     return _make_details(f"{row['kind']}: {row['instructions'][-1]}", fields, is_first)
-
-
-def _tell(trajectory: Trajectory) -> Iterator[str]:
-    for turn in trajectory.turns:
-        yield f"user: {turn.instruction}"
-        for step in turn.steps:
-            yield f"planner: {step.rationale} Next: {step.decision}."
-            for call in step.calls:
-                yield f"caller: {' '.join(render_calls([call]).split())}"
-                yield f"observation: {call.observation.text if call.observation else '(none)'}"
-            if step.answer is not None:
-                yield f"summarizer: {step.answer}"
 
 
 def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
@@ -378,28 +348,25 @@ def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
         Paragraph("How the runs ended:"),
         Table(("run", *names), ends),
         Paragraph("Cost per query:"),
-        _list_costs(runs, lambda run: run.metrics["overall"]),
+        _list_metrics("mean", runs, "overall", COSTS, number_interval),
     ]
 
 
 def _compare_with_table_2(runs: Sequence[FinishedRun]) -> list[Block]:
     paper = load_tables().live
-    ours = [[run.name, *_list_rates(run.metrics, list(paper.groups))] for run in runs]
+    ours = [[run.name, *_list_rates(run.metrics, paper.groups)] for run in runs]
     theirs = [[row.model, *_list_published_rates(row, len(paper.groups))] for row in paper.rows]
+    header = ("pass / win, %", *paper.groups.values(), "Average")
     return [
         Paragraph(
             f"Our runs are marked; the other rows are {paper.source}, which were judged by another model with other "
             "prompts and on the live APIs of 2023; a win there is one over ChatGPT-ReACT. Averages are over groups."
         ),
-        Table(
-            ("pass / win, %", *paper.groups.values(), "Average"),
-            [*ours, *theirs],
-            marked=frozenset(range(len(ours))),
-        ),
+        Table(header, [*ours, *theirs], marked=frozenset(range(len(ours)))),
     ]
 
 
-def _list_rates(metrics: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
+def _list_rates(metrics: Mapping[str, Any], groups: Collection[str]) -> Iterator[str]:
     for group in groups:
         measured = metrics["by_group"].get(group)
         yield _pair(*(measured[name]["value"] for name in ("passed", "won"))) if measured else "–"
@@ -420,12 +387,9 @@ def _pair(passed: float | None, won: float | None) -> str:
 def _show_scaling(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     """Yield one section per scaling run."""
     for i, run in enumerate(runs):
+        points = run.metrics["points"]
         figures = [
-            Figure(
-                f"scaling-{i}-{name}",
-                draw_scaling(run.metrics["points"], name),
-                f"{TITLES[name]}, strict definition.",
-            )
+            Figure(f"scaling-{i}-{name}", draw_scaling(points, name), f"{TITLES[name]}, strict definition.")
             for name in SCALING_METRICS
         ]
         intro = (

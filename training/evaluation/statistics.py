@@ -356,12 +356,13 @@ _READERS: Mapping[str, tuple[str, Callable[[Record], tuple[Any, str, Values]]]] 
 
 def render_comparison(differences: Sequence[Difference]) -> str:
     """Return a comparison as a plain table; an interval that excludes 0 is marked with ``*``."""
-    rows = [["metric", "A", "B", "B - A", "95% interval", "p", "n"]]
+    rows = [["metric", "A", "B", "B - A", "95% interval", "", "p", "n"]]
     for each in differences:
         found = each.difference
-        span = "– "
+        span, mark = "–", ""
         if found.low is not None and found.high is not None:
-            span = f"[{found.low:+.3f}, {found.high:+.3f}]{'*' if found.low > 0 or found.high < 0 else ' '}"
+            span = f"[{found.low:+.3f}, {found.high:+.3f}]"
+            mark = "*" if found.low > 0 or found.high < 0 else ""
         numbers = ["–" if value is None else f"{value:.3f}" for value in (each.a, each.b, found.value)]
-        rows.append([each.metric, *numbers, span, "–" if found.p is None else f"{found.p:.3f}", f"{found.n:,}"])
-    return render_columns(rows, (22, 10, 10, 10, 20, 8, 8))
+        rows.append([each.metric, *numbers, span, mark, "–" if found.p is None else f"{found.p:.3f}", f"{found.n:,}"])
+    return render_columns(rows, (22, 10, 10, 10, 18, 2, 8, 8))

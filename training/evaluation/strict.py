@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from itertools import chain, zip_longest
+from operator import itemgetter
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.format.trajectory import Decision
@@ -23,6 +25,7 @@ Fault: TypeAlias = Literal[
     "planner: decision", "planner: rationale", "caller: name", "caller: arguments", "summarizer: answer"
 ]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+Grouped = TypeVar("Grouped")
 STRICT_METRICS = ("step_acc", "plan_acc", "act_em", "hallu", "arg_f1", "call_em", "rouge_l")
 ROLE_METRICS = {
     "planner": ("plan_acc",),
@@ -170,3 +173,22 @@ def _as_floats(value: Any) -> Any:
 
 def _is_hallucinated(act: Act, offered: Collection[str]) -> float:
     return float(any(call.name not in offered for call in act.calls))
+
+
+def list_worst_steps(predictions: Iterable[Prediction], n_steps: int) -> list[tuple[Prediction, StepScore]]:
+    """Return the worst lost steps: of each kind of fault in turn, and of each trajectory one at most."""
+    lost: dict[str, list[tuple[float, str, Prediction, StepScore]]] = {fault: [] for fault in FAULTS}
+    for prediction in predictions:
+        score = score_step(prediction)
+        if score.fault is not None:
+            work = score.values.get("arg_f1", score.values.get("rouge_l", 0.0))
+            lost[score.fault].append((work, prediction.key, prediction, score))
+    chosen: dict[str, tuple[Prediction, StepScore]] = {}
+    for _, _, prediction, score in take_in_turn(sorted(steps, key=itemgetter(0, 1)) for steps in lost.values()):
+        chosen.setdefault(prediction.example, (prediction, score))
+    return list(chosen.values())[:n_steps]
+
+
+def take_in_turn(groups: Iterable[Iterable[Grouped]]) -> Iterator[Grouped]:
+    """Yield the first of each group, then the second of each, and so on."""
+    return (item for item in chain.from_iterable(zip_longest(*groups)) if item is not None)

@@ -143,6 +143,11 @@ class EvalTask:
     matches: Callable[[str, str], bool] = holds
     check: Check | None = None
 
+    @property
+    def id_in_group(self) -> str:
+        """The key without the group that it may begin with."""
+        return self.key.removeprefix(f"{self.group}/")
+
     def is_answered_by(self, answer: str | None) -> bool:
         """Tell whether an answer is right; a task without one is never answered."""
         if self.expected is None or answer is None or not answer.strip():

@@ -150,7 +150,7 @@ def tasks(
     Writes outcomes.jsonl and metrics.json. A run that was stopped goes on where it was.
     """
     from alpha_umi.cli.eval_runs import load_agent, make_run
-    from alpha_umi.training.evaluation import AnswerScorer, evaluate_tasks, load_suite, render_tasks
+    from alpha_umi.training.evaluation import evaluate_tasks, load_suite, make_answer_scorer, render_tasks
 
     agent = load_agent(model, free=free, max_steps=max_steps)
     identity = {"suite": suite, "seed": seed, **agent.describe()}
@@ -158,7 +158,7 @@ def tasks(
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_suite(suite, n_tasks=limit, seed=seed, folder=Path(folder))
         metrics = evaluate_tasks(
-            make_run(agent), loaded, out, identity=identity, scorer=AnswerScorer(), n_workers=workers
+            make_run(agent), loaded, out, identity=identity, scorer=make_answer_scorer(), n_workers=workers
         )
     typer.echo(render_tasks(metrics))
     typer.echo(f"Written to {out}")
@@ -216,9 +216,9 @@ def live(
     """
     from alpha_umi.cli.eval_runs import load_agent, load_judge, make_run
     from alpha_umi.training.evaluation import (
-        LiveScorer,
         evaluate_tasks,
         load_live_suite,
+        make_live_scorer,
         render_live,
         write_live_page,
     )
@@ -231,7 +231,7 @@ def live(
     remote = agent.settings.remote
     loaded = load_live_suite(suite, limit=limit, remote=remote)
     judging = load_judge(judge, votes, workers, remote=remote, temperature=JUDGE_TEMPERATURE) if judge else None
-    scorer = LiveScorer(agent.settings.search.strategy, judging, reference)
+    scorer = make_live_scorer(agent.settings.search.strategy, judging, reference)
     identity = {"suite": suite, **agent.describe()}
     metrics = evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=scorer, n_workers=workers)
     write_live_page(out)

@@ -34,7 +34,7 @@ def make_run(answer: str | None = "It is 5.", observation: str = "5", plan: str 
 
 def make_judge(*replies: str, n_votes: int = 1) -> tuple[Judge, ScriptedChatModel]:
     model = ScriptedChatModel(script=replies)
-    return Judge(model, n_votes), model
+    return Judge(model, n_votes, identity={}), model
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_comparison_that_likes_ours_is_a_win() -> None:
         text = messages[1].text
         return "BETTER: A" if text.index("ours") < text.index("theirs") else "better: b"
 
-    judge = Judge(ScriptedChatModel(script=say, role="summarizer"), 3)
+    judge = Judge(ScriptedChatModel(script=say, role="summarizer"), 3, identity={})
     assert [vote.choice for vote in judge.prefer(make_run("ours"), make_run("theirs"))] == ["win"] * 3
     assert [vote.choice for vote in judge.prefer(make_run("theirs"), make_run("ours"))] == ["loss"] * 3
 

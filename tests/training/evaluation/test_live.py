@@ -11,7 +11,7 @@ from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.evaluation.evaluator import LiveScorer, RunAgent, evaluate_tasks, render_live
+from alpha_umi.training.evaluation.evaluator import RunAgent, evaluate_tasks, make_live_scorer, render_live
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import VERDICTS, Judge
 from alpha_umi.training.evaluation.published import load_tables
@@ -59,7 +59,7 @@ def evaluate(
     reference: Path | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    scorer = LiveScorer("react", judge, reference)
+    scorer = make_live_scorer("react", judge, reference)
     return evaluate_tasks(run, tasks, out, scorer=scorer, **{"identity": {"suite": "test"}} | more)
 
 

@@ -9,7 +9,7 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, Turn
 from alpha_umi.training.data.base import Example
-from alpha_umi.training.evaluation.evaluator import AnswerScorer, evaluate_tasks
+from alpha_umi.training.evaluation.evaluator import evaluate_tasks, make_answer_scorer
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.published import load_tables
 from alpha_umi.training.evaluation.report import write_report
@@ -25,7 +25,7 @@ def make_tasks_run(out: Path) -> Path:
     turn = Turn("Add.", (Step("Done.", "conclusion", answer=f"It is {EVIL}."),))
     outcome = EvalOutcome(Trajectory((), (turn,)), Usage(1, 1, 1), "answer")
     task = EvalTask("t", "single", ("Add.",), tuple, ("5",))
-    evaluate_tasks(lambda _: outcome, [task], out, identity={}, scorer=AnswerScorer())
+    evaluate_tasks(lambda _: outcome, [task], out, identity={}, scorer=make_answer_scorer())
     return out
 
 

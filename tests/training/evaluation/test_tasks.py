@@ -9,7 +9,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
-from alpha_umi.training.evaluation.evaluator import AnswerScorer, RunAgent
+from alpha_umi.training.evaluation.evaluator import RunAgent, make_answer_scorer
 from alpha_umi.training.evaluation.evaluator import evaluate_tasks as evaluate_agent
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.result_folder import OUTCOMES
@@ -18,7 +18,7 @@ from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 
 
 def evaluate_tasks(run: RunAgent, tasks: list[EvalTask], out: Path, **more: Any) -> dict[str, Any]:
-    return evaluate_agent(run, tasks, out, scorer=AnswerScorer(), **more)
+    return evaluate_agent(run, tasks, out, scorer=make_answer_scorer(), **more)
 
 
 TASKS = [
