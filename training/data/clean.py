@@ -11,12 +11,17 @@ from typing import Any
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 
 _NEXT = re.compile(r"\bnext([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
+
+_MAX_VALUE_CHARS = 80
+_MAX_RATIONALE_CHARS = 500
+_SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
+READY = "I have what I need to answer."
 
 
 def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Trajectory | None:
@@ -36,8 +41,10 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
         tools.setdefault(tool.name, tool)
     if len(tools) < len(example.trajectory.tools):
         tally.repair("second tool of one name removed")
-    cleaner = _Cleaner(tools.keys(), tally, max_observation_chars)
-    turns = tuple(cleaner.clean_turn(turn) for turn in example.trajectory.turns)
+    turns = tuple(
+        replace(turn, steps=tuple(_clean_steps(turn.steps, tools.keys(), tally, max_observation_chars)))
+        for turn in example.trajectory.turns
+    )
     while turns and not turns[-1].steps:
         turns = turns[:-1]
     if not turns:
@@ -49,63 +56,48 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     return Trajectory(tuple(tools.values()), turns, example.trajectory.system)
 
 
-class _Cleaner:
-    """Cleans the turns of one trajectory, counting what it has to repair."""
-
-    def __init__(self, tool_names: AbstractSet[str], tally: Tally, max_observation_chars: int) -> None:
-        self._tool_names = tool_names
-        self._tally = tally
-        self._max_observation_chars = max_observation_chars
-
-    def clean_turn(self, turn: Turn) -> Turn:
-        return replace(turn, steps=tuple(self._clean_steps(turn.steps)))
-
-    def _clean_steps(self, steps: tuple[Step, ...]) -> Iterator[Step]:
-        for i, step in enumerate(steps):
-            calls = tuple(self._clean_calls(step.calls))
-            if step.decision == "caller" and not calls:
-                self._tally.repair("step without a call removed")
-                continue
-            rationale = self._clean_rationale(step.rationale)
-            yield fill_rationale(replace(step, calls=calls, rationale=rationale))
-            if step.decision != "caller":
-                if steps[i + 1 :]:
-                    self._tally.repair("steps after the end of a turn removed")
-                return
-
-    def _clean_calls(self, calls: tuple[Call, ...]) -> Iterator[Call]:
-        for call in calls:
-            if isinstance(call.arguments, str):
-                self._tally.repair("call with malformed arguments removed")
-            elif call.name not in self._tool_names:
-                self._tally.repair("call of a tool that does not exist removed")
-            else:
-                yield self._clean_observation(call)
-
-    def _clean_observation(self, call: Call) -> Call:
-        if call.observation is None:
-            return call
-        text = make_storable(call.observation.text).strip()
-        if not text:
-            self._tally.repair("empty observation marked")
-        if len(text) > self._max_observation_chars:
-            self._tally.repair("long observation cut")
-        text = cut(text or NO_OUTPUT, self._max_observation_chars)
-        return replace(call, observation=replace(call.observation, text=text))
-
-    def _clean_rationale(self, rationale: str) -> str:
-        if not rationale.strip():
-            self._tally.repair("missing rationale written from the calls")
-        if parse_plan(rationale).decision is not None:
-            self._tally.repair("decision inside a rationale disarmed")
-            rationale = _NEXT.sub(r"next\1", rationale)
-        return rationale.strip()
+def _clean_steps(steps: Sequence[Step], tool_names: AbstractSet[str], tally: Tally, max_chars: int) -> Iterator[Step]:
+    for i, step in enumerate(steps):
+        kept = (call for call in step.calls if _is_callable(call, tool_names, tally))
+        calls = tuple(_clean_observation(call, tally, max_chars) for call in kept)
+        if step.decision == "caller" and not calls:
+            tally.repair("step without a call removed")
+            continue
+        yield fill_rationale(replace(step, calls=calls, rationale=_clean_rationale(step.rationale, tally)))
+        if step.decision != "caller":
+            if steps[i + 1 :]:
+                tally.repair("steps after the end of a turn removed")
+            return
 
 
-_MAX_VALUE_CHARS = 80
-_MAX_RATIONALE_CHARS = 500
-_SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
-READY = "I have what I need to answer."
+def _is_callable(call: Call, tool_names: AbstractSet[str], tally: Tally) -> bool:
+    if isinstance(call.arguments, str):
+        tally.repair("call with malformed arguments removed")
+    elif call.name not in tool_names:
+        tally.repair("call of a tool that does not exist removed")
+    else:
+        return True
+    return False
+
+
+def _clean_observation(call: Call, tally: Tally, max_chars: int) -> Call:
+    if call.observation is None:
+        return call
+    text = make_storable(call.observation.text).strip()
+    if not text:
+        tally.repair("empty observation marked")
+    if len(text) > max_chars:
+        tally.repair("long observation cut")
+    return replace(call, observation=replace(call.observation, text=cut(text or NO_OUTPUT, max_chars)))
+
+
+def _clean_rationale(rationale: str, tally: Tally) -> str:
+    if not rationale.strip():
+        tally.repair("missing rationale written from the calls")
+    if parse_plan(rationale).decision is not None:
+        tally.repair("decision inside a rationale disarmed")
+        rationale = _NEXT.sub(r"next\1", rationale)
+    return rationale.strip()
 
 
 def describe_calls(calls: Sequence[Call]) -> str:

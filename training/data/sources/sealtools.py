@@ -36,7 +36,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     for where, record in read_records(queries):
         with tally.reading(where):
             names = list(dict.fromkeys(call["api"] for call in record["calling"]))
-            if not names or not all(name in catalogue for name in names):
+            if not names or not all(name in catalogue.specs for name in names):
                 tally.drop("calls a tool that is not in the list")
                 continue
             rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
@@ -47,10 +47,10 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
 
 def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally) -> Iterator[Step]:
     for i, record in enumerate(calling, 1):
-        schema = catalogue.spec(record["api"]).parameters["properties"]
+        schema = catalogue.specs[record["api"]].parameters["properties"]
         cleaned = {name: _clean_value(value, tally) for name, value in record["parameters"].items()}
         arguments = {name: fit_value(value, schema.get(name)) for name, value in cleaned.items()}
-        response = dict(zip(catalogue.responses(record["api"]), record["responses"], strict=False))
+        response = dict(zip(catalogue.responses[record["api"]], record["responses"], strict=False))
         observation = Observation(json.dumps(response, ensure_ascii=False))
         call = Call(f"call_{i}", clean_name(record["api"]), arguments, observation)
         yield Step(describe_calls([call]), "caller", (call,))
@@ -67,39 +67,29 @@ def _clean_value(value: Any, tally: Tally) -> Any:
 
 
 class _Catalogue:
-    """The tool list: what a tool looks like, and which others to hide it among."""
+    """The tool list: what a tool looks like, the names of its response's fields, and which others to hide it among."""
 
     def __init__(self, location: str) -> None:
-        self._specs: dict[str, ToolSpec] = {}
-        self._responses: dict[str, tuple[str, ...]] = {}
+        self.specs: dict[str, ToolSpec] = {}
+        self.responses: dict[str, tuple[str, ...]] = {}
         self._fields: dict[str, list[str]] = {}
         for where, record in read_records(location):
             with blame(where):
                 name = record["api_name"]
-                self._specs[name] = _make_tool(record)
-                self._responses[name] = tuple(record.get("responses", {}))
+                self.specs[name] = _make_tool(record)
+                self.responses[name] = tuple(record.get("responses", {}))
                 self._fields.setdefault(record.get("field", ""), []).append(name)
-        self._names = list(self._specs)
         self._field_of = {name: field for field, names in self._fields.items() for name in names}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._specs
-
-    def spec(self, name: str) -> ToolSpec:
-        return self._specs[name]
-
-    def responses(self, name: str) -> tuple[str, ...]:
-        return self._responses[name]
 
     def sample(self, names: Sequence[str], rng: random.Random) -> tuple[ToolSpec, ...]:
         """Return the specs of `names` and of distractors in random order."""
         near = [other for name in names for other in self._fields[self._field_of[name]]]
+        known = list(self.specs)
         n_distractors = rng.randint(*_N_DISTRACTORS)
         chosen = dict.fromkeys(names)
         chosen |= dict.fromkeys(rng.sample(near, min(len(near), n_distractors // 2)))
-        chosen |= dict.fromkeys(rng.sample(self._names, min(len(self._names), n_distractors - n_distractors // 2)))
-        order = rng.sample(list(chosen), len(chosen))
-        return tuple(self._specs[name] for name in order)
+        chosen |= dict.fromkeys(rng.sample(known, min(len(known), n_distractors - n_distractors // 2)))
+        return tuple(self.specs[name] for name in rng.sample(list(chosen), len(chosen)))
 
 
 def _make_tool(record: Mapping[str, Any]) -> ToolSpec:

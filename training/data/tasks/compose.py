@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from langchain_core.tools import BaseTool
 
@@ -27,6 +28,8 @@ from alpha_umi.training.data.tasks.toolset import (
     load_builtin,
     make_toolset,
 )
+
+_BULLETS = ("", "- ", "* ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +229,9 @@ def join_questions(sampler: Sampler, questions: Sequence[Question]) -> str:
     texts = [question.text for question in questions if question.text]
     if len(texts) == 1:
         return texts[0]
-    joins = load_sheet("requests", RequestSheet).joins
-    return _JOINS[sampler.pick(joins.heldout if sampler.held_out else joins.train)](sampler, texts)
+    sheet = load_sheet("requests", RequestSheet)
+    style = sampler.pick(sheet.joins.heldout if sampler.held_out else sheet.joins.train)
+    return _JOINS[style](sampler, sheet, texts)
 
 
 def _run_on(texts: Sequence[str]) -> list[str]:
@@ -236,49 +240,28 @@ def _run_on(texts: Sequence[str]) -> list[str]:
     return [first, *map(_lower, rest)]
 
 
-def _join_series(sampler: Sampler, texts: Sequence[str]) -> str:
-    *earlier, last = _run_on(texts)
-    return ", and ".join([", ".join(earlier), last])
-
-
-def _join_lines(sampler: Sampler, texts: Sequence[str]) -> str:
-    bullet = sampler.pick(("", "- ", "* "))
-    return "\n".join(bullet + text for text in texts)
-
-
-def _join_counted(sampler: Sampler, texts: Sequence[str]) -> str:
-    counts = sampler.pick(load_sheet("requests", RequestSheet).counts)
-    return "".join(map("".join, zip(counts, texts, strict=False)))
-
-
-def _join_marks(sampler: Sampler, texts: Sequence[str]) -> str:
-    return sampler.pick(load_sheet("requests", RequestSheet).marks).join(_run_on(texts))
-
-
-def _lead(texts: Sequence[str], leads: Sequence[str]) -> str:
+def _lead(texts: Sequence[str], leads: Iterable[str]) -> str:
     """Put words in front of all questions but the first."""
     led = (
-        f"{lead} {_lower(text) if lead.endswith(',') else text}" for lead, text in zip(leads, texts[1:], strict=True)
+        f"{lead} {_lower(each) if lead.endswith(',') else each}" for lead, each in zip(leads, texts[1:], strict=False)
     )
     return " ".join([texts[0], *led])
 
 
-def _join_led(sampler: Sampler, texts: Sequence[str]) -> str:
-    return _lead(texts, sampler.rng.sample(load_sheet("requests", RequestSheet).leads, len(texts) - 1))
-
-
-_JOINS: Mapping[JoinStyle, Callable[[Sampler, Sequence[str]], str]] = {
-    "comma": lambda _, texts: ", and ".join(_run_on(texts)),
-    "semicolon": lambda _, texts: "; ".join(_run_on(texts)),
-    "series": _join_series,
-    "marks": _join_marks,
-    "list": lambda _, texts: " ".join(f"{i}. {text}" for i, text in enumerate(texts, 1)),
-    "lines": _join_lines,
-    "counted": _join_counted,
-    "led": _join_led,
-    "also": lambda _, texts: _lead(texts, ["Also,"] * (len(texts) - 1)),
-    "besides": lambda _, texts: _lead(texts, ["Besides,"] * (len(texts) - 1)),
-    "plain": lambda _, texts: " ".join(texts),
+_JOINS: Mapping[JoinStyle, Callable[[Sampler, RequestSheet, Sequence[str]], str]] = {
+    "comma": lambda sampler, sheet, texts: ", and ".join(_run_on(texts)),
+    "semicolon": lambda sampler, sheet, texts: "; ".join(_run_on(texts)),
+    "series": lambda sampler, sheet, texts: f"{', '.join(_run_on(texts)[:-1])}, and {_run_on(texts)[-1]}",
+    "marks": lambda sampler, sheet, texts: sampler.pick(sheet.marks).join(_run_on(texts)),
+    "list": lambda sampler, sheet, texts: " ".join(f"{i}. {text}" for i, text in enumerate(texts, 1)),
+    "lines": lambda sampler, sheet, texts: (bullet := sampler.pick(_BULLETS)) + f"\n{bullet}".join(texts),
+    "counted": lambda sampler, sheet, texts: "".join(
+        map("".join, zip(sampler.pick(sheet.counts), texts, strict=False))
+    ),
+    "led": lambda sampler, sheet, texts: _lead(texts, sampler.rng.sample(sheet.leads, len(texts) - 1)),
+    "also": lambda sampler, sheet, texts: _lead(texts, repeat("Also,")),
+    "besides": lambda sampler, sheet, texts: _lead(texts, repeat("Besides,")),
+    "plain": lambda sampler, sheet, texts: " ".join(texts),
 }
 
 

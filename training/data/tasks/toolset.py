@@ -82,9 +82,8 @@ def list_heldout_names() -> frozenset[str]:
 
 def describe_need(ability: str) -> str:
     """Return what the user wants, to go after "No tool can"."""
-    if ability in list_abilities():
-        return list_abilities()[ability].need
-    return next(tool.need for tool in load_sheet("tools", ToolSheet).tools if tool.name == ability)
+    needs = {tool.name: tool.need for tool in load_sheet("tools", ToolSheet).tools}
+    return list_abilities()[ability].need if ability in list_abilities() else needs[ability]
 
 
 def find_tool(ability: str) -> str:
