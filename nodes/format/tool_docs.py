@@ -13,10 +13,10 @@ from alpha_umi.tools.spec import ToolSpec
 
 _LIMITS = ("format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "default")
 _MAX_REFS = 8
-_MAX_LOOKUPS = 500
+_MAX_FOLLOWED = 500
 """References followed for one tool; schemas that refer to each other can be written out without end."""
 
-Lookup: TypeAlias = Callable[[str], Any]
+FollowReference: TypeAlias = Callable[[str], Any]
 
 
 def render_tool(tool: ToolSpec, *, style: Style = "umi") -> str:
@@ -27,14 +27,14 @@ def render_tool(tool: ToolSpec, *, style: Style = "umi") -> str:
         >>> render_tool(ToolSpec("weather", "Forecast.", schema))
         '{"name":"weather","description":"Forecast.","arguments":{"days":"integer, optional. How many."}}'
     """
-    lookup = _make_lookup(tool)
+    follow = _make_follower(tool)
     properties: Mapping[str, Any] = tool.parameters.get("properties", {})
     if style == "umi":
         required = tool.parameters.get("required", ())
-        arguments = {name: _describe(lookup, part, name in required) for name, part in properties.items()}
+        arguments = {name: _describe(follow, part, name in required) for name, part in properties.items()}
         value = {"name": tool.name, "description": tool.description, "arguments": arguments}
         return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")), style=style)
-    inputs = {name: _describe_as_paper(lookup, part) for name, part in properties.items()}
+    inputs = {name: _describe_as_paper(follow, part) for name, part in properties.items()}
     return escape_json(json.dumps({"Name": tool.name, "function": tool.description, "input": inputs}), style=style)
 
 
@@ -43,72 +43,72 @@ def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi") -> str:
     return "\n".join(render_tool(tool, style=style) for tool in tools)
 
 
-def _make_lookup(tool: ToolSpec) -> Lookup:
+def _make_follower(tool: ToolSpec) -> FollowReference:
     """Return a function from a ``$ref`` to its target; `ToolSpec` has seen to it that there is one."""
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(dict(tool.parameters))).resolver()
-    left = iter(range(_MAX_LOOKUPS))
+    left = iter(range(_MAX_FOLLOWED))
     return lambda reference: {} if next(left, None) is None else resolver.lookup(reference).contents
 
 
-def _describe_as_paper(lookup: Lookup, schema: Any) -> str:
+def _describe_as_paper(follow: FollowReference, schema: Any) -> str:
     """Source: X-PLUG/Multi-LLM-Agent, GLPFT/process_data/toolbench/prepro_raw_stage_1.py."""
-    resolved = _resolve(lookup, schema)
+    resolved = _resolve(follow, schema)
     kind = resolved.get("type")
-    name = kind if isinstance(kind, str) else _describe_type(lookup, schema)
+    name = kind if isinstance(kind, str) else _describe_type(follow, schema)
     return f"{name}, {resolved['description']}" if "description" in resolved else name
 
 
-def _describe(lookup: Lookup, schema: Any, is_required: bool) -> str:
-    resolved = _resolve(lookup, schema)
-    text = _describe_type(lookup, schema) + ("" if is_required else ", optional")
+def _describe(follow: FollowReference, schema: Any, is_required: bool) -> str:
+    resolved = _resolve(follow, schema)
+    text = _describe_type(follow, schema) + ("" if is_required else ", optional")
     text += "".join(f", {key} {_dump(resolved[key])}" for key in _LIMITS if key in resolved)
     return f"{text}. {resolved['description']}" if resolved.get("description") else text
 
 
-def _describe_type(lookup: Lookup, schema: Any, seen: frozenset[str] = frozenset()) -> str:
+def _describe_type(follow: FollowReference, schema: Any, seen: frozenset[str] = frozenset()) -> str:
     """Return a JSON Schema as a short phrase, such as ``array of {lat: number; lon: number, optional}``."""
     ref = schema.get("$ref") if isinstance(schema, Mapping) else None
     if ref in seen:
         return "object"
     seen = seen | {ref} if ref else seen
-    schema = _resolve(lookup, schema)
+    schema = _resolve(follow, schema)
     if "const" in schema or "enum" in schema:
         return " or ".join(map(_dump, schema.get("enum", [schema.get("const")])))
     if schema.get("properties"):
         required = schema.get("required", ())
         fields = [
-            _describe_field(lookup, name, part, name in required, seen) for name, part in schema["properties"].items()
+            _describe_field(follow, name, part, name in required, seen) for name, part in schema["properties"].items()
         ]
         return "{" + "; ".join(fields) + "}"
     for key, conjunction in (("anyOf", " or "), ("oneOf", " or "), ("allOf", " and ")):
         if key in schema:
-            return conjunction.join(dict.fromkeys(_describe_type(lookup, part, seen) for part in schema[key]))
+            return conjunction.join(dict.fromkeys(_describe_type(follow, part, seen) for part in schema[key]))
     kinds = schema.get("type", "any")
     names = [kinds] if isinstance(kinds, str) else kinds
-    return " or ".join(_describe_kind(lookup, schema, name, seen) for name in names)
+    return " or ".join(_describe_kind(follow, schema, name, seen) for name in names)
 
 
-def _describe_kind(lookup: Lookup, schema: Mapping[str, Any], kind: str, seen: frozenset[str]) -> str:
+def _describe_kind(follow: FollowReference, schema: Mapping[str, Any], kind: str, seen: frozenset[str]) -> str:
     key = {"array": "items", "object": "additionalProperties"}.get(kind)
     inner = schema.get(key) if key else None
-    return f"{kind} of {_describe_type(lookup, inner, seen)}" if isinstance(inner, Mapping) else kind
+    return f"{kind} of {_describe_type(follow, inner, seen)}" if isinstance(inner, Mapping) else kind
 
 
-def _describe_field(lookup: Lookup, name: str, schema: Any, is_required: bool, seen: frozenset[str]) -> str:
-    note = _resolve(lookup, schema).get("description")
-    text = f"{name}: {_describe_type(lookup, schema, seen)}" + ("" if is_required else ", optional")
+def _describe_field(follow: FollowReference, name: str, schema: Any, is_required: bool, seen: frozenset[str]) -> str:
+    note = _resolve(follow, schema).get("description")
+    text = f"{name}: {_describe_type(follow, schema, seen)}" + ("" if is_required else ", optional")
     return f"{text} ({note})" if note else text
 
 
-def _resolve(lookup: Lookup, schema: Any) -> Mapping[str, Any]:
-    """Follow references, keeping what stands beside them (pydantic writes the description there)."""
-    beside: dict[str, Any] = {}
+def _resolve(follow: FollowReference, schema: Any) -> Mapping[str, Any]:
+    """Follow references, keeping what stands next to them (pydantic writes the description there)."""
+    siblings: dict[str, Any] = {}
     for _ in range(_MAX_REFS):
         if not isinstance(schema, Mapping) or "$ref" not in schema:
             break
-        beside = {**schema, **beside}
-        schema = lookup(beside.pop("$ref"))
-    return {**schema, **beside} if isinstance(schema, Mapping) else beside
+        siblings = {**schema, **siblings}
+        schema = follow(siblings.pop("$ref"))
+    return {**schema, **siblings} if isinstance(schema, Mapping) else siblings
 
 
 def _dump(value: Any) -> str:
