@@ -327,22 +327,17 @@ class ToolNameMask:
         """Start before the first token."""
         self._names = [f" {name}{mark}".encode() for name in names for mark in ".:"]
         self._start, self._tokenizer = matcher, tokenizer
-        self._matcher: LLMatcher | None = None
+        self.matcher: LLMatcher | None = None  # what the next token has to fit; None outside of names
         self._text = b""  # within a name all of it, else the last characters
-
-    @property
-    def matcher(self) -> LLMatcher | None:
-        """What the next token has to fit; None outside of names."""
-        return self._matcher
 
     def consume(self, token: int) -> None:
         """Follow the next token."""
         self._text += self._tokenizer.decode_bytes([token])
-        if self._matcher is not None:
-            self._matcher.consume_token(token)
+        if self.matcher is not None:
+            self.matcher.consume_token(token)
             if any(name.startswith(self._text) for name in self._names):
                 return
-            self._matcher = None
+            self.matcher = None
         self._text = self._text[-len(_ANNOUNCED) - 1 :]
         if self._text.endswith(_ANNOUNCED) and not self._text.removesuffix(_ANNOUNCED).replace(b"_", b"x").isalnum():
-            self._matcher, self._text = self._start.deep_copy(), b""
+            self.matcher, self._text = self._start.deep_copy(), b""
