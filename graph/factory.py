@@ -16,7 +16,7 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
 from alpha_umi.nodes.approval.rules import Approvals
-from alpha_umi.nodes.approval_gate import make_approval
+from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.specs import load_models
@@ -103,7 +103,7 @@ def _make_graph(
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
-    approval = make_approval(toolbox, approvals)
+    approval = ApprovalGate(toolbox, approvals)
     graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
     add_react(graph, models, toolbox, approval)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.types import Send
@@ -26,13 +26,6 @@ from alpha_umi.tools.observation import render_observation
 from alpha_umi.tools.toolbox import Toolbox
 
 _AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
-
-
-class GateNode(Protocol):
-    """The gate as a node; both strategies have the same."""
-
-    def __call__(self, state: UmiState) -> Update:
-        """Review the open calls, or take one answer of the person."""
 
 
 def start_gate() -> Gate:
@@ -53,8 +46,8 @@ def list_open_calls(state: UmiState) -> list[ToolCall]:
     return []
 
 
-def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
-    """Make the gate's node.
+class ApprovalGate:
+    """The node `approval`: reviews the open calls, or takes one answer of the person.
 
     Args:
         toolbox: Knows what the tools take, where they come from and what they do.
@@ -63,23 +56,119 @@ def make_approval(toolbox: Toolbox, approvals: Approvals = False) -> GateNode:
     Raises:
         ConfigError: If these are no rules.
     """
-    rules = () if isinstance(approvals, bool) else approvals
-    if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
-        raise ConfigError(f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}.")
 
-    def approval(state: UmiState) -> Update:
-        """Review the open calls, or take one answer of the person."""
+    def __init__(self, toolbox: Toolbox, approvals: Approvals = False) -> None:
+        """Check the rules."""
+        rules = () if isinstance(approvals, bool) else approvals
+        if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
+            raise ConfigError(
+                f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}."
+            )
+        self._toolbox = toolbox
+        self._approvals = approvals
+
+    def __call__(self, state: UmiState) -> Update:
+        """Make one move."""
         calls = list_open_calls(state)
-        reviews = [find_review(state, call) for call in calls]
+        reviews = [_find_review(state, call) for call in calls]
         if None in reviews:
-            return _review(_Rules(state, toolbox, approvals), calls)
+            return self._review(state, calls)
         asked = {review["id"]: call for call, review in zip(calls, reviews, strict=True) if review and review["allow"]}
-        return _take_answer(_Rules(state, toolbox, approvals), asked) if asked else {}
+        return self._take_answer(state, asked) if asked else {}
 
-    return approval
+    def _review(self, state: UmiState, calls: Sequence[ToolCall]) -> Update:
+        """Apply the rules to every open call; one that was rejected before, or is asked about in vain, is answered."""
+        gate = _get_gate(state)
+        reviews: dict[str, Review] = {}
+        messages: list[ToolMessage] = []
+        for call in calls:
+            allow = self._list_decisions(state, call)
+            fault = _AGAIN if make_id(call["name"], call["args"]) in gate["rejected"] else ""
+            if fault := fault or (self._find_fault(state, call) if allow else ""):
+                messages.append(self._make_observation(call, fault, is_error=True))
+            else:
+                reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
+        return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
+
+    def _take_answer(self, state: UmiState, asked: Mapping[str, ToolCall]) -> Update:
+        """Ask about the calls that are not decided yet, and do all that the answer decides, or nothing."""
+        gate = _get_gate(state)
+        asked_calls = [
+            AskedCall(
+                id=key,
+                call_id=call["id"] or "",
+                name=call["name"],
+                arguments=call["args"],
+                allow=gate["reviews"][call["id"] or ""]["allow"],
+                text=f"Run tool {call['name']!r}?",
+            )
+            for key, call in asked.items()
+        ]
+        answer = ask(asked_calls, fault=gate["fault"])
+        decided: list[_DecidedCall] = []
+        fault = answer.fault
+        for key, decision in answer.decisions.items():
+            outcome = self._read_decision(state, asked[key], decision)
+            if isinstance(outcome, str):
+                fault = fault or outcome
+            else:
+                decided.append(outcome)
+        return {"gate": {**gate, "fault": fault}} if fault else _apply(state, decided)
+
+    def _read_decision(self, state: UmiState, call: ToolCall, decision: Mapping[str, Any]) -> _DecidedCall | str:
+        """Return what comes of one decision, or what is wrong with it."""
+        kind, message = decision["type"], decision.get("message")
+        if kind == "reject":
+            why = f": {str(message).rstrip('. ')}." if message else "."
+            text = f"The user rejected this call{why} Do not repeat it; plan differently."
+            return _DecidedCall(call, self._make_observation(call, text, is_error=True), is_rejected=True)
+        if kind == "respond":
+            return _DecidedCall(call, self._make_observation(call, str(message), is_error=False))
+        return self._edit(state, call, decision["edited_action"]) if kind == "edit" else _DecidedCall(call)
+
+    def _edit(self, state: UmiState, call: ToolCall, action: Mapping[str, Any]) -> _DecidedCall | str:
+        """Take the call as the person wrote it, if the rules let a person write it and it can run."""
+        edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
+        allow = self._list_decisions(state, edited)
+        if _make_call_id(edited) == _make_call_id(call):
+            can_stay = "approve" in _get_gate(state)["reviews"][call["id"] or ""]["allow"]
+            fault = "The edit changes nothing, and the call cannot be approved as it is."
+            return _DecidedCall(call) if can_stay else fault
+        if fault := self._find_fault(state, edited):
+            return f"The edited call cannot run. {fault}"
+        if allow and "edit" not in allow:
+            return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
+        return _DecidedCall(edited)
+
+    def _list_decisions(self, state: UmiState, call: ToolCall) -> list[ApprovalDecision]:
+        spec = next((spec for spec in self._toolbox.specs if spec.name == call["name"]), None)
+        policy = state["settings"]["approve_tools"]
+        rules = policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
+        return list_decisions(call, spec, self._approvals, rules)
+
+    def _find_fault(self, state: UmiState, call: ToolCall) -> str:
+        """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
+        try:
+            return self._toolbox.find_fault(call["name"], call["args"], list_callable_names(state))
+        except RecursionError:
+            return f"The arguments of {call['name']} are nested too deeply. Write simpler ones."
+
+    def _make_observation(self, call: ToolCall, text: str, *, is_error: bool) -> ToolMessage:
+        text = render_observation(text, self._toolbox.max_observation_chars)
+        status: Literal["error", "success"] = "error" if is_error else "success"
+        return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
 
 
-def find_review(state: UmiState, call: ToolCall) -> Review | None:
+@dataclass(frozen=True, slots=True)
+class _DecidedCall:
+    """What a decision made of a call: the call as it may run, or the message that answers it instead of its tool."""
+
+    call: ToolCall
+    message: ToolMessage | None = None
+    is_rejected: bool = False
+
+
+def _find_review(state: UmiState, call: ToolCall) -> Review | None:
     """Return the review of exactly this call, None if there is none or it is of a call with other arguments."""
     review = _get_gate(state)["reviews"].get(call["id"] or "")
     return review if review and review["id"] == _make_call_id(call) else None
@@ -88,7 +177,7 @@ def find_review(state: UmiState, call: ToolCall) -> Review | None:
 def route_approval(state: UmiState) -> list[Send] | Literal["approval", "planner"]:
     """Send each call to the tools node on its own, so that a resume repeats only unfinished ones; all or none."""
     calls = list_open_calls(state)
-    reviews = [find_review(state, call) for call in calls]
+    reviews = [_find_review(state, call) for call in calls]
     if not all(review and not review["allow"] for review in reviews):
         return "approval"
     tasks = [
@@ -104,114 +193,12 @@ def route_approval(state: UmiState) -> list[Send] | Literal["approval", "planner
     return [Send("tools", task) for task in tasks] or "planner"
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What is said about calls in one state."""
-
-    state: UmiState
-    toolbox: Toolbox
-    approvals: Approvals
-
-    def list_decisions(self, call: ToolCall) -> list[ApprovalDecision]:
-        spec = next((spec for spec in self.toolbox.specs if spec.name == call["name"]), None)
-        return list_decisions(call, spec, self.approvals, _read_policy(self.state))
-
-    def find_fault(self, call: ToolCall) -> str:
-        """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
-        try:
-            return self.toolbox.find_fault(call["name"], call["args"], list_callable_names(self.state))
-        except RecursionError:
-            return f"The arguments of {call['name']} are nested too deeply. Write simpler ones."
-
-    def make_observation(self, call: ToolCall, text: str, *, is_error: bool) -> ToolMessage:
-        text = render_observation(text, self.toolbox.max_observation_chars)
-        status: Literal["error", "success"] = "error" if is_error else "success"
-        return ToolMessage(text, tool_call_id=call["id"], name=call["name"], status=status)
-
-
-def _read_policy(state: UmiState) -> Approvals:
-    policy = state["settings"]["approve_tools"]
-    return policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
-
-
 def _get_gate(state: UmiState) -> Gate:
     return state.get("gate") or start_gate()  # threads of before the gate had a state
 
 
 def _make_call_id(call: ToolCall) -> str:
     return make_id(call["name"], call["args"], call["id"] or "")
-
-
-def _review(rules: _Rules, calls: list[ToolCall]) -> Update:
-    """Apply the rules to every open call; one that was rejected before, or is asked about in vain, is answered."""
-    gate = _get_gate(rules.state)
-    reviews: dict[str, Review] = {}
-    messages: list[ToolMessage] = []
-    for call in calls:
-        allow = rules.list_decisions(call)
-        fault = _AGAIN if make_id(call["name"], call["args"]) in gate["rejected"] else ""
-        if fault := fault or (rules.find_fault(call) if allow else ""):
-            messages.append(rules.make_observation(call, fault, is_error=True))
-        else:
-            reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
-    return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
-
-
-def _take_answer(rules: _Rules, asked: Mapping[str, ToolCall]) -> Update:
-    """Ask about the calls that are not decided yet, and carry out what the answer decides: all of it, or nothing."""
-    gate = _get_gate(rules.state)
-    asked_calls = [
-        AskedCall(
-            id=key,
-            call_id=call["id"] or "",
-            name=call["name"],
-            arguments=call["args"],
-            allow=gate["reviews"][call["id"] or ""]["allow"],
-            text=f"Run tool {call['name']!r}?",
-        )
-        for key, call in asked.items()
-    ]
-    answer = ask(asked_calls, fault=gate["fault"])
-    decided_calls = [_read_decision(rules, asked[key], decision) for key, decision in answer.decisions.items()]
-    fault = answer.fault or next((outcome for outcome in decided_calls if isinstance(outcome, str)), None)
-    if fault:
-        return {"gate": {**gate, "fault": fault}}
-    return _apply(rules.state, [outcome for outcome in decided_calls if isinstance(outcome, _DecidedCall)])
-
-
-@dataclass(frozen=True, slots=True)
-class _DecidedCall:
-    """What a decision made of a call: the call as it may run, or the message that answers it instead of its tool."""
-
-    call: ToolCall
-    message: ToolMessage | None = None
-    is_rejected: bool = False
-
-
-def _read_decision(rules: _Rules, call: ToolCall, decision: Mapping[str, Any]) -> _DecidedCall | str:
-    """Return what comes of one decision, or what is wrong with it."""
-    kind, message = decision["type"], decision.get("message")
-    if kind == "reject":
-        why = f": {str(message).rstrip('. ')}." if message else "."
-        text = f"The user rejected this call{why} Do not repeat it; plan differently."
-        return _DecidedCall(call, rules.make_observation(call, text, is_error=True), is_rejected=True)
-    if kind == "respond":
-        return _DecidedCall(call, rules.make_observation(call, str(message), is_error=False))
-    return _edit(rules, call, decision["edited_action"]) if kind == "edit" else _DecidedCall(call)
-
-
-def _edit(rules: _Rules, call: ToolCall, action: Mapping[str, Any]) -> _DecidedCall | str:
-    """Take the call as the person wrote it; the rules must let a person write it, and it must be one that can run."""
-    edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
-    allow = rules.list_decisions(edited)
-    if _make_call_id(edited) == _make_call_id(call):
-        can_stay = "approve" in _get_gate(rules.state)["reviews"][call["id"] or ""]["allow"]
-        return _DecidedCall(call) if can_stay else "The edit changes nothing, and the call cannot be approved as it is."
-    if fault := rules.find_fault(edited):
-        return f"The edited call cannot run. {fault}"
-    if allow and "edit" not in allow:
-        return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
-    return _DecidedCall(edited)
 
 
 def _apply(state: UmiState, decided_calls: Sequence[_DecidedCall]) -> Update:

@@ -15,7 +15,7 @@ from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from alpha_umi.nodes.approval_gate import GateNode
+from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.caller import make_caller
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.planner import make_planner, route_planner
@@ -42,7 +42,7 @@ SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summ
 
 
 def make_dfsdt(
-    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, approval: GateNode
+    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, approval: ApprovalGate
 ) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
     planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)

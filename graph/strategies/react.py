@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, StateGraph
 
-from alpha_umi.nodes.approval_gate import GateNode, route_approval
+from alpha_umi.nodes.approval_gate import ApprovalGate, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
@@ -34,7 +34,7 @@ def add_react(
     graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput],
     models: Mapping[Role, BaseChatModel],
     toolbox: Toolbox,
-    approval: GateNode,
+    approval: ApprovalGate,
 ) -> None:
     """Wire the roles and the executor into `graph` so that the edges follow the planner's ``Next:``."""
     graph.add_node("planner", make_planner(models["planner"], toolbox.specs))

@@ -12,7 +12,7 @@ from alpha_umi import ApprovalRule, ask_when
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS
 from alpha_umi.nodes.approval.rules import list_decisions
-from alpha_umi.nodes.approval_gate import make_approval
+from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.tools import Toolbox, ToolSpec, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.openapi import load_openapi
 
@@ -69,7 +69,7 @@ def test_rule_asks_when_arguments_match(ask: Any, sum: int, is_asked: bool) -> N
 @pytest.mark.parametrize("approvals", [[{"tool": "pay"}], "pay", None, 1, ApprovalRule(tool="pay")])
 def test_what_are_no_rules_is_refused_when_the_agent_is_made(approvals: Any) -> None:
     with pytest.raises(ConfigError, match="list of ApprovalRule"):
-        make_approval(Toolbox([]), approvals)
+        ApprovalGate(Toolbox([]), approvals)
 
 
 def test_rule_unless_asks_about_arguments_that_it_does_not_know() -> None:
