@@ -107,6 +107,8 @@ def test_fault_in_a_tool_is_named_with_file_and_line(
         ("integer 2 to 9", "integers 2 to 9", 5, "no kind of value"),
         ("integer 2 to 9", "integer 2 to many", 5, "no kind of value"),
         ("integer 2 to 9", "[2, 9]", 5, "valid string"),
+        ("name from things", "pick from things of b", 6, "'b' is not drawn before"),
+        ("to {a}.", "to {a.", 10, "write slots as {name}"),
         ("from things", "from thing", 6, "no list 'thing'"),
         ("choose: [sum]", "choose: []", 3, "'sum' is never asked"),
         ("choose: [sum]", "choose: [sum, sun]", 1, "no family 'sun'"),

@@ -21,7 +21,6 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 Place: TypeAlias = tuple[str | int, ...]
 Faults: TypeAlias = Iterator[tuple[Place, str]]
 """What is wrong, and where: keys and positions from the part that is checked."""
-Range: TypeAlias = tuple[int, int]
 Options: TypeAlias = tuple[str, ...]
 Phrase: TypeAlias = Annotated[
     Mapping[str, str], BeforeValidator(lambda value: {"say": value} if isinstance(value, str) else value)
@@ -229,7 +228,7 @@ class InventedTool(SheetPart):
         """Yield wordings that do not say every parameter, and splits without a wording."""
         yield from _below(("ask",), self.ask.find_wording_faults(self.parameters))
         for place, phrase in self.ask.list_phrases():
-            if unsaid := set(self.parameters) - find_slots(phrase.get("say", "")):
+            if unsaid := {name for name in self.parameters if f"{{{name}}}" not in phrase.get("say", "")}:
                 yield ("ask", *place), f"this wording does not say {_name_slots(unsaid)}."
         if not self.ask.heldout and self.use != "train":
             yield ("ask",), "no held-out wording; write 'heldout', or 'use: train'."
@@ -290,7 +289,7 @@ def read_sheet(path: Path, form: type[S]) -> S:
     loader = _Loader(path.read_text("utf-8"))
     try:
         root = loader.get_single_node()
-        sheet = form.model_validate(loader.construct_document(root))
+        sheet = form.model_validate(loader.construct_document(root) if root else {})
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
@@ -319,8 +318,13 @@ def _below(place: Place, faults: Faults) -> Faults:
 
 def _check_slots(place: Place, texts: Iterable[str], known: Collection[str]) -> Faults:
     for text in texts:
-        if unknown := find_slots(text) - set(known):
-            yield place, f"unknown {_name_slots(unknown)} in {text!r}; known are {_name_slots(known)}."
+        try:
+            unknown = find_slots(text) - set(known)
+        except ValueError as error:
+            yield place, f"{error} in {text!r}; write slots as {{name}}."
+        else:
+            if unknown:
+                yield place, f"unknown {_name_slots(unknown)} in {text!r}; known are {_name_slots(known)}."
 
 
 def _list_values(values: Mapping[str, str]) -> set[str]:
@@ -328,14 +332,18 @@ def _list_values(values: Mapping[str, str]) -> set[str]:
 
 
 def _find_rule_faults(values: Mapping[str, str], lists: Mapping[str, Any]) -> Faults:
+    drawn: set[str] = set()
     for names, text in values.items():
         try:
             _, rule = parse_rule(text)
         except ValueError as error:
             yield (names,), str(error)
-        else:
-            for name in {rule[key] for key in ("list", "other") if key in rule} - lists.keys():
-                yield (names,), f"there is no list {name!r}; known are {', '.join(lists)}."
+            continue
+        for name in {rule[key] for key in ("list", "other") if key in rule} - lists.keys():
+            yield (names,), f"there is no list {name!r}; known are {', '.join(lists)}."
+        if rule.get("value", "") not in {"", *drawn}:
+            yield (names,), f"{rule['value']!r} is not drawn before; known are {', '.join(drawn) or 'none'}."
+        drawn |= set(names.split())
 
 
 def _find_twins(names: Faults) -> Faults:
@@ -361,7 +369,7 @@ def _find_repeated_keys(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, str
 
 def _find_line(node: Any, place: Sequence[str | int]) -> int:
     """Return the line of a place, or of the nearest part around it that is there."""
-    line = int(node.start_mark.line) + 1
+    line = int(node.start_mark.line) + 1 if node else 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
             found = [(key, value) for key, value in node.value if key.value == part]
