@@ -11,28 +11,27 @@ from __future__ import annotations
 
 import argparse
 import random
-import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from alpha_umi.tools import ToolSpec
 from alpha_umi.tools.retrieval import SentenceEmbeddings, ToolRetriever
+from alpha_umi.tools.retrieval.embeddings import VectorStore
 from alpha_umi.tools.retrieval.lexical import split_sentences
-from alpha_umi.tools.retrieval.vectors import VectorStore
 from alpha_umi.tools.spec import clean_name
 from alpha_umi.training.data.files import read_records
 
 FILES = ("sealtools_tools.jsonl.gz", "sealtools_train.jsonl.gz")
 K, N_TOOLS, N_TIMED, GOAL_MS = 5, 16_000, 100, 20.0
-INDEX = "tools.sqlite"
+INDEX = "tools.npy"
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -91,7 +90,7 @@ def compare(specs: Sequence[ToolSpec], queries: list[Query], cache: Path) -> Non
     random.Random(0).shuffle(queries)
     tuning, rest = queries[: len(queries) // 2], queries[len(queries) // 2 :]
     sentences = list(dict.fromkeys(part for query in queries for part in split_sentences(query.text)))
-    embeddings = KnownQueries(SentenceEmbeddings(device="cpu"), VectorStore(cache / "queries.sqlite"), sentences)
+    embeddings = KnownQueries(SentenceEmbeddings(device="cpu"), VectorStore(cache / "queries.npy"), sentences)
 
     def make(weight: float) -> ToolRetriever:
         return ToolRetriever(specs, embeddings=embeddings, index=cache / INDEX, lexical_weight=weight)
@@ -144,8 +143,7 @@ def time_search(specs: Sequence[ToolSpec], queries: Sequence[Query], cache: Path
 
 def count_vectors(index: Path) -> int:
     """Return how many vectors an index holds."""
-    with closing(sqlite3.connect(index)) as database:
-        return int(database.execute("SELECT count(*) FROM tool_vectors").fetchone()[0])
+    return len(np.load(index, mmap_mode="r"))
 
 
 def time_call(function: Callable[..., Any], *arguments: Any) -> tuple[float, float]:

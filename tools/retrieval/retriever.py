@@ -6,7 +6,6 @@ sentence it fits best. Knows nothing about the agent; `alpha_umi.nodes.tool_sele
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -15,12 +14,17 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.retrieval.embeddings import HINT, MINILM, SentenceEmbeddings
+from alpha_umi.tools.retrieval.embeddings import (
+    HINT,
+    MINILM,
+    Matrix,
+    SentenceEmbeddings,
+    VectorStore,
+    embed_texts,
+    logger,
+)
 from alpha_umi.tools.retrieval.lexical import LexicalIndex, Scores, describe, split_sentences
-from alpha_umi.tools.retrieval.vectors import Matrix, VectorStore, embed_texts
 from alpha_umi.tools.spec import ToolSpec
-
-logger = logging.getLogger("alpha_umi.tools")
 
 # Tuned on one half of Seal-Tools' labelled queries by benchmarks/retrieval.py, which reports on the other half.
 LEXICAL_WEIGHT = 0.5
