@@ -118,17 +118,19 @@ def read_card(folder: Path) -> dict[str, Any]:
         ConfigError: If there is none, or it is that of something else.
     """
     path = folder / CARD
-    try:
-        card = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder} is no checkpoint: it has no {CARD}. Give the --out folder of 'alpha-umi train'."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); copy the checkpoint again.") from error
+    if not path.exists():
+        raise ConfigError(f"{folder} is no checkpoint: it has no {CARD}. Give the --out folder of 'alpha-umi train'.")
+    card = _read_json(path, "checkpoint")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ConfigError(f"{path} does not describe a trained checkpoint of format {FORMAT}; is it a base model?")
     return card
+
+
+def _read_json(path: Path, what: str) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); copy the {what} again.") from error
 
 
 def find_template(folders: Sequence[Path], style: Style) -> str:
@@ -139,8 +141,8 @@ def find_template(folders: Sequence[Path], style: Style) -> str:
     """
     for folder in folders:
         try:
-            claim = json.loads((folder / CARD).read_text("utf-8"))["template"]
-        except (OSError, ValueError, LookupError, TypeError):
+            claim = json.loads((folder / CARD).read_text("utf-8")).get("template")
+        except (OSError, ValueError, AttributeError):
             continue
         if not isinstance(claim, dict):
             continue
@@ -206,11 +208,7 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: If it is no LoRA adapter, or names a module that PEFT would import.
     """
-    file = path / "adapter_config.json"
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file} cannot be read ({error}); copy the adapter again.") from error
+    config = _read_json(path / "adapter_config.json", "adapter")
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise ConfigError(f"{path} is no LoRA adapter ({kind}); train it again as LoRA.")
@@ -230,19 +228,12 @@ def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
             f"{path} holds no {pattern}, the only kind of weights that is loaded; "
             "save it again with 'save_pretrained', or copy what is missing."
         )
-    for index in path.glob("*.safetensors.index.json"):
-        if others := [name for name in _list_indexed(index) if not name.endswith(".safetensors")]:
-            raise ConfigError(f"{index} names {others[0]!r}, which is no safetensors file; save the model again.")
-
-
-def _list_indexed(index: Path) -> list[str]:
-    """Return the files that an index of weights names; transformers reads them whatever their kind."""
-    try:
-        content = json.loads(index.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{index} cannot be read ({error}); copy the model again.") from error
-    files = content.get("weight_map") if isinstance(content, dict) else None
-    return [str(name) for name in dict.fromkeys(files.values())] if isinstance(files, dict) else []
+    for index in path.glob("*.safetensors.index.json"):  # transformers reads what it names, whatever its kind
+        content = _read_json(index, "model")
+        files = content.get("weight_map") if isinstance(content, dict) else None
+        names = map(str, files.values()) if isinstance(files, dict) else ()
+        if other := next((name for name in names if not name.endswith(".safetensors")), None):
+            raise ConfigError(f"{index} names {other!r}, which is no safetensors file; save the model again.")
 
 
 def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path:
