@@ -119,12 +119,12 @@ def test_react_concludes_at_the_step_limit() -> None:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        ("I would rather not.", "Action"),
-        ("", "Action"),
-        ("Action: add\nAction Input: {broken", "JSON"),
-        ('Action: subtract\nAction Input: {"a": 2}', "add"),
-        ('Action: add\nAction Input: {"a": "two", "b": 3}', "a"),
-        ('Action: add\nAction Input: {"a": 2}', "b"),
+        ("I would rather not.", "There is no tool call"),
+        ("", "There is no tool call"),
+        ("Action: add\nAction Input: {broken", "Action Input is not valid JSON"),
+        ('Action: subtract\nAction Input: {"a": 2}', "There is no tool named 'subtract'"),
+        ('Action: add\nAction Input: {"a": "two", "b": 3}', '- a: got "two" (a string); expected integer\n'),
+        ('Action: add\nAction Input: {"a": 2}', "- b: missing; expected integer\n"),
     ],
 )
 def test_react_tells_the_planner_what_is_wrong_with_a_call(call: str, expected: str) -> None:

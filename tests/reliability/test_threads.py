@@ -188,12 +188,12 @@ def test_sqlite_ledger_waits_for_a_new_file_that_is_written(written_for_now: str
 
 def test_threads_wait_for_a_new_sqlite_file_that_is_written(written_for_now: str) -> None:
     with open_checkpointer(written_for_now) as saver:
-        make_agent(saver).invoke(ask("one"), THREAD)
+        assert make_agent(saver).invoke(ask("one"), THREAD)["answer"] == "Paid."
 
 
 async def test_threads_wait_for_a_new_sqlite_file_that_is_written_async(written_for_now: str) -> None:
     async with open_async_checkpointer(written_for_now) as saver:
-        await make_agent(saver).ainvoke(ask("one"), THREAD)
+        assert (await make_agent(saver).ainvoke(ask("one"), THREAD))["answer"] == "Paid."
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")

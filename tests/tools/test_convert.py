@@ -149,9 +149,7 @@ class StateTool(BaseTool):
     def _run(self, x: int, state: Annotated[dict[str, Any], InjectedState]) -> None: ...
 
 
-@pytest.mark.parametrize(
-    "tool", [with_state, with_store, with_runtime, with_typed_runtime, with_secret, StateTool()], ids=str
-)
+@pytest.mark.parametrize("tool", [with_state, with_store, with_runtime, with_typed_runtime, with_secret, StateTool()])
 def test_tool_with_injected_arguments_is_refused(tool: Any) -> None:
     with pytest.raises(ConfigError, match="injected by LangGraph's ToolNode"):
         spec_from_tool(to_base_tool(tool))
