@@ -128,16 +128,11 @@ class UmiSettings(BaseSettings):
         return UmiContext(max_steps=limits.max_steps, temperature=generation.temperature, **self.search.model_dump())
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+    def settings_customise_sources(  # type: ignore[override]  # pydantic passes the sources by name
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, whose values arrive as arguments."""
-        return env_settings, init_settings
+        return sources["env_settings"], sources["init_settings"]
 
 
 def load_settings(path: Path | None = None) -> UmiSettings:

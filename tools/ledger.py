@@ -6,21 +6,13 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from langchain_core.messages import ToolMessage
 
 
-@dataclass(frozen=True, slots=True)
-class CallKey:
-    """Names one call for all time.
-
-    Args:
-        thread: Thread it belongs to.
-        call: Id of the call, unique within the thread.
-        arguments: Hash of the arguments, so that a call that a person edited is another call.
-    """
+class CallKey(NamedTuple):
+    """Names one call for all time: its thread, its id there, and a hash of its arguments, which a person may edit."""
 
     thread: str
     call: str
@@ -31,10 +23,6 @@ class CallKey:
         """Name a call by its thread, its id and its arguments, whose order does not matter."""
         text = json.dumps(arguments, sort_keys=True, ensure_ascii=True, default=str)
         return cls(thread, call, hashlib.sha256(text.encode()).hexdigest())
-
-    def to_row(self) -> tuple[str, str, str]:
-        """Return the values of the primary key."""
-        return self.thread, self.call, self.arguments
 
 
 CallRecord: TypeAlias = ToolMessage | int

@@ -34,16 +34,7 @@ _HOW = (
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """A call that a person is asked about.
-
-    Args:
-        id: From `make_id`.
-        call_id: Id of the call in its message.
-        name: Tool name.
-        arguments: Arguments as they would run.
-        allow: The decisions that can be taken.
-        text: What is asked.
-    """
+    """A call that a person is asked about: `id` is a digest of it (`make_id`), `call_id` its id in the message."""
 
     id: str
     call_id: str
@@ -70,10 +61,6 @@ def make_id(name: str, arguments: Mapping[str, Any] | str, call_id: str = "") ->
 def ask(calls: Sequence[AskedCall], *, fault: str | None = None) -> Answer:
     """Interrupt the run, or return the answer when it is resumed; call it once in a node that is alone in its step.
 
-    Args:
-        calls: The calls, at least one.
-        fault: What was wrong with the answer before.
-
     Raises:
         ConfigError: If the run has no checkpointer, so that nobody could answer.
     """
@@ -90,9 +77,7 @@ def ask(calls: Sequence[AskedCall], *, fault: str | None = None) -> Answer:
 def ask_in_place(call: AskedCall, *, is_alone: bool) -> Mapping[str, Any]:
     """Interrupt the run until there is a decision, in a node that cannot make a step of each answer.
 
-    Args:
-        call: The call.
-        is_alone: Whether no other task of this step can ask something.
+    `is_alone` tells that no other task of this step can ask something.
 
     Raises:
         ConfigError: If the run has no checkpointer, so that nobody could answer.

@@ -59,12 +59,7 @@ class ApprovalRule(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AskWhen:
-    """A rule that asks where a function says so; make one by `ask_when`.
-
-    Args:
-        predicate: Is given a copy of the call; whatever it does but to return False asks.
-        rule: For which calls it holds, and what may be decided.
-    """
+    """A rule that asks where a function says so; make one by `ask_when`."""
 
     predicate: Predicate
     rule: ApprovalRule

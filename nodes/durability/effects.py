@@ -43,14 +43,9 @@ _lock = Lock()
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """One call of a tool with the effect ``once``, on a thread that is kept.
+    """One call of a tool with the effect ``once``, on a thread that `saver` keeps.
 
-    Args:
-        task: The call.
-        key: Its name in the ledger.
-        saver: Keeps the thread.
-        decision: The checkpoint that holds the decision to call.
-        ledger: Where to record; None takes the one of the thread's database.
+    `decision` is the checkpoint that holds the decision to call. Without a `ledger` the one of the saver is taken.
     """
 
     task: ToolTask

@@ -80,11 +80,11 @@ class SqlLedger(Ledger):
             written = execute(
                 "INSERT INTO effects (thread, call, arguments, tool, started_at) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING RETURNING 1",
-                (*key.to_row(), tool, time.time()),
+                (*key, tool, time.time()),
             )
             if written:
                 return 0
-            rows = execute(f"SELECT n_started, result FROM effects WHERE {_KEY}", key.to_row())
+            rows = execute(f"SELECT n_started, result FROM effects WHERE {_KEY}", key)
         n_started, result = rows[0] if rows else (1, None)  # forgotten by another process at this very moment
         if result is None:
             return int(n_started)
@@ -96,7 +96,7 @@ class SqlLedger(Ledger):
             written = execute(
                 f"UPDATE effects SET n_started = 2, started_at = ? WHERE {_KEY} AND n_started = 1 AND result IS NULL "
                 "RETURNING 1",
-                (time.time(), *key.to_row()),
+                (time.time(), *key),
             )
         return bool(written)
 
@@ -105,13 +105,13 @@ class SqlLedger(Ledger):
         with self._open() as execute:
             execute(
                 f"UPDATE effects SET finished_at = ?, result = ? WHERE {_KEY} RETURNING 1",
-                (time.time(), _dump(message), *key.to_row()),
+                (time.time(), _dump(message), *key),
             )
 
     def forget(self, key: CallKey) -> None:
         """Drop a record; see `Ledger`."""
         with self._open() as execute:
-            execute(f"DELETE FROM effects WHERE {_KEY} RETURNING 1", key.to_row())
+            execute(f"DELETE FROM effects WHERE {_KEY} RETURNING 1", key)
 
 
 class SqliteLedger(SqlLedger):

@@ -58,8 +58,7 @@ class TurnResult:
     @property
     def total(self) -> UsageMetadata:
         """Tokens of all models together."""
-        nothing = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-        return reduce(add_usage, self.usage.values(), nothing)
+        return reduce(add_usage, self.usage.values(), UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0))
 
     @property
     def tree(self) -> Tree:
@@ -83,17 +82,7 @@ class TurnResult:
 
 @dataclass
 class Session:
-    """A person's end of one thread.
-
-    Args:
-        agent: The agent, with a checkpointer.
-        context: Settings of every run.
-        screen: Where the run is shown.
-        loop: Where it runs.
-        tools: What the agent has.
-        claim: Keeps other processes off the thread while a turn is taken; None for a thread that is only in memory.
-        thread: Name of the thread; an existing one is continued.
-    """
+    """A person's end of one thread, which `claim` keeps other processes off while a turn is taken."""
 
     agent: UmiAgent
     context: UmiContext
@@ -211,15 +200,9 @@ def _make_name() -> str:
 def open_session(
     settings: UmiSettings, screen: Screen, *, approve: bool, where: str | Path | None, thread: str | None
 ) -> Iterator[Session]:
-    """Build the agent and open its thread.
+    """Build the agent and open its thread, a new one if `thread` is None.
 
-    Args:
-        settings: The configuration.
-        screen: Where runs are shown.
-        approve: Ask before each tool call.
-        where: SQLite file of the threads, made if need be, or an address of PostgreSQL; None keeps the thread in
-            memory.
-        thread: Its name; None begins a new one.
+    It is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.
