@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -74,3 +75,18 @@ def fit_value(value: Any, schema: Any) -> Any:
         number = float(value)
         return int(number) if number.is_integer() and (kind == "integer" or "." not in value) else number
     return value
+
+
+def fit_arguments(arguments: Mapping[str, Any], spec: ToolSpec | None) -> dict[str, Any]:
+    """Return the arguments of a call with values as the tool's schema wants them."""
+    schema = spec.parameters["properties"] if spec else {}
+    return {name: fit_value(value, schema.get(name)) for name, value in arguments.items()}
+
+
+def parse_arguments(raw: Any) -> dict[str, Any] | None:
+    """Return the arguments of a call from JSON text, or as they are; None if they are malformed."""
+    try:
+        value = json.loads(raw, strict=False) if isinstance(raw, str) else raw
+    except json.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -28,7 +28,7 @@ from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, describe_calls
 from alpha_umi.training.data.files import Record, read_records
-from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 
 _MAX_PARALLEL = 4
 _MIN_TELLING_CHARS = 4
@@ -72,14 +72,12 @@ def _resolve_calls(
     responses: dict[str, Any] = {}
     ids: dict[str, str] = {}
     for i, raw in enumerate(record["calls"], 1):
-        schema = specs[raw["name"]].parameters["properties"]
         try:
             values = {reference: _look_up(reference, responses) for reference in find_references(raw["arguments"])}
         except LookupError:
             tally.repair("trajectory cut before a reference that the shortened response does not answer")
             return
-        resolved = fill_references(raw["arguments"], values)
-        arguments = {name: fit_value(value, schema.get(name)) for name, value in resolved.items()}
+        arguments = fit_arguments(fill_references(raw["arguments"], values), specs[raw["name"]])
         label, text = raw["label"], render_response(raw["response"])
         needs = frozenset(ids[needed] for needed in _find_needs(raw["arguments"], record["input"], texts))
         yield Call(f"call_{i}", clean_name(raw["name"]), arguments, Observation(text)), needs

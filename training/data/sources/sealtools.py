@@ -21,7 +21,7 @@ from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, describe_calls
 from alpha_umi.training.data.files import Record, blame, read_records
-from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 
 _REFERENCE = re.compile(r"(API_call_\d+)\b.*")
 _N_DISTRACTORS = (2, 7)
@@ -47,9 +47,8 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
 
 def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally) -> Iterator[Step]:
     for i, record in enumerate(calling, 1):
-        schema = catalogue.specs[record["api"]].parameters["properties"]
         cleaned = {name: _clean_value(value, tally) for name, value in record["parameters"].items()}
-        arguments = {name: fit_value(value, schema.get(name)) for name, value in cleaned.items()}
+        arguments = fit_arguments(cleaned, catalogue.specs[record["api"]])
         response = dict(zip(catalogue.responses[record["api"]], record["responses"], strict=False))
         observation = Observation(json.dumps(response, ensure_ascii=False))
         call = Call(f"call_{i}", clean_name(record["api"]), arguments, observation)

@@ -23,7 +23,7 @@ from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.files import Record, read_records
-from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec
+from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_arguments
 
 _ASK_USER = ToolSpec(
     "getDetails",
@@ -93,15 +93,8 @@ def _read_golden(golden: Sequence[Record], tools: Mapping[str, ToolSpec]) -> tup
 
 
 def _make_call(number: int, name: str, text: Any, tools: Mapping[str, ToolSpec]) -> Call:
-    name = clean_name(name)
-    try:
-        arguments = json.loads(text, strict=False) if isinstance(text, str) else text
-    except json.JSONDecodeError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        return Call(f"call_{number}", name, str(text))
-    schema = tools[name].parameters["properties"] if name in tools else {}
-    return Call(f"call_{number}", name, {key: fit_value(value, schema.get(key)) for key, value in arguments.items()})
+    name, arguments = clean_name(name), parse_arguments(text)
+    return Call(f"call_{number}", name, str(text) if arguments is None else fit_arguments(arguments, tools.get(name)))
 
 
 def _make_tools(api: Record) -> Iterator[ToolSpec]:

@@ -18,7 +18,7 @@ from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import shorten_rationale
 from alpha_umi.training.data.files import Record, read_members, to_text
-from alpha_umi.training.data.tool_specs import make_schema, make_spec
+from alpha_umi.training.data.tool_specs import make_schema, make_spec, parse_arguments
 
 _BOILERPLATE = re.compile(
     r'This is the subfunction for tool "(?P<tool>[^"]*)", you can use this tool\.'
@@ -129,14 +129,14 @@ class _ChainReader:
         return cut
 
     def _call(self, rationale: str, call: Record) -> Step:
-        arguments = _parse_object(call["arguments"])
+        arguments = parse_arguments(call["arguments"] or "{}")
         call_id = f"call_{len(self._steps) + 1}"
         raw = str(call["arguments"]) if arguments is None else arguments
         return Step(rationale, "caller", (Call(call_id, str(call["name"]), raw),))
 
     def _finish(self, rationale: str, call: Record) -> Step | None:
         text = call["arguments"] if isinstance(call["arguments"], str) else json.dumps(call["arguments"])
-        arguments = _parse_object(text)
+        arguments = parse_arguments(text or "{}")
         answer = str(arguments.get("final_answer") or "") if arguments is not None else self._salvage(text)
         if "give_up_and_restart" in (arguments or {}).get("return_type", text if not answer else ""):
             return Step(rationale, "give up")
@@ -169,19 +169,9 @@ class _ChainReader:
         self._steps[-1] = replace(step, calls=(answered,))
 
 
-def _parse_object(text: str | Record) -> Record | None:
-    if isinstance(text, dict):
-        return text
-    try:
-        value = json.loads(text or "{}", strict=False)
-    except json.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _parse_observation(content: str) -> Observation:
     """Unwrap `{"error", "response"}`; one that the recorder cut off is no JSON, and keeps its start."""
-    parsed = _parse_object(content)
+    parsed = parse_arguments(content or "{}")
     if parsed is None:
         match = _CUT_RESPONSE.search(content)
         return Observation(match[1].strip() if match else content.strip())

@@ -19,7 +19,7 @@ from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.files import get_texts, read_records, to_text
-from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec, parse_type
+from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 
 _TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: (.*)\nParameters: (.*)$", re.MULTILINE)
 _PART = re.compile(r"<(user|think|tool_call|obs|response)>(.*?)</\1>", re.DOTALL)
@@ -70,7 +70,7 @@ class _Dialogue:
     """Turns tagged parts into turns and steps."""
 
     def __init__(self, tools: tuple[ToolSpec, ...], tally: Tally) -> None:
-        self._schemas = {tool.name: tool.parameters["properties"] for tool in tools}
+        self._tools = {tool.name: tool for tool in tools}
         self._tally = tally
         self._turns: list[tuple[str, list[Step]]] = []
         self._n_calls = 0
@@ -113,9 +113,7 @@ class _Dialogue:
             name, values = clean_name(raw["name"]), dict(raw["parameters"])
         except (ValueError, LookupError, TypeError):
             return Call(f"call_{self._n_calls}", "", line)
-        schema = self._schemas.get(name, {})
-        arguments = {key: fit_value(value, schema.get(key)) for key, value in values.items()}
-        return Call(f"call_{self._n_calls}", name, arguments)
+        return Call(f"call_{self._n_calls}", name, fit_arguments(values, self._tools.get(name)))
 
     def _answer(self, text: str) -> None:
         """Give every result to the call of its name; results come as one list."""
