@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.rules import ApprovalRule
+from alpha_umi.nodes.approval import ApprovalRule
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.state import SearchSettings, UmiContext
 from alpha_umi.tools.http.breaker import RemoteSettings

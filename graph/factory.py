@@ -15,7 +15,7 @@ from langgraph.types import Checkpointer
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
-from alpha_umi.nodes.approval.rules import Approvals
+from alpha_umi.nodes.approval import Approvals
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role

@@ -17,8 +17,16 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langgraph.types import Send
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval.questions import ApprovalDecision, AskedCall, ask, make_id
-from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, list_decisions
+from alpha_umi.nodes.approval import (
+    ApprovalDecision,
+    ApprovalRule,
+    Approvals,
+    AskedCall,
+    AskWhen,
+    ask,
+    list_decisions,
+    make_id,
+)
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names

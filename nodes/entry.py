@@ -8,7 +8,7 @@ from langgraph.constants import CONF
 from langgraph.runtime import Runtime
 
 from alpha_umi.errors import InputError, TrajectoryError
-from alpha_umi.nodes.approval.questions import is_top_level
+from alpha_umi.nodes.approval import is_top_level
 from alpha_umi.nodes.approval_gate import start_gate
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.role import Update

@@ -9,8 +9,7 @@ from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from alpha_umi.nodes.approval.questions import ApprovalDecision
-from alpha_umi.nodes.approval.rules import ApprovalRule
+from alpha_umi.nodes.approval import ApprovalDecision, ApprovalRule
 from alpha_umi.nodes.format.trajectory import Decision
 
 Finish: TypeAlias = Literal["answer", "give up", "step limit", "no progress", "search limit"]

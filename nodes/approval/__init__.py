@@ -7,6 +7,8 @@ from alpha_umi.nodes.approval.questions import (
     AskedCall,
     ask,
     ask_in_place,
+    is_top_level,
+    make_id,
 )
 from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, list_decisions
 
@@ -21,5 +23,7 @@ __all__ = [
     "ask",
     "ask_in_place",
     "ask_when",
+    "is_top_level",
     "list_decisions",
+    "make_id",
 ]

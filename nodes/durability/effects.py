@@ -26,7 +26,7 @@ from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.runtime import get_runtime
 
 from alpha_umi.errors import StorageError
-from alpha_umi.nodes.approval.questions import AskedCall, ask_in_place, make_id
+from alpha_umi.nodes.approval import AskedCall, ask_in_place, make_id
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.state import ToolTask

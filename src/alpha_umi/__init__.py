@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from alpha_umi.errors import AlphaUmiError
     from alpha_umi.graph.embed import as_runnable, as_tool
     from alpha_umi.graph.factory import create_umi_agent
-    from alpha_umi.nodes.approval.rules import ApprovalRule, ask_when
+    from alpha_umi.nodes.approval import ApprovalRule, ask_when
     from alpha_umi.nodes.format.trajectory import Trajectory
     from alpha_umi.nodes.state import UmiContext
     from alpha_umi.tools.spec import ToolSpec
@@ -33,14 +33,14 @@ __all__ = [
 
 _HOMES = {
     "AlphaUmiError": "alpha_umi.errors",
-    "ApprovalRule": "alpha_umi.nodes.approval.rules",
+    "ApprovalRule": "alpha_umi.nodes.approval",
     "ToolSpec": "alpha_umi.tools.spec",
     "Toolbox": "alpha_umi.tools.toolbox",
     "Trajectory": "alpha_umi.nodes.format.trajectory",
     "UmiContext": "alpha_umi.nodes.state",
     "as_runnable": "alpha_umi.graph.embed",
     "as_tool": "alpha_umi.graph.embed",
-    "ask_when": "alpha_umi.nodes.approval.rules",
+    "ask_when": "alpha_umi.nodes.approval",
     "create_umi_agent": "alpha_umi.graph.factory",
 }
 

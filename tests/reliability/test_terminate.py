@@ -1,4 +1,4 @@
-"""SIGTERM while an answer is streamed: the process ends within five seconds, and the thread can be gone on with."""
+"""SIGTERM while an answer is streamed: the process ends within five seconds, and the thread can be continued."""
 
 from __future__ import annotations
 
