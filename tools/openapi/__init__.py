@@ -18,9 +18,8 @@ from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient, Reply
 from alpha_umi.tools.http.credentials import require_private
 from alpha_umi.tools.openapi.document import load_document, require_openapi_3
-from alpha_umi.tools.openapi.operations import Operation, read_operations
+from alpha_umi.tools.openapi.operations import Operation, Security, read_operations
 from alpha_umi.tools.openapi.request import build_request
-from alpha_umi.tools.openapi.security import Security
 from alpha_umi.tools.spec import log_omissions
 
 __all__ = ["load_openapi", "load_openapi_source"]
@@ -62,7 +61,7 @@ def load_openapi(
     require_openapi_3(parsed)
     if base_url:
         _check_address(base_url)
-    operations, notes = read_operations(parsed, Security(parsed, auth or {}), base_url)
+    operations, omissions = read_operations(parsed, Security(parsed, auth or {}), base_url)
     hosts = {urlsplit(operation.url).netloc for operation in operations} if allowed_hosts is None else allowed_hosts
     named = [*(allowed_hosts or ()), *(urlsplit(url).netloc for url in (base_url, parsed.url) if url)]
     client = HttpClient(
@@ -81,10 +80,12 @@ def load_openapi(
             usable.append(operation)
         else:
             host = urlsplit(operation.url).netloc
-            notes.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
+            omissions.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
     if not usable:
-        raise ConfigError(f"{parsed.name} has no operation that can be used: {'; '.join(notes[:5]) or 'it is empty'}.")
-    log_omissions(parsed.name, notes)
+        raise ConfigError(
+            f"{parsed.name} has no operation that can be used: {'; '.join(omissions[:5]) or 'it is empty'}."
+        )
+    log_omissions(parsed.name, omissions)
     return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
 
 

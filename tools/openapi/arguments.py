@@ -20,7 +20,7 @@ _STYLES = {
     "cookie": ("form",),
 }
 # What the connection, the body and the credentials decide is no argument of a model.
-_OWN_HEADERS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {"accept", "authorization", "connection", "content-length", "content-type", "cookie", "host", "transfer-encoding"}
 )
 _BODY_KINDS: tuple[tuple[str, BodyKind], ...] = (
@@ -103,8 +103,8 @@ class ArgumentReader:
                     raise Unusable(f"parameter {parameter['name']!r} is in {parameter.get('in')!r}")
                 found[parameter["in"], parameter["name"]] = parameter
         for (place, name), parameter in found.items():
-            is_own = place == "header" and name.lower() in _OWN_HEADERS
-            if not is_own and (place, name.lower()) not in hidden:
+            is_reserved = place == "header" and name.lower() in _RESERVED_HEADERS
+            if not is_reserved and (place, name.lower()) not in hidden:
                 self._add_parameter(parameter)
         self._match_path(path)
 

@@ -1,19 +1,18 @@
-"""OpenAPI operations → what the model is told of each, and how to call it."""
+"""OpenAPI operations → what the model is told of each, how to call it, and with which credentials."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.http.credentials import Credential
+from alpha_umi.tools.http.credentials import Credential, read_variable
 from alpha_umi.tools.openapi.arguments import Argument, ArgumentReader, BodyKind, Unusable
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text
-from alpha_umi.tools.openapi.security import Security
 from alpha_umi.tools.spec import Effects, ToolSpec
 
 _METHODS: dict[str, Effects] = {
@@ -25,6 +24,11 @@ _METHODS: dict[str, Effects] = {
     "head": "none",
     "patch": "once",
     "trace": "none",
+}
+_CREDENTIAL_PLACES: dict[str, Literal["header", "query", "cookie"]] = {
+    "header": "header",
+    "query": "query",
+    "cookie": "cookie",
 }
 _MAX_NAME_CHARS = 64
 _MAX_DESCRIPTION_CHARS = 400
@@ -41,7 +45,7 @@ class Operation:
         arguments: Where each of the model's arguments goes.
         body: How the body is written, None if there is none.
         media_type: Content type of the body.
-        credentials: What is sent beside the arguments.
+        credentials: What is sent in addition.
     """
 
     spec: ToolSpec
@@ -64,9 +68,9 @@ def read_operations(
         base_url: Used for all in place of the document's servers.
     """
     operations: list[Operation] = []
-    notes: list[str] = []
+    omissions: list[str] = []
     taken: set[str] = set()
-    for path, method, shared, node in _iter_nodes(document, notes):
+    for path, method, shared, node in _iter_nodes(document, omissions):
         reader = ArgumentReader(document)
         try:
             credentials = security.select(node)
@@ -77,23 +81,23 @@ def read_operations(
             spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], "openapi")
             url = f"{_find_server(document, base_url, shared, node).rstrip('/')}/{path.lstrip('/')}"
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
-            notes.append(f"{method.upper()} {path} is left out: {error}")
+            omissions.append(f"{method.upper()} {path} is left out: {error}")
             continue
         taken.add(spec.name)
         operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, media_type, credentials))
-        notes += [f"{spec.name}: {problem}" for problem in dict.fromkeys(reader.problems)]
-    return operations, notes
+        omissions += [f"{spec.name}: {problem}" for problem in dict.fromkeys(reader.problems)]
+    return operations, omissions
 
 
 def _iter_nodes(
-    document: Document, notes: list[str]
+    document: Document, omissions: list[str]
 ) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
     """Yield path, method, path item and operation."""
     for path, item in document.content["paths"].items():
         try:
             shared = document.resolve(item)
         except BadReference as error:
-            notes.append(f"{path} is left out: it refers to {error}")
+            omissions.append(f"{path} is left out: it refers to {error}")
             continue
         for method in _METHODS:
             if isinstance(shared, Mapping) and isinstance(shared.get(method), Mapping):
@@ -154,3 +158,80 @@ def _describe(node: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
         if summary or description:
             return description or summary
     return ""
+
+
+class Security:
+    """The credentials of one document."""
+
+    def __init__(self, document: Document, auth: Mapping[str, str]) -> None:
+        """Read what `auth` names.
+
+        Args:
+            document: The document, whose security schemes `auth` may name.
+            auth: Security scheme, or ``header:NAME``, ``query:NAME``, ``cookie:NAME``, to the environment variable
+                that holds the credential. The latter three are sent with every operation.
+
+        Raises:
+            ConfigError: If there is no such scheme, or a variable is not set.
+        """
+        self._default = document.content.get("security")
+        self._is_declared = self._default is not None or _is_declared_anywhere(document)
+        self._always: list[Credential] = []
+        self._schemes: dict[str, Credential] = {}
+        known = _read_schemes(document)
+        for name, variable in auth.items():
+            read_variable(variable)
+            place, _, parameter = name.partition(":")
+            if place in _CREDENTIAL_PLACES and parameter:
+                self._always.append(Credential(variable, _CREDENTIAL_PLACES[place], parameter))
+            elif name in known:
+                self._schemes[name] = _make_credential(name, known[name], variable)
+            else:
+                raise ConfigError(
+                    f"{document.name} has no security scheme {name!r}; it has: {', '.join(known) or 'none'}. "
+                    "Name one of them, or a place such as 'header:X-Api-Key'."
+                )
+
+    def select(self, operation: Mapping[str, Any]) -> tuple[Credential, ...]:
+        """Return what is sent with an operation: the first of its alternatives for which there is everything."""
+        wanted = operation.get("security", self._default)
+        if not self._is_declared:  # a document that forgot to, and a user who named schemes
+            return (*self._always, *self._schemes.values())
+        for alternative in wanted if isinstance(wanted, list) else []:
+            if isinstance(alternative, Mapping) and alternative and self._schemes.keys() >= alternative.keys():
+                return (*self._always, *(self._schemes[name] for name in alternative))
+        return tuple(self._always)
+
+
+def _is_declared_anywhere(document: Document) -> bool:
+    """Say whether any operation tells which schemes it wants."""
+    items = [item for item in document.content["paths"].values() if isinstance(item, Mapping)]
+    return any(isinstance(node, Mapping) and "security" in node for item in items for node in item.values())
+
+
+def _read_schemes(document: Document) -> dict[str, Mapping[str, Any]]:
+    components = document.content.get("components")
+    schemes = components.get("securitySchemes") if isinstance(components, Mapping) else None
+    known: dict[str, Mapping[str, Any]] = {}
+    for name, node in (schemes or {}).items() if isinstance(schemes, Mapping) else ():
+        try:
+            scheme = document.resolve(node)
+        except BadReference:
+            continue
+        if isinstance(scheme, Mapping):
+            known[str(name)] = scheme
+    return known
+
+
+def _make_credential(name: str, scheme: Mapping[str, Any], variable: str) -> Credential:
+    kind = str(scheme.get("type", "")).lower()
+    if kind == "apikey" and scheme.get("in") in _CREDENTIAL_PLACES and isinstance(scheme.get("name"), str):
+        return Credential(variable, _CREDENTIAL_PLACES[scheme["in"]], scheme["name"])
+    if kind == "http" and str(scheme.get("scheme", "")).lower() == "basic":
+        return Credential(variable, "header", "Authorization", "Basic")
+    if kind in ("http", "oauth2", "openidconnect"):
+        return Credential(variable, "header", "Authorization", "Bearer")
+    raise ConfigError(
+        f"Security scheme {name!r} is of a kind that cannot be used ({kind or 'no type'}); "
+        "name the place instead, such as 'header:X-Api-Key'."
+    )

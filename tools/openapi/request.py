@@ -26,33 +26,26 @@ def build_request(operation: Operation, values: Mapping[str, Any]) -> httpx.Requ
     Raises:
         ToolException: If a value cannot be written where it belongs.
     """
-    url = operation.url
-    query: list[tuple[str, str]] = []
-    cookies: list[tuple[str, str]] = []
-    headers = {"Accept": "application/json, text/*;q=0.9, */*;q=0.5"}
-    body: dict[str, Any] = {}
-    whole: Any = None
+    given: dict[str, list[tuple[Argument, Any]]] = {}
     for argument in operation.arguments:
-        if argument.name not in values or (values[argument.name] is None and argument.place != "body"):
-            continue
-        value = values[argument.name]
-        if argument.place == "path":
-            url = url.replace(f"{{{argument.wire_name}}}", _write_path(argument, value))
-        elif argument.place == "query":
-            query += _write_pairs(argument, value)
-        elif argument.place == "cookie":
-            cookies += _write_pairs(argument, value)
-        elif argument.place == "header":
-            headers[argument.wire_name] = _write_header(argument, value)
-        elif argument.wire_name:
-            body[argument.wire_name] = value
-        else:
-            whole = value
+        if argument.name in values and (values[argument.name] is not None or argument.place == "body"):
+            given.setdefault(argument.place, []).append((argument, values[argument.name]))
+    url = operation.url
+    for argument, value in given.get("path", ()):
+        url = url.replace(f"{{{argument.wire_name}}}", _write_path(argument, value))
+    query, cookies = (
+        tuple(pair for argument, value in given.get(place, ()) for pair in _write_pairs(argument, value))
+        for place in ("query", "cookie")
+    )
+    headers = {"Accept": "application/json, text/*;q=0.9, */*;q=0.5"}
+    headers |= {argument.wire_name: _write_header(argument, value) for argument, value in given.get("header", ())}
     if cookies:
         headers["Cookie"] = "; ".join(f"{name}={quote(value)}" for name, value in cookies)
+    body = {argument.wire_name: value for argument, value in given.get("body", ())}
+    whole = body.pop("", None)
     content = {} if operation.body is None else _write_body(operation, body if whole is None else whole, headers)
     encoded = [(name.encode(), text.encode()) for name, text in headers.items()]
-    return httpx.Request(operation.method, url, params=tuple(query) or None, headers=encoded, **content)
+    return httpx.Request(operation.method, url, params=query or None, headers=encoded, **content)
 
 
 def _write_path(argument: Argument, value: Any) -> str:

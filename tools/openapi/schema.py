@@ -6,7 +6,7 @@ is malformed restricts nothing: the server has the last word on what it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from alpha_umi.tools.openapi.document import BadReference, Document
@@ -22,7 +22,6 @@ _TYPES = {
     **{"int": "integer", "long": "integer", "float": "number", "double": "number", "bool": "boolean"},
     **{"list": "array", "dict": "object", "map": "object"},
 }
-_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _BOUNDS = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 _LISTS = ("anyOf", "oneOf", "allOf")
 
@@ -39,7 +38,7 @@ def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str
         >>> read_schema(document, {"$ref": "#/components/schemas/Pet"})
         ({'type': 'object', 'properties': {'name': {'type': ['string', 'null']}}}, [])
     """
-    reader = _Reader(document)
+    reader = _SchemaReader(document)
     return reader.read(node, (), 0), reader.problems
 
 
@@ -49,7 +48,7 @@ def tidy_text(text: Any, max_chars: int = _MAX_DESCRIPTION_CHARS) -> str:
     return line if len(line) <= max_chars else f"{line[: max_chars - 1]}…"
 
 
-class _Reader:
+class _SchemaReader:
     """Reads one schema; counts what it has read."""
 
     def __init__(self, document: Document) -> None:
@@ -69,7 +68,7 @@ class _Reader:
             return self._read_reference(node, reference, inside, depth)
         if self._n_nodes > _MAX_NODES or depth > _MAX_DEPTH:
             return _read_type_alone(node)
-        schema = _read_own(node)
+        schema = _read_keywords(node)
         for key in ("items", "additionalProperties", "not"):
             if isinstance(node.get(key), Mapping | bool):
                 schema[key] = node[key] if isinstance(node[key], bool) else self.read(node[key], inside, depth + 1)
@@ -116,10 +115,10 @@ class _Reader:
 
 
 def _read_type_alone(node: Mapping[str, Any]) -> dict[str, Any]:
-    return _read_own({key: node[key] for key in ("type", "description", "nullable") if key in node})
+    return _read_keywords({key: node[key] for key in ("type", "description", "nullable") if key in node})
 
 
-def _read_own(node: Mapping[str, Any]) -> dict[str, Any]:
+def _read_keywords(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a schema says by itself, leaving out what is malformed."""
     schema: dict[str, Any] = {}
     if kinds := _read_types(node):
@@ -129,16 +128,7 @@ def _read_own(node: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(node.get("enum"), list) and node["enum"]:
         may_add_null = node.get("nullable") is True and None not in node["enum"]
         schema["enum"] = [*node["enum"], None] if may_add_null else node["enum"]
-    for key in ("const", "default"):
-        if key in node:
-            schema[key] = node[key]
-    if isinstance(node.get("format"), str):
-        schema["format"] = node["format"]
-    if isinstance(node.get("pattern"), str) and is_pattern(node["pattern"]):
-        schema["pattern"] = node["pattern"]
-    if isinstance(node.get("uniqueItems"), bool):
-        schema["uniqueItems"] = node["uniqueItems"]
-    schema.update({key: node[key] for key in _COUNTS if _is_number(node.get(key)) and node[key] >= 0})
+    schema |= {key: node[key] for key, is_usable in _KEYWORDS.items() if key in node and is_usable(node[key])}
     return schema | _read_bounds(node)
 
 
@@ -182,3 +172,13 @@ def _merge_all_of(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_KEYWORDS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("const", "default"), lambda value: True),
+    "format": lambda value: isinstance(value, str),
+    "pattern": lambda value: isinstance(value, str) and is_pattern(value),
+    "uniqueItems": lambda value: isinstance(value, bool),
+    **dict.fromkeys(_COUNTS, lambda value: _is_number(value) and value >= 0),
+}

@@ -17,8 +17,7 @@ from typing import Any
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.openapi.document import Document
-from alpha_umi.tools.openapi.operations import read_operations
-from alpha_umi.tools.openapi.security import Security
+from alpha_umi.tools.openapi.operations import Security, read_operations
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
