@@ -163,7 +163,9 @@ class Toolbox:
         # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
         call = tool_call(name=name, args=deepcopy(dict(arguments)), id=call_id)
         if runs_async(tool, on_loop=loop is not None):
-            return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop or _background_loop())
+            # Async clients belong to a loop, so callers without one share one.
+            loop = loop or get_background_loop("tools-event-loop")
+            return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop)
         return _run_in_thread(functools.partial(tool.invoke, call, config), name)
 
     def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
@@ -251,7 +253,8 @@ def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
 
     observing = tool.model_copy()
     # `_run` and `_arun` are what every tool class implements; `invoke` around them keeps callbacks and error handlers.
-    observing.__dict__.update(_run=run, _arun=arun)
+    object.__setattr__(observing, "_run", run)  # pydantic's own `__setattr__` takes fields only
+    object.__setattr__(observing, "_arun", arun)
     return observing
 
 
@@ -285,10 +288,10 @@ def _run_in_thread(run: Callable[[], Any], name: str) -> Future[Any]:
 
 
 @functools.cache
-def _background_loop() -> asyncio.AbstractEventLoop:
-    """Start the loop for coroutine tools of callers without one; it is kept, since async clients belong to a loop."""
+def get_background_loop(name: str) -> asyncio.AbstractEventLoop:
+    """Return the event loop of a name, which runs in a thread of its own for as long as the process."""
     loop = asyncio.new_event_loop()
-    Thread(target=loop.run_forever, name="tools-event-loop", daemon=True).start()
+    Thread(target=loop.run_forever, name=name, daemon=True).start()
     return loop
 
 

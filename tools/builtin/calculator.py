@@ -85,36 +85,39 @@ def _join_thousands(text: str) -> str:
 
 
 def _evaluate(node: ast.expr, source: str) -> Number:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return _parse_number(source[node.col_offset : node.end_col_offset])
-    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
-        return _CONSTANTS[node.id]
-    if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
-        return _bound(_SIGNS[type(node.op)](_evaluate(node.operand, source)))
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left = _evaluate(node.left, source)
-        if _is_percentage(node):
-            return left / 100
-        right = _evaluate(node.right, source)
-        if isinstance(node.op, ast.Add | ast.Sub) and _is_percentage(node.right) and not _is_percentage(node.left):
-            right *= left  # 200 + 10% is 220, as on every pocket calculator
-        return _bound(_OPERATORS[type(node.op)](left, right))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        return _call(node.func.id, [_evaluate(argument, source) for argument in node.args])
-    if isinstance(node, ast.Tuple):
-        raise ToolException("a comma is in the wrong place. Write decimals with a point: 1234.5.")
+    match node:
+        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
+            return _parse_number(source[node.col_offset : node.end_col_offset])
+        case ast.Name(id=name) if name in _CONSTANTS:
+            return _CONSTANTS[name]
+        case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _SIGNS:
+            return _bound(_SIGNS[type(sign)](_evaluate(operand, source)))
+        case ast.BinOp() if type(node.op) in _OPERATORS:
+            return _combine(node, source)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+            return _call(name, [_evaluate(argument, source) for argument in arguments])
+        case ast.Tuple():
+            raise ToolException("a comma is in the wrong place. Write decimals with a point: 1234.5.")
     raise ToolException(
         f"{ast.unparse(node)!r} is not arithmetic. Use only numbers, operators and the known functions."
     )
 
 
+def _combine(node: ast.BinOp, source: str) -> Number:
+    left = _evaluate(node.left, source)
+    if _is_percentage(node):
+        return left / 100
+    right = _evaluate(node.right, source)
+    if isinstance(node.op, ast.Add | ast.Sub) and _is_percentage(node.right) and not _is_percentage(node.left):
+        right *= left  # 200 + 10% is 220, as on every pocket calculator
+    return _bound(_OPERATORS[type(node.op)](left, right))
+
+
 def _is_percentage(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.BinOp)
-        and isinstance(node.op, ast.Pow)
-        and isinstance(node.right, ast.Name)
-        and node.right.id == _PERCENT
-    )
+    match node:
+        case ast.BinOp(op=ast.Pow(), right=ast.Name(id=name)):
+            return name == _PERCENT
+    return False
 
 
 def _parse_number(literal: str) -> Fraction:

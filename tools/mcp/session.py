@@ -7,7 +7,6 @@ so one task holds the session, and callers from any thread or event loop send th
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
@@ -26,9 +25,11 @@ from mcp.types import CONNECTION_CLOSED, CallToolResult, PaginatedRequestParams,
 from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
+from alpha_umi.tools.toolbox import get_background_loop
 
 T = TypeVar("T")
 
+_LOOP = "mcp-event-loop"
 _MAX_PAGES = 1000
 _CLOSE_TIMEOUT_S = 10.0
 _MAX_STDERR_BYTES = 4096
@@ -64,16 +65,16 @@ class HeldSession:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one of the coroutines and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, _background_loop()).result()
+        return asyncio.run_coroutine_threadsafe(work, get_background_loop(_LOOP)).result()
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one of the coroutines without blocking the caller's event loop; cancelling this cancels it."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, _background_loop()))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, get_background_loop(_LOOP)))
 
     def request_close(self) -> None:
         """Have the session closed soon, without waiting."""
         if self._keeper:
-            _background_loop().call_soon_threadsafe(self._stop.set)
+            get_background_loop(_LOOP).call_soon_threadsafe(self._stop.set)
 
     def hide_secrets(self, text: str) -> str:
         """Return a text without the credentials that the server was given."""
@@ -277,10 +278,3 @@ class _StderrTail:
         with os.fdopen(reader, "rb", buffering=0) as pipe:
             while chunk := pipe.read(65_536):
                 self._tail = (self._tail + chunk)[-_MAX_STDERR_BYTES:]
-
-
-@functools.cache
-def _background_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    Thread(target=loop.run_forever, name="mcp-event-loop", daemon=True).start()
-    return loop
