@@ -25,7 +25,7 @@ from langchain_core.embeddings import Embeddings
 from alpha_umi.tools import ToolSpec
 from alpha_umi.tools.retrieval import SentenceEmbeddings, ToolRetriever
 from alpha_umi.tools.retrieval.embeddings import VectorStore
-from alpha_umi.tools.retrieval.lexical import split_sentences
+from alpha_umi.tools.retrieval.retriever import split_sentences
 from alpha_umi.tools.spec import clean_name
 from alpha_umi.training.data.files import read_records
 

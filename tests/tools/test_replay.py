@@ -12,8 +12,8 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, ToolSpec, load_tools
-from alpha_umi.tools.replay import Recording, ReplayTask, load_complexfuncbench, load_task, make_key
-from alpha_umi.tools.replay.complexfuncbench import parse_response, read_complexfuncbench
+from alpha_umi.tools.replay import Recording, ReplayTask, load_task, make_key
+from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench, parse_response, read_complexfuncbench
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "complexfuncbench_train.jsonl.gz"
 

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import ToolSpec
 from alpha_umi.tools.retrieval import SentenceEmbeddings, ToolRetriever, embeddings
-from alpha_umi.tools.retrieval.lexical import describe, split_sentences
+from alpha_umi.tools.retrieval.retriever import describe, split_sentences
 
 CITY = {"type": "object", "properties": {"city_name": {"type": "string", "description": "Where."}}}
 SPECS = (

@@ -14,7 +14,7 @@ from alpha_umi.tools.mcp.config import McpConnection, read_connections
 from alpha_umi.tools.spec import log_omissions
 
 if TYPE_CHECKING:
-    from alpha_umi.tools.mcp.server import McpServer
+    from alpha_umi.tools.mcp.session import McpServer
 
 __all__ = ["McpConnection", "connect_mcp", "load_mcp"]
 
@@ -66,9 +66,8 @@ def connect_mcp(
         ConfigError: If the extra is not installed.
     """
     try:
-        from alpha_umi.tools.mcp.server import McpServer  # noqa: PLC0415 - an extra that may not be installed
-        from alpha_umi.tools.mcp.session import HeldSession  # noqa: PLC0415 - as above
+        from alpha_umi.tools.mcp import session  # noqa: PLC0415 - needs an extra
     except ImportError as error:
         raise ConfigError(f"MCP servers need an extra: pip install 'alpha-umi[mcp]' ({error}).") from error
-    session = HeldSession(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s, remote=remote)
-    return McpServer(connection.name, session)
+    held = session.HeldSession(connection, timeout_s=timeout_s, start_timeout_s=start_timeout_s, remote=remote)
+    return session.McpServer(connection.name, held)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.replay.recordings import Recording, ReplayTask
+from alpha_umi.tools.replay import Recording, ReplayTask
 from alpha_umi.tools.spec import ToolSpec, clean_name, log_omissions
 
 Reference: TypeAlias = tuple[str, str]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from langchain_core.tools import BaseTool
+import httpx
+from langchain_core.tools import BaseTool, ToolException
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
+from alpha_umi.tools.http.client import HttpClient
+from alpha_umi.tools.http.credentials import Credential, read_variable, require_private
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbench.apis import ToolBenchApi, read_api_list, read_folder
-from alpha_umi.tools.toolbench.server import ToolBenchServer
 
 __all__ = [
     "ToolBenchApi",
@@ -81,3 +87,88 @@ def find_server(url: str | None = None, *, remote: RemoteSettings = DEFAULT_REMO
         )
     key_variable = KEY_VARIABLE if os.environ.get(KEY_VARIABLE) else None
     return ToolBenchServer(url, key_variable=key_variable, remote=remote)
+
+
+class ToolBenchServer:
+    """Makes tools of APIs, which it calls by ToolBench's protocol.
+
+    Source: OpenBMB/ToolBench, toolbench/inference/Downstream_tasks/rapidapi.py; THUNLP-MT/StableToolBench,
+    server/main.py.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_variable: str | None = None,
+        strip: str = "truncate",
+        timeout_s: float = 20.0,
+        max_response_bytes: int = 262_144,
+        remote: RemoteSettings = DEFAULT_REMOTE,
+    ) -> None:
+        """Open no connection yet.
+
+        Args:
+            url: Where calls are posted, such as ``http://127.0.0.1:8080/virtual`` of StableToolBench.
+            key_variable: Environment variable that holds the server's key; None if it wants none.
+            strip: How the server shortens answers: ``truncate``, ``filter`` or ``random``.
+            timeout_s: Seconds for one call with its retries.
+            max_response_bytes: Longer answers are refused.
+            remote: How often a call is tried, and when an API is left alone.
+
+        Raises:
+            ConfigError: If the address is none, the variable is not set, or the key would travel in the open.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{url!r} is no address of a ToolBench server; write it as https://host/path.")
+        self._credentials: tuple[Credential, ...] = ()
+        if key_variable:
+            read_variable(key_variable)
+            require_private(url)
+            self._credentials = (Credential(key_variable, "header", "toolbench_key"),)
+        self._url = url
+        self._strip = strip
+        hosts = [parts.netloc]
+        self._client = HttpClient(
+            allowed_hosts=hosts,
+            private_hosts=hosts,
+            timeout_s=timeout_s,
+            max_response_bytes=max_response_bytes,
+            remote=remote,
+        )
+
+    def make_tool(self, api: ToolBenchApi) -> BaseTool:
+        """Return the tool that calls an API on this server."""
+        return make_tool(api.spec, functools.partial(self._call, api))
+
+    def _call(self, api: ToolBenchApi, /, **arguments: Any) -> str:
+        payload = {
+            "category": api.category,
+            "tool_name": api.tool,
+            "api_name": api.api,
+            "tool_input": json.dumps(arguments, ensure_ascii=False),
+            "strip": self._strip,
+            "toolbench_key": "".join(credential.read() for credential in self._credentials),
+        }
+        request = httpx.Request("POST", self._url, json=payload)
+        is_idempotent = api.spec.effects != "once"
+        reply = self._client.send(
+            request, is_idempotent=is_idempotent, credentials=self._credentials, behind=f"{api.category}/{api.tool}"
+        )
+        answer = _parse(reply.text)
+        if answer is None or reply.is_cut:
+            raise ToolException("the tool server gave no answer that can be read. Try another tool.")
+        # The text that ToolBench's own models were trained to read.
+        text = json.dumps({key: answer.get(key, "") for key in ("error", "response")}, ensure_ascii=False)
+        if answer.get("error"):
+            raise ToolException(text)
+        return text
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) and not answer.keys().isdisjoint({"error", "response"}) else None

@@ -25,7 +25,8 @@ from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Trajectory
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
-from alpha_umi.tools.replay import ReplayTask, load_complexfuncbench, make_key
+from alpha_umi.tools.replay import ReplayTask, make_key
+from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
 from alpha_umi.tools.toolbench import ToolBenchServer, find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sources.builtin import make_tasks

@@ -10,7 +10,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
-from alpha_umi.tools.replay import load_complexfuncbench
+from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
 from alpha_umi.training.evaluation.suites import EvalTask, load_live_suite
 
 URL = "http://127.0.0.1:9/virtual"
