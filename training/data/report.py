@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -117,7 +117,8 @@ def render_report(report: Mapping[str, Any]) -> str:
         names = ["total", "mean", *_QUANTILES]
         rows = ([split, *(lengths[name] for name in names)] for split, lengths in measured.items())
         parts += ["## Length in tokens", _table(["split", *names], rows)]
-    parts += ["## Trajectories by source", _by_source(splits), "## Steps per trajectory", _by_steps(splits)]
+    parts += ["## Trajectories by source", _by("by_source", splits, "source", str)]
+    parts += ["## Steps per trajectory", _by("steps_per_trajectory", splits, "steps", int)]
     parts += ["## Most called tools in training", _table(["tool", "calls"], splits["train"]["most_called"].items())]
     for kind, title in (("repaired", "Repairs"), ("dropped", "Dropped")):
         rows = (
@@ -133,16 +134,10 @@ def _tools(split: Mapping[str, Any]) -> str:
     return f"{split['tools_called']:,} / {split['tools_offered']:,}"
 
 
-def _by_source(splits: Mapping[str, Any]) -> str:
-    names = sorted({name for split in splits.values() for name in split["by_source"]})
-    rows = ([name, *(split["by_source"].get(name, 0) for split in splits.values())] for name in names)
-    return _table(["source", *splits], rows)
-
-
-def _by_steps(splits: Mapping[str, Any]) -> str:
-    numbers = sorted({int(n) for split in splits.values() for n in split["steps_per_trajectory"]})
-    rows = ([n, *(split["steps_per_trajectory"].get(str(n), 0) for split in splits.values())] for n in numbers)
-    return _table(["steps", *splits], rows)
+def _by(field: str, splits: Mapping[str, Any], title: str, kind: Callable[[str], Any]) -> str:
+    names = sorted({kind(name) for split in splits.values() for name in split[field]})
+    rows = ([name, *(split[field].get(str(name), 0) for split in splits.values())] for name in names)
+    return _table([title, *splits], rows)
 
 
 def _tally_to_json(tally: Tally) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
 from alpha_umi.training.data.tasks.sampler import Drawn, Sampler, draw_values
 from alpha_umi.training.data.tasks.sheets import (
+    Ability,
+    AbilitySheet,
     Family,
     InventedTool,
     QuestionSheet,
@@ -36,7 +38,6 @@ _MONTHS = (
 )
 _ZONE_ADVICE = re.compile(r"there is no time zone '(.+?)'\. Write it like ([\w/+-]+)")
 _NO_TABLE = re.compile(r"no such table: (\w+)")
-_FOUND_LINE = re.compile(r"([^:\n]+):\d+:(.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +56,32 @@ class Question:
 
     def answer(self, arguments: Arguments, observation: str) -> str:
         """Return the sentence for the user."""
-        return _ANSWERS.get(self.ability, _end_sentence)(arguments, observation)
+        ability, found = self._find(observation)
+        if ability is None or found is None or not ability.answer:
+            return observation if observation.endswith((".", "!")) else f"{observation}."
+        slots = arguments | found.groupdict() | _describe_shift(arguments)
+        return ability.answer.format(**slots, observation=observation)
 
     def read_result(self, observation: str) -> str:
         """Return the value that the answer must hold, and that the next question may use."""
-        return _RESULTS.get(self.ability, str)(observation)
+        _, found = self._find(observation)
+        return observation if found is None else found.groupdict().get("result", found[0])
+
+    def _find(self, observation: str) -> tuple[Ability | None, re.Match[str] | None]:
+        ability = load_sheet("builtin", AbilitySheet).abilities.get(self.ability)
+        return ability, ability.result.search(observation) if ability else None
 
     def correct(self, arguments: Arguments, error: str) -> Arguments | None:
         """Return better arguments than those that failed, or None if there are none."""
         return _CORRECTIONS[self.ability](arguments, error) if self.ability in _CORRECTIONS else None
 
 
-def _end_sentence(arguments: Arguments, observation: str) -> str:
-    return observation if observation.endswith((".", "!")) else f"{observation}."
-
-
-def _say_shift(arguments: Arguments, observation: str) -> str:
-    unit, n = next((name, value) for name, value in arguments.items() if name != "date")
-    return f"{abs(n)} {unit} {'after' if n > 0 else 'before'} {arguments['date']} is {observation}."
-
-
-def _say_line(arguments: Arguments, observation: str) -> str:
-    found = _FOUND_LINE.match(observation)
-    return f"{found[1]} says: {found[2].strip().rstrip('.')}." if found else _end_sentence(arguments, observation)
-
-
-def _read_file_name(observation: str) -> str:
-    return observation.split(":", 1)[0] if _FOUND_LINE.match(observation) else observation
+def _describe_shift(arguments: Arguments) -> dict[str, Any]:
+    """Return how a date is moved, if it is: by how many of which unit, and in which direction."""
+    unit = next((name for name in ("days", "weeks", "months", "years") if name in arguments), None)
+    if unit is None:
+        return {}
+    return {"n": abs(arguments[unit]), "unit": unit, "direction": "after" if arguments[unit] > 0 else "before"}
 
 
 def _correct_zone(arguments: Arguments, error: str) -> Arguments | None:
@@ -100,25 +100,6 @@ def _correct_table(arguments: Arguments, error: str) -> Arguments | None:
     return {"query": arguments["query"].replace(unknown[1], synonyms[unknown[1]])}
 
 
-_ANSWERS: Mapping[str, Callable[[Arguments, str], str]] = {
-    "calculate": lambda arguments, observation: f"{arguments['expression']} = {observation}.",
-    "add": _say_shift,
-    "difference": lambda arguments, seen: f"From {arguments['date']} to {arguments['end_date']} it is {seen}.",
-    "now": lambda _, observation: f"It is {observation}.",
-    "convert_time": lambda _, observation: f"It is {observation}.",
-    "search_files": _say_line,
-    "sql_query": lambda _, observation: f"The database says {observation.splitlines()[-1]}.",
-}
-_RESULTS: Mapping[str, Callable[[str], str]] = {
-    "weekday": lambda observation: observation.rsplit(" ", 1)[-1],
-    "add": lambda observation: observation.split(",")[0].split(" is ")[0],
-    "difference": lambda observation: observation.split(" ", 1)[0],
-    "now": lambda observation: observation.split(" in ", 1)[0],
-    "convert_time": lambda observation: observation.split(" in ", 1)[0],
-    "convert_units": lambda observation: observation.split(" = ")[-1].split(" ")[0],
-    "search_files": _read_file_name,
-    "sql_query": lambda observation: observation.splitlines()[-1],
-}
 _CORRECTIONS: Mapping[str, Callable[[Arguments, str], Arguments | None]] = {
     "now": _correct_zone,
     "convert_time": _correct_zone,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -184,11 +185,13 @@ class View(SheetPart):
 
 
 class Ability(SheetPart):
-    """One thing a built-in tool can do; `arguments` are those that choose it."""
+    """One thing a built-in tool can do; see ``builtin.yaml``."""
 
     tool: str
     need: str
     arguments: dict[str, str] = {}
+    result: re.Pattern[str] = re.compile(".*", re.DOTALL)
+    answer: str = ""
     views: tuple[View, ...] = ()
 
 

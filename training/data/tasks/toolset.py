@@ -212,7 +212,6 @@ def make_invented_tool(
         names: Other names for its parameters, by their own.
     """
     names = names or {name: name for name in tool.parameters}
-    originals = {theirs: ours for ours, theirs in names.items()}
     properties = {
         names[name]: {"type": "integer" if each.kind == "number" else "string", "description": each.description}
         for name, each in tool.parameters.items()
@@ -220,12 +219,17 @@ def make_invented_tool(
     spec = ToolSpec(tool_name or tool.name, tool.description, make_schema(properties, list(properties)))
     skies = load_sheet("tools", ToolSheet).sky
 
-    def run(**given: Any) -> str:
-        arguments = {originals[name]: value for name, value in given.items()}
+    def run(arguments: Arguments) -> str:
         number = hash_text(f"{tool.name} {sorted(arguments.items())}", 0)
         return tool.reply.format(**arguments, n=2 + number % 97, sky=skies[number // 97 % len(skies)])
 
-    return make_tool(spec, run)
+    return _make_renamed(spec, names, run)
+
+
+def _make_renamed(spec: ToolSpec, names: Mapping[str, str], run: Callable[[Arguments], Any]) -> BaseTool:
+    """Return a tool whose arguments have other names than those of the function behind it."""
+    originals = {theirs: ours for ours, theirs in names.items()}
+    return make_tool(spec, lambda **given: run({originals[name]: value for name, value in given.items()}))
 
 
 def _refuse(**_: Any) -> str:
@@ -234,13 +238,9 @@ def _refuse(**_: Any) -> str:
 
 def _make_view_tool(ability: str, view: View, builtin: Mapping[str, BaseTool]) -> BaseTool:
     known = list_abilities()[ability]
-    original = {theirs: ours for ours, theirs in view.arguments.items()}
-
-    def run(**arguments: Any) -> Any:
-        renamed = {original[name]: value for name, value in arguments.items()}
-        return builtin[known.tool].invoke({**known.arguments, **renamed})
-
-    return make_tool(_make_view_spec(ability, view, builtin), run)
+    tool = builtin[known.tool]
+    spec = _make_view_spec(ability, view, builtin)
+    return _make_renamed(spec, view.arguments, lambda arguments: tool.invoke({**known.arguments, **arguments}))
 
 
 def _make_view_spec(ability: str, view: View, builtin: Mapping[str, BaseTool]) -> ToolSpec:
