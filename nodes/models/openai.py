@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_messages, get_buffer_string
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -126,11 +125,7 @@ class CompletionChatModel(BaseChatModel):
     tokenizer: Any = None
 
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         if hasattr(self.llm, "pipeline"):
             # the defaults repeat the prompt in the reply and begin it with a second BOS token
