@@ -29,7 +29,7 @@ from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import Judge, judge_passes, judge_wins
-from alpha_umi.training.evaluation.published import load_tables
+from alpha_umi.training.evaluation.published import load_table_2
 from alpha_umi.training.evaluation.render import TITLES, interval, number, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, ResultFolder
 from alpha_umi.training.evaluation.statistics import COSTS, LIVE_SHARES, TASK_SHARES, score_live, score_tasks
@@ -82,11 +82,9 @@ def evaluate_tasks(
         run: Runs the agent on one task.
         tasks: With unique keys.
         out: Folder to write into.
-        identity: What the outcomes depend on: models, suite, seed, settings of the agent. Outcomes of others in the
-            same folder are refused.
+        identity: What the outcomes depend on: models, suite, seed, settings of the agent.
         scorer: What is written of an outcome, and how good it is.
-        n_workers: How many tasks at the same time, each in a thread of its own; local models write for them together.
-            ``seconds`` are then those of a task among others.
+        n_workers: How many tasks at the same time, in threads; ``seconds`` are then those of a task among others.
 
     Raises:
         ConfigError: If the folder holds results with other settings or tasks, or a setting cannot be used.
@@ -100,11 +98,8 @@ def evaluate_tasks(
                 raise ConfigError(
                     f"{out} holds the outcome of another {scorer.noun} {task.key!r}; choose another folder."
                 )
-        todo = [
-            task
-            for task in tasks
-            if task.key not in rows or (scorer.retries_failed and rows[task.key]["error"] is not None)
-        ]
+        done = {key for key, row in rows.items() if row["error"] is None or not scorer.retries_failed}
+        todo = [task for task in tasks if task.key not in done]
         work = partial(_run, run, scorer, out)
         folder.append_all(work, todo, title=scorer.kind, total=len(tasks), n_workers=n_workers)
         metrics = scorer.measure([folder.rows[task.key] for task in tasks], out)
@@ -209,16 +204,16 @@ def _find_shared(
     runs: Mapping[str, Trajectory], others: Mapping[str, Trajectory], folder: Path
 ) -> dict[str, Trajectory]:
     """Return the other agent's answers to our queries."""
-    found = {key: run for key, run in others.items() if key in runs and _ask(run) == _ask(runs[key])}
+
+    def ask(run: Trajectory) -> list[str]:
+        return run.turns[-1].instruction.split()
+
+    found = {key: run for key, run in others.items() if key in runs and ask(run) == ask(runs[key])}
     if not found:
         raise ConfigError(
             f"{folder} answers none of these queries. Its files must be named like the query files and hold their ids."
         )
     return found
-
-
-def _ask(run: Trajectory) -> str:
-    return " ".join(run.turns[-1].instruction.split())
 
 
 def render_tasks(metrics: Mapping[str, Any]) -> str:
@@ -252,17 +247,15 @@ def render_live(metrics: Mapping[str, Any]) -> str:
         lines += ["", render_columns([[f"{group}, %", "share", "95% interval", "queries"], *shares], widths)]
     lines += ["", render_columns([["mean per query"], *_list_costs(metrics["overall"])], widths[:2])]
     if metrics["n_unjudged"]:
-        lines += [
-            "",
-            f"{metrics['n_unjudged']:,} verdicts are missing because the judge failed; run again to ask again.",
-        ]
+        n = metrics["n_unjudged"]
+        lines += ["", f"{n:,} verdicts are missing because the judge failed; run again to ask again."]
     return "\n".join(lines)
 
 
 def list_groups(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield name and metrics of each group of queries, then of all together if there are several."""
     for group, measured in metrics["by_group"].items():
-        yield load_tables().live.groups.get(group, group), measured
+        yield load_table_2().groups.get(group, group), measured
     if len(metrics["by_group"]) > 1:
         yield "all", metrics["overall"]
 

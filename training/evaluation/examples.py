@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
+from operator import add
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,13 +25,7 @@ DataFormat: TypeAlias = Literal["trajectories", "umi"]
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """The texts of one step as the roles wrote them.
-
-    Args:
-        plan: The planner's text with its ``Next:``.
-        call: The caller's text, or None if it was not asked.
-        answer: The summarizer's text, or None if it was not asked.
-    """
+    """The texts of planner, caller and summarizer for one step; None where a role was not asked."""
 
     plan: str
     call: str | None = None
@@ -47,11 +42,7 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Add two counts."""
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.output_tokens + other.output_tokens,
-        )
+        return Usage(*map(add, astuple(self), astuple(other)))
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any] | None) -> Usage:
@@ -99,13 +90,13 @@ class Prediction:
     Args:
         key: ``example/turn.step``, counted from 0; unique in a run.
         example: Id of the trajectory.
-        source: Where the trajectory came from.
+        source: Data source that it is from.
         step: Position in its turn, counted from 0.
-        prompt_chars: Length of the planner's prompt in characters, tool descriptions included.
+        prompt_chars: Length of the planner's prompt, tool descriptions included.
         instruction: What the user asked in this turn.
-        observation: The last observation before the step, cut; ``""`` if there is none.
+        observation: The last one before the step, cut; ``""`` if there is none.
         offered: Names of the tools on offer.
-        decision: The decision that is right.
+        decision: The right one.
         reference: What is right; `call` and `answer` are None where the data has none.
         predicted: The pipeline: caller and summarizer go on from the planner's own text.
         isolated: Caller and summarizer go on from the reference plan; None if that was not asked for.
@@ -128,25 +119,15 @@ class Prediction:
     usage: Usage = Usage()
     overflowed: bool = False
 
-    def to_row(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self)
-
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Prediction:
-        """Read one line of ``predictions.jsonl``.
-
-        Raises:
-            TrajectoryError: If it is none.
-        """
+        """Read one line, or raise `TrajectoryError`."""
         try:
             return _adapter().validate_python(row)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise TrajectoryError(
-                f"Not a line of predictions.jsonl ({where}: {first['msg']}); evaluate into a new folder."
-            ) from error
+            fault = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise TrajectoryError(f"Not a line of predictions.jsonl ({fault}); evaluate into a new folder.") from error
 
 
 @cache
@@ -209,23 +190,16 @@ def hash_examples(examples: Sequence[Example]) -> str:
 
 
 def make_queries(examples: Sequence[Example]) -> list[StepQuery]:
-    """Return one query per step of the examples, in order.
-
-    Raises:
-        ConfigError: If an id occurs twice.
-    """
-    queries: dict[str, StepQuery] = {}
+    """Return one query per step of the examples, in order; an id that occurs twice is a `ConfigError`."""
+    queries: list[StepQuery] = []
+    seen: set[str] = set()
     for example in examples:
-        for query in _split_steps(example):
-            if query.key in queries:
-                raise ConfigError(f"{example.where}: id {example.id!r} occurs twice; give each trajectory its own.")
-            queries[query.key] = query
-    return list(queries.values())
-
-
-def _split_steps(example: Example) -> Iterator[StepQuery]:
-    turns = example.trajectory.turns
-    for i, turn in enumerate(turns):
-        for j, step in enumerate(turn.steps):
-            history = replace(example.trajectory, turns=(*turns[:i], replace(turn, steps=turn.steps[:j])))
-            yield StepQuery(f"{example.id}/{i}.{j}", example, history, step)
+        if example.id in seen:
+            raise ConfigError(f"{example.where}: id {example.id!r} occurs twice; give each trajectory its own.")
+        seen.add(example.id)
+        turns = example.trajectory.turns
+        for i, turn in enumerate(turns):
+            for j, step in enumerate(turn.steps):
+                history = replace(example.trajectory, turns=(*turns[:i], replace(turn, steps=turn.steps[:j])))
+                queries.append(StepQuery(f"{example.id}/{i}.{j}", example, history, step))
+    return queries

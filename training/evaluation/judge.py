@@ -55,13 +55,7 @@ def _load_prompts() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One opinion of the judge.
-
-    Args:
-        choice: A `Rating` or a `Preference`.
-        texts: The judge's replies as it wrote them; two if it was asked again.
-        swapped: Whether our run was shown as B.
-    """
+    """One opinion: a `Rating` or a `Preference`, the judge's replies, and whether our run was shown as B."""
 
     choice: str
     texts: tuple[str, ...]
@@ -221,12 +215,7 @@ def _tag(name: str, text: str, max_chars: int = MAX_CHARS) -> str:
 def judge_passes(judge: Judge, runs: Mapping[str, Trajectory], out: Path) -> dict[str, Record]:
     """Return a verdict per run: solved, unsolved or unsure; None where the judge could not be asked.
 
-    A run without an answer is unsolved without asking.
-
-    Args:
-        judge: Who judges.
-        runs: By key.
-        out: Folder of the live evaluation.
+    A run without an answer is unsolved without asking. Verdicts are kept in the evaluation's folder `out`.
     """
 
     def rate(run: Trajectory) -> tuple[str, list[Vote]]:
@@ -239,16 +228,9 @@ def judge_passes(judge: Judge, runs: Mapping[str, Trajectory], out: Path) -> dic
 def judge_wins(
     judge: Judge, runs: Mapping[str, Trajectory], others: Mapping[str, Trajectory], out: Path, *, reference: str
 ) -> dict[str, Record]:
-    """Return a verdict per run that the reference has too: win, loss, tie or unsure; None as in `judge_passes`.
+    """Return a verdict per run that the other agent has too: win, loss, tie or unsure; None as in `judge_passes`.
 
-    Two runs without an answer are a tie without asking.
-
-    Args:
-        judge: Who judges.
-        runs: Ours, by key.
-        others: The other agent's, by key.
-        out: Folder of the live evaluation.
-        reference: Names where the other runs are from.
+    Two runs without an answer are a tie without asking. `reference` names where the other runs are from.
     """
 
     def prefer(ours: Trajectory, theirs: Trajectory) -> tuple[str, list[Vote]]:

@@ -44,14 +44,9 @@ class StaticRow:
 
 @dataclass(frozen=True, slots=True)
 class LiveRow:
-    """One model in Table 2, with its strategy.
+    """One model in Table 2: pass and win rates by group, None where unknown, and their averages.
 
-    Args:
-        model: Its name.
-        average_passed: Pass rate over groups.
-        passed: Pass rate by group; None where only the average is known.
-        won: Win rate by group.
-        average_won: Over groups; None for the model that the others are compared with.
+    The model that the others are compared with has no win rate.
     """
 
     model: str
@@ -63,7 +58,7 @@ class LiveRow:
 
 @dataclass(frozen=True, slots=True)
 class StaticTable:
-    """Table 1: static evaluation."""
+    """Table 1: static evaluation, in percent."""
 
     source: str
     columns: tuple[str, ...]
@@ -79,19 +74,20 @@ class LiveTable:
     rows: tuple[LiveRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PaperTables:
-    """Both tables."""
-
-    static: StaticTable
-    live: LiveTable
+@cache
+def load_table_1() -> StaticTable:
+    """Read Table 1."""
+    return TypeAdapter(StaticTable).validate_python(_read_tables()["static"])
 
 
 @cache
-def load_tables() -> PaperTables:
-    """Read the paper's tables."""
-    text = files("alpha_umi.training.evaluation").joinpath("tables.yaml").read_text("utf-8")
-    return TypeAdapter(PaperTables).validate_python(yaml.safe_load(text))
+def load_table_2() -> LiveTable:
+    """Read Table 2."""
+    return TypeAdapter(LiveTable).validate_python(_read_tables()["live"])
+
+
+def _read_tables() -> Any:
+    return yaml.safe_load(files("alpha_umi.training.evaluation").joinpath("tables.yaml").read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +192,7 @@ def _mean(values: Iterable[float]) -> float | None:
 
 @lru_cache(maxsize=10_000)  # the same answer is scored by several metrics
 def rouge_l(prediction: str, reference: str) -> float:
-    """Return the ROUGE-L F of an answer, in [0, 1]; a text without a sentence counts as the word ``none``.
-
-    Raises:
-        ConfigError: If the package ``rouge`` is not installed.
-    """
+    """Return the ROUGE-L F of an answer, in [0, 1]; a text without a sentence counts as the word ``none``."""
     texts = [text if text.strip(".") else NO_ANSWER for text in (prediction, reference)]
     with _deep_recursion(len(prediction.split()) + len(reference.split())):
         return float(load_rouge().get_scores(texts[0], texts[1])[0]["rouge-l"]["f"])

@@ -132,13 +132,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture.
-
-    Args:
-        name: File name without ending, for the Markdown report.
-        svg: The picture; trusted markup.
-        caption: Says what is seen.
-    """
+    """A picture: its file name without ending, for the Markdown report, trusted markup, and what is seen."""
 
     kind: ClassVar[str] = "figure"
     name: str
@@ -148,13 +142,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """One example to read: named texts, folded away in the page.
-
-    Args:
-        title: One line.
-        fields: Name and text, in order.
-        open: Whether it is unfolded at first.
-    """
+    """One example to read: a title of one line and named texts, in the page folded away unless `open`."""
 
     kind: ClassVar[str] = "details"
     title: str

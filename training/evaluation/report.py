@@ -15,7 +15,7 @@ from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.evaluation.evaluator import list_groups
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
-from alpha_umi.training.evaluation.published import PAPER_METRICS, LiveRow, load_tables
+from alpha_umi.training.evaluation.published import PAPER_METRICS, LiveRow, load_table_1, load_table_2
 from alpha_umi.training.evaluation.render import (
     TITLES,
     Block,
@@ -123,7 +123,7 @@ def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
 
 
 def _compare_with_table_1(runs: Sequence[FinishedRun]) -> list[Block]:
-    paper = load_tables().static
+    paper = load_table_1()
     ours = [[run.name, *(percent(run.metrics["paper"][name], 2) for name in PAPER_METRICS)] for run in runs]
 
     def table(rows: Iterable[tuple[str, Sequence[float]]]) -> Table:
@@ -324,7 +324,7 @@ def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     if not runs:
         return
     yield Section("Live queries", _describe_live(runs))
-    if any(group in load_tables().live.groups for run in runs for group in run.metrics["by_group"]):
+    if any(group in load_table_2().groups for run in runs for group in run.metrics["by_group"]):
         yield Section("Beside the paper's Table 2", _compare_with_table_2(runs))
 
 
@@ -353,7 +353,7 @@ def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
 
 
 def _compare_with_table_2(runs: Sequence[FinishedRun]) -> list[Block]:
-    paper = load_tables().live
+    paper = load_table_2()
     ours = [[run.name, *_list_rates(run.metrics, paper.groups)] for run in runs]
     theirs = [[row.model, *_list_published_rates(row, len(paper.groups))] for row in paper.rows]
     header = ("pass / win, %", *paper.groups.values(), "Average")

@@ -94,7 +94,7 @@ class ResultFolder:
         """Do the work on many units, under a progress bar, and add each row as it comes.
 
         Args:
-            work: Called once per unit, each in a thread of its own if there are several workers.
+            work: Called once per unit, in other threads if there are several workers.
             units: In the order in which they are begun; after an error no other one is begun.
             title: Of the bar.
             total: How many units there are with those that were done before.
@@ -156,11 +156,7 @@ def _show(value: Any) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object.
-
-    Raises:
-        ConfigError: If there is no such file, or it is none.
-    """
+    """Read one JSON object; a file that is missing or holds another thing is a `ConfigError`."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -172,15 +168,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """One finished evaluation.
-
-    Args:
-        name: Unique in the report.
-        path: Its folder.
-        kind: Which evaluation.
-        metrics: Its ``metrics.json``.
-        settings: Its ``settings.json``.
-    """
+    """One finished evaluation: its name in a report, its folder, and what the folder's files say."""
 
     name: str
     path: Path
@@ -190,11 +178,7 @@ class FinishedRun:
 
 
 def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
-    """Read result folders; each is named by as much of its path as tells it from the others.
-
-    Raises:
-        ConfigError: If a folder holds no finished evaluation, or is given twice.
-    """
+    """Read result folders; each is named by as much of its path as tells it from the others."""
     paths = [folder.resolve() for folder in folders]
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError("Give at least one result folder of 'alpha-umi eval', and each one once.")
@@ -208,8 +192,5 @@ def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 
 def _name(path: Path, paths: Sequence[Path]) -> str:
-    for length in range(1, len(path.parts) + 1):
-        name = path.parts[-length:]
-        if sum(other.parts[-length:] == name for other in paths) == 1:
-            return "/".join(name)
-    return str(path)
+    names = (path.parts[-length:] for length in range(1, len(path.parts) + 1))
+    return next("/".join(name) for name in names if sum(other.parts[-len(name) :] == name for other in paths) == 1)

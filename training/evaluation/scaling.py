@@ -44,11 +44,10 @@ def evaluate_scaling(
     Args:
         methods: Names that `train` knows.
         fractions: Shares of the training data in (0, 1].
-        train: From method and share to a checkpoint; must itself be able to go on after a kill.
+        train: From method and share to a checkpoint; has to resume a training that was killed.
         evaluate: From checkpoint to the metrics of `evaluate_static`.
         out: Folder to write into.
-        identity: What the points depend on: data, configuration, budget. Points of others in the same folder are
-            refused.
+        identity: What the points depend on: data, configuration, budget.
 
     Raises:
         ConfigError: If a share is out of range, the folder holds results with other settings, or matplotlib is missing.
@@ -66,7 +65,8 @@ def evaluate_scaling(
             console.print(f"{number} of {len(points)}: {method} on {fraction:.1%} of the data", highlight=False)
             if key not in folder.rows:
                 scores = evaluate(train(method, fraction))
-                folder.append([{"key": key, "method": method, "fraction": fraction, **_pick(scores)}])
+                kept = {name: scores[name] for name in ("n_examples", "n_steps", "paper", "strict")}
+                folder.append([{"key": key, "method": method, "fraction": fraction, **kept}])
         rows = [folder.rows[f"{method}@{fraction:g}"] for method, fraction in points]
         metrics = {"kind": "scaling", "points": rows}
         for name in SCALING_METRICS:
@@ -74,10 +74,6 @@ def evaluate_scaling(
                 file.write(draw_scaling(rows, name))
         folder.write_metrics(metrics)
     return metrics
-
-
-def _pick(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in ("n_examples", "n_steps", "paper", "strict")}
 
 
 def draw_scaling(points: Sequence[Record], metric: str) -> str:
@@ -101,20 +97,10 @@ def render_scaling(metrics: Mapping[str, Any]) -> str:
 
 
 def write_share(data: Path, fraction: float, out: Path) -> Path:
-    """Write a share of the training split, drawn from all of it in the same way each time.
+    """Write a share of the training split of `data` into the folder `out`, and return that.
 
-    A larger share holds all of a smaller one, so that a curve over shares shows what more data add.
-
-    Args:
-        data: Folder made by ``alpha-umi data build``, or its file.
-        fraction: In (0, 1]; at least one trajectory is taken.
-        out: Folder to write into.
-
-    Returns:
-        `out`.
-
-    Raises:
-        ConfigError: If there is no such data, or no training split in it.
+    It is drawn from all of the split in the same way each time. A larger share holds all of a smaller one, so that a
+    curve over shares shows what more data add. A folder without a training split is a `ConfigError`.
     """
     rows = _read_training_rows(data)
     ranked = sorted(_rank(str(row.get("id"))) for row in rows)

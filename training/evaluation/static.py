@@ -7,7 +7,7 @@ plan, which shows whose mistake lost a step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,8 +71,7 @@ def evaluate_static(
         batch_size: How many steps are asked for, and then saved, at once. By default `BATCH_SIZE` where every model
             answers in batches, `N_WORKERS` where a server is asked from as many threads.
         isolated: Also ask caller and summarizer with the reference plan.
-        identity: What names the models beside their own fields, such as the hash of a checkpoint; results of other
-            models in the same folder are refused.
+        identity: What names the models besides their own fields, such as the hash of a checkpoint.
 
     Raises:
         ConfigError: If the folder holds results with other settings, or the package ``rouge`` is missing.
@@ -98,7 +97,7 @@ def evaluate_static(
                 progress.update(task, description=f"steps ({role}: {n_done} of the next {n_asked})")
 
             role_models = RoleModels(models, batch_size, show)
-            folder.append(each.to_row() for each in predict(role_models, chunk, isolated=isolated))
+            folder.append(asdict(each) for each in predict(role_models, chunk, isolated=isolated))
             progress.update(task, advance=len(chunk), description="steps")
         metrics = score_static([Prediction.from_row(folder.rows[query.key]) for query in queries])
         folder.write_metrics(metrics)
@@ -132,20 +131,14 @@ def describe_model(model: BaseChatModel) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RoleModels:
-    """The models of the roles, and how they are asked.
-
-    Args:
-        models: One per role.
-        n_workers: See `generate_many`.
-        on_progress: Is told the role, how many of its replies are there, and how many it was asked for.
-    """
+    """The model of each role, and how it is asked; `on_progress` is told the role, and how much of how much is done."""
 
     models: Mapping[Role, BaseChatModel]
     n_workers: int = N_WORKERS
     on_progress: Callable[[Role, int, int], None] = lambda role, n_done, n_asked: None
 
     def make_requests(self, role: Role, trajectories: Sequence[Trajectory]) -> list[RoleRequest]:
-        """Return what asks a role, greedily, to go on with each trajectory."""
+        """Return what asks a role, greedily, to continue each trajectory."""
         return [make_request(self.models[role], role, each, temperature=0) for each in trajectories]
 
     def ask(self, role: Role, requests: Sequence[RoleRequest]) -> list[Completion]:
@@ -224,12 +217,7 @@ class BatchModel(Protocol):
     def generate_many(
         self, requests: Sequence[RoleRequest], *, on_progress: Callable[[int], None] | None = None
     ) -> list[AIMessage | ContextOverflow]:
-        """Return one reply per request; a prompt that does not fit must not cost the others theirs.
-
-        Args:
-            requests: What to answer.
-            on_progress: Is told how many are answered so far.
-        """
+        """Return one reply per request; a prompt that does not fit must not cost the others theirs."""
         ...
 
 
@@ -249,16 +237,13 @@ def generate_many(
     n_workers: int = 8,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """Return one reply per request, in order.
+    """Return one reply per request, in order; whatever the model raises is raised, but for prompts that do not fit.
 
     Args:
-        model: One with batches of its own gets all requests at once.
+        model: A `BatchModel` gets all requests at once, and tells `on_progress` how many it has answered.
         requests: What to answer.
         n_workers: From so many threads any other model is asked.
-        on_progress: Is told how many are answered so far, by a model with batches.
-
-    Raises:
-        Exception: Whatever the model raises, but for prompts that do not fit.
+        on_progress: See `model`.
     """
     if isinstance(model, BatchModel):
         return [_make_completion(reply) for reply in model.generate_many(requests, on_progress=on_progress)]

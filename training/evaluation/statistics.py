@@ -24,7 +24,7 @@ from alpha_umi.training.evaluation.examples import Prediction, Usage
 from alpha_umi.training.evaluation.published import score_published
 from alpha_umi.training.evaluation.render import render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json
-from alpha_umi.training.evaluation.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, StepScore, score_step
+from alpha_umi.training.evaluation.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 
 TASK_SHARES = ("success", "solved", "refused", "gave_up_wrongly")
 LIVE_SHARES = ("passed", "unsure", "won", "solved", "completeness", "call_accuracy", "answered")
@@ -82,7 +82,7 @@ def estimate_difference(
         a: Cluster and value by key.
         b: The same of the other run.
         n_resamples: How many bootstrap samples.
-        seed: Of the resampling.
+        seed: Of the bootstrap.
     """
     differences = [(a[key][0], b[key][1] - a[key][1]) for key in a if key in b]
     plain, means = _estimate(differences, n_resamples, seed)
@@ -97,24 +97,18 @@ def _estimate(observations: Observations, n_resamples: int, seed: int) -> tuple[
     """Return the estimate, and the mean of each bootstrap sample, (n_resamples,), if there are two clusters."""
     if not observations:
         return Estimate(None, None, None, 0), None
-    sums, counts = _sum_clusters(observations)
-    value = float(sums.sum() / counts.sum())
-    if len(sums) < 2:
-        return Estimate(value, None, None, len(observations)), None
-    means = _resample(sums, counts, n_resamples, seed)
-    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Estimate(value, float(low), float(high), len(observations)), means
-
-
-def _sum_clusters(observations: Observations) -> tuple[_Vector, _Vector]:
-    """Return sum and count per cluster, (C,) each."""
     totals: dict[str, list[float]] = {}
     for cluster, value in observations:
         total = totals.setdefault(cluster, [0.0, 0.0])
         total[0] += value
         total[1] += 1
-    table = np.array(list(totals.values()), dtype=np.float64)
-    return table[:, 0], table[:, 1]
+    sums, counts = np.array(list(totals.values()), dtype=np.float64).T
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < 2:
+        return Estimate(mean, None, None, len(observations)), None
+    means = _resample(sums, counts, n_resamples, seed)
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(mean, float(low), float(high), len(observations)), means
 
 
 def _resample(sums: _Vector, counts: _Vector, n_resamples: int, seed: int) -> _Vector:
@@ -138,16 +132,26 @@ def _describe(table: Iterable[tuple[str, Values]], names: Iterable[str]) -> dict
     }
 
 
+def _describe_groups(
+    groups: Iterable[Any], table: Iterable[tuple[str, Values]], names: Iterable[str]
+) -> dict[Any, Any]:
+    """Do the same for each group; `groups` names that of every entry."""
+    entries: defaultdict[Any, list[tuple[str, Values]]] = defaultdict(list)
+    for group, entry in zip(groups, table, strict=True):
+        entries[group].append(entry)
+    return {group: _describe(some, names) for group, some in entries.items()}
+
+
 def score_static(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Return ``metrics.json`` of a static run: both definitions, roles, breakdowns, confusion and faults."""
-    scored = [(each, score_step(each)) for each in predictions]
-    table = [(each.example, score.values) for each, score in scored]
+    scores = [score_step(each) for each in predictions]
+    table = [(each.example, score.values) for each, score in zip(predictions, scores, strict=True)]
+    pairs = Counter((score.reference, score.decision or NO_DECISION) for score in scores)
+    faults = Counter(score.fault for score in scores)
 
     def break_down(group: Callable[[Prediction], tuple[int, str]]) -> dict[str, Any]:
-        groups: defaultdict[tuple[int, str], list[tuple[str, Values]]] = defaultdict(list)
-        for each, entry in zip(predictions, table, strict=True):
-            groups[group(each)].append(entry)
-        return {name: _describe(groups[rank, name], STRICT_METRICS) for rank, name in sorted(groups)}
+        groups = _describe_groups(map(group, predictions), table, STRICT_METRICS)
+        return {name: groups[rank, name] for rank, name in sorted(groups)}
 
     return {
         "kind": "static",
@@ -157,24 +161,13 @@ def score_static(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "paper": score_published(predictions),
         "strict": _describe(table, STRICT_METRICS),
         "roles": {role: _describe(table, names) for role, names in ROLE_METRICS.items()},
-        "confusion": _count_decisions(score for _, score in scored),
-        "faults": _count_faults(score for _, score in scored),
+        "confusion": {right: {made: pairs[right, made] for made in (*DECISIONS, NO_DECISION)} for right in DECISIONS},
+        "faults": {fault: faults[fault] for fault in FAULTS},
         "by_step": break_down(_name_step),
         "by_length": break_down(_name_length),
         "by_source": break_down(lambda each: (0, each.source)),
         "usage": asdict(sum((each.usage for each in predictions), Usage())),
     }
-
-
-def _count_decisions(scores: Iterable[StepScore]) -> Mapping[str, Mapping[str, int]]:
-    """Return reference → prediction → how often."""
-    pairs = Counter((score.reference, score.decision or NO_DECISION) for score in scores)
-    return {right: {made: pairs[right, made] for made in (*DECISIONS, NO_DECISION)} for right in DECISIONS}
-
-
-def _count_faults(scores: Iterable[StepScore]) -> Mapping[str, int]:
-    counts = Counter(score.fault for score in scores)
-    return {fault: counts[fault] for fault in FAULTS}
 
 
 def _name_step(prediction: Prediction) -> tuple[int, str]:
@@ -198,9 +191,6 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
     - ``steps``, ``calls``, ``…_tokens``, ``seconds``: means per task.
     """
     table = [(row["key"], score_task(row)) for row in rows]
-    groups: defaultdict[str, list[tuple[str, Values]]] = defaultdict(list)
-    for row, entry in zip(rows, table, strict=True):
-        groups[row["kind"]].append(entry)
     names = (*TASK_SHARES, *COSTS)
     return {
         "kind": "tasks",
@@ -208,7 +198,7 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
         "n_overflowed": sum(row["error"] is not None for row in rows),
         "n_step_limit": sum(row["finish"] == "step limit" for row in rows),
         "strict": _describe(table, names),
-        "by_kind": {kind: _describe(some, names) for kind, some in sorted(groups.items())},
+        "by_kind": dict(sorted(_describe_groups((row["kind"] for row in rows), table, names).items())),
     }
 
 
@@ -239,10 +229,13 @@ def score_live(rows: Sequence[Record], passes: Mapping[str, Record], wins: Mappi
     """
     names = (*LIVE_SHARES, *COSTS)
     table = [(row["key"], score_query(row, passes.get(row["key"]), wins.get(row["key"]))) for row in rows]
-    by_group: defaultdict[str, list[tuple[str, Values]]] = defaultdict(list)
-    for row, entry in zip(rows, table, strict=True):
-        by_group[row["group"]].append(entry)
-    groups = {group: _describe(some, names) for group, some in by_group.items()}
+    groups = _describe_groups((row["group"] for row in rows), table, names)
+
+    def average(name: str) -> float | None:
+        """Return the mean over groups, as the paper averages."""
+        known = [group[name]["value"] for group in groups.values() if group[name]["value"] is not None]
+        return fmean(known) if known else None
+
     return {
         "kind": "live",
         "n_tasks": len(rows),
@@ -252,7 +245,7 @@ def score_live(rows: Sequence[Record], passes: Mapping[str, Record], wins: Mappi
         "n_ties": sum(verdict["verdict"] in ("tie", "unsure") for verdict in wins.values()),
         "overall": _describe(table, names),
         "by_group": groups,
-        "average": {name: _average([group[name]["value"] for group in groups.values()]) for name in LIVE_SHARES},
+        "average": {name: average(name) for name in LIVE_SHARES},
     }
 
 
@@ -268,22 +261,9 @@ def score_query(row: Record, passed: Record | None = None, won: Record | None = 
     return values
 
 
-def _average(values: Sequence[float | None]) -> float | None:
-    """Return the mean over groups, as the paper averages."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of two runs.
-
-    Args:
-        metric: Its name.
-        a: Mean of the first run over the keys both have.
-        b: Mean of the second run over the same.
-        difference: ``b - a`` with its interval and p-value.
-    """
+    """One metric of two runs: the means over the keys that both have, and ``b - a`` with its interval and p-value."""
 
     metric: str
     a: float | None

@@ -160,15 +160,7 @@ def _is_equal(left: Any, right: Any) -> bool:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(_as_floats(value), sort_keys=True)
-
-
-def _as_floats(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_floats(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_floats(inner) for inner in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
 
 
 def _is_hallucinated(act: Act, offered: Collection[str]) -> float:

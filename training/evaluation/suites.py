@@ -22,12 +22,12 @@ from typing import Any, TypeAlias
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.trajectory import Call, Trajectory
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.replay import ReplayTask, make_key
 from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
-from alpha_umi.tools.toolbench import ToolBenchServer, find_server, make_query_tools
+from alpha_umi.tools.toolbench import find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
@@ -73,7 +73,7 @@ def holds(answer: str, expected: str) -> bool:
 
 def ends_with_number(answer: str, expected: str) -> bool:
     """Tell whether the last number of an answer is the expected one, as is customary for GSM8K."""
-    numbers = [token for token in read_tokens(answer) if _is_number(token)]
+    numbers = [token for token in read_tokens(answer) if re.fullmatch(r"-?\d+(\.\d+)?", token)]
     return numbers[-1:] == read_tokens(expected)
 
 
@@ -116,10 +116,6 @@ def _normalize_number(text: str) -> str:
     digits = digits.lstrip("0") or "0"
     digits = f"0{digits}" if digits.startswith(".") else digits
     return digits if digits == "0" else sign + digits
-
-
-def _is_number(token: str) -> bool:
-    return re.fullmatch(r"-?\d+(\.\d+)?", token) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,27 +173,28 @@ class EvalOutcome:
     @property
     def answer(self) -> str | None:
         """The last answer; None if the agent gave up or never came to one."""
-        steps = self.trajectory.turns[-1].steps if self.trajectory.turns else ()
+        steps = _get_last_steps(self.trajectory)
         return steps[-1].answer if steps and steps[-1].decision == "conclusion" else None
 
     @property
     def gave_up(self) -> bool:
         """Whether the agent said that it cannot do it."""
-        steps = self.trajectory.turns[-1].steps if self.trajectory.turns else ()
+        steps = _get_last_steps(self.trajectory)
         return bool(steps) and steps[-1].decision == "give up"
 
 
+def _get_last_steps(trajectory: Trajectory) -> tuple[Step, ...]:
+    return trajectory.turns[-1].steps if trajectory.turns else ()
+
+
 def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:
-    """Return the first tasks of a suite with known answers.
+    """Return the first tasks of a suite with known answers, ``builtin`` or ``gsm8k:FILE``.
 
     Args:
-        name: ``builtin``, or ``gsm8k:FILE``.
+        name: Another one is a `ConfigError`.
         n_tasks: How many; by default `N_BUILTIN` of ``builtin`` and all of a file.
         seed: As for `make_builtin_suite`.
         folder: The same.
-
-    Raises:
-        ConfigError: If there is no such suite or file.
     """
     kind, _, location = name.partition(":")
     if kind == "builtin" and not location:
@@ -221,20 +218,16 @@ def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Eva
         yield EvalTask(f"builtin-{seed}-{number}", task.kind, instructions, tools, solve(task).expected)
 
 
-def load_gsm8k_suite(path: Path, tools: Sequence[str] = ("builtin:calculator",)) -> Iterator[EvalTask]:
-    r"""Yield the problems of a GSM8K file: ``{"question", "answer": "… #### 42"}``.
-
-    Args:
-        path: JSON Lines, gzipped or not.
-        tools: What the agent is given, as `load_tools` takes it.
+def load_gsm8k_suite(path: Path) -> Iterator[EvalTask]:
+    """Yield the problems of a GSM8K file, with a calculator: JSON Lines ``{"question", "answer": "… #### 42"}``.
 
     Raises:
-        ConfigError: If there is no such file or tool.
+        ConfigError: If there is no such file.
         TrajectoryError: If a record is no problem with a final answer; the message names file and line.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a GSM8K file in JSON Lines.")
-    make_tools = partial(tuple, load_tools(tools))
+    make_tools = partial(tuple, load_tools(["builtin:calculator"]))
     for number, (where, record) in enumerate(read_records(path)):
         final = _FINAL.search(str(record.get("answer")))
         if final is None or not isinstance(record.get("question"), str):
@@ -247,19 +240,24 @@ def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettin
     """Return the tasks of a suite whose tools really answer.
 
     Args:
-        name: ``toolbench:FILE_OR_FOLDER[#SERVER]`` or ``complexfuncbench-replay[:FILE]``.
+        name: ``toolbench:FILE_OR_FOLDER[#SERVER]`` or ``complexfuncbench-replay[:FILE]``; another is a `ConfigError`.
         limit: Only the first so many of each group.
         remote: How often a server of tools is tried, and when it is left alone.
-
-    Raises:
-        ConfigError: If there is no such suite, or it cannot be used.
     """
     kind, _, target = name.partition(":")
     if kind == REPLAY:
-        tasks = _load_replay_suite(Path(target).expanduser() if target else None)
+        recorded = load_complexfuncbench(Path(target).expanduser() if target else _find_file())
+        tasks = [
+            EvalTask(f"{REPLAY}/{task.id}", REPLAY, (task.query,), task.make_tools, check=partial(check_calls, task))
+            for task in recorded
+        ]
     elif kind == "toolbench" and target:
         path, _, url = target.partition("#")
-        tasks = _load_toolbench_suite(Path(path).expanduser(), find_server(url or None, remote=remote))
+        server = find_server(url or None, remote=remote)
+        tasks = [
+            EvalTask(f"{group}/{query_id}", group, (query,), partial(make_query_tools, apis, server))
+            for group, query_id, query, apis in read_queries(Path(path).expanduser())
+        ]
     else:
         raise ConfigError(
             f"There is no live suite {name!r}; write 'toolbench:FILE_OR_FOLDER[#SERVER]' or '{REPLAY}[:FILE]'."
@@ -273,28 +271,8 @@ def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettin
     return kept
 
 
-def _load_toolbench_suite(path: Path, server: ToolBenchServer) -> list[EvalTask]:
-    """Return the queries of ToolBench's files; what cannot be read is left out and logged."""
-    return [
-        EvalTask(f"{group}/{query_id}", group, (query,), partial(make_query_tools, apis, server))
-        for group, query_id, query, apis in read_queries(path)
-    ]
-
-
-def _load_replay_suite(path: Path | None) -> list[EvalTask]:
-    """Return the tasks of ComplexFuncBench that can be solved.
-
-    Args:
-        path: The user's own copy; default is the file that ``COMPLEXFUNCBENCH`` names, then ``data/`` and
-            ``../shared/data/`` of the working directory.
-    """
-    return [
-        EvalTask(f"{REPLAY}/{task.id}", REPLAY, (task.query,), task.make_tools, check=partial(check_calls, task))
-        for task in load_complexfuncbench(path or _find_file())
-    ]
-
-
 def _find_file() -> Path:
+    """Return the file that ``COMPLEXFUNCBENCH`` names, or the one in the working directory."""
     named = os.environ.get(VARIABLE)
     for place in [named] if named else _PLACES:
         if Path(place).is_file():
@@ -316,7 +294,7 @@ def check_calls(task: ReplayTask, trajectory: Trajectory) -> dict[str, float]:
         task: With every right way to make each of its calls, and which of them have to come before which.
         trajectory: Of the run; its last turn counts.
     """
-    steps = trajectory.turns[-1].steps if trajectory.turns else ()
+    steps = _get_last_steps(trajectory)
     made = [(number, _make_key(call)) for number, step in enumerate(steps) for call in step.calls]
     ways: dict[int, set[str]] = {}
     for recording in task.recordings:

@@ -14,8 +14,12 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import yaml
 
 from alpha_umi.errors import AlphaUmiError, ConfigError
 from alpha_umi.files import write_atomically
@@ -27,23 +31,16 @@ from alpha_umi.training.data.files import Record
 
 ANSWERS = "answers"
 _FINISH = "Finish"
-_FINISH_TOOL: Record = {
-    "name": _FINISH,
-    "description": "Ends the task: with the answer for the user, or by giving up.",
-    "parameters": {
-        "type": "object",
-        "properties": {
-            "return_type": {"type": "string", "enum": ["give_answer", "give_up_and_restart"]},
-            "final_answer": {"type": "string", "description": "The answer, if there is one."},
-        },
-        "required": ["return_type"],
-    },
-}
 _NAME = re.compile(r"'name': '([^']*)'")
-_SYSTEM = "Solve the task with the functions; end it by calling Finish."
 
 ToolBenchQuery: TypeAlias = tuple[str, str, str, list[dict[str, Any]]]
 """Name of the query file, query id, query, and the APIs on offer."""
+
+
+@cache
+def _load_texts() -> Any:
+    """Return the system prompt and the tool ``Finish``."""
+    return yaml.safe_load(files("alpha_umi.training.evaluation").joinpath("toolbench.yaml").read_text("utf-8"))
 
 
 def read_queries(path: Path) -> list[ToolBenchQuery]:
@@ -55,10 +52,9 @@ def read_queries(path: Path) -> list[ToolBenchQuery]:
     Raises:
         ConfigError: If there is no such file, or no query that can be used.
     """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     queries: dict[tuple[str, str], ToolBenchQuery] = {}
     faults: list[str] = []
-    for file in files:
+    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         for where, row in _read_rows(file, faults):
             try:
                 query = _parse_query(file.stem, row)
@@ -121,7 +117,7 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
         node = [{"role": role, "message": "", "next": node}]
     return {
         "query": turn.instruction,
-        "available_tools": [*map(describe_tool, trajectory.tools), _FINISH_TOOL],
+        "available_tools": [*map(describe_tool, trajectory.tools), _load_texts()["finish"]],
         "answer": {
             "method": method,
             "total_steps": len(messages) + 2,  # system and user are steps as well
@@ -157,28 +153,18 @@ def describe_tool(spec: ToolSpec) -> Record:
 
 
 def write_answers(folder: Path, answers: Mapping[str, Mapping[str, Record]]) -> None:
-    """Write one file per query file.
-
-    Args:
-        folder: What ToolEval takes as the folder of a model.
-        answers: By name of the query file, then by query id.
-    """
+    """Write answers, given by query file and query id, into what ToolEval takes as the folder of a model."""
     for group, by_id in answers.items():
         with write_atomically(folder / f"{group}.json") as file:
             json.dump(by_id, file, ensure_ascii=True, indent=1)
 
 
 def read_answers(folder: Path) -> dict[str, Trajectory]:
-    """Read converted answers, ours or ToolBench's own.
+    """Read converted answers as trajectories without plans, by ``GROUP/QUERY_ID``.
 
     Args:
-        folder: Results of ``alpha-umi eval live``, or a model's folder with one JSON file per query file.
-
-    Returns:
-        Trajectories without plans, by ``GROUP/QUERY_ID``; answers that cannot be read are left out and logged.
-
-    Raises:
-        ConfigError: If there are none.
+        folder: Results of ``alpha-umi eval live``, or a model's folder with one JSON file per query file. Answers that
+            cannot be read are left out and logged; if there are no others, it is a `ConfigError`.
     """
     root = folder / ANSWERS if (folder / ANSWERS).is_dir() else folder
     found: dict[str, Trajectory] = {}
@@ -258,14 +244,7 @@ def _parse_final(text: str) -> str | None:
 def make_answer_file(
     state: Mapping[str, Any], tree: Tree, tools: Sequence[ToolSpec], total_tokens: int
 ) -> dict[str, Any]:
-    """Return the content of one answer file.
-
-    Args:
-        state: Values of the agent's thread at the end of the turn.
-        tree: All that was tried.
-        tools: What was on offer.
-        total_tokens: Read and written by all model calls.
-    """
+    """Return a finished turn, and all that was tried for it, as one of the files that ToolBench's search writes."""
     turn = Trajectory.from_messages(state["messages"]).turns[-1]
     has_answer = state["answer"] is not None
     end = turn.steps[-1]
@@ -285,7 +264,7 @@ def make_answer_file(
             "final_answer": write_finish(end),
             "finish_type": "give_answer" if has_answer else "give_up",
             "query": turn.instruction,
-            "function": [*map(describe_tool, tools), _FINISH_TOOL],
+            "function": [*map(describe_tool, tools), _load_texts()["finish"]],
             "chain": [],
             "train_messages": _make_samples(turn.instruction, turn.steps),
         },
@@ -295,7 +274,7 @@ def make_answer_file(
 def _make_samples(question: str, steps: Sequence[Step]) -> list[list[dict[str, Any]]]:
     """Return one prompt and completion for each model turn, as ToolBench keeps them; the last is the whole chain."""
     chain: list[dict[str, Any]] = [
-        {"role": "system", "content": _SYSTEM},
+        {"role": "system", "content": _load_texts()["system"]},
         {"role": "user", "content": f"\n{question}\nBegin!\n"},
     ]
     samples = []

@@ -14,9 +14,6 @@ import typer
 from alpha_umi.cli.options import MaxSteps
 from alpha_umi.errors import ConfigError
 
-JUDGE_TEMPERATURE = 0.7
-"""Several votes of a judge that decodes greedily would all be the same."""
-
 BASELINES = (
     "smollm2-135m",
     "smollm2-135m-no-reuse",
@@ -37,12 +34,10 @@ EvalModel: TypeAlias = Annotated[
     ),
 ]
 Out: TypeAlias = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Folder for the results; a run that was stopped goes on there."),
+    Path, typer.Option(metavar="DIR", help="Folder for the results; a run that was stopped goes on there.")
 ]
 Data: TypeAlias = Annotated[
-    Path,
-    typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories."),
+    Path, typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories.")
 ]
 SplitOption: TypeAlias = Annotated[
     str | None,
@@ -61,10 +56,7 @@ Free: TypeAlias = Annotated[
 Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        metavar="N",
-        show_default="all",
-        help="Only N trajectories, drawn from all in the same way each time.",
+        min=1, metavar="N", show_default="all", help="Only N trajectories, drawn from all in the same way each time."
     ),
 ]
 
@@ -196,8 +188,7 @@ def live(
         ),
     ] = None,
     votes: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly."),
+        int, typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly.")
     ] = 4,
     reference: Annotated[
         Path | None,
@@ -230,7 +221,7 @@ def live(
         agent.settings.search.strategy = strategy
     remote = agent.settings.remote
     loaded = load_live_suite(suite, limit=limit, remote=remote)
-    judging = load_judge(judge, votes, workers, remote=remote, temperature=JUDGE_TEMPERATURE) if judge else None
+    judging = load_judge(judge, votes, workers, remote) if judge else None
     scorer = make_live_scorer(agent.settings.search.strategy, judging, reference)
     identity = {"suite": suite, **agent.describe()}
     metrics = evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=scorer, n_workers=workers)

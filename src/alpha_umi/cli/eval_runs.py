@@ -40,12 +40,7 @@ _OUTPUT = ["messages", "finish", "reason", "answer", "settings", "n_queries", "t
 
 @dataclass(frozen=True)
 class MeasuredAgent:
-    """What is measured.
-
-    Args:
-        models: One per role.
-        settings: The whole configuration.
-    """
+    """What is measured: one model per role, and the whole configuration."""
 
     models: Mapping[Role, BaseChatModel]
     settings: UmiSettings
@@ -77,8 +72,9 @@ def load_agent(
     return MeasuredAgent(load_models(settings.models, remote=settings.remote, **generation), settings)
 
 
-def load_judge(spec: str, n_votes: int, n_workers: int, *, remote: RemoteSettings, temperature: float) -> Judge:
+def load_judge(spec: str, n_votes: int, n_workers: int, remote: RemoteSettings) -> Judge:
     """Return the judge that an option ``--judge`` names."""
+    temperature = 0.7  # several votes of a judge that decodes greedily would all be the same
     model = load_model(spec, "summarizer", remote=remote, temperature=temperature, max_tokens=512)
     identity = {"judge": spec, "n_votes": n_votes, "temperature": temperature}
     return Judge(model, n_votes, identity=identity, n_workers=n_workers)
