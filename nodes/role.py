@@ -1,6 +1,6 @@
 """What planner, caller and summarizer have in common: one chat model call between state and state.
 
-Knows nothing about prompts (`alpha_umi.nodes.models.request`) or about what a reply means (each role's own file).
+Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in each role's own file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GiveHint: TypeAlias = Callable[[UmiState], str]
 
 
 def give_no_hint(state: UmiState) -> str:
-    """Say nothing beside the trajectory."""
+    """Add nothing to the trajectory."""
     return ""
 
 
@@ -41,7 +41,7 @@ class RoleNode(Runnable[UmiState, Update]):
         model: Any chat model.
         tools: The agent's tools; the model is told about those that the state offers.
         read_reply: Turns the state and the model's reply into a state update; pure.
-        give_hint: What to say for this one call beside the trajectory; pure, so that no other call can see it.
+        give_hint: What to add to the trajectory for this one call; pure, so that no other call can see it.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RoleNode(Runnable[UmiState, Update]):
 
     def _choose_temperature(self, state: UmiState) -> float:
         temperature = float(state["settings"]["temperature"])
-        # a chain that is begun afresh greedily would end where the last one did
+        # a chain that is begun again greedily would end where the last one did
         is_new_chain = self._role == "planner" and state["n_restarts"] > 0
         return max(temperature, RETRY_TEMPERATURE) if is_new_chain else temperature
 
