@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import string
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -31,6 +32,20 @@ CORPUS = [
     'Action: calculator\nAction Input: {"expression":"2+3"}\nThe result is 5.\nNext: conclusion.',
     "system user planner caller observation summarizer assistant tool string integer optional name description",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let hostile text pass from a process of pytest-xdist, which sends UTF-8 alone."""
+    return _make_utf8((yield))
+
+
+def _make_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_make_utf8(key): _make_utf8(item) for key, item in value.items()}
+    return [_make_utf8(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,9 +43,12 @@ FOUND = [
 
 
 @pytest.fixture(autouse=True)
-def no_warnings() -> None:
-    """Python warns of odd regular expressions."""
+def quiet() -> Iterator[None]:
+    """Python warns of odd regular expressions, and readers of what they leave out."""
     warnings.simplefilter("ignore")
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("name", TARGETS)
