@@ -45,7 +45,7 @@ def _make_utf8(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {_make_utf8(key): _make_utf8(item) for key, item in value.items()}
-    return [_make_utf8(item) for item in value] if isinstance(value, list | tuple) else value
+    return type(value)(map(_make_utf8, value)) if isinstance(value, list | tuple) else value
 
 
 @pytest.fixture(scope="session")

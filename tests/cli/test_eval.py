@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from alpha_umi.cli import main
 from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
+from tests.cli.conftest import Umi
 from tests.training import conftest as training
 
 SCRIPT = {
@@ -30,18 +29,6 @@ SCRIPTED = ("--model", "scripted:script.yaml", "--out", "out")
 base, make_config = training.base, training.make_config
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a finished command left."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-Umi = Callable[..., Done]
-
-
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with scripts and data, as working directory."""
@@ -50,23 +37,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "data").mkdir()
     training.write_rows(tmp_path / "data", 4)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ALPHA_UMI_CONFIG", raising=False)
-    monkeypatch.setenv("NO_COLOR", "1")
     yield tmp_path
     close_engines()
 
 
 @pytest.fixture
-def umi(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Umi:
-    """Run ``alpha-umi eval`` in this process."""
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["alpha-umi", "eval", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        return Done(leave.value.code, *capsys.readouterr())
-
-    return run
+def umi(umi: Umi) -> Umi:
+    """Run ``alpha-umi eval``."""
+    return partial(umi, "eval")
 
 
 def read(path: Path | str) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from alpha_umi.cli import main
 from alpha_umi.nodes.models.specs import SCHEMES, Scheme
 from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.sources import toolbench
+from tests.cli.conftest import Umi
 from tests.graph.maze import SUITE, make_player
 
 ASK = ("ask", "Where is the key?", "--model", "maze:x", "--tools", "tests.graph.maze:look")
@@ -22,19 +21,12 @@ ASK = ("ask", "Where is the key?", "--model", "maze:x", "--tools", "tests.graph.
 def _maze(monkeypatch: pytest.MonkeyPatch) -> None:
     player = make_player(SUITE["both below fail"])
     monkeypatch.setitem(SCHEMES, "maze", Scheme("", "", lambda path, role, options: player))
-    monkeypatch.delenv("ALPHA_UMI_CONFIG", raising=False)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    monkeypatch.setattr(sys, "argv", ["alpha-umi", *ASK, *arguments])
-    with pytest.raises(SystemExit) as leave:
-        main()
-    return leave.value.code
-
-
-def test_ask_searches_and_draws_the_tree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--strategy", "dfsdt", "--tree") == 0
-    out = capsys.readouterr().out
+def test_ask_searches_and_draws_the_tree(umi: Umi) -> None:
+    done = umi(*ASK, "--strategy", "dfsdt", "--tree")
+    assert done.code == 0
+    out = done.out
     assert "Dead end: Nothing here. Back to node 1." in out
     drawn = out[out.index("Where is the key?") :]
     order = ["1 I look into the hall.", "2 I look into the attic.", "gave up: Nothing here.", "dust of the roof"]
@@ -43,23 +35,23 @@ def test_ask_searches_and_draws_the_tree(monkeypatch: pytest.MonkeyPatch, capsys
     assert out.count("dust of the attic") == 2  # once as it happened, once in the tree
 
 
-def test_ask_draws_a_chain_as_one_branch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--tree") == 3
-    out = capsys.readouterr().out
+def test_ask_draws_a_chain_as_one_branch(umi: Umi) -> None:
+    done = umi(*ASK, "--tree")
+    assert done.code == 3
+    out = done.out
     assert "2 I look into the attic." in out[out.index("Where is the key?") :]
 
 
-def test_ask_approves_within_a_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("builtins.input", lambda question: "y")
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    assert run(monkeypatch, "--strategy", "dfsdt", "--approve", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["answer"] == "In the cellar."
+def test_ask_approves_within_a_search(umi: Umi) -> None:
+    done = umi(*ASK, "--strategy", "dfsdt", "--approve", "--json", stdin="y\n" * 9)
+    assert done.code == 0
+    assert json.loads(done.out)["answer"] == "In the cellar."
 
 
-def test_ask_exports_what_the_toolbench_reader_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ask_exports_what_the_toolbench_reader_takes(umi: Umi, tmp_path: Path) -> None:
     path = tmp_path / "G1_answer" / "7_DFS_woFilter_w2.json"
     path.parent.mkdir()
-    assert run(monkeypatch, "--strategy", "dfsdt", "--export", str(path)) == 0
+    assert umi(*ASK, "--strategy", "dfsdt", "--export", str(path)).code == 0
     answer: Any = json.loads(path.read_text())
     generation = answer["answer_generation"]
     assert (generation["finish_type"], generation["query_count"]) == ("give_answer", 12)
@@ -82,10 +74,10 @@ def test_ask_exports_what_the_toolbench_reader_takes(monkeypatch: pytest.MonkeyP
     assert "look" in [tool.name for tool in example.trajectory.tools]
 
 
-def test_ask_exports_a_chain_that_gave_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ask_exports_a_chain_that_gave_up(umi: Umi, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    assert run(monkeypatch, "--export", str(path)) == 3
+    assert umi(*ASK, "--export", str(path)).code == 3
     generation = json.loads(path.read_text())["answer_generation"]
     assert generation["finish_type"] == "give_up"
     assert "give_up_and_restart" in generation["final_answer"]
-    assert run(monkeypatch, "--export", str(tmp_path / "none" / "out.json")) == 2
+    assert umi(*ASK, "--export", str(tmp_path / "none" / "out.json")).code == 2

@@ -9,20 +9,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from alpha_umi.cli import main
-from alpha_umi.cli.screen import LABEL_WIDTH, MAX_OBSERVATION_CHARS, Screen, show_call
+from alpha_umi.cli.screen import LABEL_WIDTH
+from tests.cli.conftest import Umi
 
 SCRIPT = {
     "planner": ["I count the bolts.\nNext: caller.", "The bolts are counted.\nNext: conclusion."],
@@ -53,17 +49,7 @@ main()
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a finished command left."""
-
-    code: int | str | None
-    out: str
-    err: str
-
-
-Umi = Callable[..., Done]
-Capture = pytest.CaptureFixture[str]
+ASK = ("ask", "How many bolts?", "--model", "config.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -77,38 +63,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "tools.py").write_text(TOOLS)
     (tmp_path / "slow.py").write_text(SLOW)
-    with patch.dict(os.environ, {"ALPHA_UMI_THREADS": str(tmp_path / "threads.sqlite"), "NO_COLOR": "1"}):
-        os.environ.pop("ALPHA_UMI_CONFIG", None)
+    with patch.dict(os.environ, {"ALPHA_UMI_THREADS": str(tmp_path / "threads.sqlite")}):
         os.environ.pop("COVERAGE_PROCESS_START", None)
         monkeypatch.chdir(tmp_path)
         monkeypatch.delitem(sys.modules, "tools", raising=False)
         yield tmp_path
-
-
-class Stdin(StringIO):
-    """What a person types at a terminal, or what comes through a pipe."""
-
-    is_terminal = True
-
-    def isatty(self) -> bool:
-        return self.is_terminal
-
-
-@pytest.fixture
-def umi(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Umi:
-    """Run the command line in this process."""
-
-    def run(*arguments: str, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "argv", ["alpha-umi", *arguments])
-        monkeypatch.setattr(sys, "stdin", Stdin(stdin))
-        with pytest.raises(SystemExit) as leave:
-            main()
-        return Done(leave.value.code, *capsys.readouterr())
-
-    return run
-
-
-ASK = ("ask", "How many bolts?", "--model", "config.yaml")
 
 
 def read_paragraphs(out: str) -> list[tuple[str, str]]:
@@ -291,28 +250,11 @@ def test_approve_without_a_person_is_an_error(umi: Umi) -> None:
     assert "nobody" in done.err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
-def test_approve_takes_nothing_that_was_typed_before_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    keyboard, terminal = os.openpty()
-    with os.fdopen(terminal, "r+b", buffering=0) as tty, os.fdopen(keyboard, "wb", buffering=0) as keys:
-        monkeypatch.setattr(sys, "stdin", tty)
-        keys.write(b"y\n")
-        Screen().forget_typed()
-        keys.write(b"n\n")
-        assert tty.readline() == b"n\n"
-
-
-def test_approve_takes_nothing_from_a_pipe(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stdin, "is_terminal", False)
-    done = umi(*ASK, "--approve", stdin="y\n")
+def test_approve_takes_nothing_from_a_pipe(umi: Umi) -> None:
+    done = umi(*ASK, "--approve", stdin="y\n", is_terminal=False)
     assert done.code == 2
     assert "no terminal" in done.err
     assert "noise" not in done.out + done.err
-
-
-def test_call_that_is_asked_about_is_shown_as_it_is() -> None:
-    shown = show_call("pay", {"to": "Bob\u202e\x9b2K", "über": "ü"})
-    assert shown == 'pay {"to": "Bob\\u202e\\u009b2K", "über": "ü"}'
 
 
 def test_ask_thread_is_gone_on_with(umi: Umi) -> None:
@@ -339,16 +281,16 @@ def test_threads_are_listed_newest_first(umi: Umi) -> None:
     newest, oldest = umi("threads").out.splitlines()
     assert re.fullmatch(r"nuts +20\d\d-\d\d-\d\d \d\d:\d\d +2  How many", newest)
     assert re.fullmatch(r"bolts +\S+ \S+ +1  How many bolts\?", oldest)
-    assert umi("threads", "--limit", "1") == Done(0, f"{newest}\n", "")
+    assert umi("threads", "--limit", "1") == (0, f"{newest}\n", "")
     assert "no such file" in umi("threads", "--database", "typo.sqlite").err
     sqlite3.connect("other.sqlite").close()
-    assert umi("threads", "--database", "other.sqlite") == Done(0, "No threads yet.\n", "")
+    assert umi("threads", "--database", "other.sqlite") == (0, "No threads yet.\n", "")
     assert Path("other.sqlite").stat().st_size == 0
 
 
-def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stdin, "is_terminal", False)
-    done = umi("chat", "-m", "config.yaml", "--thread", "bolts", stdin="How many bolts?\n/halp\n")
+def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi) -> None:
+    text = "How many bolts?\n/halp\n"
+    done = umi("chat", "-m", "config.yaml", "--thread", "bolts", stdin=text, is_terminal=False)
     assert "you          How many bolts?\nplanner" in done.out
     assert "There is no command /halp. Ctrl-C" in done.out
     assert "1 earlier question." in umi("chat", "-m", "config.yaml", "--thread", "bolts").out
@@ -378,7 +320,7 @@ def test_models_list_says_what_is_here(umi: Umi, workplace: Path, monkeypatch: p
 
 @contextmanager
 def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start the command line as a process of its own, with the role spec ``slow:FILE`` beside the usual ones."""
+    """Start the command line as a process of its own, which also knows the role spec ``slow:FILE``."""
     with subprocess.Popen(
         [sys.executable, "slow.py", *arguments],
         stdin=subprocess.PIPE,
@@ -439,50 +381,7 @@ def test_closed_pipe_ends_the_command_quietly() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(30) == 1
-
-
-@given(st.lists(st.text(st.sampled_from("ab ,\n"), max_size=5), min_size=1, max_size=20))
-def test_screen_writes_the_same_however_the_text_is_cut(chunks: list[str]) -> None:
-    outs: list[str] = []
-    for pieces in (chunks, ["".join(chunks)]):
-        with patch("sys.stdout", StringIO()) as out:
-            with Screen() as screen:
-                for piece in pieces:
-                    screen.write("planner", piece)
-            outs.append(out.getvalue())
-    assert outs[0] == outs[1]
-    assert outs[0].split() == ["planner", *"".join(chunks).split()]
-
-
-def test_screen_wraps_words_under_each_other(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    for variable, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(LABEL_WIDTH + 10)}.items():
-        monkeypatch.setenv(variable, value)
-    with Screen() as screen:
-        screen.write("summarizer", "one two three four")
-    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
-    assert lines == [f"{'summarizer':{LABEL_WIDTH}}one two", f"{'':{LABEL_WIDTH}}three four"]
-
-
-def test_screen_lets_no_tool_move_the_cursor(capsys: Capture) -> None:
-    with Screen() as screen:
-        screen.observe("\x1b[2Jgone\x07\x9b1m", is_error=False)
-    assert capsys.readouterr().out.split(maxsplit=1)[1] == "�[2Jgone��1m\n"
-
-
-def test_screen_shows_a_long_observation_in_part(capsys: Capture) -> None:
-    with Screen() as screen:
-        screen.observe("x" * (MAX_OBSERVATION_CHARS + 1234), is_error=True)
-    out = capsys.readouterr().out
-    assert out.startswith("error")
-    assert out.endswith("… (1,234 more characters)\n")
-
-
-def test_screen_quiet_writes_nothing(capsys: Capture) -> None:
-    with Screen(quiet=True) as screen:
-        screen.write("planner", "a word")
-        screen.note("a note")
-    assert capsys.readouterr() == ("", "")
+        assert process.wait(60) == 1
 
 
 def test_version_is_that_of_the_package(umi: Umi) -> None:
