@@ -255,7 +255,7 @@ def render_live(metrics: Mapping[str, Any]) -> str:
 def list_groups(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield name and metrics of each group of queries, then of all together if there are several."""
     for group, measured in metrics["by_group"].items():
-        yield load_table_2().groups.get(group, group), measured
+        yield load_table_2().columns.get(group, group), measured
     if len(metrics["by_group"]) > 1:
         yield "all", metrics["overall"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cache
 from operator import add
@@ -154,7 +154,11 @@ def load_examples(
     path = find_rows(data)
     if split is not None and (format == "umi" or split not in SPLITS):
         raise ConfigError(f"Split {split!r}: give one of {', '.join(SPLITS)}, and none for the format 'umi'.")
-    read = alpha_umi.read(str(path), Tally(), seed=0) if format == "umi" else _read_rows(path, split)
+    if format == "umi":
+        read = alpha_umi.read(str(path), Tally(), seed=0)
+    else:
+        rows = read_rows(path, split)
+        read = (parse_row(row, where) for where, row in rows if split or row.get("split") != "train")
     found = [example for example in read if any(turn.steps for turn in example.trajectory.turns)]
     if not found:
         what = f"of the split {split!r}" if split else "outside of the split 'train'"
@@ -164,12 +168,6 @@ def load_examples(
         known = ", ".join(sorted({example.source for example in found}))
         raise ConfigError(f"{path} has nothing from {', '.join(sources)}; it has trajectories from {known}.")
     return examples
-
-
-def _read_rows(path: Path, split: str | None) -> Iterator[Example]:
-    for where, row in read_rows(path, split):
-        if split is not None or row.get("split") != "train":
-            yield parse_row(row, where)
 
 
 def choose_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:

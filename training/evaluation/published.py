@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from statistics import fmean
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import yaml
 from pydantic import TypeAdapter
@@ -31,11 +31,12 @@ PAPER_METRICS = ("plan_acc", "act_em", "hallu", "arg_f1", "rouge_l")
 """In the order of Table 1."""
 
 PlanKind: TypeAlias = Literal["call", "finish", "give up"]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
 class StaticRow:
-    """One model in Table 1: the five metrics, in percent."""
+    """One model in Table 1."""
 
     model: str
     in_domain: tuple[float, float, float, float, float]
@@ -57,33 +58,24 @@ class LiveRow:
 
 
 @dataclass(frozen=True, slots=True)
-class StaticTable:
-    """Table 1: static evaluation, in percent."""
+class PaperTable(Generic[Row]):
+    """A table, in percent; `columns` maps our names (metrics, or ToolBench's query files) to the paper's."""
 
     source: str
-    columns: tuple[str, ...]
-    rows: tuple[StaticRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LiveTable:
-    """Table 2: pass and win rate; `groups` maps ToolBench's query files to the paper's names."""
-
-    source: str
-    groups: dict[str, str]
-    rows: tuple[LiveRow, ...]
+    columns: dict[str, str]
+    rows: tuple[Row, ...]
 
 
 @cache
-def load_table_1() -> StaticTable:
-    """Read Table 1."""
-    return TypeAdapter(StaticTable).validate_python(_read_tables()["static"])
+def load_table_1() -> PaperTable[StaticRow]:
+    """Read the paper's static evaluation."""
+    return TypeAdapter(PaperTable[StaticRow]).validate_python(_read_tables()["static"])
 
 
 @cache
-def load_table_2() -> LiveTable:
-    """Read Table 2."""
-    return TypeAdapter(LiveTable).validate_python(_read_tables()["live"])
+def load_table_2() -> PaperTable[LiveRow]:
+    """Read the paper's pass and win rates."""
+    return TypeAdapter(PaperTable[LiveRow]).validate_python(_read_tables()["live"])
 
 
 def _read_tables() -> Any:

@@ -181,7 +181,11 @@ def _load_templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"plain": _escape_markdown, "fence": _make_fence, "slug": _make_slug}
+    environment.filters |= {
+        "plain": _escape_markdown,
+        "fence": _make_fence,
+        "slug": lambda title: re.sub(r"\W+", "-", title.lower()).strip("-"),
+    }
     return environment
 
 
@@ -193,7 +197,3 @@ def _escape_markdown(text: str) -> str:
 def _make_fence(text: str) -> str:
     """Return more backticks than the text holds itself."""
     return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-
-
-def _make_slug(title: str) -> str:
-    return re.sub(r"\W+", "-", title.lower()).strip("-")

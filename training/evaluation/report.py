@@ -32,7 +32,7 @@ from alpha_umi.training.evaluation.render import (
     render_transcript,
 )
 from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs
-from alpha_umi.training.evaluation.scaling import SCALING_METRICS, draw_scaling
+from alpha_umi.training.evaluation.scaling import draw_scaling
 from alpha_umi.training.evaluation.statistics import COSTS, LAST_STEP, LIVE_SHARES, NO_DECISION, TASK_SHARES
 from alpha_umi.training.evaluation.strict import (
     ANSWER_THRESHOLD,
@@ -128,7 +128,7 @@ def _compare_with_table_1(runs: Sequence[FinishedRun]) -> list[Block]:
 
     def table(rows: Iterable[tuple[str, Sequence[float]]]) -> Table:
         theirs = [[model, *(f"{score:.2f}" for score in scores)] for model, scores in rows]
-        return Table(("%", *paper.columns), [*ours, *theirs], marked=frozenset(range(len(ours))))
+        return Table(("%", *paper.columns.values()), [*ours, *theirs], marked=frozenset(range(len(ours))))
 
     return [
         Paragraph(
@@ -324,7 +324,7 @@ def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     if not runs:
         return
     yield Section("Live queries", _describe_live(runs))
-    if any(group in load_table_2().groups for run in runs for group in run.metrics["by_group"]):
+    if any(group in load_table_2().columns for run in runs for group in run.metrics["by_group"]):
         yield Section("Beside the paper's Table 2", _compare_with_table_2(runs))
 
 
@@ -354,9 +354,9 @@ def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
 
 def _compare_with_table_2(runs: Sequence[FinishedRun]) -> list[Block]:
     paper = load_table_2()
-    ours = [[run.name, *_list_rates(run.metrics, paper.groups)] for run in runs]
-    theirs = [[row.model, *_list_published_rates(row, len(paper.groups))] for row in paper.rows]
-    header = ("pass / win, %", *paper.groups.values(), "Average")
+    ours = [[run.name, *_list_rates(run.metrics, paper.columns)] for run in runs]
+    theirs = [[row.model, *_list_published_rates(row, len(paper.columns))] for row in paper.rows]
+    header = ("pass / win, %", *paper.columns.values(), "Average")
     return [
         Paragraph(
             f"Our runs are marked; the other rows are {paper.source}, which were judged by another model with other "
@@ -390,7 +390,7 @@ def _show_scaling(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         points = run.metrics["points"]
         figures = [
             Figure(f"scaling-{i}-{name}", draw_scaling(points, name), f"{TITLES[name]}, strict definition.")
-            for name in SCALING_METRICS
+            for name in PAPER_METRICS
         ]
         intro = (
             "Each point is a checkpoint trained on that share of the data; bands are 95% intervals over trajectories."

@@ -18,11 +18,11 @@ from alpha_umi.files import write_atomically
 from alpha_umi.training.charts import ChartPoint, Line, draw_lines, load_matplotlib
 from alpha_umi.training.data.dataset import ROWS_FILE, find_rows, read_rows
 from alpha_umi.training.data.files import Record
+from alpha_umi.training.evaluation.published import PAPER_METRICS
 from alpha_umi.training.evaluation.render import TITLES, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import ResultFolder
 
 POINTS = "points.jsonl"
-SCALING_METRICS = ("plan_acc", "act_em", "hallu", "arg_f1", "rouge_l")
 
 Train: TypeAlias = Callable[[str, float], Path]
 Evaluate: TypeAlias = Callable[[Path], Mapping[str, Any]]
@@ -69,7 +69,7 @@ def evaluate_scaling(
                 folder.append([{"key": key, "method": method, "fraction": fraction, **kept}])
         rows = [folder.rows[f"{method}@{fraction:g}"] for method, fraction in points]
         metrics = {"kind": "scaling", "points": rows}
-        for name in SCALING_METRICS:
+        for name in PAPER_METRICS:
             with write_atomically(out / f"{name}.svg") as file:
                 file.write(draw_scaling(rows, name))
         folder.write_metrics(metrics)
@@ -89,11 +89,11 @@ def draw_scaling(points: Sequence[Record], metric: str) -> str:
 
 def render_scaling(metrics: Mapping[str, Any]) -> str:
     """Return one line per checkpoint, in percent, strict definition."""
-    rows = [["method", "data", *(TITLES[name] for name in SCALING_METRICS)]]
+    rows = [["method", "data", *(TITLES[name] for name in PAPER_METRICS)]]
     for point in metrics["points"]:
-        values = [percent(point["strict"][name]["value"]) for name in SCALING_METRICS]
+        values = [percent(point["strict"][name]["value"]) for name in PAPER_METRICS]
         rows.append([point["method"], f"{point['fraction']:.0%}", *values])
-    return render_columns(rows, (2 + max(len(row[0]) for row in rows[1:]), 7, *[10] * len(SCALING_METRICS)))
+    return render_columns(rows, (2 + max(len(row[0]) for row in rows[1:]), 7, *[10] * len(PAPER_METRICS)))
 
 
 def write_share(data: Path, fraction: float, out: Path) -> Path:

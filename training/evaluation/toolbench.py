@@ -104,8 +104,9 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
     """
     turn = trajectory.turns[-1]
     messages: list[Any] = []
-    for step in turn.steps:
-        messages += map(_make_message, step.calls)
+    for call in (call for step in turn.steps for call in step.calls):
+        response = call.observation.text if call.observation else ""
+        messages.append({"name": call.name, "arguments": write_arguments(call), "response": response})
     ended = turn.steps and turn.steps[-1].decision != "caller"
     final = write_finish(turn.steps[-1]) if ended else None
     if final is not None:
@@ -125,11 +126,6 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
             "answer_details": node,
         },
     }
-
-
-def _make_message(call: Call) -> Record:
-    response = call.observation.text if call.observation else ""
-    return {"name": call.name, "arguments": write_arguments(call), "response": response}
 
 
 def write_arguments(call: Call) -> str:
@@ -253,7 +249,7 @@ def make_answer_file(
         "tree": {
             "size": len(tree["nodes"]),
             "max_length": 1 + max(node["depth"] for node in tree["nodes"]),
-            "tree": _make_root(tree),
+            "tree": _make_node("Action Input", "", 0, _make_branches(tree, ROOT, 0)),
         },
         "forward_args": state["settings"],
         "compare_candidates": [],
@@ -305,12 +301,8 @@ def _write_observation(call: Call) -> str:
     return json.dumps({"error": text if is_error else "", "response": "" if is_error else text}, ensure_ascii=False)
 
 
-def _make_root(tree: Tree) -> dict[str, Any]:
-    return _make_node("Action Input", "", 0, _make_branches(tree, tree["nodes"][ROOT], 0))
-
-
-def _make_branches(tree: Tree, parent: TreeNode, depth: int) -> list[dict[str, Any]]:
-    return [_make_branch(tree, node, depth) for node in list_children(tree, parent["id"])]
+def _make_branches(tree: Tree, parent: int, depth: int) -> list[dict[str, Any]]:
+    return [_make_branch(tree, node, depth) for node in list_children(tree, parent)]
 
 
 def _make_branch(tree: Tree, node: TreeNode, depth: int) -> dict[str, Any]:
@@ -325,7 +317,7 @@ def _make_branch(tree: Tree, node: TreeNode, depth: int) -> dict[str, Any]:
         code = {"observation_code": 3 if step.answer else 4}
         parts += [("Action", "Finish", {}), ("Action Input", write_finish(step), code)]
     flags = {"pruned": node["status"] in ("failed", "gave up"), "expand_num": node["id"]}
-    children = _make_branches(tree, node, depth + len(parts))
+    children = _make_branches(tree, node["id"], depth + len(parts))
     for i, (kind, text, extra) in reversed(list(enumerate(parts))):
         made = _make_node(kind, text, depth + 1 + i, children) | extra
         children = [made | flags if i == len(parts) - 1 else made]

@@ -59,6 +59,23 @@ Limit: TypeAlias = Annotated[
         min=1, metavar="N", show_default="all", help="Only N trajectories, drawn from all in the same way each time."
     ),
 ]
+LiveSuite: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="SUITE",
+        help="toolbench:FILE_OR_FOLDER#SERVER: ToolBench's query files, and the address of its tool server. "
+        "complexfuncbench-replay or complexfuncbench-replay:FILE: recorded tools and an exact checker.",
+    ),
+]
+Reference: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="none",
+        help="Runs of another agent on the same queries, to win against: results of this command, or converted "
+        "answers of ToolEval. Needs --judge.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is.")
 
@@ -158,14 +175,7 @@ def tasks(
 
 @app.command()
 def live(
-    suite: Annotated[
-        str,
-        typer.Option(
-            metavar="SUITE",
-            help="toolbench:FILE_OR_FOLDER#SERVER: ToolBench's query files, and the address of its tool server. "
-            "complexfuncbench-replay or complexfuncbench-replay:FILE: recorded tools and an exact checker.",
-        ),
-    ],
+    suite: LiveSuite,
     out: Out,
     model: EvalModel = None,
     strategy: Annotated[
@@ -190,15 +200,7 @@ def live(
     votes: Annotated[
         int, typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly.")
     ] = 4,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="none",
-            help="Runs of another agent on the same queries, to win against: results of this command, or converted "
-            "answers of ToolEval. Needs --judge.",
-        ),
-    ] = None,
+    reference: Reference = None,
 ) -> None:
     """Let the agent answer queries with tools that really answer, and have its runs judged.
 

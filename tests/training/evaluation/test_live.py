@@ -230,17 +230,17 @@ def test_two_runs_without_an_answer_are_a_tie_without_asking(tmp_path: Path) -> 
 def test_rows_of_the_paper_have_its_averages(row: Any) -> None:
     for rates, average in ((row.passed, row.average_passed), (row.won, row.average_won)):
         if rates is not None:
-            assert sum(rates) / len(TABLE_2.groups) == pytest.approx(average, abs=0.06)
+            assert sum(rates) / len(TABLE_2.columns) == pytest.approx(average, abs=0.06)
 
 
 def test_the_page_shows_our_run_beside_the_paper(tmp_path: Path) -> None:
-    tasks = [make_task(group, "1", "?") for group in TABLE_2.groups]
+    tasks = [make_task(group, "1", "?") for group in TABLE_2.columns]
     evaluate(tmp_path / "run", tasks=tasks, judge=make_judge(*["VERDICT: solved"] * 6)[0])
     write_live_page(tmp_path / "run")
     page = (tmp_path / "run/live.md").read_text()
     assert "| **run** | **100.0 / –** |" in page
     assert "| α-UMi 7B DFSDT | – / – | – / – | – / – | – / – | – / – | – / – | 70.9 / 65.9 |" in page
-    assert all(name in page for name in TABLE_2.groups.values())
+    assert all(name in page for name in TABLE_2.columns.values())
     report = write_report([tmp_path / "run"], tmp_path / "report")
     assert "ToolLLaMA DFSDT" in report.read_text()
 

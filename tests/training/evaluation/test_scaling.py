@@ -9,7 +9,8 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.scaling import SCALING_METRICS, evaluate_scaling
+from alpha_umi.training.evaluation.published import PAPER_METRICS
+from alpha_umi.training.evaluation.scaling import evaluate_scaling
 from alpha_umi.training.evaluation.statistics import score_static
 from tests.training.evaluation.conftest import MakePrediction
 
@@ -51,7 +52,7 @@ def test_each_method_is_trained_on_each_share_once(tmp_path: Path, make_predicti
 def test_curves_are_drawn_even_where_a_metric_has_no_values(tmp_path: Path, make_prediction: MakePrediction) -> None:
     lab = Lab(make_prediction)
     evaluate_scaling(METHODS, [0.5, 1.0], lab.train, lab.evaluate, tmp_path, identity={})
-    pictures = {name: (tmp_path / f"{name}.svg").read_text() for name in SCALING_METRICS}
+    pictures = {name: (tmp_path / f"{name}.svg").read_text() for name in PAPER_METRICS}
     for picture in pictures.values():
         ElementTree.fromstring(picture)
     assert all(f">{method}<" in pictures["plan_acc"] for method in METHODS)

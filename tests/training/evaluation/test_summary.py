@@ -3,7 +3,8 @@ from __future__ import annotations
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.training.evaluation.evaluator import render_tasks
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.scaling import SCALING_METRICS, render_scaling
+from alpha_umi.training.evaluation.published import PAPER_METRICS
+from alpha_umi.training.evaluation.scaling import render_scaling
 from alpha_umi.training.evaluation.static import render_static
 from alpha_umi.training.evaluation.statistics import score_static, score_tasks
 from tests.training.evaluation.conftest import MakePrediction
@@ -32,7 +33,7 @@ def test_nothing_measured_is_shown_as_nothing() -> None:
 
 def test_scaling_has_one_line_per_checkpoint() -> None:
     points = [
-        {"method": role, "fraction": fraction, "strict": {name: {"value": fraction} for name in SCALING_METRICS}}
+        {"method": role, "fraction": fraction, "strict": {name: {"value": fraction} for name in PAPER_METRICS}}
         for role in ROLES
         for fraction in (0.25, 1.0)
     ]
