@@ -45,12 +45,7 @@ class SpecTool(StructuredTool):
 
 
 def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
-    """Put a function, sync or async, behind a spec.
-
-    Args:
-        spec: What the model is told; its schema is what the arguments are checked against.
-        function: Called with the arguments as keywords.
-    """
+    """Put a function, sync or async, behind a spec."""
     is_async = inspect.iscoroutinefunction(function)
     return SpecTool(
         name=spec.name,
@@ -65,9 +60,6 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
 
 def declare_effects(effects: Effects) -> Callable[[T], T]:
     """Say what a call of a tool changes outside the agent; see `ToolSpec`.
-
-    Args:
-        effects: ``none``, ``idempotent`` or ``once``.
 
     Returns:
         A decorator for plain functions and LangChain tools; a tool comes back as a copy.

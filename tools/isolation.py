@@ -87,11 +87,7 @@ def isolate(*, memory_mb: int | None = 512, seconds: float = 30.0) -> Callable[[
 
 
 def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
-    """Return the tool in processes of its own; see `isolate`.
-
-    Raises:
-        ConfigError: As `isolate`.
-    """
+    """Return the tool in processes of its own; see `isolate`."""
     inner = to_base_tool(tool)
     inner = inner.inner if isinstance(inner, IsolatedTool) else inner
     if isolation.memory_mb is not None and not sys.platform.startswith("linux"):
@@ -113,11 +109,7 @@ def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
 
 
 def isolate_named(tools: Sequence[BaseTool], isolations: Mapping[str, Isolation]) -> list[BaseTool]:
-    """Return the tools, those that are named in processes of their own.
-
-    Raises:
-        ConfigError: As `isolate`, and if there is no tool of a name.
-    """
+    """Return the tools, those that are named in processes of their own."""
     unknown = sorted(isolations.keys() - {tool.name for tool in tools})
     if unknown:
         known = ", ".join(tool.name for tool in tools)

@@ -29,7 +29,11 @@ CallRecord: TypeAlias = ToolMessage | int
 
 
 class Ledger(ABC):
-    """Where calls are recorded. Blocks: call it from a thread where an event loop runs."""
+    """Where calls are recorded. Blocks: call it from a thread where an event loop runs.
+
+    Raises:
+        StorageError: By every method that cannot record what it has to; then a call must not run.
+    """
 
     @abstractmethod
     def begin(self, key: CallKey, tool: str) -> CallRecord:
@@ -38,9 +42,6 @@ class Ledger(ABC):
         Returns:
             0 to exactly one caller, who has to run it; the recorded observation if it has ended before; or how often it
             was begun, if nothing more is known.
-
-        Raises:
-            StorageError: If that cannot be recorded; then the call must not run.
         """
 
     @abstractmethod
@@ -49,23 +50,12 @@ class Ledger(ABC):
 
         Returns:
             Whether the caller has to run it: False if that was recorded before, or the call has ended meanwhile.
-
-        Raises:
-            StorageError: If that cannot be recorded; then the call must not run.
         """
 
     @abstractmethod
     def finish(self, key: CallKey, message: ToolMessage) -> None:
-        """Record the observation of a call.
-
-        Raises:
-            StorageError: If that cannot be recorded; then the outcome of the call stays unknown.
-        """
+        """Record the observation of a call."""
 
     @abstractmethod
     def forget(self, key: CallKey) -> None:
-        """Drop the record of a call that is known to have stopped before it took effect.
-
-        Raises:
-            StorageError: If the record cannot be dropped.
-        """
+        """Drop the record of a call that is known to have stopped before it took effect."""

@@ -43,9 +43,6 @@ def load_tools(specs: Sequence[str | ToolLike], *, remote: RemoteSettings = DEFA
             working directory is found too), LangChain tools, plain functions; ``openapi:FILE_OR_URL``,
             ``mcp:FILE_OR_URL``, ``toolbench:FOLDER``, ``replay:FILE#TASK``.
         remote: How often servers of tools are tried, and when they are left alone.
-
-    Raises:
-        ConfigError: If there is no such tool, or it cannot be imported or used.
     """
     tools: list[BaseTool] = []
     for spec in specs:

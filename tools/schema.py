@@ -229,11 +229,7 @@ def _find_in_place(schema: Any) -> Iterator[str]:
 
 
 def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:
-    """Return the number of nodes of a schema with its references followed, without following them.
-
-    Args:
-        schema: JSON Schema.
-        lookup: From a ``$ref`` to its target.
+    """Return the number of nodes of a schema if each ``$ref`` were replaced by what `lookup` returns.
 
     Example:
         >>> parts = {"b": {"allOf": [{"$ref": "a"}, {"$ref": "a"}]}, "a": {"type": "string"}}

@@ -64,11 +64,7 @@ class ToolSpec:
             raise ConfigError(f"Tool {self.name!r}: 'parameters' cannot be used: {error}") from error
 
     def make_validator(self, *, is_exact: bool = False) -> ArgumentValidator:
-        """Return a validator for the arguments; with `is_exact` one that leaves nothing unchecked.
-
-        Raises:
-            Undecided: If it is to be exact and cannot be.
-        """
+        """Return a validator for the arguments; with `is_exact` one that leaves nothing unchecked."""
         return make_validator(self.parameters, is_exact=is_exact)
 
     def to_openai(self) -> dict[str, Any]:
@@ -115,12 +111,7 @@ _MAX_LINES = 20
 
 
 def log_omissions(source: str, omissions: Sequence[str]) -> None:
-    """Log what was left out of a source, or is doubtful, as one warning.
-
-    Args:
-        source: What the user calls it.
-        omissions: One line each; only the first are shown.
-    """
+    """Log what was left out of a source, or is doubtful, as one warning."""
     if not omissions:
         return
     lines = [f"{source}: {len(omissions):,} parts are left out or doubtful:", *omissions[:_MAX_LINES]]

@@ -54,9 +54,6 @@ class Toolbox:
             max_observation_chars: Bound on an observation's text, in characters; its head and tail are kept.
             ledger: Where an agent that can be resumed records the calls of tools with the effect ``once``; None finds
                 a place beside its checkpointer's.
-
-        Raises:
-            ConfigError: If a tool cannot be used, two have one name, or a bound makes no sense.
         """
         if not timeout_s > 0:
             raise ConfigError(f"timeout_s is {timeout_s}; give a number of seconds above 0.")
@@ -96,11 +93,7 @@ class Toolbox:
         return self._max_chars
 
     def with_tool(self, tool: ToolLike) -> Toolbox:
-        """Return the same tools and one more.
-
-        Raises:
-            ConfigError: If it cannot be used, or has the name of another.
-        """
+        """Return the same tools and one more."""
         other = copy(self)
         other._tools, other._specs, other._looks = self._tools.copy(), self._specs.copy(), self._looks.copy()
         other._add(to_base_tool(tool))

@@ -26,10 +26,6 @@ def resolve_public(host: str, port: int) -> list[str]:
 
     A name that is resolved again for the connection could by then stand for another address.
 
-    Args:
-        host: Name or address, in any spelling that the system understands.
-        port: Where it is connected to.
-
     Raises:
         PrivateAddress: If any of its addresses is not public.
         OSError: If there is no such host.

@@ -38,12 +38,7 @@ class BreakerOpen(ToolException):
 
 @dataclass
 class Breaker:
-    """The breaker of one server; safe to use from several threads.
-
-    Args:
-        server: What messages call it.
-        settings: Its bounds.
-    """
+    """The breaker of one server; safe to use from several threads."""
 
     server: str
     settings: RemoteSettings

@@ -88,9 +88,6 @@ class HttpClient:
             max_response_bytes: Longer bodies are cut while they arrive.
             private_hosts: Those of the allowed hosts, written the same way, that may be on this machine or network.
             remote: How often a request is tried, and when a server is left alone.
-
-        Raises:
-            ConfigError: If a bound makes no sense.
         """
         if not timeout_s > 0 or max_response_bytes < 1:
             raise ConfigError(

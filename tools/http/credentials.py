@@ -38,11 +38,7 @@ class Credential:
     scheme: Literal["", "Bearer", "Basic"] = ""
 
     def read(self) -> str:
-        """Return the value as it is sent.
-
-        Raises:
-            ConfigError: If the variable is not set.
-        """
+        """Return the value as it is sent."""
         value = read_variable(self.variable)
         if self.scheme == "Basic":
             value = base64.b64encode(value.encode()).decode()
@@ -74,11 +70,7 @@ def read_variable(name: str) -> str:
 
 
 def expand_variables(text: str) -> tuple[str, tuple[str, ...]]:
-    """Replace every ``${VARIABLE}`` and return the text with the values that must not be shown.
-
-    Raises:
-        ConfigError: If a variable is not set.
-    """
+    """Replace every ``${VARIABLE}`` and return the text with the values that must not be shown."""
     secrets = tuple(read_variable(name) for name in _VARIABLE.findall(text))
     return _VARIABLE.sub(lambda match: read_variable(match[1]), text), secrets
 

@@ -34,9 +34,6 @@ def load_mcp(
 
     Raises:
         ConfigError: If the extra is not installed, the file cannot be used, or a server cannot be reached.
-
-    Example:
-        >>> tools = load_mcp("mcp.json")  # doctest: +SKIP
     """
     tools: list[BaseTool] = []
     for connection in read_connections(target):
@@ -61,9 +58,6 @@ def connect_mcp(
         timeout_s: Seconds for one call.
         start_timeout_s: Seconds for starting the server and opening the session.
         remote: When the server is left alone.
-
-    Raises:
-        ConfigError: If the extra is not installed.
     """
     try:
         from alpha_umi.tools.mcp import session  # noqa: PLC0415 - needs an extra

@@ -43,11 +43,7 @@ class McpConnection:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def expand(self) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Return the variables or headers with their values, and the values that must not be shown.
-
-        Raises:
-            ConfigError: If a variable is not set, or a credential would travel in the open.
-        """
+        """Return the variables or headers with their values, and the values that must not be shown."""
         expanded = {name: expand_variables(value) for name, value in (self.env or self.headers).items()}
         secrets = tuple(secret for _, found in expanded.values() for secret in found)
         named = [value for name, (value, found) in expanded.items() if not found and _SECRET_NAME.search(name)]

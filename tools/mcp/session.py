@@ -62,14 +62,7 @@ class HeldSession:
     def __init__(
         self, connection: McpConnection, *, timeout_s: float, start_timeout_s: float, remote: RemoteSettings
     ) -> None:
-        """Open nothing yet.
-
-        Args:
-            connection: How to reach the server.
-            timeout_s: Seconds for one call.
-            start_timeout_s: Seconds for opening the session.
-            remote: When the server is left alone.
-        """
+        """Open nothing yet."""
         self._connection = connection
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
@@ -99,11 +92,7 @@ class HeldSession:
         return redact(text, self._secrets)
 
     async def list_tools(self) -> list[Tool]:
-        """Return what the server offers.
-
-        Raises:
-            ToolException: If it cannot be started or does not answer.
-        """
+        """Return what the server offers."""
         tools: list[Tool] = []
         cursor = None
         session = await self._open()
@@ -302,12 +291,7 @@ class McpServer:
     """One server; a context manager that closes the session, which otherwise ends with the last of its tools."""
 
     def __init__(self, name: str, session: HeldSession) -> None:
-        """Start nothing yet.
-
-        Args:
-            name: What messages call the server.
-            session: Its session, not opened.
-        """
+        """Start nothing yet."""
         self.name = name
         self._session = session
         weakref.finalize(self, self._session.request_close)

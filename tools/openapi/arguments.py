@@ -81,18 +81,7 @@ class ArgumentReader:
     def add_parameters(
         self, path: str, shared: Mapping[str, Any], node: Mapping[str, Any], hidden: Collection[tuple[str, str]]
     ) -> None:
-        """Add the operation's parameters and those of its path that it does not replace.
-
-        Args:
-            path: Path with its parameters in braces.
-            shared: Path item.
-            node: Operation.
-            hidden: Place and name, in lower case, of what the model must not write.
-
-        Raises:
-            Unusable: If a request could not be written.
-            BadReference: If a parameter refers to nothing.
-        """
+        """Add the operation's parameters and those of its path that it does not replace."""
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for listed in (shared.get("parameters"), node.get("parameters")):
             for item in listed if isinstance(listed, list) else ():
@@ -113,10 +102,6 @@ class ArgumentReader:
 
         Returns:
             How the body is written, and its media type.
-
-        Raises:
-            Unusable: If a body is required and cannot be written.
-            BadReference: If the body refers to nothing.
         """
         request_body = self._document.resolve(node.get("requestBody"))
         content = request_body.get("content") if isinstance(request_body, Mapping) else None

@@ -56,11 +56,7 @@ class Document:
     url: str = ""
 
     def resolve(self, node: Any) -> Any:
-        """Follow a node's ``$ref``, and that of its target, until there is none.
-
-        Raises:
-            BadReference: If a reference leads nowhere, in a circle or out of the document.
-        """
+        """Follow a node's ``$ref``, and that of its target, until there is none."""
         for _ in range(_MAX_CHAIN):
             if not isinstance(node, Mapping) or not isinstance(node.get("$ref"), str):
                 return node
@@ -68,11 +64,7 @@ class Document:
         raise BadReference("a chain of references that does not end")
 
     def lookup(self, reference: str) -> Any:
-        """Return what a reference such as ``#/components/schemas/Pet`` names.
-
-        Raises:
-            BadReference: If it leads nowhere, or out of the document: nothing is fetched.
-        """
+        """Return what a reference such as ``#/components/schemas/Pet`` names."""
         if not reference.startswith("#"):
             raise BadReference(f"{reference!r}, which is outside the document (bundle it into one file)")
         node: Any = self.content
@@ -89,9 +81,6 @@ class Document:
 
 def load_document(source: str | Path | Mapping[str, Any]) -> Document:
     """Read a document.
-
-    Args:
-        source: Path or http(s) address of a JSON or YAML file, or the parsed document.
 
     Raises:
         ConfigError: If it cannot be read or parsed.
@@ -110,11 +99,7 @@ def load_document(source: str | Path | Mapping[str, Any]) -> Document:
 
 
 def require_openapi_3(document: Document) -> None:
-    """Refuse what is no OpenAPI 3 document.
-
-    Raises:
-        ConfigError: If it is of another kind or version, or has no paths.
-    """
+    """Refuse what is no OpenAPI 3 document."""
     content = document.content
     if "swagger" in content:
         raise ConfigError(f"{document.name} is Swagger {content['swagger']}; convert it to OpenAPI 3 first.")

@@ -60,13 +60,7 @@ class Operation:
 def read_operations(
     document: Document, security: Security, base_url: str | None = None
 ) -> tuple[list[Operation], list[str]]:
-    """Return the operations of a document, and what was left out or is doubtful, one line each.
-
-    Args:
-        document: An OpenAPI 3 document.
-        security: Decides on the credentials of each.
-        base_url: Used for all in place of the document's servers.
-    """
+    """Return the operations of a document, and what was left out or is doubtful, one line each."""
     operations: list[Operation] = []
     omissions: list[str] = []
     taken: set[str] = set()

@@ -19,10 +19,6 @@ _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
 def build_request(operation: Operation, values: Mapping[str, Any]) -> httpx.Request:
     """Write arguments to where the operation wants them.
 
-    Args:
-        operation: What to call.
-        values: The model's arguments, which satisfy the operation's schema.
-
     Raises:
         ToolException: If a value cannot be written where it belongs.
     """

@@ -23,14 +23,7 @@ _BUSY_TIMEOUT_S = 30.0
 
 
 def load_replay(target: str) -> list[BaseTool]:
-    """Return the tools of a recorded task, for one run.
-
-    Args:
-        target: ``FILE#TASK``.
-
-    Raises:
-        ConfigError: If there is no such file or task.
-    """
+    """Return the tools of ``FILE#TASK``, a recorded task, for one run."""
     path, _, task = target.rpartition("#")
     if not path or not task:
         raise ConfigError(f"'replay:{target}' names no task; write 'replay:FILE#TASK'.")

@@ -32,14 +32,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def load_complexfuncbench(path: str | Path) -> list[ReplayTask]:
-    """Return the tasks that can be solved; the others are left out and logged.
-
-    Args:
-        path: The user's own copy, ``.jsonl`` or ``.jsonl.gz``.
-
-    Raises:
-        ConfigError: If it cannot be read.
-    """
+    """Return the tasks that can be solved; the others are left out and logged."""
     tasks, left_out = read_complexfuncbench(path)
     log_omissions(str(path), left_out)
     return tasks

@@ -114,9 +114,6 @@ class VectorStore:
     """A numpy file of vectors by the hash of their text; safe to use from several threads and processes.
 
     A damaged file is moved aside and written again, because all of it can be computed.
-
-    Args:
-        path: The file, made if need be; None keeps nothing.
     """
 
     def __init__(self, path: str | Path | None) -> None:
@@ -134,34 +131,22 @@ class VectorStore:
 
         Returns:
             float32, (texts, dimensions), each row of length 1.
-
-        Raises:
-            ConfigError: If the file cannot be read or written.
-            ValueError: If `embed` does not give one vector of numbers per text.
         """
         text_of = {_hash(text): text for text in texts}
-        known = self._load_own(embed)
+        probe = embed_texts(embed, [_PROBE])[0]
+        found = self._read()
+        known = _select_own(found, probe)
+        if found and not known:
+            logger.warning("The index %s is of another embedding model; its tools are embedded again.", self._path)
         missing = [key for key in text_of if key not in known]
         if missing:
             logger.info("Embedding %d of %d tools.", len(missing), len(text_of))
         for start in range(0, len(missing), _SAVED_BATCH_SIZE):
             batch = missing[start : start + _SAVED_BATCH_SIZE]
             vectors = dict(zip(batch, embed_texts(embed, [text_of[key] for key in batch]), strict=True))
-            self._add(vectors)
+            self._add(vectors, probe)
             known |= vectors
         return np.stack([known[_hash(text)] for text in texts])
-
-    def _load_own(self, embed: Embed) -> dict[bytes, Matrix]:
-        """Return what is in the file, if it is of the model that is asked now."""
-        known = self._read()
-        probe, key = embed_texts(embed, [_PROBE])[0], _hash(_PROBE)
-        stored = known.get(key)
-        if stored is not None and stored.shape == probe.shape and float(stored @ probe) > _SAME_MODEL_COSINE:
-            return {key: vector for key, vector in known.items() if vector.shape == probe.shape}
-        if known:
-            logger.warning("The index %s is of another embedding model; its tools are embedded again.", self._path)
-        self._add({key: probe}, clear=True)
-        return {}
 
     def _read(self) -> dict[bytes, Matrix]:
         """Return the vectors in the file."""
@@ -188,17 +173,15 @@ class VectorStore:
             logger.warning("%d vectors in %s are damaged and computed again.", n_damaged, self._path)
         return {hashes[i].tobytes(): vectors[i] for i in np.flatnonzero(is_whole)}
 
-    def _add(self, vectors: Mapping[bytes, Matrix], *, clear: bool = False) -> None:
-        """Add vectors to those in the file, or replace them."""
+    def _add(self, vectors: Mapping[bytes, Matrix], probe: Matrix) -> None:
+        """Add vectors to those in the file, which are dropped if they are of another model."""
         if self._path is None:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_name(f".{self._path.name}.lock")):
-                shape = next(iter(vectors.values())).shape
-                kept = {} if clear else {key: row for key, row in self._read().items() if row.shape == shape}
-                merged = {**kept, **vectors}
-                rows = np.empty(len(merged), [("hash", _HASH), ("vector", _STORED, shape)])
+                merged = {**_select_own(self._read(), probe), _hash(_PROBE): probe, **vectors}
+                rows = np.empty(len(merged), [("hash", _HASH), ("vector", _STORED, probe.shape)])
                 rows["hash"] = np.frombuffer(b"".join(merged), _HASH)
                 rows["vector"] = np.stack([*merged.values()])
                 with write_atomically(self._path) as file:
@@ -225,12 +208,15 @@ class VectorStore:
         )
 
 
-def embed_texts(embed: Embed, texts: list[str]) -> Matrix:
-    """Return one vector of length 1 per text, in one call.
+def _select_own(vectors: dict[bytes, Matrix], probe: Matrix) -> dict[bytes, Matrix]:
+    """Return the vectors if they are of the model that gave this vector to `_PROBE`, or else none."""
+    stored = vectors.get(_hash(_PROBE))
+    is_own = stored is not None and stored.shape == probe.shape and float(stored @ probe) > _SAME_MODEL_COSINE
+    return vectors if is_own else {}
 
-    Raises:
-        ValueError: If there is not one vector of numbers per text.
-    """
+
+def embed_texts(embed: Embed, texts: list[str]) -> Matrix:
+    """Return one vector of length 1 per text, in one call."""
     vectors: Matrix = np.array(embed(texts), np.float32)
     if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
         raise ValueError(f"the embeddings of {len(texts)} texts are no {len(texts)} vectors of numbers")

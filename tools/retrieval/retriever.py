@@ -91,11 +91,7 @@ class ToolRetriever:
         return name in self._specs
 
     def build(self) -> None:
-        """Make the index now instead of at the first search.
-
-        Raises:
-            ConfigError: If the index file or the embedding model cannot be used.
-        """
+        """Make the index now instead of at the first search."""
         with self._lock:
             if self._lexical is not None:
                 return
@@ -115,9 +111,6 @@ class ToolRetriever:
         Args:
             query: What is asked for, in any number of sentences.
             k: How many; None finds `top_k`.
-
-        Raises:
-            ConfigError: If the index file or the embedding model cannot be used.
         """
         scores = self.score(query)
         best = np.argsort(-scores, kind="stable")[: self.top_k if k is None else k]
@@ -217,11 +210,7 @@ def split_words(text: str) -> list[str]:
 
 
 class LexicalIndex:
-    """BM25 over tools; made anew in each process, because that takes about as long as reading it.
-
-    Args:
-        texts: One per tool.
-    """
+    """BM25 over tools; made anew in each process, because that takes about as long as reading it."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Count the words."""

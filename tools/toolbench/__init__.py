@@ -33,6 +33,8 @@ __all__ = [
 
 URL_VARIABLE = "TOOLBENCH_URL"
 KEY_VARIABLE = "TOOLBENCH_KEY"
+_TIMEOUT_S = 20.0  # for one call with its retries
+_MAX_RESPONSE_BYTES = 262_144
 
 
 def load_toolbench(
@@ -44,12 +46,6 @@ def load_toolbench(
         folder: ``toolenv/tools``: a folder per category with a JSON file per tool.
         server: Where the APIs are called; None finds one as `find_server` does.
         remote: For that one: how often a call is tried, and when an API is left alone.
-
-    Raises:
-        ConfigError: If the folder or the server cannot be used.
-
-    Example:
-        >>> tools = load_toolbench("data/toolenv/tools")  # doctest: +SKIP
     """
     apis, skipped = read_folder(folder)
     server = server or find_server(remote=remote)
@@ -58,12 +54,7 @@ def load_toolbench(
 
 
 def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer) -> list[BaseTool]:
-    """Return the tools of one of ToolBench's queries, whose ``api_list`` describes them; no folder is needed.
-
-    Args:
-        rows: The query's ``api_list``.
-        server: Where the APIs are called.
-    """
+    """Return the tools of one of ToolBench's queries, whose ``api_list`` the rows are; no folder is needed."""
     apis, skipped = read_api_list(rows)
     log_omissions("a query of ToolBench", skipped)
     return [server.make_tool(api) for api in apis]
@@ -75,9 +66,6 @@ def find_server(url: str | None = None, *, remote: RemoteSettings = DEFAULT_REMO
     Args:
         url: Where calls are posted; default is the address in ``TOOLBENCH_URL``.
         remote: How often a call is tried, and when an API is left alone.
-
-    Raises:
-        ConfigError: If there is no address, or it cannot be used.
     """
     url = url or os.environ.get(URL_VARIABLE)
     if not url:
@@ -101,9 +89,6 @@ class ToolBenchServer:
         url: str,
         *,
         key_variable: str | None = None,
-        strip: str = "truncate",
-        timeout_s: float = 20.0,
-        max_response_bytes: int = 262_144,
         remote: RemoteSettings = DEFAULT_REMOTE,
     ) -> None:
         """Open no connection yet.
@@ -111,9 +96,6 @@ class ToolBenchServer:
         Args:
             url: Where calls are posted, such as ``http://127.0.0.1:8080/virtual`` of StableToolBench.
             key_variable: Environment variable that holds the server's key; None if it wants none.
-            strip: How the server shortens answers: ``truncate``, ``filter`` or ``random``.
-            timeout_s: Seconds for one call with its retries.
-            max_response_bytes: Longer answers are refused.
             remote: How often a call is tried, and when an API is left alone.
 
         Raises:
@@ -128,13 +110,12 @@ class ToolBenchServer:
             require_private(url)
             self._credentials = (Credential(key_variable, "header", "toolbench_key"),)
         self._url = url
-        self._strip = strip
         hosts = [parts.netloc]
         self._client = HttpClient(
             allowed_hosts=hosts,
             private_hosts=hosts,
-            timeout_s=timeout_s,
-            max_response_bytes=max_response_bytes,
+            timeout_s=_TIMEOUT_S,
+            max_response_bytes=_MAX_RESPONSE_BYTES,
             remote=remote,
         )
 
@@ -148,7 +129,7 @@ class ToolBenchServer:
             "tool_name": api.tool,
             "api_name": api.api,
             "tool_input": json.dumps(arguments, ensure_ascii=False),
-            "strip": self._strip,
+            "strip": "truncate",
             "toolbench_key": "".join(credential.read() for credential in self._credentials),
         }
         request = httpx.Request("POST", self._url, json=payload)

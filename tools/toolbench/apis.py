@@ -46,9 +46,6 @@ class ToolBenchApi:
 def read_folder(folder: str | Path) -> tuple[list[ToolBenchApi], list[str]]:
     """Read ``CATEGORY/TOOL.json`` files; return the APIs, and what was left out, one line each.
 
-    Args:
-        folder: ToolBench's ``toolenv/tools``.
-
     Raises:
         ConfigError: If there is no such folder, or nothing in it can be used.
     """
