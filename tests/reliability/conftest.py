@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(
+    ["alpha_umi.graph.factory", "alpha_umi.graph.checkpointers"]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import StorageError
-from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 
@@ -54,3 +55,26 @@ def run_on_a_full_disk(where: str, effects: str, free_bytes: int, outcome: Conne
         outcome.send("done")
     except Exception as error:
         outcome.send(f"{type(error).__name__}: {error}")
+
+
+def ask_at(where: str, question: str, offset_h: float, is_async: bool, answers: Connection) -> None:
+    """Ask on thread ``t`` where the clock is so many hours off, and tell all questions of the thread."""
+    real = time.time_ns
+    time.time_ns = lambda: real() + int(offset_h * 3600e9)
+    time.time = lambda: time.time_ns() / 1e9
+    script = replay({"planner": ["Easy.\nNext: conclusion."], "summarizer": ["Yes."]})
+    messages: Any = {"messages": question}
+    config: Any = {"configurable": {"thread_id": "t"}}
+
+    async def ask() -> Any:
+        async with open_async_checkpointer(where) as saver:
+            agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+            return await agent.ainvoke(messages, config)
+
+    if is_async:
+        result = asyncio.run(ask())
+    else:
+        with open_checkpointer(where) as saver:
+            agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+            result = agent.invoke(messages, config)
+    answers.send([message.text for message in result["messages"] if message.type == "human"])

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from langgraph.checkpoint.base import id as checkpoint_id
+from langgraph.checkpoint.base.id import uuid6
 
 from alpha_umi import create_umi_agent
-from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
-from alpha_umi.nodes.durability import checkpointers
+from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Toolbox, declare_effects
 
@@ -47,11 +48,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def begin_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what a process remembers of the time."""
-    monkeypatch.setattr(checkpoint_id, "_last_v6_timestamp", None)
-
-
 def make_tools(effects: list[int]) -> Toolbox:
     def pay(sum: int) -> str:
         """Pay."""
@@ -80,43 +76,38 @@ def test_time_limits_ledger_and_threads_hold_while_the_clock_jumps(clock: Clock,
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_thread_goes_on_in_a_process_whose_clock_is_hours_behind(
-    is_async: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    script: Any = {"planner": ["Easy.\nNext: conclusion."], "summarizer": ["Yes."]}
+def test_thread_goes_on_in_a_process_whose_clock_is_hours_behind(is_async: bool, tmp_path: Path) -> None:
+    context, ask = multiprocessing.get_context("forkserver"), import_module("shared_thread").ask_at
     for turn, offset_h in enumerate([5.0, 0.0, -5.0, 2.0]):
-        begin_process(monkeypatch)
-        clock.offset_h = offset_h
-        model = ScriptedChatModel(script=replay(script))
-        question: Any = {"messages": f"question {turn}"}
-        if is_async:
-            async with open_async_checkpointer(tmp_path / "t.sqlite") as async_saver:
-                result = await create_umi_agent(model, [], checkpointer=async_saver).ainvoke(question, CONFIG)
-        else:
-            with open_checkpointer(tmp_path / "t.sqlite") as saver:
-                result = create_umi_agent(model, [], checkpointer=saver).invoke(question, CONFIG)
-        questions = [message.text for message in result["messages"] if message.type == "human"]
-        assert questions == [f"question {i}" for i in range(turn + 1)]
+        ours, theirs = context.Pipe(duplex=False)
+        arguments = (str(tmp_path / "t.sqlite"), f"question {turn}", offset_h, is_async, theirs)
+        process = context.Process(target=ask, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode == 0
+        assert ours.recv() == [f"question {i}" for i in range(turn + 1)]
+        ours.close()
+        theirs.close()
 
 
-def test_loading_a_thread_takes_back_no_time_that_others_have_used_meanwhile(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded: Any = SimpleNamespace(checkpoint={"id": str(checkpoint_id.uuid6())})
-    clock.offset_h = -5
-    others: list[str] = []
+def test_loading_a_thread_takes_back_no_time_that_others_have_used_meanwhile(clock: Clock, tmp_path: Path) -> None:
+    script: Any = {"planner": ["Easy.\nNext: conclusion."], "summarizer": ["Yes."]}
+    ids: list[str] = []
+    is_over = threading.Event()
 
-    class Meanwhile:
-        """LangGraph's module, while another thread makes ids."""
+    def make_ids() -> None:
+        while not is_over.is_set():
+            ids.append(str(uuid6()))
 
-        def __getattr__(self, name: str) -> Any:
-            value = getattr(checkpoint_id, name)
-            others.extend(str(checkpoint_id.uuid6()) for _ in range(3))
-            return value
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            setattr(checkpoint_id, name, value)
-
-    monkeypatch.setattr(checkpointers, "checkpoint_id", Meanwhile())
-    checkpointers._keep_ids_ascending(loaded)
-    assert str(checkpoint_id.uuid6()) > max(others)
+    with open_checkpointer(tmp_path / "t.sqlite") as saver:
+        question: Any = {"messages": "?"}
+        create_umi_agent(ScriptedChatModel(script=replay(script)), [], checkpointer=saver).invoke(question, CONFIG)
+        clock.offset_h = -5
+        thread = threading.Thread(target=make_ids)
+        thread.start()
+        for _ in range(1000):
+            saver.get_tuple(CONFIG)
+        is_over.set()
+        thread.join()
+    assert len(ids) > 100
+    assert ids == sorted(set(ids))
