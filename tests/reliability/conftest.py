@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-
 multiprocessing.get_context("forkserver").set_forkserver_preload(
     ["alpha_umi.graph.factory", "alpha_umi.graph.checkpointers"]
 )
