@@ -1,7 +1,4 @@
-"""What is wrong with a call, in words that let the model fix it: an unknown tool, arguments that break the schema.
-
-Judges parsed arguments only; knows nothing about how a tool is run.
-"""
+"""What is wrong with a call, in words that let the model fix it: an unknown tool, arguments that break the schema."""
 
 from __future__ import annotations
 

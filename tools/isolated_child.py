@@ -86,6 +86,6 @@ def _limit_memory(megabytes: int | None) -> None:
 
 
 def _end_with_parent(pipe: int) -> None:
-    """Wait until whoever asked has gone, even by ``kill -9``, and end the whole group then."""
+    """Wait until the parent has gone, even by ``kill -9``, and end the whole group then."""
     os.read(pipe, 1)
     os.killpg(0, signal.SIGKILL)

@@ -37,7 +37,7 @@ class Isolation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     memory_mb: int | None = Field(
-        default=512, ge=16, description="Megabytes it may take beside what its imports take; None sets no bound."
+        default=512, ge=16, description="Megabytes it may take in addition to its imports; None sets no bound."
     )
     seconds: float = Field(default=30.0, gt=0, description="Time for one call, the start of the process included.")
 
@@ -67,7 +67,7 @@ def isolate(*, memory_mb: int | None = 512, seconds: float = 30.0) -> Callable[[
     this process. What it returns arrives as text; it cannot ask for an approval itself.
 
     Args:
-        memory_mb: Megabytes that each process of the tool may take beside what its imports take; None sets no bound,
+        memory_mb: Megabytes that each process of the tool may take in addition to its imports; None sets no bound,
             which is needed where the system knows none (all but Linux).
         seconds: Time for one call, the start of the process included. The toolbox's own limit holds as well.
 

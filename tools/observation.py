@@ -1,7 +1,4 @@
-"""Whatever a tool returns or raises → the text that the model reads, bounded and safe to store.
-
-Knows nothing about tools or messages; see `alpha_umi.tools.toolbox` for who calls it.
-"""
+"""Whatever a tool returns or raises → the text that the model reads, bounded and safe to store."""
 
 from __future__ import annotations
 

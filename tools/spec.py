@@ -1,7 +1,4 @@
-"""What a model is told about a tool: name, description and JSON-Schema arguments.
-
-Knows nothing about how a tool is run; see `alpha_umi.tools.toolbox` for that.
-"""
+"""What a model is told about a tool: name, description and JSON-Schema arguments."""
 
 from __future__ import annotations
 

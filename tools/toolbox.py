@@ -1,7 +1,7 @@
 """Runs tools: every call gives a `ToolMessage`, in bounded time and size, whatever the model or the tool did wrong.
 
 Sync tools run in daemon threads and coroutines on an event loop, so that a timeout returns although Python cannot stop
-a thread, and so that no tool blocks a server's event loop. Knows nothing about the graph.
+a thread, and so that no tool blocks a server's event loop.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Toolbox:
                 of a sync tool is left to itself, because Python cannot stop it.
             max_observation_chars: Bound on an observation's text, in characters; its head and tail are kept.
             ledger: Where an agent that can be resumed records the calls of tools with the effect ``once``; None finds
-                a place beside its checkpointer's.
+                a place in its checkpointer's database.
         """
         if not timeout_s > 0:
             raise ConfigError(f"timeout_s is {timeout_s}; give a number of seconds above 0.")

@@ -155,7 +155,7 @@ def test_index_that_is_damaged_is_put_aside_and_made_anew(
     path = tmp_path / "index.npy"
     path.write_bytes(content)
     assert find(ToolRetriever(SPECS, embeddings=ConceptEmbeddings(), index=path), "umbrella", 1) == [SPECS[0].name]
-    assert "made again" in caplog.text
+    assert "computed again" in caplog.text
     assert (tmp_path / "index.npy.damaged").read_bytes() == content
     fresh = ConceptEmbeddings()
     ToolRetriever(SPECS, embeddings=fresh, index=path).build()

@@ -51,8 +51,7 @@ class Breaker:
         """Let a call through, and learn from how it ends.
 
         Args:
-            is_failure: Whether an exception says that the server is ill; any other says that it is well. A call that is
-                cancelled says nothing.
+            is_failure: Whether an exception counts against the server. A call that is cancelled counts neither way.
 
         Raises:
             BreakerOpen: If the server is left alone.
@@ -89,5 +88,5 @@ def get_breaker(server: str, settings: RemoteSettings) -> Breaker:
     return _breakers.setdefault((server, settings), Breaker(server, settings))
 
 
-# Of the process: whoever asks a server has to know that it fails, whichever agent found out.
+# Of the process: all agents have to know that a server fails, whichever found out.
 _breakers: dict[tuple[str, RemoteSettings], Breaker] = {}

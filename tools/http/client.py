@@ -33,7 +33,7 @@ from alpha_umi.tools.observation import cut
 Credentials: TypeAlias = Sequence[Credential]
 
 _PASSING_STATUSES = frozenset({429, 502, 503})
-_ILL_STATUSES = _PASSING_STATUSES | {504}
+_FAULT_STATUSES = _PASSING_STATUSES | {504}
 _MAX_FAULT_CHARS = 1000
 _PIECE_BYTES = 65_536
 _NO_ENCODINGS = ("", "identity")
@@ -59,13 +59,13 @@ class Reply:
     is_cut: bool
 
 
-class _Fault(ToolException):
-    """A failed attempt; `wait_s` is None where trying again makes no sense, `is_ill` tells of the server's state."""
+class _FailedAttempt(ToolException):
+    """`wait_s` is None where trying again makes no sense; `is_server_fault` counts against the server."""
 
-    def __init__(self, message: str, wait_s: float | None = None, *, is_ill: bool = False) -> None:
+    def __init__(self, message: str, wait_s: float | None = None, *, is_server_fault: bool = False) -> None:
         super().__init__(message)
         self.wait_s = wait_s
-        self.is_ill = is_ill
+        self.is_server_fault = is_server_fault
 
 
 class HttpClient:
@@ -138,14 +138,14 @@ class HttpClient:
         deadline = time.monotonic() + self._timeout_s
         breaker = get_breaker(f"{request.url.netloc.decode()} {behind}".strip(), self._remote)
         n_retries = self._remote.retries if is_idempotent else 0
-        last: _Fault | None = None
+        last: _FailedAttempt | None = None
         for n in count():
             try:
-                with breaker.guard(lambda error: isinstance(error, _Fault) and error.is_ill):
+                with breaker.guard(lambda error: isinstance(error, _FailedAttempt) and error.is_server_fault):
                     return self._attempt(request, deadline, credentials)
             except BreakerOpen as closed:
                 raise last or closed from None
-            except _Fault as fault:
+            except _FailedAttempt as fault:
                 last = fault
                 if fault.wait_s is None or n == n_retries:
                     raise
@@ -166,19 +166,21 @@ class HttpClient:
             finally:
                 response.close()
         except httpx.TimeoutException:
-            raise _Fault(f"{host} did not answer within {self._timeout_s:g} s. Try again later.", is_ill=True) from None
+            raise _FailedAttempt(
+                f"{host} did not answer within {self._timeout_s:g} s. Try again later.", is_server_fault=True
+            ) from None
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             message = f"{host} cannot be reached ({type(error).__name__}). Try another tool."
-            raise _Fault(message, wait_s=0.0, is_ill=True) from None
+            raise _FailedAttempt(message, wait_s=0.0, is_server_fault=True) from None
         except PrivateAddress:
-            raise _Fault(f"{host} is in a private network, which is not allowed. Use another tool.") from None
+            raise _FailedAttempt(f"{host} is in a private network, which is not allowed. Use another tool.") from None
         except zlib.error:
-            raise _Fault(f"{host} sent a body that cannot be decompressed. Try another tool.") from None
+            raise _FailedAttempt(f"{host} sent a body that cannot be decompressed. Try another tool.") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise _Fault(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
+            raise _FailedAttempt(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if not response.is_success:
-            raise _make_fault(response, media_type, body)
+            raise _describe_failure(response, media_type, body)
         return Reply(response.status_code, media_type, body, is_cut)
 
     def _read_body(self, response: httpx.Response, deadline: float, credentials: Credentials) -> tuple[str, bool]:
@@ -293,7 +295,7 @@ def _decode(body: bytes, encoding: str) -> str:
         return body.decode("utf-8", "replace")
 
 
-def _make_fault(response: httpx.Response, media_type: str, body: str) -> _Fault:
+def _describe_failure(response: httpx.Response, media_type: str, body: str) -> _FailedAttempt:
     """Say what a status other than success means for the model."""
     status = response.status_code
     try:
@@ -301,13 +303,13 @@ def _make_fault(response: httpx.Response, media_type: str, body: str) -> _Fault:
     except ValueError:
         message = f"the server answered with status {status}"
     if 300 <= status < 400:
-        return _Fault(f"{message}: it sends on to another address, which is not followed. Use another tool.")
+        return _FailedAttempt(f"{message}: it sends on to another address, which is not followed. Use another tool.")
     if media_type == "text/html" or body.lstrip().lower().startswith(("<!doctype html", "<html")):
         title = _TITLE.search(body)
         body = f"a web page titled {' '.join(title[1].split())!r}" if title else "a web page"
     message += f": {cut(body.strip(), _MAX_FAULT_CHARS)}" if body.strip() else " and nothing else."
     wait_s = _read_retry_after(response) if status in _PASSING_STATUSES else None
-    return _Fault(message, wait_s, is_ill=status in _ILL_STATUSES)
+    return _FailedAttempt(message, wait_s, is_server_fault=status in _FAULT_STATUSES)
 
 
 def _read_retry_after(response: httpx.Response) -> float:

@@ -51,7 +51,7 @@ def connect_mcp(
     start_timeout_s: float = 30.0,
     remote: RemoteSettings = DEFAULT_REMOTE,
 ) -> McpServer:
-    """Return one server as a context manager, for whoever wants to end its session at a certain point.
+    """Return one server as a context manager, so that its session can be ended at a certain point.
 
     Args:
         connection: How to reach it.

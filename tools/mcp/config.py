@@ -28,7 +28,7 @@ class McpConnection:
         name: What messages call the server.
         command: Program to start; ``""`` if there is an address.
         args: Its arguments.
-        env: Variables it gets beside a few harmless ones; values may hold ``${VARIABLE}``.
+        env: Variables it gets in addition to a few harmless ones; values may hold ``${VARIABLE}``.
         cwd: Folder to start it in.
         url: Address of a running server.
         headers: Sent with every request; values may hold ``${VARIABLE}``.

@@ -141,7 +141,7 @@ class HeldSession:
                 return self._ready.result()
             self._keeper.cancel()
             await self._end()
-            raise _ServerFault(f"the server did not start within {self._start_timeout_s:g} s.{self._last_words()}")
+            raise _ServerFault(f"the server did not start within {self._start_timeout_s:g} s.{self._render_stderr()}")
 
     async def _keep(self, ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
         """Open the session, hold it until it is to be closed, and close it, all in one task."""
@@ -195,7 +195,7 @@ class HeldSession:
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             raise _NotSentError from None
         except McpError as error:
-            if error.error.message == "Session terminated":  # a server that was started anew refused the call
+            if error.error.message == "Session terminated":  # a restarted server refused the call
                 raise _NotSentError from None
             if error.error.code == httpx.codes.REQUEST_TIMEOUT:
                 raise _ServerFault(f"no answer within {self._timeout_s:g} s. Try other arguments.") from None
@@ -222,9 +222,9 @@ class HeldSession:
             text = "the server ended."
         else:
             text = f"{type(error).__name__}: {error}."
-        return self.hide_secrets(text) + self._last_words()
+        return self.hide_secrets(text) + self._render_stderr()
 
-    def _last_words(self) -> str:
+    def _render_stderr(self) -> str:
         words = self._stderr.text() if self._stderr else ""
         return self.hide_secrets(f" Its last words: {words}") if words else ""
 
@@ -277,7 +277,7 @@ class _StderrTail:
         self._thread.join(_STDERR_TIMEOUT_S)
 
     def text(self) -> str:
-        """Return the last words, in one line."""
+        """Return the end of what was written, in one line."""
         line = " ".join(self._tail.decode(errors="replace").split())
         return line if len(line) <= _MAX_STDERR_CHARS else f"…{line[-_MAX_STDERR_CHARS:]}"
 
@@ -318,15 +318,15 @@ class McpServer:
         except ToolException as error:
             raise ConfigError(f"MCP server {self.name!r}: {error}") from error
         tools: list[BaseTool] = []
-        notes: list[str] = []
+        omissions: list[str] = []
         for tool in listed:
             name = _clean(tool.name)
             name = _clean(f"{self.name}_{tool.name}") if name in taken else name
             try:
                 tools.append(self._make_tool(name, tool))
             except ConfigError as error:
-                notes.append(f"{tool.name} is left out: {error}")
-        return tools, notes
+                omissions.append(f"{tool.name} is left out: {error}")
+        return tools, omissions
 
     def close(self) -> None:
         """End the session and a server that was started for it; a later call opens a new one."""

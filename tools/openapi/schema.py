@@ -91,8 +91,8 @@ class _SchemaReader:
             return {}
         if reference in inside:
             return _read_type_alone(target)
-        beside = {key: value for key, value in node.items() if key != "$ref"}
-        return self.read({**target, **beside}, (*inside, reference), depth + 1)
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        return self.read({**target, **siblings}, (*inside, reference), depth + 1)
 
     def _read_properties(
         self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...], depth: int

@@ -193,7 +193,7 @@ class VectorStore:
         """Rename a damaged file instead of deleting it: the path may have named something else by mistake."""
         assert self._path is not None
         aside = self._path.with_name(f"{self._path.name}.damaged")
-        logger.warning("The index %s is damaged (%s): moved to %s and made again.", self._path, error, aside.name)
+        logger.warning("The index %s is damaged (%s): moved to %s and computed again.", self._path, error, aside.name)
         try:
             os.replace(self._path, aside)
         except FileNotFoundError:  # another process was first

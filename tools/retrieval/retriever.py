@@ -43,7 +43,7 @@ class ToolRetriever:
     Args:
         specs: The tools; those of a toolbox that are not among them are always offered.
         embeddings: A model for `SentenceEmbeddings`, any LangChain `Embeddings`, or None for words alone.
-        index: File that keeps the tools' embeddings; None embeds them anew in each process.
+        index: File that keeps the tools' embeddings; None embeds them in each process.
         top_k: How many tools a search finds.
         lexical_weight: From 0, meaning alone, to 1, words alone.
 
@@ -210,7 +210,7 @@ def split_words(text: str) -> list[str]:
 
 
 class LexicalIndex:
-    """BM25 over tools; made anew in each process, because that takes about as long as reading it."""
+    """BM25 over tools; built in each process, because that takes about as long as reading it."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Count the words."""

@@ -124,9 +124,9 @@ def _read_api(category: str, tool: str, row: Mapping[str, Any]) -> ToolBenchApi:
     api = make_name(written)
     name = f"{api}_for_{tool}"[-_MAX_NAME_CHARS:]
     description = f'This is the subfunction for tool "{tool}", you can use this tool.'
-    own = (row.get("description") or row.get("api_description") or "").strip()
-    if own:
-        shown = own.replace(written, name)[:_MAX_DESCRIPTION_CHARS]
+    written_description = (row.get("description") or row.get("api_description") or "").strip()
+    if written_description:
+        shown = written_description.replace(written, name)[:_MAX_DESCRIPTION_CHARS]
         description += f'The description of this function is: "{shown}"'
     required = dict(map(_read_parameter, row.get("required_parameters") or ()))
     optional = dict(map(_read_parameter, row.get("optional_parameters") or ()))
