@@ -24,7 +24,7 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Isolation, Toolbox, declare_effects
 from alpha_umi.tools.isolation import isolate_tool
 
-HANG_S = 30.0
+HANG_S = 90.0
 SUMS = {1, 2, 3}
 SCRIPT: Any = {
     "planner": [*["I go on.\nNext: caller."] * 4, "All is done.\nNext: conclusion."],
@@ -90,7 +90,7 @@ def inject_tool_faults(n: int, n_isolated: int) -> Iterator[tuple[str, Any]]:
     """
     for fault, function in PLAIN.items():
         call = f"Action: {function.__name__}\nAction Input: {{}}"
-        yield fault, _repeat(n, partial(_run_with_tool, function, call, 0.2 if "hangs" in fault else 20.0))
+        yield fault, _repeat(n, partial(_run_with_tool, function, call, 1.0 if "hangs" in fault else 60.0))
     tools, folder = import_module("faulty_tools"), tempfile.gettempdir()
     hang = isolate_tool(tools.hang, Isolation(seconds=3))
     for fault, tool, arguments in [
@@ -99,7 +99,7 @@ def inject_tool_faults(n: int, n_isolated: int) -> Iterator[tuple[str, Any]]:
         ("isolated tool hangs", hang, f'{{"path": "{folder}/umi-signs-of-life"}}'),
     ]:
         call = f"Action: {tool.name}\nAction Input: {arguments}"
-        yield fault, _repeat(n_isolated, partial(_run_with_tool, tool, call, 20.0))
+        yield fault, _repeat(n_isolated, partial(_run_with_tool, tool, call, 60.0))
 
 
 def inject_model_faults(n: int, seed: int) -> Iterator[tuple[str, Any]]:
@@ -160,7 +160,7 @@ def _run_with_tool(tool: Any, call: str, timeout_s: float) -> tuple[Any, Counter
     return _run(replay({**SCRIPT, "caller": calls}), _drive, [tool], timeout_s)
 
 
-def _run(say: Say, drive: Drive, tools: Any = (), timeout_s: float = 20.0) -> tuple[Any, Counter[int]]:
+def _run(say: Say, drive: Drive, tools: Any = (), timeout_s: float = 60.0) -> tuple[Any, Counter[int]]:
     effects: Counter[int] = Counter()
 
     def pay(sum: int) -> str:

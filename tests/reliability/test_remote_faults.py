@@ -55,7 +55,7 @@ def let_pass(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def send(host: str, *, is_idempotent: bool = True) -> str:
     client = HttpClient(
-        allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000, remote=QUICK
+        allowed_hosts=[host], private_hosts=[host], timeout_s=60, max_response_bytes=10_000, remote=QUICK
     )
     return client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=is_idempotent).text
 
@@ -196,6 +196,6 @@ def test_two_agents_of_one_process_keep_their_own_settings(serving: Any) -> None
         with pytest.raises(BreakerOpen):
             send(host)
         client = HttpClient(
-            allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=10_000, remote=patient
+            allowed_hosts=[host], private_hosts=[host], timeout_s=60, max_response_bytes=10_000, remote=patient
         )
         assert client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=True).text == "fine"

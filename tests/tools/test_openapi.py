@@ -246,8 +246,8 @@ def test_flood_is_cut_while_it_arrives(serve: Serve) -> None:
 
 
 def test_slow_answer_ends_at_the_deadline(serve: Serve) -> None:
-    tools = load_openapi(f"{serve(make_shop())}/openapi.json", timeout_s=0.5)
-    assert "did not answer within 0.5 s" in run(tools, "drip")
+    tools = load_openapi(f"{serve(make_shop())}/openapi.json", timeout_s=2)
+    assert "did not answer within 2 s" in run(tools, "drip")
 
 
 def test_server_that_closes_without_an_answer_is_a_fault() -> None:

@@ -539,7 +539,7 @@ async def test_mcp_tool_works_through_both_doors(run: Run, tmp_path: Path) -> No
     server.write_text(MCP_SERVER)
     connection = {"transport": "stdio", "command": sys.executable, "args": [str(server)]}
     tools = await client_module.MultiServerMCPClient({"weather": connection}).get_tools()
-    toolbox = Toolbox(tools, timeout_s=20)
+    toolbox = Toolbox(tools, timeout_s=120)
     message = await run(toolbox, "forecast", {"city": "Köln", "days": 2}, "1")
     assert (message.content, message.status) == ("Köln day 0: rain\nKöln day 1: rain", "success")
     assert message.artifact["structured_content"] == {"result": ["Köln day 0: rain", "Köln day 1: rain"]}

@@ -179,7 +179,7 @@ def test_get_engine_refuses_what_it_cannot_do(model_folder: Path, monkeypatch: p
 def test_engine_runs_jobs_in_the_order_they_came(model_folder: Path) -> None:
     engine = get_engine(str(model_folder), "cpu", "float32")
     gate, order = threading.Event(), list[int]()
-    first = engine.submit(lambda _: gate.wait(10))
+    first = engine.submit(lambda _: gate.wait(60))
     jobs = [engine.submit(lambda _, i=i: order.append(i)) for i in range(20)]  # type: ignore[misc]
     gate.set()
     first.result()
