@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, load_tools
 from alpha_umi.tools.mcp import McpConnection, connect_mcp, load_mcp
+from alpha_umi.tools.mcp.config import read_connections
 
 SERVER = '''
 import os, sys, time
@@ -372,3 +373,9 @@ def test_missing_extra_says_what_to_install() -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ConfigError MCP servers need an extra: pip install 'alpha-umi[mcp]'")
+
+
+def test_variables_of_a_command_are_never_sent_to_an_address() -> None:
+    server = {"url": "https://host/mcp", "env": {"A": "1"}, "headers": {"B": "2"}}
+    (connection,) = read_connections({"mcpServers": {"s": server}})
+    assert connection.expand()[0] == {"B": "2"}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.credentials import expand_variables, require_private
@@ -20,7 +21,7 @@ from alpha_umi.tools.http.credentials import expand_variables, require_private
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class McpConnection:
     """How to reach one server: by a command (stdio) or an address (streamable HTTP).
 
@@ -32,19 +33,21 @@ class McpConnection:
         cwd: Folder to start it in.
         url: Address of a running server.
         headers: Sent with every request; values may hold ``${VARIABLE}``.
+        disabled: Whether it is left out.
     """
 
     name: str
     command: str = ""
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
     cwd: str | None = None
     url: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    disabled: bool = False
 
     def expand(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the variables or headers with their values, and the values that must not be shown."""
-        expanded = {name: expand_variables(value) for name, value in (self.env or self.headers).items()}
+        expanded = {name: expand_variables(value) for name, value in (self.headers if self.url else self.env).items()}
         secrets = tuple(secret for _, found in expanded.values() for secret in found)
         named = [value for name, (value, found) in expanded.items() if not found and _SECRET_NAME.search(name)]
         secrets += tuple(secret for value in named for secret in (value, value.rpartition(" ")[2]))
@@ -72,21 +75,7 @@ def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnecti
         raise ConfigError(f'{name} has no "mcpServers": write {{"mcpServers": {{"NAME": {{"command": …}}}}}}.')
     folder = None if isinstance(target, Mapping) else Path(target).expanduser().parent
     connections = [_make_connection(str(key), value, name, folder) for key, value in servers.items()]
-    return [connection for connection in connections if connection]
-
-
-class _Server(BaseModel):
-    """One entry; what only other clients understand is passed over."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    command: str = ""
-    args: list[str] = Field(default_factory=list)
-    env: dict[str, str] = Field(default_factory=dict)
-    cwd: str | None = None
-    url: str = ""
-    headers: dict[str, str] = Field(default_factory=dict)
-    disabled: bool = False
+    return [connection for connection in connections if not connection.disabled]
 
 
 def _read(path: Path) -> Any:
@@ -100,22 +89,23 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def _make_connection(name: str, value: Any, source: str, folder: Path | None) -> McpConnection | None:
+def _make_connection(name: str, value: Any, source: str, folder: Path | None) -> McpConnection:
+    """Read one entry; what only other clients understand is ignored."""
+    known = [field.name for field in fields(McpConnection) if field.name != "name"]
     try:
-        server = _Server.model_validate(value)
+        connection = McpConnection(name, **{key: value[key] for key in known if key in value})
     except ValidationError as error:
         fault = error.errors()[0]
         # The value is not quoted: it may be a credential.
-        where = ".".join(map(str, fault["loc"])) or "entry"
-        raise ConfigError(f"{source}, server {name!r}, {where}: {fault['msg']}.") from None
-    if server.disabled:
-        return None
-    if bool(server.command) == bool(server.url):
+        raise ConfigError(f"{source}, server {name!r}, {'.'.join(map(str, fault['loc']))}: {fault['msg']}.") from None
+    except TypeError:
+        raise ConfigError(f"{source}, server {name!r}: write {{...}} with a 'command' or a 'url'.") from None
+    if connection.disabled:
+        return connection
+    if bool(connection.command) == bool(connection.url):
         raise ConfigError(f"{source}, server {name!r}: give either a 'command' or a 'url'.")
-    cwd = str(folder / server.cwd) if folder and server.cwd else server.cwd
-    if server.url:
-        return McpConnection(name, url=_check_url(server.url), headers=server.headers)
-    return McpConnection(name, server.command, tuple(server.args), server.env, cwd)
+    _check_url(connection.url)
+    return replace(connection, cwd=str(folder / connection.cwd)) if folder and connection.cwd else connection
 
 
 def _check_url(url: str) -> str:
