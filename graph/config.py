@@ -21,6 +21,7 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.state import SearchSettings, UmiContext
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
+from alpha_umi.yaml_files import YamlFile, read_yaml
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
 _INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation}
@@ -146,21 +147,19 @@ def load_settings(path: Path | None = None) -> UmiSettings:
     """
     if path is None and os.environ.get(CONFIG_VARIABLE):
         path = Path(os.environ[CONFIG_VARIABLE])
-    values, root = _read_yaml(path) if path else ({}, None)
+    file = _read_file(path) if path else YamlFile({}, None)
     try:
-        return UmiSettings(**values)
+        return UmiSettings(**{str(key): value for key, value in (file.values or {}).items()})
     except ValidationError as error:
-        faults = [_describe_fault(fault, path, root) for fault in error.errors()]
+        faults = [_describe_fault(fault, path, file) for fault in error.errors()]
         raise ConfigError("The configuration cannot be used:\n" + "\n".join(faults)) from error
     except SettingsError as error:
         raise ConfigError(f"An ALPHA_UMI_… variable is not valid JSON ({error}); correct or unset it.") from error
 
 
-def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
-    """Return the file's values, and its nodes, which know their lines."""
+def _read_file(path: Path) -> YamlFile:
     try:
-        text = path.read_text("utf-8")
-        values, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        file = read_yaml(path)
     except OSError as error:
         raise ConfigError(
             f"The configuration {str(path)!r} cannot be read: {error.strerror}. Correct the path or {CONFIG_VARIABLE}."
@@ -168,42 +167,26 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     except (yaml.YAMLError, ValueError) as error:
         fault = str(error).replace("<unicode string>", str(path))
         raise ConfigError(f"The configuration {str(path)!r} is not valid YAML: {fault}") from error
-    if not isinstance(values or {}, dict):
+    if not isinstance(file.values or {}, dict):
         raise ConfigError(f"{path}, line 1: expected lines of 'setting: value'; settings are {_list_fields([])}.")
-    return {str(key): value for key, value in (values or {}).items()}, root
+    return file
 
 
-def _describe_fault(fault: ErrorDetails, path: Path | None, root: yaml.Node | None) -> str:
+def _describe_fault(fault: ErrorDetails, path: Path | None, file: YamlFile) -> str:
     keys = [str(part) for part in fault["loc"] if part not in _TAGS]
     message = fault["msg"]
     if fault["type"] == "extra_forbidden":
         message = f"no such setting; settings here are {_list_fields(keys[:-1])}"
-    return f"{_describe_origin(keys, path, root)}: {'.'.join(keys)}: {message}"
+    return f"{_describe_origin(keys, path, file)}: {'.'.join(keys)}: {message}"
 
 
-def _describe_origin(keys: Sequence[str], path: Path | None, root: yaml.Node | None) -> str:
+def _describe_origin(keys: Sequence[str], path: Path | None, file: YamlFile) -> str:
     """Say where a value came from; the environment first, because it wins over the file."""
     for n in range(len(keys), 0, -1):
         variable = f"ALPHA_UMI_{'__'.join(keys[:n])}".upper()
         if variable in os.environ:
             return f"Variable {variable}"
-    return f"{path}, line {_find_line(root, keys)}" if path else "Setting"
-
-
-def _find_line(node: yaml.Node | None, keys: Sequence[str]) -> int:
-    """Follow `keys` as far as the document goes and return that line, counted from 1."""
-    line = 1
-    for key in keys:
-        items: list[tuple[str, yaml.Node, yaml.Node]] = []
-        if isinstance(node, yaml.MappingNode):
-            items = [(str(name.value), name, value) for name, value in node.value]
-        elif isinstance(node, yaml.SequenceNode):
-            items = [(str(i), value, value) for i, value in enumerate(node.value)]
-        found = next(((place, value) for name, place, value in items if name == key), None)
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
+    return f"{path}, line {file.find_line(keys)}" if path else "Setting"
 
 
 def _list_fields(keys: Sequence[str]) -> str:

@@ -230,7 +230,7 @@ def join_questions(sampler: Sampler, questions: Sequence[Question]) -> str:
     if len(texts) == 1:
         return texts[0]
     sheet = load_sheet("requests", RequestSheet)
-    style = sampler.pick(sheet.joins.heldout if sampler.held_out else sheet.joins.train)
+    style = sampler.pick(sheet.joins["heldout" if sampler.held_out else "train"])
     return _JOINS[style](sampler, sheet, texts)
 
 

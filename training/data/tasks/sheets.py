@@ -5,33 +5,46 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.tasks.sampler import Sampler, parse_rule
+from alpha_umi.yaml_files import read_yaml
 
 FOLDER = Path(__file__).with_name("sheets")
 # Every value is text, so that "no", "on" and 2026-02-30 need no quotation marks.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 Place: TypeAlias = tuple[str | int, ...]
 Faults: TypeAlias = Iterator[tuple[Place, str]]
-"""What is wrong, and where: keys and positions from the part that is checked."""
-Options: TypeAlias = tuple[str, ...]
-Phrase: TypeAlias = Annotated[
-    Mapping[str, str], BeforeValidator(lambda value: {"say": value} if isinstance(value, str) else value)
-]
+"""What is wrong, and where: keys and positions in the sheet."""
+Split: TypeAlias = Literal["train", "heldout"]
 Kind: TypeAlias = Literal[
     "single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns", "conversation"
 ]
 JoinStyle: TypeAlias = Literal[
     "comma", "semicolon", "series", "marks", "list", "lines", "counted", "led", "also", "besides", "plain"
 ]
+_SPLITS: Mapping[str, tuple[Split, ...]] = {"train": ("train",), "heldout": ("heldout",), "both": ("train", "heldout")}
+
+
+def _read_phrase(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"say": value}
+    if isinstance(value, Mapping) and "say" not in value:
+        raise ValueError("a wording with values of its own needs 'say'")
+    return value
+
+
+Options: TypeAlias = tuple[str, ...]
+Lists: TypeAlias = dict[str, Options | tuple[Options, ...] | dict[str, Options]]
+Phrase: TypeAlias = Annotated[Mapping[str, str], BeforeValidator(_read_phrase)]
+Rule: TypeAlias = Annotated[str, AfterValidator(lambda text: parse_rule(text) and text)]
 
 
 class SheetPart(BaseModel):
@@ -40,7 +53,7 @@ class SheetPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def find_faults(self) -> Faults:
-        """Yield what is wrong between its values."""
+        """Yield what is wrong between the values of a whole sheet."""
         yield from ()
 
 
@@ -60,19 +73,18 @@ class Wording(SheetPart):
 
     def list_phrases(self) -> Iterator[tuple[Place, Phrase]]:
         """Yield every phrase and its place."""
-        for split, phrases in (("train", self.train), ("heldout", self.heldout)):
-            yield from (((split, i), phrase) for i, phrase in enumerate(phrases))
+        for split in _SPLITS["both"]:
+            yield from (((split, i), phrase) for i, phrase in enumerate(getattr(self, split)))
 
-    def find_wording_faults(self, slots: Collection[str]) -> Faults:
-        """Yield phrases that use other slots than `slots`, or are both trained on and held out."""
-        trained = {phrase.get("say") for phrase in self.train}
-        for place, phrase in self.list_phrases():
-            if "say" not in phrase:
-                yield place, "a wording with values of its own needs 'say'."
-            elif place[0] == "heldout" and phrase["say"] in trained:
-                yield place, "this wording is trained on too; hold another out."
-            else:
-                yield from _check_slots(place, [phrase["say"]], {*slots, *phrase} - {"say"})
+    def find_wording_faults(self, place: Place, slots: Collection[str], needed: Iterable[Split] = ()) -> Faults:
+        """Yield `needed` splits without a phrase, and phrases with unknown slots or both trained on and held out."""
+        for split in needed:
+            if not getattr(self, split):
+                yield place, f"no {'held-out' if split == 'heldout' else 'training'} wording; write {split!r}."
+        for where, phrase in self.list_phrases():
+            yield from _check_slots((*place, *where), [phrase["say"]], {*slots, *phrase} - {"say"})
+            if where[0] == "heldout" and phrase["say"] in {trained["say"] for trained in self.train}:
+                yield (*place, *where), "this wording is trained on too; hold another out."
 
 
 class SmallTalk(Wording):
@@ -81,55 +93,42 @@ class SmallTalk(Wording):
     reply: str
 
 
-Lists: TypeAlias = dict[str, Options | tuple[Options, ...] | dict[str, Options]]
-
-
 class Family(Wording):
     """Questions of one kind: what is drawn for them, how people ask them, and which calls answer them."""
 
-    values: dict[str, str] = {}
-    calls: tuple[dict[str, dict[str, str]], ...]
+    values: dict[str, Rule] = {}
+    calls: tuple[Annotated[dict[str, dict[str, str]], Field(min_length=1, max_length=1)], ...]
     only: str = Field("", alias="say")
     wording_first: bool = False
-
-    def find_faults(self) -> Faults:
-        """Yield wordings and calls that use values which are not drawn."""
-        known = _list_values(self.values)
-        if not self.train and not self.only:
-            yield (), "no wording for training; write 'train', or 'say'."
-        yield from self.find_wording_faults(known)
-        own = [set(phrase) - {"say"} for _, phrase in self.list_phrases()]
-        drawn = known | {"result"} | (set.intersection(*own) if own else set())
-        for i, call in enumerate(self.calls):
-            if len(call) != 1:
-                yield ("calls", i), "one ability a call, as in '- calculate: {expression: 1 + 2}'."
-            for ability, arguments in call.items():
-                yield from _check_slots(("calls", i, ability), [*arguments, *arguments.values()], drawn)
 
 
 class QuestionSheet(SheetPart):
     """Families of questions, and how often each is asked."""
 
-    choose: tuple[str, ...]
-    choose_in_training: tuple[str, ...] = ()
+    choose: Options
+    choose_in_training: Options = ()
     sometimes: dict[str, float] = {}
     families: dict[str, Family]
     lists: Lists = {}
 
     def find_faults(self) -> Faults:
-        """Yield faults of the families, and families that are never asked or cannot be asked held out."""
+        """Yield faults of the families, and families that are unknown or never asked."""
         everywhere = {*self.choose, *self.sometimes}
         for key in ("choose", "choose_in_training", "sometimes"):
-            for name in set(getattr(self, key)) - self.families.keys():
-                yield (key,), f"there is no family {name!r}; known are {', '.join(self.families)}."
+            yield from _check_known((key,), getattr(self, key), self.families, "family")
         for name, family in self.families.items():
             place = ("families", name)
-            yield from _below(place, family.find_faults())
-            yield from _below((*place, "values"), _find_rule_faults(family.values, self.lists))
             if name not in {*everywhere, *self.choose_in_training}:
                 yield place, f"{name!r} is never asked; write it into 'choose'."
-            if name in everywhere and not family.heldout and not family.only:
-                yield place, f"no held-out wording; write 'heldout', or {name!r} into 'choose_in_training' alone."
+            drawn = _list_values(family.values)
+            needed = () if family.only else _SPLITS["both" if name in everywhere else "train"]
+            yield from family.find_wording_faults(place, drawn, needed)
+            yield from _find_rule_faults((*place, "values"), family.values, self.lists)
+            said = [phrase.keys() - {"say"} for _, phrase in family.list_phrases()]
+            known = drawn | {"result"} | (set.intersection(*said) if said else set())
+            for i, call in enumerate(family.calls):
+                for ability, slots in call.items():
+                    yield from _check_slots((*place, "calls", i, ability), [*slots, *slots.values()], known)
 
 
 class Incomplete(Wording):
@@ -138,22 +137,15 @@ class Incomplete(Wording):
     varied: Options
 
 
-class JoinWording(SheetPart):
-    """How several questions become one request."""
-
-    train: tuple[JoinStyle, ...]
-    heldout: tuple[JoinStyle, ...]
-
-
 class RequestSheet(SheetPart):
     """What stands around questions, and requests that need or find no tool."""
 
-    shares: dict[Literal["train", "heldout"], dict[Kind, float]]
+    shares: dict[Split, dict[Kind, float]]
     conversations: float
     subjects: dict[str, float]
     openings: Wording
     closings: Wording
-    joins: JoinWording
+    joins: dict[Split, tuple[JoinStyle, ...]]
     leads: Options
     marks: Options
     counts: tuple[Options, ...]
@@ -162,16 +154,16 @@ class RequestSheet(SheetPart):
     impossible: Wording
     topics: Options
     incomplete: dict[str, Incomplete]
-    values: dict[str, str]
+    values: dict[str, Rule]
     lists: Lists
 
     def find_faults(self) -> Faults:
         """Yield wordings with slots that they do not have."""
-        yield from _below(("impossible",), self.impossible.find_wording_faults({"topic"}))
-        yield from _below(("values",), _find_rule_faults(self.values, self.lists))
+        yield from self.impossible.find_wording_faults(("impossible",), {"topic"})
+        yield from _find_rule_faults(("values",), self.values, self.lists)
         for missing, wording in self.incomplete.items():
             place = ("incomplete", missing)
-            yield from _below(place, wording.find_wording_faults(()))
+            yield from wording.find_wording_faults(place, ())
             yield from _check_slots((*place, "varied"), wording.varied, _list_values(self.values))
 
 
@@ -227,18 +219,6 @@ class InventedTool(SheetPart):
     need: str
     use: Literal["train", "heldout", "both"]
 
-    def find_faults(self) -> Faults:
-        """Yield wordings that do not say every parameter, and splits without a wording."""
-        yield from _below(("ask",), self.ask.find_wording_faults(self.parameters))
-        for place, phrase in self.ask.list_phrases():
-            if unsaid := {name for name in self.parameters if f"{{{name}}}" not in phrase.get("say", "")}:
-                yield ("ask", *place), f"this wording does not say {_name_slots(unsaid)}."
-        if not self.ask.heldout and self.use != "train":
-            yield ("ask",), "no held-out wording; write 'heldout', or 'use: train'."
-        if not self.ask.train and self.use != "heldout":
-            yield ("ask",), "no wording for training; write 'train', or 'use: heldout'."
-        yield from _check_slots(("reply",), [self.reply], {*self.parameters, "n", "sky"})
-
 
 class ToolSheet(SheetPart):
     """Invented tools, and what their parameters are filled with."""
@@ -248,15 +228,18 @@ class ToolSheet(SheetPart):
     tools: tuple[InventedTool, ...]
 
     def find_faults(self) -> Faults:
-        """Yield faults of the tools, and names that two of them have."""
+        """Yield names that two tools have, and wordings that do not say every parameter."""
         yield from _find_twins((("tools", i), tool.name) for i, tool in enumerate(self.tools))
-        known = {*self.kinds, "number"}
         for i, tool in enumerate(self.tools):
-            yield from _below(("tools", i), tool.find_faults())
+            ask = ("tools", i, "ask")
+            yield from tool.ask.find_wording_faults(ask, tool.parameters, _SPLITS[tool.use])
+            for place, phrase in tool.ask.list_phrases():
+                if unsaid := {name for name in tool.parameters if f"{{{name}}}" not in phrase["say"]}:
+                    yield (*ask, *place), f"this wording does not say {_name_slots(unsaid)}."
+            yield from _check_slots(("tools", i, "reply"), [tool.reply], {*tool.parameters, "n", "sky"})
             for name, parameter in tool.parameters.items():
-                if parameter.kind not in known:
-                    text = f"there is no kind {parameter.kind!r}; known are {', '.join(sorted(known))}."
-                    yield ("tools", i, "parameters", name), text
+                place = ("tools", i, "parameters", name)
+                yield from _check_known(place, [parameter.kind], [*self.kinds, "number"], "kind")
 
 
 class NameSheet(SheetPart):
@@ -277,11 +260,6 @@ def load_sheet(name: str, form: type[S]) -> S:
     return cast(S, _read_once(FOLDER / f"{name}.yaml", form))
 
 
-@cache
-def _read_once(path: Path, form: type[SheetPart]) -> SheetPart:
-    return read_sheet(path, form)
-
-
 def read_sheet(path: Path, form: type[S]) -> S:
     """Read and check a sheet.
 
@@ -289,40 +267,30 @@ def read_sheet(path: Path, form: type[S]) -> S:
         ConfigError: If it is no YAML, a key is missing, unknown or there twice, or values do not fit together; the
             message names file and line.
     """
-    loader = _Loader(path.read_text("utf-8"))
     try:
-        root = loader.get_single_node()
-        sheet = form.model_validate(loader.construct_document(root) if root else {})
+        file = read_yaml(path, _Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error
+    faults = [(line, f"{key!r} is there twice.") for line, key in file.find_repeated_keys()]
+    try:
+        sheet = form.model_validate(file.values or {})
+        faults += [(file.find_line(place), text) for place, text in sheet.find_faults()]
     except ValidationError as error:
-        faults = ((fault["loc"], f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}.") for fault in error.errors())
-        raise ConfigError("\n".join(f"{path}:{_find_line(root, place)}: {text}" for place, text in faults)) from error
-    lines = [f"{path}:{node.start_mark.line + 1}: {key!r} is there twice." for node, key in _find_repeated_keys(root)]
-    lines += [f"{path}:{_find_line(root, place)}: {text}" for place, text in sheet.find_faults()]
-    if lines:
-        raise ConfigError("\n".join(lines))
+        for each in error.errors():
+            faults.append((file.find_line(each["loc"]), f"{'.'.join(map(str, each['loc']))}: {each['msg']}"))
+    if faults:
+        raise ConfigError("\n".join(f"{path}:{line}: {text}" for line, text in faults))
     return sheet
 
 
-def find_slots(text: str) -> set[str]:
-    """Return the names in braces."""
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
-
-
-def _name_slots(slots: Collection[str]) -> str:
-    return ", ".join(f"{{{slot}}}" for slot in sorted(slots)) or "none"
-
-
-def _below(place: Place, faults: Faults) -> Faults:
-    return (((*place, *where), text) for where, text in faults)
+_read_once = cache(read_sheet)
 
 
 def _check_slots(place: Place, texts: Iterable[str], known: Collection[str]) -> Faults:
     for text in texts:
         try:
-            unknown = find_slots(text) - set(known)
+            unknown = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None} - set(known)
         except ValueError as error:
             yield place, f"{error} in {text!r}; write slots as {{name}}."
         else:
@@ -330,23 +298,28 @@ def _check_slots(place: Place, texts: Iterable[str], known: Collection[str]) -> 
                 yield place, f"unknown {_name_slots(unknown)} in {text!r}; known are {_name_slots(known)}."
 
 
+def _name_slots(slots: Collection[str]) -> str:
+    return ", ".join(f"{{{slot}}}" for slot in sorted(slots)) or "none"
+
+
+def _check_known(place: Place, names: Iterable[str], known: Iterable[str], what: str) -> Faults:
+    for name in sorted(set(names).difference(known)):
+        yield place, f"there is no {what} {name!r}; known are {', '.join(known)}."
+
+
 def _list_values(values: Mapping[str, str]) -> set[str]:
     return {name for names in values for name in names.split()}
 
 
-def _find_rule_faults(values: Mapping[str, str], lists: Mapping[str, Any]) -> Faults:
-    drawn: set[str] = set()
+def _find_rule_faults(place: Place, values: Mapping[str, str], lists: Mapping[str, Any]) -> Faults:
+    drawn: list[str] = []
     for names, text in values.items():
-        try:
-            _, rule = parse_rule(text)
-        except ValueError as error:
-            yield (names,), str(error)
-            continue
-        for name in {rule[key] for key in ("list", "other") if key in rule} - lists.keys():
-            yield (names,), f"there is no list {name!r}; known are {', '.join(lists)}."
+        _, rule = parse_rule(text)
+        used = [rule[key] for key in ("list", "other") if key in rule]
+        yield from _check_known((*place, names), used, lists, "list")
         if rule.get("value", "") not in {"", *drawn}:
-            yield (names,), f"{rule['value']!r} is not drawn before; known are {', '.join(drawn) or 'none'}."
-        drawn |= set(names.split())
+            yield (*place, names), f"{rule['value']!r} is not drawn before; known are {', '.join(drawn) or 'none'}."
+        drawn += names.split()
 
 
 def _find_twins(names: Faults) -> Faults:
@@ -355,30 +328,3 @@ def _find_twins(names: Faults) -> Faults:
         known[name] += 1
         if known[name] == 2:
             yield place, f"there are two tools {name!r}; give one another name."
-
-
-def _find_repeated_keys(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, str]]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key, key.value
-            seen.add(key.value)
-            yield from _find_repeated_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _find_repeated_keys(item)
-
-
-def _find_line(node: Any, place: Sequence[str | int]) -> int:
-    """Return the line of a place, or of the nearest part around it that is there."""
-    line = int(node.start_mark.line) + 1 if node else 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == part]
-        else:
-            found = [(item, item) for item in node.value[part : part + 1]] if isinstance(part, int) else []
-        if found:
-            key, node = found[0]
-            line = int(key.start_mark.line) + 1
-    return line
