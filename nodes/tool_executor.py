@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
-from alpha_umi.nodes.durability import find_recorded_call
+from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import ToolTask
 from alpha_umi.tools.toolbox import Toolbox

@@ -7,20 +7,12 @@ plain JSON rows (the training file). Nothing here knows about prompts or tokens;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
-from langchain_core.messages import (
-    AIMessage,
-    AnyMessage,
-    BaseMessage,
-    HumanMessage,
-    InvalidToolCall,
-    SystemMessage,
-    ToolMessage,
-)
-from langchain_core.messages import ToolCall as LangChainToolCall
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
 from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
@@ -91,7 +83,23 @@ class Trajectory:
 
     tools: tuple[ToolSpec, ...]
     turns: tuple[Turn, ...]
-    system: str = field(default="")
+    system: str = ""
+
+    @property
+    def end(self) -> Step | None:
+        """The last step of the last turn."""
+        steps = self.turns[-1].steps if self.turns else ()
+        return steps[-1] if steps else None
+
+    @property
+    def answer(self) -> str | None:
+        """What the last turn ended with; None if the agent gave up or never came to an answer."""
+        return self.end.answer if self.end and self.end.decision == "conclusion" else None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the agent said that it cannot do it."""
+        return self.end is not None and self.end.decision == "give up"
 
     def to_messages(self) -> list[AnyMessage]:
         """Return the LangChain messages of this trajectory (tools are not part of them)."""
@@ -119,7 +127,8 @@ class Trajectory:
         turns: list[Turn] = []
         for message in messages:
             try:
-                _add_message(_load_message(message), system, turns)
+                known = message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
+                _add_message(known, system, turns)
             except TrajectoryError:
                 raise
             except (LookupError, TypeError, AttributeError, ValueError) as error:  # content blocks of other forms
@@ -150,10 +159,6 @@ def parse_last_turn(messages: Sequence[BaseMessage]) -> Turn:
     """Read what followed the last human message, without the turns before it."""
     start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
     return Trajectory.from_messages(messages[start:]).turns[-1]
-
-
-def _load_message(message: BaseMessage | Mapping[str, Any]) -> BaseMessage:
-    return message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
 
 
 def _add_message(message: BaseMessage, system: list[str], turns: list[Turn]) -> None:
@@ -196,33 +201,22 @@ def make_message(step: Step) -> AIMessage:
         content.append({"type": "reasoning", "reasoning": step.rationale})
     if step.answer is not None:
         content.append({"type": "text", "text": step.answer})
-    calls: list[LangChainToolCall] = []
-    invalid: list[InvalidToolCall] = []
+    calls, invalid = [], []
     for call in step.calls:
         if isinstance(call.arguments, str):
             error = "The arguments are not a JSON object."
-            invalid.append(
-                InvalidToolCall(name=call.name, args=call.arguments, id=call.id, error=error, type="invalid_tool_call")
-            )
+            invalid.append(invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=error))
         else:
-            calls.append(LangChainToolCall(name=call.name, args=call.arguments, id=call.id, type="tool_call"))
-    return AIMessage(
-        content=content,
-        tool_calls=calls,
-        invalid_tool_calls=invalid,
-        additional_kwargs={"decision": step.decision},
-    )
+            calls.append(tool_call(name=call.name, args=call.arguments, id=call.id))
+    decision = {"decision": step.decision}
+    return AIMessage(content=content, tool_calls=calls, invalid_tool_calls=invalid, additional_kwargs=decision)
 
 
 def make_observation_message(call: Call) -> ToolMessage:
     """Return the tool message of an answered call."""
     observation = call.observation or Observation("")
-    return ToolMessage(
-        observation.text,
-        tool_call_id=call.id,
-        name=call.name,
-        status="error" if observation.is_error else "success",
-    )
+    status: Literal["error", "success"] = "error" if observation.is_error else "success"
+    return ToolMessage(observation.text, tool_call_id=call.id, name=call.name, status=status)
 
 
 def parse_message(message: AIMessage) -> Step:

@@ -15,14 +15,7 @@ from alpha_umi.training.evaluation.report import write_live_page, write_report
 from alpha_umi.training.evaluation.scaling import evaluate_scaling, render_scaling
 from alpha_umi.training.evaluation.static import evaluate_static, render_static
 from alpha_umi.training.evaluation.statistics import compare, render_comparison
-from alpha_umi.training.evaluation.suites import (
-    EvalOutcome,
-    EvalTask,
-    load_gsm8k_suite,
-    load_live_suite,
-    load_suite,
-    make_builtin_suite,
-)
+from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask, load_live_suite, load_suite
 
 __all__ = [
     "EvalOutcome",
@@ -33,11 +26,9 @@ __all__ = [
     "evaluate_static",
     "evaluate_tasks",
     "load_examples",
-    "load_gsm8k_suite",
     "load_live_suite",
     "load_suite",
     "make_answer_scorer",
-    "make_builtin_suite",
     "make_live_scorer",
     "render_comparison",
     "render_live",

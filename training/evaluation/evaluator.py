@@ -83,7 +83,7 @@ def evaluate_tasks(
         tasks: With unique keys.
         out: Folder to write into.
         identity: What the outcomes depend on: models, suite, seed, settings of the agent.
-        scorer: What is written of an outcome, and how good it is.
+        scorer: See `Scorer`.
         n_workers: How many tasks at the same time, in threads; ``seconds`` are then those of a task among others.
 
     Raises:
@@ -146,8 +146,9 @@ def make_answer_scorer() -> Scorer:
         return {"key": task.key, "kind": task.group, "instructions": list(task.instructions), "expected": expected}
 
     def score(task: EvalTask, outcome: EvalOutcome) -> Record:
-        success = outcome.gave_up if task.expected is None else task.is_answered_by(outcome.answer)
-        return {"success": success, "gave_up": outcome.gave_up, "answer": outcome.answer, "finish": outcome.finish}
+        answer, gave_up = outcome.trajectory.answer, outcome.trajectory.gave_up
+        success = gave_up if task.expected is None else task.is_answered_by(answer)
+        return {"success": success, "gave_up": gave_up, "answer": answer, "finish": outcome.finish}
 
     def explain(error: Exception) -> str | None:
         return str(error) if isinstance(error, ContextOverflow) else None
@@ -175,8 +176,8 @@ def make_live_scorer(method: str, judge: Judge | None = None, reference: Path | 
 
     def score(task: EvalTask, outcome: EvalOutcome) -> Record:
         return {
-            "answer": outcome.answer,
-            "gave_up": outcome.gave_up,
+            "answer": outcome.trajectory.answer,
+            "gave_up": outcome.trajectory.gave_up,
             "finish": outcome.finish,
             "reason": outcome.reason,
             "checks": dict(task.check(outcome.trajectory)) if task.check else {},
@@ -194,26 +195,20 @@ def make_live_scorer(method: str, judge: Judge | None = None, reference: Path | 
         passes = judge_passes(judge, runs, out) if judge else {}
         wins: dict[str, Record] = {}
         if judge and reference:
-            wins = judge_wins(judge, runs, _find_shared(runs, others, reference), out, reference=str(reference))
+            shared = {key: run for key, run in others.items() if key in runs and _ask(run) == _ask(runs[key])}
+            if not shared:
+                raise ConfigError(
+                    f"{reference} answers none of these queries. Its files must be named like the query files and hold "
+                    "their ids."
+                )
+            wins = judge_wins(judge, runs, shared, out, reference=str(reference))
         return score_live(rows, passes, wins)
 
     return Scorer("live", "query", describe, score, explain, measure, retries_failed=True)
 
 
-def _find_shared(
-    runs: Mapping[str, Trajectory], others: Mapping[str, Trajectory], folder: Path
-) -> dict[str, Trajectory]:
-    """Return the other agent's answers to our queries."""
-
-    def ask(run: Trajectory) -> list[str]:
-        return run.turns[-1].instruction.split()
-
-    found = {key: run for key, run in others.items() if key in runs and ask(run) == ask(runs[key])}
-    if not found:
-        raise ConfigError(
-            f"{folder} answers none of these queries. Its files must be named like the query files and hold their ids."
-        )
-    return found
+def _ask(run: Trajectory) -> list[str]:
+    return run.turns[-1].instruction.split()
 
 
 def render_tasks(metrics: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.format.trajectory import Step, Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.observation import cut, make_storable
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.result_folder import ResultFolder
@@ -46,11 +46,8 @@ _MAX_TOOL_CHARS = 300
 
 
 @cache
-def _load_prompts() -> dict[str, Any]:
-    prompts: dict[str, Any] = yaml.safe_load(
-        files("alpha_umi.training.evaluation").joinpath("judge.yaml").read_text("utf-8")
-    )
-    return prompts
+def _load_prompts() -> Any:
+    return yaml.safe_load(files("alpha_umi.training.evaluation").joinpath("judge.yaml").read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +155,8 @@ def decide_preference(votes: Sequence[Vote]) -> Preference:
 def make_rating(trajectory: Trajectory) -> list[BaseMessage]:
     """Return the question whether a run solved its query."""
     lines = [*_render_task(trajectory), "<run>", *_render_steps(trajectory, with_plans=True), "</run>"]
-    return [
-        SystemMessage(_load_prompts()["rate"]),
-        HumanMessage("\n".join([*lines, "Did the agent do what its user asked for?"])),
-    ]
+    question = "\n".join([*lines, "Did the agent do what its user asked for?"])
+    return [SystemMessage(_load_prompts()["rate"]), HumanMessage(question)]
 
 
 def make_preference(a: Trajectory, b: Trajectory) -> list[BaseMessage]:
@@ -173,10 +168,8 @@ def make_preference(a: Trajectory, b: Trajectory) -> list[BaseMessage]:
     lines = _render_task(a)
     for tag, trajectory in (("a", a), ("b", b)):
         lines += [f"<run_{tag}>", *_render_steps(trajectory, with_plans=False), f"</run_{tag}>"]
-    return [
-        SystemMessage(_load_prompts()["prefer"]),
-        HumanMessage("\n".join([*lines, "Which run served the user better?"])),
-    ]
+    question = "\n".join([*lines, "Which run served the user better?"])
+    return [SystemMessage(_load_prompts()["prefer"]), HumanMessage(question)]
 
 
 def _render_task(trajectory: Trajectory) -> list[str]:
@@ -185,21 +178,16 @@ def _render_task(trajectory: Trajectory) -> list[str]:
 
 
 def _render_steps(trajectory: Trajectory, *, with_plans: bool) -> Iterator[str]:
-    steps = trajectory.turns[-1].steps
-    for step in steps:
+    for step in trajectory.turns[-1].steps:
         if with_plans and step.rationale:
             yield _tag("plan", step.rationale)
         for call in step.calls:
             yield _tag("call", f"{call.name} {write_arguments(call)}")
             if call.observation is not None:
                 yield _tag("observation", call.observation.text)
-    yield _tag("answer", _find_end(steps), 2 * MAX_CHARS)
-
-
-def _find_end(steps: Sequence[Step]) -> str:
-    if not steps or steps[-1].decision == "caller":
-        return "(none: the agent came to no end)"
-    return steps[-1].answer or "(none: the agent gave up)"
+    has_ended = trajectory.end is not None and trajectory.end.decision != "caller"
+    missing = "(none: the agent gave up)" if has_ended else "(none: the agent came to no end)"
+    yield _tag("answer", trajectory.answer or missing, 2 * MAX_CHARS)
 
 
 def _tag(name: str, text: str, max_chars: int = MAX_CHARS) -> str:
@@ -219,7 +207,7 @@ def judge_passes(judge: Judge, runs: Mapping[str, Trajectory], out: Path) -> dic
     """
 
     def rate(run: Trajectory) -> tuple[str, list[Vote]]:
-        votes = judge.rate(run) if _has_answer(run) else []
+        votes = judge.rate(run) if (run.answer or "").strip() else []
         return (decide_rating(votes) if votes else "unsolved"), votes
 
     return _judge_all(rate, {key: (run,) for key, run in runs.items()}, out / "pass", judge.identity, judge.n_workers)
@@ -234,7 +222,8 @@ def judge_wins(
     """
 
     def prefer(ours: Trajectory, theirs: Trajectory) -> tuple[str, list[Vote]]:
-        votes = judge.prefer(ours, theirs) if _has_answer(ours) or _has_answer(theirs) else []
+        has_answer = any((run.answer or "").strip() for run in (ours, theirs))
+        votes = judge.prefer(ours, theirs) if has_answer else []
         return (decide_preference(votes) if votes else "tie"), votes
 
     pairs = {key: (run, others[key]) for key, run in runs.items() if key in others}
@@ -267,11 +256,6 @@ def _judge_all(
         todo = [key for key in runs if judged.get(key) != fingerprints[key]]
         folder.append_all(judge, todo, title=f"judging: {path.name}", total=len(runs), n_workers=n_workers)
         return {key: folder.rows[key] for key in runs}
-
-
-def _has_answer(run: Trajectory) -> bool:
-    steps = run.turns[-1].steps
-    return bool(steps) and bool((steps[-1].answer or "").strip())
 
 
 def _hash(runs: Sequence[Trajectory]) -> str:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
+from alpha_umi.nodes.format.trajectory import Call, Trajectory
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.replay import ReplayTask, make_key
@@ -157,7 +157,7 @@ class EvalOutcome:
     """What the agent did with one task.
 
     Args:
-        trajectory: All turns; a task is given up if the last step says so.
+        trajectory: All turns.
         usage: Tokens of all its model calls.
         finish: Why it stopped, as the graph says it.
         reason: Why there is no proper answer, as the graph says it.
@@ -170,31 +170,11 @@ class EvalOutcome:
     reason: str | None = None
     tree: Mapping[str, Any] | None = None
 
-    @property
-    def answer(self) -> str | None:
-        """The last answer; None if the agent gave up or never came to one."""
-        steps = _get_last_steps(self.trajectory)
-        return steps[-1].answer if steps and steps[-1].decision == "conclusion" else None
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether the agent said that it cannot do it."""
-        steps = _get_last_steps(self.trajectory)
-        return bool(steps) and steps[-1].decision == "give up"
-
-
-def _get_last_steps(trajectory: Trajectory) -> tuple[Step, ...]:
-    return trajectory.turns[-1].steps if trajectory.turns else ()
-
 
 def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:
-    """Return the first tasks of a suite with known answers, ``builtin`` or ``gsm8k:FILE``.
+    """Return the first tasks of a suite with known answers, ``builtin`` or ``gsm8k:FILE``; another is a `ConfigError`.
 
-    Args:
-        name: Another one is a `ConfigError`.
-        n_tasks: How many; by default `N_BUILTIN` of ``builtin`` and all of a file.
-        seed: As for `make_builtin_suite`.
-        folder: The same.
+    By default they are `N_BUILTIN` of ``builtin`` and all of a file; for seed and folder see `make_builtin_suite`.
     """
     kind, _, location = name.partition(":")
     if kind == "builtin" and not location:
@@ -207,10 +187,8 @@ def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> li
 def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[EvalTask]:
     """Yield tasks for the built-in tools in wording, with numbers and with tool names that training never has.
 
-    Args:
-        n_tasks: How many.
-        folder: Empty; files and a database that some tasks are about are written there, and have to stay.
-        seed: Another seed than that of the training data gives other tasks than its held-out split.
+    Files and a database that some tasks are about are written into `folder`, which is empty, and have to stay. Another
+    seed than that of the training data gives other tasks than its held-out split.
     """
     for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=True)):
         instructions = tuple(request.instruction for request in task.requests)
@@ -262,13 +240,8 @@ def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettin
         raise ConfigError(
             f"There is no live suite {name!r}; write 'toolbench:FILE_OR_FOLDER[#SERVER]' or '{REPLAY}[:FILE]'."
         )
-    seen: Counter[str] = Counter()
-    kept = []
-    for task in tasks:
-        seen[task.group] += 1
-        if limit is None or seen[task.group] <= limit:
-            kept.append(task)
-    return kept
+    places: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return [task for task in tasks if limit is None or next(places[task.group]) < limit]
 
 
 def _find_file() -> Path:
@@ -289,12 +262,8 @@ def check_calls(task: ReplayTask, trajectory: Trajectory) -> dict[str, float]:
     - ``completeness``: share of the task's calls that were made, each after those it takes arguments from.
     - ``call_accuracy``: share of the calls made that belong to the task; absent if none was made.
     - ``solved``: 1 if all were made, no other one was, and an answer was given.
-
-    Args:
-        task: With every right way to make each of its calls, and which of them have to come before which.
-        trajectory: Of the run; its last turn counts.
     """
-    steps = _get_last_steps(trajectory)
+    steps = trajectory.turns[-1].steps
     made = [(number, _make_key(call)) for number, step in enumerate(steps) for call in step.calls]
     ways: dict[int, set[str]] = {}
     for recording in task.recordings:
@@ -303,7 +272,7 @@ def check_calls(task: ReplayTask, trajectory: Trajectory) -> dict[str, float]:
     times = {position: [number for number, key in made if key in keys] for position, keys in ways.items()}
     complete = [position for position in ways if _is_made(times, position, task.sources.get(position, ()))]
     n_known = sum(key in known for _, key in made)
-    answered = bool(steps) and bool((steps[-1].answer or "").strip())
+    answered = bool((trajectory.answer or "").strip())
     scores = {
         "solved": float(len(complete) == len(ways) and n_known == len(made) and answered),
         "completeness": len(complete) / len(ways) if ways else 1.0,

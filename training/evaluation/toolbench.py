@@ -23,7 +23,7 @@ import yaml
 
 from alpha_umi.errors import AlphaUmiError, ConfigError
 from alpha_umi.files import write_atomically
-from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn, parse_last_turn
 from alpha_umi.nodes.search import ROOT, list_children, parse_step
 from alpha_umi.nodes.state import Tree, TreeNode
 from alpha_umi.tools.spec import ToolSpec, log_omissions
@@ -107,8 +107,8 @@ def make_answer(trajectory: Trajectory, method: str) -> Record:
     for call in (call for step in turn.steps for call in step.calls):
         response = call.observation.text if call.observation else ""
         messages.append({"name": call.name, "arguments": write_arguments(call), "response": response})
-    ended = turn.steps and turn.steps[-1].decision != "caller"
-    final = write_finish(turn.steps[-1]) if ended else None
+    end = trajectory.end
+    final = write_finish(end) if end and end.decision != "caller" else None
     if final is not None:
         messages.append({"name": _FINISH, "arguments": final, "response": ""})
     node: list[Record] = []
@@ -241,9 +241,8 @@ def make_answer_file(
     state: Mapping[str, Any], tree: Tree, tools: Sequence[ToolSpec], total_tokens: int
 ) -> dict[str, Any]:
     """Return a finished turn, and all that was tried for it, as one of the files that ToolBench's search writes."""
-    turn = Trajectory.from_messages(state["messages"]).turns[-1]
+    turn = parse_last_turn(state["messages"])
     has_answer = state["answer"] is not None
-    end = turn.steps[-1]
     return {
         "win": has_answer,
         "tree": {
@@ -257,7 +256,7 @@ def make_answer_file(
             "valid_data": True,
             "query_count": state["n_queries"],
             "total_tokens": total_tokens,
-            "final_answer": write_finish(end),
+            "final_answer": write_finish(turn.steps[-1]),
             "finish_type": "give_answer" if has_answer else "give_up",
             "query": turn.instruction,
             "function": [*map(describe_tool, tools), _load_texts()["finish"]],

@@ -57,7 +57,7 @@ def test_outcomes_are_checked_and_costs_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outcome", [make_outcome(), EvalOutcome(Trajectory((), ()), Usage()), make_outcome(CALL)])
 def test_an_agent_that_never_came_to_an_end_is_wrong_either_way(tmp_path: Path, outcome: EvalOutcome) -> None:
-    assert (outcome.answer, outcome.gave_up) == (None, False)
+    assert (outcome.trajectory.answer, outcome.trajectory.gave_up) == (None, False)
     metrics = evaluate_tasks(lambda task: outcome, TASKS, tmp_path, identity={})
     assert metrics["strict"]["success"]["value"] == 0.0
 
