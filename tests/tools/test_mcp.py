@@ -326,17 +326,17 @@ def test_http_errors_are_readable(serve: Callable[[Any], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "seconds", "message"),
     [
-        ("import no_such_module", "the server ended. Its last words: .*No module named 'no_such_module'"),
-        ("import time; time.sleep(60)", "did not start within 1 s"),
-        ("print('not json', flush=True); import time; time.sleep(60)", "did not start within 1 s"),
+        ("import no_such_module", 60, "the server ended. Its last words: .*No module named 'no_such_module'"),
+        ("import time; time.sleep(60)", 1, "did not start within 1 s"),
+        ("print('not json', flush=True); import time; time.sleep(60)", 1, "did not start within 1 s"),
     ],
 )
-def test_server_that_does_not_start_says_why(code: str, message: str) -> None:
+def test_server_that_does_not_start_says_why(code: str, seconds: float, message: str) -> None:
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     with pytest.raises(ConfigError, match=message):
-        connect_mcp(McpConnection("bad", sys.executable, ("-c", code)), start_timeout_s=1).load_tools()
+        connect_mcp(McpConnection("bad", sys.executable, ("-c", code)), start_timeout_s=seconds).load_tools()
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ class HeldSession:
             text = f"the server cannot be reached ({type(error).__name__})."
         elif isinstance(error, FileNotFoundError):
             text = f"there is no command {self._connection.command!r}; install it or correct the configuration."
-        elif error is None or isinstance(error, McpError):
+        elif error is None or isinstance(error, McpError | anyio.ClosedResourceError | anyio.BrokenResourceError):
             text = "the server ended."
         else:
             text = f"{type(error).__name__}: {error}."
