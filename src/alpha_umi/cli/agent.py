@@ -121,10 +121,11 @@ def chat(
 
 
 def _greet(session: Session, screen: Screen) -> None:
-    n_turns = session.count_turns()
+    state = session.read_state()
+    n_turns = sum(message.type == "human" for message in state.values.get("messages", []))
     earlier = f"{n_turns} earlier {'question' if n_turns == 1 else 'questions'}" if n_turns else "new"
     screen.note(f"Thread {session.thread}, {earlier}.")
-    if session.is_interrupted():
+    if state.tasks:  # not `next`, which leaves out tasks that had ended but whose step had not
         screen.note("The last answer was stopped; /continue goes on with it.")
 
 
@@ -147,11 +148,10 @@ def _run_line(line: str, session: Session, screen: Screen) -> None:
         if line == "/new":
             session.begin()
             _greet(session, screen)
+        elif line == "/continue" and not session.read_state().tasks:
+            screen.note("There is nothing to go on with; ask a question.")
         elif line == "/continue":
-            if session.is_interrupted():
-                session.resume()
-            else:
-                screen.note("There is nothing to go on with; ask a question.")
+            session.ask(None)
         elif line.startswith("/"):
             screen.note(HELP if line == "/help" else f"There is no command {line}. {HELP}")
         elif line:

@@ -41,40 +41,17 @@ Data: TypeAlias = Annotated[
 ]
 SplitOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME", show_default="all but train", help="Of the data: dev-tools, dev-instructions or train."
-    ),
+    typer.Option(metavar="NAME", show_default="all but train", help="dev-tools, dev-instructions or train."),
 ]
 Source: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", show_default="all", help="Only trajectories from this source. Repeatable."),
+    list[str] | None, typer.Option(metavar="NAME", show_default="all", help="Only from this source. Repeatable.")
 ]
 Free: TypeAlias = Annotated[
-    bool,
-    typer.Option("--free", help="Let local models write freely, without the grammar, as in the published figures."),
+    bool, typer.Option("--free", help="Let local models write without the grammar, as in the published figures.")
 ]
 Limit: TypeAlias = Annotated[
     int | None,
-    typer.Option(
-        min=1, metavar="N", show_default="all", help="Only N trajectories, drawn from all in the same way each time."
-    ),
-]
-LiveSuite: TypeAlias = Annotated[
-    str,
-    typer.Option(
-        metavar="SUITE",
-        help="toolbench:FILE_OR_FOLDER#SERVER: ToolBench's query files, and the address of its tool server. "
-        "complexfuncbench-replay or complexfuncbench-replay:FILE: recorded tools and an exact checker.",
-    ),
-]
-Reference: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        show_default="none",
-        help="Runs of another agent on the same queries, to win against: results of this command, or converted "
-        "answers of ToolEval. Needs --judge.",
-    ),
+    typer.Option(min=1, metavar="N", show_default="all", help="Only N trajectories, the same N each time."),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is.")
@@ -94,10 +71,7 @@ def static(
     limit: Limit = None,
     free: Free = False,
     isolated: Annotated[
-        bool,
-        typer.Option(
-            help="Ask caller and summarizer a second time with the reference plan, to see whose mistake lost a step."
-        ),
+        bool, typer.Option(help="Ask caller and summarizer again with the reference plan, to see who lost a step.")
     ] = True,
     batch_size: Annotated[
         int | None,
@@ -118,14 +92,9 @@ def static(
 
     examples = load_examples(data, format=format, split=split, sources=source or ())
     agent = load_agent(model, free=free, temperature=0.0)
+    identity = {"specs": agent.settings.models}
     metrics = evaluate_static(
-        agent.models,
-        examples,
-        out,
-        limit=limit,
-        batch_size=batch_size,
-        isolated=isolated,
-        identity={"specs": agent.settings.models},
+        agent.models, examples, out, limit=limit, batch_size=batch_size, isolated=isolated, identity=identity
     )
     typer.echo(render_static(metrics))
     typer.echo(f"Written to {out}")
@@ -175,7 +144,14 @@ def tasks(
 
 @app.command()
 def live(
-    suite: LiveSuite,
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="SUITE",
+            help="toolbench:FILE_OR_FOLDER#SERVER: ToolBench's query files, and the address of its tool server. "
+            "complexfuncbench-replay or complexfuncbench-replay:FILE: recorded tools and an exact checker.",
+        ),
+    ],
     out: Out,
     model: EvalModel = None,
     strategy: Annotated[
@@ -193,14 +169,20 @@ def live(
     ] = 1,
     judge: Annotated[
         str | None,
-        typer.Option(
-            metavar="SPEC", show_default="none", help="Chat model that judges the runs, such as openai:MODEL."
-        ),
+        typer.Option(metavar="SPEC", show_default="none", help="Chat model that judges, such as openai:MODEL."),
     ] = None,
     votes: Annotated[
         int, typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly.")
     ] = 4,
-    reference: Reference = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default="none",
+            help="Runs of another agent on the same queries, to win against: results of this command, or converted "
+            "answers of ToolEval. Needs --judge.",
+        ),
+    ] = None,
 ) -> None:
     """Let the agent answer queries with tools that really answer, and have its runs judged.
 
@@ -260,25 +242,17 @@ def scaling(
     from alpha_umi.cli.eval_runs import evaluate_methods
     from alpha_umi.training.evaluation import render_scaling
 
+    try:
+        shares = [float(part) for part in fractions.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--fractions {fractions!r}: write numbers with commas between them, as in 0.1,0.3,1."
+        ) from error
     metrics = evaluate_methods(
-        config or BASELINES,
-        _parse_fractions(fractions),
-        data,
-        out,
-        split=split,
-        sources=source or (),
-        limit=limit,
-        free=free,
+        config or BASELINES, shares, data, out, split=split, sources=source or (), limit=limit, free=free
     )
     typer.echo(render_scaling(metrics))
     typer.echo(f"Written to {out}")
-
-
-def _parse_fractions(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"--fractions {text!r}: write numbers with commas between them, as in 0.1,0.3,1.") from error
 
 
 @app.command()

@@ -100,13 +100,9 @@ def make_run(measured: MeasuredAgent) -> RunAgent:
         total = reduce(add, map(Usage.from_metadata, usage.usage_metadata.values()), Usage())
         tree = state.get("tree")
         n_tokens = total.input_tokens + total.output_tokens
-        return EvalOutcome(
-            Trajectory.from_messages(messages, toolbox.specs),
-            total,
-            state["finish"],
-            state["reason"],
-            make_answer_file(state, tree, toolbox.specs, n_tokens) if tree else None,
-        )
+        trajectory = Trajectory.from_messages(messages, toolbox.specs)
+        answer = make_answer_file(state, tree, toolbox.specs, n_tokens) if tree else None
+        return EvalOutcome(trajectory, total, state["finish"], state["reason"], answer)
 
     return run
 
@@ -122,17 +118,10 @@ def evaluate_methods(
     limit: int | None,
     free: bool,
 ) -> dict[str, Any]:
-    """Train and evaluate each configuration on each share of the data.
+    """Train and evaluate each configuration on each share of the training split.
 
-    Args:
-        configs: Training configurations; a method goes by the name of its file.
-        fractions: Shares of the training split.
-        data: Folder made by ``alpha-umi data build``.
-        out: Gets ``data/``, ``checkpoints/`` and ``static/``, each with one folder per point.
-        split: What to evaluate on.
-        sources: The same.
-        limit: The same.
-        free: Evaluate without the grammar.
+    A method goes by the name of its configuration's file; `out` gets ``data/``, ``checkpoints/`` and ``static/``, each
+    with one folder per point. `split`, `sources` and `limit` say what to evaluate on.
 
     Raises:
         ConfigError: If a configuration, a fraction or `out` cannot be used.

@@ -95,13 +95,13 @@ def load_configuration(
     """
     from alpha_umi.graph.config import load_settings
 
-    is_spec = model is not None and ":" in model and not Path(model).is_file()
-    if model is not None and not is_spec and not Path(model).is_file():
+    is_file = model is not None and Path(model).is_file()
+    if model is not None and not is_file and ":" not in model:
         is_yaml = Path(model).suffix in (".yaml", ".yml")
         hint = "there is no such file" if is_yaml else f"for local weights write hf:{model}"
         raise ConfigError(f"--model {model!r} is neither a file nor a role spec; {hint}.")
-    settings = load_settings(Path(model) if model and not is_spec else None)
-    if model and is_spec:
+    settings = load_settings(Path(model) if model and is_file else None)
+    if model and not is_file:
         settings.models = model
     if max_steps is not None:
         settings.limits.max_steps = max_steps

@@ -17,12 +17,11 @@ from typing import Any, Self, TypeAlias, TypeVar
 from uuid import uuid4
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Interrupt
+from langgraph.types import Command, Interrupt, StateSnapshot
 from rich.text import Text
 from rich.tree import Tree as Drawing
 
@@ -30,8 +29,8 @@ from alpha_umi.cli.screen import EXIT_TERMINATED, Screen, ask_person, clean
 from alpha_umi.graph.checkpointers import open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
-from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, parse_message
-from alpha_umi.nodes.search import add_node, list_children, make_tree, parse_step
+from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, parse_message
+from alpha_umi.nodes.search import add_node, make_tree, parse_step
 from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiOutput
 from alpha_umi.tools.spec import ToolSpec
 
@@ -63,12 +62,12 @@ class TurnResult:
     @property
     def tree(self) -> Tree:
         """The tree of a search, or the one branch that a chain is."""
-        if self.state["tree"] is not None:
-            searched: Tree = self.state["tree"]
-            return searched
-        tree = make_tree()
-        for step in Trajectory.from_messages(self.state["messages"]).turns[-1].steps:
-            tree = add_node(tree, step, _judge(step), None, None)
+        tree: Tree | None = self.state["tree"]
+        if tree is None:
+            tree = make_tree()
+            for step in Trajectory.from_messages(self.state["messages"]).turns[-1].steps:
+                ended: NodeStatus = "gave up" if step.decision == "give up" else "open"
+                tree = add_node(tree, step, "answer" if step.answer else ended, None, None)
         return tree
 
     def to_json(self) -> str:
@@ -100,26 +99,17 @@ class Session:
         """Leave the thread and begin another."""
         self.thread = _make_name()
 
-    def ask(self, question: str) -> TurnResult:
-        """Put a question and run until the agent is done."""
-        return self._run({"messages": [HumanMessage(question)]})
+    def read_state(self) -> StateSnapshot:
+        """Return what the thread keeps; it has `tasks` if the last turn was stopped before its end."""
+        return self.loop.run(self.agent.aget_state(self._config))
 
-    def resume(self) -> TurnResult:
-        """Go on with the turn that was interrupted."""
-        return self._run(None)
+    def ask(self, question: str | None) -> TurnResult:
+        """Run until the agent is done, asking the person whenever the graph does.
 
-    def count_turns(self) -> int:
-        """Count the questions on the thread."""
-        messages = self.loop.run(self.agent.aget_state(self._config)).values.get("messages", [])
-        return sum(isinstance(message, HumanMessage) for message in messages)
-
-    def is_interrupted(self) -> bool:
-        """Tell whether the last turn was stopped before its end."""
-        # not `next`, which leaves out tasks that had ended but whose step had not
-        return bool(self.loop.run(self.agent.aget_state(self._config)).tasks)
-
-    def _run(self, value: Any) -> TurnResult:
-        """Run to the end, asking the person whenever the graph does."""
+        Args:
+            question: What to answer; None continues the turn that was stopped.
+        """
+        value: Any = None if question is None else {"messages": [HumanMessage(question)]}
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
         try:
@@ -134,8 +124,7 @@ class Session:
         finally:
             self.screen.end()
         self._show_end(output)
-        state = self.loop.run(self.agent.aget_state(self._config)).values
-        return TurnResult(output, usage.usage_metadata, state, self.tools)
+        return TurnResult(output, usage.usage_metadata, self.read_state().values, self.tools)
 
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
@@ -171,9 +160,8 @@ class Session:
         if "result" not in task:
             self.screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
             return
-        messages: list[BaseMessage] = task["result"].get("messages", [])
-        for message in messages if task["name"] in _OBSERVING else ():
-            if isinstance(message, ToolMessage):
+        for message in task["result"].get("messages", []):
+            if isinstance(message, ToolMessage) and task["name"] in _OBSERVING:
                 self.screen.observe(message.text, is_error=message.status == "error")
 
     def _show_move(self, event: Any) -> None:
@@ -211,13 +199,10 @@ def open_session(
     with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
-            saver: BaseCheckpointSaver[Any] = InMemorySaver()
-            claim: Claim | None = None
-            if where is not None:
-                saver = durable = loop.run(stack.enter_async_context(open_async_checkpointer(where)))
-                claim = durable.claim
+            durable = loop.run(stack.enter_async_context(open_async_checkpointer(where))) if where else None
             toolbox = load_toolbox(settings)
-            agent = make_agent(settings, toolbox=toolbox, checkpointer=saver)
+            agent = make_agent(settings, toolbox=toolbox, checkpointer=durable or InMemorySaver())
+            claim = durable.claim if durable else None
             yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
         finally:
             loop.run(stack.aclose())
@@ -275,22 +260,13 @@ class EventLoop:
             restore()
 
 
-def _judge(step: Step) -> NodeStatus:
-    if step.decision == "give up":
-        return "gave up"
-    return "answer" if step.answer else "open"
-
-
 def draw_tree(tree: Tree, question: str) -> Drawing:
     """Draw every step below the question: plan, calls, observations or answer, and why a branch ended."""
-    root = Drawing(_make_line(question, "bold"))
-    _draw_children(tree, 0, root)
-    return root
-
-
-def _draw_children(tree: Tree, number: int, branch: Drawing) -> None:
-    for node in list_children(tree, number):
-        _draw_children(tree, node["id"], branch.add(_describe(node)))
+    root, *nodes = tree["nodes"]
+    branches = {root["id"]: Drawing(_make_line(question, "bold"))}
+    for node in nodes:  # a parent stands before its children
+        branches[node["id"]] = branches[node["parent"] or 0].add(_describe(node))
+    return branches[root["id"]]
 
 
 def _describe(node: TreeNode) -> Text:
