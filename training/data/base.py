@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.files import blame
@@ -64,6 +64,14 @@ class Tally:
         """Count one dropped record: the one being read or the one at `where`."""
         self.dropped[reason] += 1
         self.first.setdefault(reason, where or self.place)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``report.json`` says about the source."""
+        changes = {
+            kind: {reason: {"count": n, "first": self.first[reason]} for reason, n in counter.most_common()}
+            for kind, counter in (("repaired", self.repaired), ("dropped", self.dropped))
+        }
+        return {"kept": self.kept, **changes}
 
 
 class Reader(Protocol):

@@ -13,6 +13,7 @@ from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
 from alpha_umi.training.data.base import SPLITS, Split, Tally
 
 _N_TOP_TOOLS = 10
+_CHANGES = {"repaired": "Repairs", "dropped": "Dropped"}
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1.0}
 
 
@@ -76,7 +77,7 @@ class BuildReport:
         return {
             "settings": dict(self.settings),
             "sha256": self.sha256,
-            "sources": {name: _tally_to_json(tally) for name, tally in self.tallies.items()},
+            "sources": {name: tally.to_json() for name, tally in self.tallies.items()},
             "splits": {split: self.splits[split].to_json() for split in SPLITS},
             "heldout_tools": sorted(self.heldout_tools),
         }
@@ -94,61 +95,45 @@ def summarize(lengths: Sequence[int]) -> dict[str, float] | None:
 def render_report(report: Mapping[str, Any]) -> str:
     """Return ``report.json`` as Markdown."""
     sources, splits = report["sources"], report["splits"]
-    parts = [
-        "# Training data",
-        "## Sources",
-        _table(
-            ["source", "kept", "repairs", "dropped"],
-            ([name, t["kept"], sum(_counts(t["repaired"])), sum(_counts(t["dropped"]))] for name, t in sources.items()),
-        ),
-        "## Splits",
-        _table(
-            ["split", "trajectories", "steps", *DECISIONS, "answers", "calls", "tools called / offered"],
-            (
-                [name, s["trajectories"], s["steps"], *s["decisions"].values(), s["answers"], s["calls"], _tools(s)]
-                for name, s in splits.items()
-            ),
-        ),
+    head = ["source", "kept", "repairs", "dropped"]
+    rows: list[list[Any]] = [
+        [name, tally["kept"], *(sum(entry["count"] for entry in tally[kind].values()) for kind in _CHANGES)]
+        for name, tally in sources.items()
     ]
+    parts = ["# Training data", "## Sources", _table(head, rows)]
+    fields = ["trajectories", "steps", *DECISIONS, "answers", "calls"]
+    rows = [
+        [
+            name,
+            *((split | split["decisions"])[field] for field in fields),
+            "{tools_called:,} / {tools_offered:,}".format(**split),
+        ]
+        for name, split in splits.items()
+    ]
+    parts += ["## Splits", _table(["split", *fields, "tools called / offered"], rows)]
     if n_heldout := len(report["heldout_tools"]):
         parts.append(f"{n_heldout:,} tools are held out: only `dev-tools` calls or offers them.")
-    measured = {name: split["length_tokens"] for name, split in splits.items() if split["length_tokens"]}
-    if measured:
-        names = ["total", "mean", *_QUANTILES]
-        rows = ([split, *(lengths[name] for name in names)] for split, lengths in measured.items())
-        parts += ["## Length in tokens", _table(["split", *names], rows)]
+    if measured := {name: split["length_tokens"] for name, split in splits.items() if split["length_tokens"]}:
+        fields = ["total", "mean", *_QUANTILES]
+        rows = [[split, *(lengths[field] for field in fields)] for split, lengths in measured.items()]
+        parts += ["## Length in tokens", _table(["split", *fields], rows)]
     parts += ["## Trajectories by source", _by("by_source", splits, "source", str)]
     parts += ["## Steps per trajectory", _by("steps_per_trajectory", splits, "steps", int)]
     parts += ["## Most called tools in training", _table(["tool", "calls"], splits["train"]["most_called"].items())]
-    for kind, title in (("repaired", "Repairs"), ("dropped", "Dropped")):
-        rows = (
+    for kind, title in _CHANGES.items():
+        rows = [
             [name, reason, entry["count"], f"`{entry['first']}`"]
             for name, tally in sources.items()
             for reason, entry in tally[kind].items()
-        )
+        ]
         parts += [f"## {title}", _table(["source", "reason", "count", "first at"], rows)]
     return "\n\n".join(parts) + "\n"
-
-
-def _tools(split: Mapping[str, Any]) -> str:
-    return f"{split['tools_called']:,} / {split['tools_offered']:,}"
 
 
 def _by(field: str, splits: Mapping[str, Any], title: str, kind: Callable[[str], Any]) -> str:
     names = sorted({kind(name) for split in splits.values() for name in split[field]})
     rows = ([name, *(split[field].get(str(name), 0) for split in splits.values())] for name in names)
     return _table([title, *splits], rows)
-
-
-def _tally_to_json(tally: Tally) -> dict[str, Any]:
-    def entries(counter: Counter[str]) -> dict[str, Any]:
-        return {reason: {"count": n, "first": tally.first[reason]} for reason, n in counter.most_common()}
-
-    return {"kept": tally.kept, "repaired": entries(tally.repaired), "dropped": entries(tally.dropped)}
-
-
-def _counts(entries: Mapping[str, Any]) -> Iterable[int]:
-    return (entry["count"] for entry in entries.values())
 
 
 def _table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

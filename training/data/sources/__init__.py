@@ -27,15 +27,11 @@ def load_reader(name: str) -> Reader:
     path = name if "." in name else f"{__name__}.{name}"
     try:
         reader: Reader = import_module(path).read
-    except ModuleNotFoundError as error:
-        if error.name and not path.startswith(error.name):
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and not path.startswith(error.name):
             raise ConfigError(f"Data source {name!r} needs the package {error.name!r}; install it.") from error
-        raise ConfigError(_unknown(name)) from error
-    except AttributeError as error:
-        raise ConfigError(_unknown(name)) from error
+        raise ConfigError(
+            f"Unknown data source {name!r}; known are {', '.join(list_sources())}, or any importable your.module with "
+            "a 'read' function."
+        ) from error
     return reader
-
-
-def _unknown(name: str) -> str:
-    known = ", ".join(list_sources())
-    return f"Unknown data source {name!r}; known are {known}, or any importable your.module with a 'read' function."

@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from alpha_umi.training.data.split import hash_text
@@ -20,18 +21,12 @@ _FIRST_DATE = dt.date(2019, 1, 1)
 _N_DAYS = 4500
 
 
+@dataclass(frozen=True, slots=True)
 class Sampler:
-    """Draws everything that varies in a task.
+    """Draws everything that varies in a task; if `held_out`, numbers, dates and names that training never sees."""
 
-    Args:
-        rng: Source of randomness.
-        held_out: Whether to draw held-out numbers, dates and names, or those for training.
-    """
-
-    def __init__(self, rng: random.Random, *, held_out: bool) -> None:
-        """Remember where to draw from."""
-        self.rng = rng
-        self.held_out = held_out
+    rng: random.Random
+    held_out: bool
 
     def chance(self, probability: float) -> bool:
         """Return True with the given probability."""

@@ -23,14 +23,18 @@ _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 Place: TypeAlias = tuple[str | int, ...]
 Faults: TypeAlias = Iterator[tuple[Place, str]]
 """What is wrong, and where: keys and positions in the sheet."""
-Split: TypeAlias = Literal["train", "heldout"]
+SheetSplit: TypeAlias = Literal["train", "heldout"]
 Kind: TypeAlias = Literal[
     "single", "several", "chain", "no tool", "no value", "outage", "bad value", "chat", "turns", "conversation"
 ]
 JoinStyle: TypeAlias = Literal[
     "comma", "semicolon", "series", "marks", "list", "lines", "counted", "led", "also", "besides", "plain"
 ]
-_SPLITS: Mapping[str, tuple[Split, ...]] = {"train": ("train",), "heldout": ("heldout",), "both": ("train", "heldout")}
+_SPLITS: Mapping[str, tuple[SheetSplit, ...]] = {
+    "train": ("train",),
+    "heldout": ("heldout",),
+    "both": ("train", "heldout"),
+}
 
 
 def _read_phrase(value: Any) -> Any:
@@ -76,7 +80,7 @@ class Wording(SheetPart):
         for split in _SPLITS["both"]:
             yield from (((split, i), phrase) for i, phrase in enumerate(getattr(self, split)))
 
-    def find_wording_faults(self, place: Place, slots: Collection[str], needed: Iterable[Split] = ()) -> Faults:
+    def find_wording_faults(self, place: Place, slots: Collection[str], needed: Iterable[SheetSplit] = ()) -> Faults:
         """Yield `needed` splits without a phrase, and phrases with unknown slots or both trained on and held out."""
         for split in needed:
             if not getattr(self, split):
@@ -140,12 +144,12 @@ class Incomplete(Wording):
 class RequestSheet(SheetPart):
     """What stands around questions, and requests that need or find no tool."""
 
-    shares: dict[Split, dict[Kind, float]]
+    shares: dict[SheetSplit, dict[Kind, float]]
     conversations: float
     subjects: dict[str, float]
     openings: Wording
     closings: Wording
-    joins: dict[Split, tuple[JoinStyle, ...]]
+    joins: dict[SheetSplit, tuple[JoinStyle, ...]]
     leads: Options
     marks: Options
     counts: tuple[Options, ...]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.clean import describe_calls
 from alpha_umi.training.data.tasks.compose import GeneratedTask, TaskRequest
-from alpha_umi.training.data.tasks.questions import Question
+from alpha_umi.training.data.tasks.questions import Arguments, Question
 
 _MAX_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A solved task.
-
-    Args:
-        trajectory: What planner, caller and summarizer should write.
-        expected: Texts that the last answer must hold, or None if giving up is right.
-    """
+    """What planner, caller and summarizer should write, and texts that the last answer must hold; None: give up."""
 
     trajectory: Trajectory
     expected: tuple[str, ...] | None
@@ -57,38 +52,34 @@ class _Solver:
         for i, question in enumerate(request.questions, 1):
             # Not how many parts there are: small models fix the number before they have read the request.
             part = f"Part {i} ({_quote(question, request)})" if question.text else f"With {self.results[-1]}"
-            tries = _Tries(question, self.results[-1] if self.results else "")
-            yield from self._try(question, part, tries)
-            if tries.error:
-                yield Step(f"I cannot answer: {tries.error.split('. ')[0].rstrip('.')}.", "give up")
+            arguments, observation = yield from self._try(question, part)
+            if observation.is_error:
+                error = observation.text.splitlines()[0].split(". ")[0].rstrip(".")
+                yield Step(f"I cannot answer: {error}.", "give up")
                 return
-            self.results.append(question.read_result(tries.observation))
-            answers.append(question.answer(tries.arguments, tries.observation))
+            self.results.append(question.read_result(observation.text))
+            answers.append(question.answer(arguments, observation.text))
         yield Step("All parts are done.", "conclusion", answer=" ".join(answers))
 
-    def _try(self, question: Question, part: str, tries: _Tries) -> Iterator[Step]:
+    def _try(self, question: Question, part: str) -> Generator[Step, None, tuple[Arguments, Observation]]:
         """Yield calls until one succeeds, or nothing is left to try: better arguments first, then another tool."""
-        ways = list(self._ways[question.ability])
-        way = ways.pop(0)
+        arguments = question.arguments(self.results[-1] if self.results else "")
+        way, *others = self._ways[question.ability]
         for n_tries in range(_MAX_TRIES):
             self._n_calls += 1
-            call = Call(f"call_{self._n_calls}", way.tool, way.to_call(tries.arguments))
-            message = self.toolbox.execute(call.name, way.to_call(tries.arguments), call.id)
+            call = Call(f"call_{self._n_calls}", way.tool, way.to_call(arguments))
+            message = self.toolbox.execute(call.name, way.to_call(arguments), call.id)
             observation = Observation(message.text, message.status == "error")
-            again = "The call failed. " if n_tries else ""
-            rationale = f"{again}{part}: {describe_calls([call])}"
+            rationale = f"{'The call failed. ' if n_tries else ''}{part}: {describe_calls([call])}"
             yield Step(rationale, "caller", (replace(call, observation=observation),))
-            tries.observation, tries.error = observation.text, ""
-            if not observation.is_error:
-                return
-            tries.error = observation.text.splitlines()[0]
-            better = question.correct(tries.arguments, observation.text)
+            better = question.correct(arguments, observation.text) if observation.is_error else None
             if better is not None:
-                tries.arguments = better
-            elif ways:
-                way = ways.pop(0)
+                arguments = better
+            elif observation.is_error and others:
+                way = others.pop(0)
             else:
-                return
+                break
+        return arguments, observation
 
 
 def _quote(question: Question, request: TaskRequest) -> str:
@@ -96,12 +87,3 @@ def _quote(question: Question, request: TaskRequest) -> str:
     words = question.text.rstrip("?.= ")
     start = request.instruction.lower().index(words.lower())
     return request.instruction[start : start + len(words)]
-
-
-class _Tries:
-    """How far one question has come."""
-
-    def __init__(self, question: Question, result: str) -> None:
-        self.arguments = question.arguments(result)
-        self.observation = ""
-        self.error = ""
