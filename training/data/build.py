@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import Progress
@@ -95,7 +95,9 @@ def build(
     readers = [_parse_source(source) for source in sources]
     if unread := sorted(settings.limits.keys() - {name for name, _, _ in readers}):
         raise ConfigError(f"A limit is given for {', '.join(unread)}, which is no --source of this build.")
-    report = BuildReport({"sources": list(sources), **_settings_to_json(settings)})
+    names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed")
+    chosen = {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
+    report = BuildReport({"sources": list(sources), **chosen})
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, make_progress(console) as progress:
@@ -119,20 +121,15 @@ def _parse_source(source: str) -> tuple[str, str, Reader]:
     return name, location, load_reader(name)
 
 
-def _settings_to_json(settings: BuildSettings) -> dict[str, Any]:
-    names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed")
-    return {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
-
-
+@dataclass(frozen=True)
 class _Builder:
     """The two passes over the examples, counting into one report."""
 
-    def __init__(self, settings: BuildSettings, report: BuildReport, spool: TextIO, progress: Progress) -> None:
-        self._settings = settings
-        self._report = report
-        self._spool = spool
-        self._progress = progress
-        self._seen: set[bytes] = set()
+    _settings: BuildSettings
+    _report: BuildReport
+    _spool: TextIO
+    _progress: Progress
+    _seen: set[bytes] = field(default_factory=set)
 
     def read_all(self, readers: Iterable[tuple[str, str, Reader]]) -> ToolUse:
         """Write every example that is kept to the spool, and count which tools are called."""
@@ -146,7 +143,7 @@ class _Builder:
                     tally.kept += 1
                     use.add(kept.source, kept.trajectory, movable=kept.split is None)
                     ids[kept.id] += 1
-                    self._spool.write(_to_spool(kept, copy=ids[kept.id]))
+                    self._write_to_spool(kept, copy=ids[kept.id])
                 counts = f"{name}: {tally.kept:,} kept, {tally.dropped.total():,} dropped"
                 self._progress.update(task, advance=1, description=counts)
                 if tally.kept == self._settings.limits.get(name):
@@ -179,8 +176,7 @@ class _Builder:
         digest = hashlib.sha256()
         with ExitStack() as files:
             rows = files.enter_context(write_atomically(out / ROWS_FILE))
-            for example in _read_spool(self._spool):
-                example = self._assign(example)
+            for example in map(self._assign, self._read_spool()):
                 line = json.dumps(make_row(example), ensure_ascii=False) + "\n"
                 rows.write(line)
                 digest.update(line.encode())
@@ -196,34 +192,25 @@ class _Builder:
             json.dump(content, files.enter_context(write_atomically(out / "report.json")), ensure_ascii=False, indent=2)
             files.enter_context(write_atomically(out / "report.md")).write(render_report(content))
 
+    def _write_to_spool(self, example: Example, *, copy: int) -> None:
+        """Write what is needed to split; an id that occurs again gets a number."""
+        name = example.id if copy == 1 else f"{example.id}~{copy}"
+        group = example.group or normalize(example.trajectory.turns[0].instruction)
+        self._spool.write(json.dumps({**make_row(example), "id": name, "where": example.where, "group": group}) + "\n")
+
+    def _read_spool(self) -> Iterator[Example]:
+        self._spool.seek(0)
+        for row in map(json.loads, self._spool):
+            yield Example(**row | {"trajectory": Trajectory.from_row(row["trajectory"])})
+
     def _assign(self, example: Example) -> Example:
         if example.split is not None:
             return example
+        heldout, share, seed = self._report.heldout_tools, self._settings.heldout_instructions, self._settings.seed
         split, trajectory = assign_split(
-            example.trajectory,
-            example.group,
-            heldout_tools=frozenset(self._report.heldout_tools),
-            share=self._settings.heldout_instructions,
-            seed=self._settings.seed,
+            example.trajectory, example.group, heldout_tools=frozenset(heldout), share=share, seed=seed
         )
         return replace(example, split=split, trajectory=trajectory)
-
-
-def _to_spool(example: Example, *, copy: int) -> str:
-    """Return a line with what is needed to split; an id that occurs again gets a number."""
-    fields = make_row(example) | {
-        "id": example.id if copy == 1 else f"{example.id}~{copy}",
-        "where": example.where,
-        "group": example.group or normalize(example.trajectory.turns[0].instruction),
-    }
-    return json.dumps(fields) + "\n"
-
-
-def _read_spool(spool: TextIO) -> Iterator[Example]:
-    spool.seek(0)
-    for line in spool:
-        fields = json.loads(line)
-        yield Example(**fields | {"trajectory": Trajectory.from_row(fields["trajectory"])})
 
 
 def _explain_empty(report: BuildReport) -> str:

@@ -41,19 +41,19 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
         tools.setdefault(tool.name, tool)
     if len(tools) < len(example.trajectory.tools):
         tally.repair("second tool of one name removed")
-    turns = tuple(
+    turns = [
         replace(turn, steps=tuple(_clean_steps(turn.steps, tools.keys(), tally, max_observation_chars)))
         for turn in example.trajectory.turns
-    )
+    ]
     while turns and not turns[-1].steps:
-        turns = turns[:-1]
+        turns.pop()
     if not turns:
         tally.drop("no usable step")
         return None
     if not all(turn.instruction.strip() for turn in turns):
         tally.drop("no instruction")
         return None
-    return Trajectory(tuple(tools.values()), turns, example.trajectory.system)
+    return Trajectory(tuple(tools.values()), tuple(turns), example.trajectory.system)
 
 
 def _clean_steps(steps: Sequence[Step], tool_names: AbstractSet[str], tally: Tally, max_chars: int) -> Iterator[Step]:
@@ -63,7 +63,8 @@ def _clean_steps(steps: Sequence[Step], tool_names: AbstractSet[str], tally: Tal
         if step.decision == "caller" and not calls:
             tally.repair("step without a call removed")
             continue
-        yield fill_rationale(replace(step, calls=calls, rationale=_clean_rationale(step.rationale, tally)))
+        rationale = _clean_rationale(step.rationale, tally) or (describe_calls(calls) if calls else READY)
+        yield replace(step, calls=calls, rationale=rationale)
         if step.decision != "caller":
             if steps[i + 1 :]:
                 tally.repair("steps after the end of a turn removed")
@@ -108,13 +109,6 @@ def describe_calls(calls: Sequence[Call]) -> str:
         'I call get_weather with city="Oslo", days=2.'
     """
     return "I call " + " and ".join(map(_describe, calls)) + "."
-
-
-def fill_rationale(step: Step) -> Step:
-    """Return `step` with a templated rationale if it has none."""
-    if step.rationale.strip():
-        return step
-    return replace(step, rationale=describe_calls(step.calls) if step.calls else READY)
 
 
 def shorten_rationale(rationale: str, name: str = "") -> str:

@@ -65,7 +65,6 @@ def parse_row(row: Record, where: str) -> Example:
 
 
 ROLE_COLOURS = {"planner": "bold cyan", "caller": "bold yellow", "summarizer": "bold green"}
-_MASKED = "dim"
 
 
 def show_row(folder: Path, number: int, tokenizer: PreTrainedTokenizerBase) -> Text:
@@ -90,22 +89,15 @@ def show_sample(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Text:
     Example:
         ``Next: conclusion.<|im_end|>`` of a planner is cyan; the observation before it is dim.
     """
-    text = Text()
-    for start, end, colour in _spans(sample):
-        text.append(str(tokenizer.decode(sample.input_ids[start:end])), style=colour)
+    text, position = Text(), 0
+    for turn in sample.turns:
+        text.append(str(tokenizer.decode(sample.input_ids[position : turn.start])), style="dim")
+        text.append(str(tokenizer.decode(sample.input_ids[turn.start : turn.end])), style=ROLE_COLOURS[turn.role])
+        position = turn.end
+    text.append(str(tokenizer.decode(sample.input_ids[position:])), style="dim")
     n_trained = sum(label != IGNORE_INDEX for label in sample.labels)
     text.append(f"\n{len(sample.input_ids):,} tokens, {n_trained:,} trained: ", style="bold")
     for role, colour in ROLE_COLOURS.items():
         n_tokens = sum(turn.end - turn.start for turn in sample.turns if turn.role == role)
         text.append(f"{role} {n_tokens:,}  ", style=colour)
     return text.append("\n")
-
-
-def _spans(sample: Sample) -> Iterator[tuple[int, int, str]]:
-    """Yield ``[start, end)`` and colour of every stretch, trained or not."""
-    position = 0
-    for turn in sample.turns:
-        yield position, turn.start, _MASKED
-        yield turn.start, turn.end, ROLE_COLOURS[turn.role]
-        position = turn.end
-    yield position, len(sample.input_ids), _MASKED

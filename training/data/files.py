@@ -33,8 +33,9 @@ def read_records(location: str | Path) -> Iterator[tuple[str, Record]]:
     path = _check_file(Path(location))
     try:
         with open_text(path) as file:
-            records = _read_array(file, path) if _starts_with_bracket(file) else _read_lines(file, path)
-            for where, record in records:
+            read = _read_array if file.read(256).lstrip("\ufeff \t\r\n").startswith("[") else _read_lines
+            file.seek(0)
+            for where, record in read(file, path):
                 yield where, _check_object(record, where)
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
@@ -113,12 +114,6 @@ def _check_file(path: Path) -> Path:
     return path
 
 
-def _starts_with_bracket(file: TextIO) -> bool:
-    start = file.read(256).lstrip("\ufeff \t\r\n")[:1]
-    file.seek(0)
-    return start == "["
-
-
 def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(iter(lambda: file.readline(_MAX_ITEM + 1), ""), 1):
         where = f"{path}:{number}"
@@ -140,7 +135,8 @@ def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
     buffer = file.read(_CHUNK)
     position, index = buffer.index("[") + 1, 0
     while True:
-        position = _find_item(buffer, position)
+        between = _BETWEEN_ITEMS.match(buffer, position)
+        position = between.end() if between else position
         if buffer.startswith("]", position):
             return
         where = f"{path}[{index}]"
@@ -156,11 +152,6 @@ def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
             raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove the item.") from error
         yield where, item
         index += 1
-
-
-def _find_item(buffer: str, position: int) -> int:
-    match = _BETWEEN_ITEMS.match(buffer, position)
-    return match.end() if match else position
 
 
 def _parse_object(raw: bytes, where: str) -> Record:

@@ -90,11 +90,7 @@ _KEYS = ("id", "query_id", "task_id", "instruction", "query", "question", "input
 
 
 class Exclusions:
-    """Ids and instructions of test tasks.
-
-    Args:
-        entries: Ids of examples, the sources' own task numbers, or instructions, in any mixture.
-    """
+    """Test tasks: ids of examples, the sources' own task numbers, or instructions, in any mixture."""
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
         """Remember the entries; instructions are compared without regard to case and spacing."""
@@ -135,28 +131,18 @@ def normalize(text: str) -> str:
 
 
 def _parse(text: str) -> Iterator[str]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        for line in text.splitlines():
-            yield from _parse_line(line)
-        return
-    if isinstance(value, dict) and not any(key in value for key in _KEYS):
-        yield from map(str, value)
-        return
+    value = _parse_json(text)
+    if value == text:
+        value = [_parse_json(line) for line in text.splitlines()]
+    elif isinstance(value, dict) and not any(key in value for key in _KEYS):
+        value = list(value)
     for item in value if isinstance(value, list) else [value]:
-        yield from _names(item)
+        yield from (str(item[key]) for key in _KEYS if key in item) if isinstance(item, dict) else [str(item)]
 
 
-def _parse_line(line: str) -> Iterator[str]:
+def _parse_json(text: str) -> Any:
+    """Return the value, or the text itself if it is no JSON."""
     try:
-        yield from _names(json.loads(line))
+        return json.loads(text)
     except json.JSONDecodeError:
-        yield line
-
-
-def _names(item: Any) -> Iterator[str]:
-    if isinstance(item, dict):
-        yield from (str(item[key]) for key in _KEYS if key in item)
-    else:
-        yield str(item)
+        return text

@@ -11,7 +11,7 @@ from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.clean import READY, clean, describe_calls, fill_rationale, shorten_rationale
+from alpha_umi.training.data.clean import READY, clean, describe_calls, shorten_rationale
 
 ADD = ToolSpec("add", "Adds.")
 DONE = Step("Done.", "conclusion", answer="4.")
@@ -109,10 +109,14 @@ def test_describe_calls_does_not_repeat_long_values() -> None:
     assert text == "I call book with token as found above."
 
 
-def test_fill_rationale_keeps_what_is_there() -> None:
-    assert fill_rationale(Step("I think.", "conclusion")).rationale == "I think."
-    assert fill_rationale(Step(" ", "conclusion")).rationale == READY
-    assert fill_rationale(Step("", "caller", (Call("1", "f", {}),))).rationale == "I call f."
+def test_clean_writes_a_rationale_only_where_there_is_none() -> None:
+    call = Call("1", "add", {}, Observation("4"))
+    trajectory, tally = clean_steps(
+        Step("", "caller", (call,)), Step("I add.", "caller", (call,)), Step(" ", "give up")
+    )
+    assert trajectory is not None
+    assert [step.rationale for step in trajectory.turns[0].steps] == ["I call add.", "I add.", READY]
+    assert tally.repaired == {"missing rationale written from the calls": 2}
 
 
 def test_shorten_rationale_keeps_the_sentence_that_names_the_tool() -> None:

@@ -30,11 +30,9 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         with tempfile.TemporaryDirectory() as folder:
             for number, task in enumerate(make_tasks(n_tasks, Path(folder), seed=seed, held_out=held_out)):
                 trajectory = solve(task).trajectory
-                split: Split = "train"
-                if held_out:
-                    split = (
-                        "dev-instructions" if list_heldout_names().isdisjoint(called_tools(trajectory)) else "dev-tools"
-                    )
+                is_new = not list_heldout_names().isdisjoint(called_tools(trajectory))
+                heldout_split: Split = "dev-tools" if is_new else "dev-instructions"
+                split = heldout_split if held_out else "train"
                 name = f"builtin-{'heldout' if held_out else 'train'}-{number}"
                 yield Example(name, "builtin", trajectory, f"builtin:{name}", split=split)
 

@@ -46,7 +46,10 @@ def _link_functions(messages: Sequence[Record]) -> Iterator[Record]:
 
 
 def _make_message(message: Record) -> BaseMessage:
-    text = _as_text(message.get("content"))
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    text = "" if content is None else str(content)
     match message.get("role"):
         case "system" | "developer":
             return SystemMessage(text)
@@ -77,9 +80,3 @@ def _make_ai_message(message: Record, text: str) -> AIMessage:
     if thought := message.get("reasoning_content"):
         content.insert(0, {"type": "reasoning", "reasoning": str(thought)})
     return AIMessage(content=content, tool_calls=calls, invalid_tool_calls=invalid)
-
-
-def _as_text(content: Any) -> str:
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return "" if content is None else str(content)
