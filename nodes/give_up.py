@@ -57,12 +57,7 @@ def remove_chain(state: UmiState, n_steps: int = 0) -> list[RemoveMessage]:
 
 
 def find_stall(messages: Sequence[AnyMessage], settings: Mapping[str, Any]) -> str | None:
-    """Say why the current turn makes no progress, or return None.
-
-    Args:
-        messages: The transcript; only what follows the last human message counts.
-        settings: Of the run: `repeat_limit` and `failure_limit`.
-    """
+    """Say why the current turn makes no progress by the run's `repeat_limit` and `failure_limit`, or return None."""
     return find_repeat(messages, settings["repeat_limit"]) or _find_failures(messages, settings["failure_limit"])
 
 
@@ -79,7 +74,7 @@ def find_repeat(messages: Sequence[AnyMessage], limit: int | None) -> str | None
 
 def _find_failures(messages: Sequence[AnyMessage], limit: int | None) -> str | None:
     observations = [message for message in _list_turn(messages) if isinstance(message, ToolMessage)]
-    failed = list(takewhile(_is_failure, reversed(observations)))
+    failed = list(takewhile(lambda message: message.status == "error", reversed(observations)))
     if limit is None or len(failed) < limit:
         return None
     newest = next((message.text for message in failed if message.text), "")
@@ -88,7 +83,7 @@ def _find_failures(messages: Sequence[AnyMessage], limit: int | None) -> str | N
 
 def has_result(messages: Sequence[AnyMessage]) -> bool:
     """Tell whether a call of the current turn went well, so that there is something to answer from."""
-    return any(isinstance(message, ToolMessage) and not _is_failure(message) for message in _list_turn(messages))
+    return any(isinstance(message, ToolMessage) and message.status != "error" for message in _list_turn(messages))
 
 
 def tell_stall(state: UmiState) -> str:
@@ -108,10 +103,6 @@ def _list_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     """Return what follows the last human message."""
     asked = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
     return messages[asked[-1] + 1 :] if asked else messages
-
-
-def _is_failure(message: ToolMessage) -> bool:
-    return message.status == "error"
 
 
 def _describe(call: ToolCall) -> str:

@@ -25,14 +25,7 @@ def make_planner(
     give_hint: GiveHint = tell_stall,
     read_reply: ReadReply | None = None,
 ) -> RoleNode:
-    """Make the planner node.
-
-    Args:
-        model: Any chat model.
-        tools: The tools on offer.
-        give_hint: What a strategy tells the planner for its next plan alone.
-        read_reply: A strategy's own way to read a plan; default is `read_plan`.
-    """
+    """Make the planner node; a strategy may give hints of its own, and read plans other than by `read_plan`."""
     return RoleNode("planner", model, tools, read_reply or read_plan, give_hint)
 
 

@@ -25,11 +25,6 @@ ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
 GiveHint: TypeAlias = Callable[[UmiState], str]
 
 
-def give_no_hint(state: UmiState) -> str:
-    """Add nothing to the trajectory."""
-    return ""
-
-
 class RoleNode(Runnable[UmiState, Update]):
     """Graph node that asks one role's model once.
 
@@ -50,7 +45,7 @@ class RoleNode(Runnable[UmiState, Update]):
         model: BaseChatModel,
         tools: Sequence[ToolSpec],
         read_reply: ReadReply,
-        give_hint: GiveHint = give_no_hint,
+        give_hint: GiveHint = lambda state: "",
     ) -> None:
         """Remember the model; nothing is loaded yet."""
         self.name = role
@@ -83,18 +78,16 @@ class RoleNode(Runnable[UmiState, Update]):
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
         request = self._make_request(input)
-        reply = self._model.invoke(request.messages, _named(config, self._role), **request.kwargs)
+        named = patch_config(config, run_name=f"{self._role}_model")
+        reply = self._model.invoke(request.messages, named, **request.kwargs)
         return self._make_update(input, reply)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
         request = self._make_request(input)
-        reply = await self._model.ainvoke(request.messages, _named(config, self._role), **request.kwargs)
+        named = patch_config(config, run_name=f"{self._role}_model")
+        reply = await self._model.ainvoke(request.messages, named, **request.kwargs)
         return self._make_update(input, reply)
-
-
-def _named(config: RunnableConfig | None, role: Role) -> RunnableConfig:
-    return patch_config(config, run_name=f"{role}_model")
 
 
 def get_pending(state: UmiState) -> AIMessage:

@@ -81,13 +81,9 @@ def tell_siblings(state: UmiState) -> str:
     siblings = list_children(tree, tree["cursor"]) if tree else []
     if not siblings:
         return ""
-    lines = [f"{number}. {_describe(node)}" for number, node in enumerate(siblings, 1)]
-    return "\n".join(
-        [
-            "These plans were already tried from here and led to no answer:",
-            *lines,
-            "Make a plan that differs from them.",
-        ]
+    tried = "\n".join(f"{number}. {_describe(node)}" for number, node in enumerate(siblings, 1))
+    return (
+        f"These plans were already tried from here and led to no answer:\n{tried}\nMake a plan that differs from them."
     )
 
 

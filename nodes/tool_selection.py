@@ -8,6 +8,7 @@ name: a chain that is removed takes what it found with it. Only what the prompt 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -34,14 +35,9 @@ def pick_all(state: UmiState) -> None:
 
 
 def make_picker(toolbox: Toolbox, retriever: ToolRetriever) -> tuple[Toolbox, PickTools]:
-    """Prepare an agent for more tools than fit a prompt.
+    """Prepare an agent for more tools than fit a prompt: return the toolbox with `find_tools`, and what picks a turn's.
 
-    Args:
-        toolbox: All tools that can be run.
-        retriever: Searches among them; those it does not know are always offered.
-
-    Returns:
-        The toolbox with `find_tools`, by which the planner gets at tools it was not offered; and what picks a turn's.
+    `find_tools` gets the planner tools it was not offered; those that the retriever does not know are always offered.
 
     Raises:
         ConfigError: If the retriever knows tools that the toolbox lacks, or there is a tool `find_tools` already.
@@ -55,13 +51,10 @@ def make_picker(toolbox: Toolbox, retriever: ToolRetriever) -> tuple[Toolbox, Pi
     toolbox = toolbox.with_tool(_make_find_tools(retriever, toolbox.max_observation_chars))
     always = [name for name in toolbox.names if name not in searched]
 
-    def pick(state: UmiState) -> list[str]:
-        return _pick(state, retriever, always)
-
-    return toolbox, pick
+    return toolbox, partial(_pick, retriever, always)
 
 
-def _pick(state: UmiState, retriever: ToolRetriever, always: Sequence[str]) -> list[str]:
+def _pick(retriever: ToolRetriever, always: Sequence[str], state: UmiState) -> list[str]:
     """Pick for a new turn; nothing changes where nothing new fits, for the sake of the prompt's prefix."""
     messages = state["messages"]
     before = state.get("offered") or []

@@ -95,11 +95,8 @@ def ask_in_place(call: AskedCall, *, is_alone: bool) -> Mapping[str, Any]:
 def read_answer(answer: Any, calls: Sequence[AskedCall], *, must_name: bool) -> Answer:
     """Read `{"decisions": […]}`; an answer with any fault decides nothing.
 
-    Args:
-        answer: Whatever the run was resumed with.
-        calls: What was asked.
-        must_name: Whether each decision has to name its call; else they may come without ids, one for each call
-            in the order of the request.
+    With `must_name` each decision has to name its call; else they may come without ids, one for each call in the order
+    of the request.
     """
     try:
         return Answer(_read_decisions(answer, calls, must_name))

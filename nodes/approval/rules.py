@@ -99,15 +99,11 @@ def ask_when(
 
 
 def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[ApprovalDecision]:
-    """Return what a person may decide about a call, empty if nobody has to be asked.
+    """Return what a person may decide about a call of a tool, None if unknown; empty if nobody has to be asked.
 
-    Each policy that wants the call asked can only narrow the decisions; where none is left, it can be rejected.
-
-    Args:
-        call: The call.
-        spec: Its tool, None if there is none of that name.
-        policies: True asks about every call, False about none. Of a list the first rule that holds counts, and a call
-            for which none holds is asked about.
+    Of the policies True asks about every call, False about none; of a list the first rule that holds counts, and a call
+    for which none holds is asked about. Each that wants the call asked can only narrow the decisions; where none is
+    left, the call can be rejected.
     """
     wanted = [allow for allow in (_judge(call, spec, policy) for policy in policies) if allow]
     if not wanted:

@@ -38,14 +38,10 @@ Tools, one JSON object per line:
 
 
 def render_messages(trajectory: Trajectory, *, style: Style = "umi") -> list[ChatMessage]:
-    """Return the role messages of a trajectory, safe to be put into a prompt.
+    """Return the role messages of a trajectory, safe to be put into a prompt in a style of chat template.
 
     Roles: ``system`` (the tools), ``user``, ``planner``, ``caller``, ``observation``, ``summarizer``. An unfinished
     last step ends where it stands, so that the next role can be prompted with the result.
-
-    Args:
-        trajectory: What happened so far.
-        style: Which chat template the messages are for.
     """
     messages = _render_system(trajectory, style)
     for turn in trajectory.turns:
@@ -124,13 +120,9 @@ def load_template(style: Style | Literal["single"]) -> str:
 def encode_messages(
     messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase, template: str, **arguments: Any
 ) -> list[int]:
-    """Return the token ids that a chat template makes of role messages, (T,).
+    """Return the token ids that a chat template (as text, with its arguments) makes of role messages, (T,).
 
-    Args:
-        messages: As returned by `render_messages`.
-        tokenizer: A fast tokenizer; its own chat template is not used.
-        template: The chat template, as text.
-        **arguments: Of the template; none for a whole sequence.
+    A whole sequence takes no arguments. The tokenizer is a fast one, whose own chat template is not used.
     """
     ids = tokenizer.apply_chat_template(
         [{"role": message.role, "content": str(message.text)} for message in messages],
@@ -160,11 +152,6 @@ def fit_messages(
 
     They go in batches of `BATCH_SIZE`, so that the prompt's prefix, and with it a KV cache, changes rarely. The system
     message, the instructions and everything from the last planner message on are never touched.
-
-    Args:
-        messages: As returned by `render_messages`.
-        count_tokens: Length in tokens of the prompt made of the given messages.
-        limit_tokens: The most the prompt may be long.
 
     Raises:
         ContextOverflow: If the prompt is too long even without the old observations.

@@ -115,13 +115,10 @@ class Trajectory:
     def from_messages(
         cls, messages: Iterable[BaseMessage | Mapping[str, Any]], tools: Sequence[ToolSpec] = ()
     ) -> Trajectory:
-        """Read a transcript, ours or that of any LangChain agent.
+        """Read a transcript, ours or that of any LangChain agent, also as the JSON of a server or a LangSmith trace.
 
-        Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`.
-
-        Args:
-            messages: LangChain messages, or their JSON form as a server or a LangSmith trace holds it.
-            tools: What was offered; messages do not say.
+        Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`. What
+        tools were offered, messages do not say.
         """
         system: list[str] = []
         turns: list[Turn] = []

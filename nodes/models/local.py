@@ -201,12 +201,8 @@ class LocalChatModel(RoleAwareChatModel):
         """Answer many requests, as many at once as the batch has room for; for evaluation, so without callbacks.
 
         Roles and adapters may be mixed. Prompts that begin alike are answered one after the other, so what they share
-        is computed once. Other runs on the same weights go on meanwhile.
-
-        Args:
-            requests: From `make_request`.
-            on_progress: Is told, in this thread, how many are answered so far.
-            tokens_per_batch: The most tokens in memory at once: prompts, and `max_tokens` for each reply.
+        is computed once. Other runs on the same weights go on meanwhile. `on_progress` is told, in this thread, how
+        many are answered so far; `tokens_per_batch` bounds prompts in memory, with `max_tokens` for each reply.
 
         Returns:
             One reply per request, in their order; where a prompt does not fit the window, what `invoke` would raise.
@@ -244,12 +240,10 @@ class LocalChatModel(RoleAwareChatModel):
     def reload(self, role: Role | None = None) -> None:
         """Let new runs use what the folder of a role's adapter holds now, such as after training it again.
 
-        Runs that are on their way finish on the old one, which is forgotten then. Other roles, and what is cached for
-        them, stay. It holds for all models of this process with the same folder, device and type. Waits for the forward
-        pass that runs, so call it in a thread where an event loop must not wait.
-
-        Args:
-            role: Of a checkpoint; by default the model's own.
+        By default the role is the model's own. Runs that are on their way finish on the old one, which is forgotten
+        then. Other roles, and what is cached for them, stay. It holds for all models of this process with the same
+        folder, device and type. Waits for the forward pass that runs, so call it in a thread where an event loop must
+        not wait.
 
         Raises:
             ConfigError: If what the folder holds cannot be used; the old one is used further.

@@ -22,10 +22,8 @@ _SAMPLING = ("temperature", "max_tokens", "top_p", "seed")
 def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None = None) -> BaseChatModel:
     """Build `ChatOpenAI` for OpenAI or any server that speaks its protocol; used 0-shot.
 
-    Args:
-        model: Name of the model on the server.
-        options: Generation settings, of which those of local models are ignored; and ``remote``, `RemoteSettings`.
-        base_url: Where the server is; default ``OPENAI_BASE_URL``, then OpenAI itself.
+    The server is at `base_url`, else at ``OPENAI_BASE_URL``, else OpenAI itself. Of the options those of local models
+    are ignored; ``remote`` is `RemoteSettings`.
 
     Raises:
         ConfigError: If langchain-openai is not installed or no key is set for OpenAI itself.
@@ -48,14 +46,10 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
 
 
 def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_url: str) -> BaseChatModel:
-    """Build the role-aware client of a server that serves one of our checkpoints.
+    """Build the role-aware client of a server, at an address with its ``/v1``, that serves one of our checkpoints.
 
-    Args:
-        model: Name of the model on the server, or of its LoRA module for the role.
-        role: The role this client plays.
-        options: Generation settings, of which those of local models are ignored; and ``remote``, `RemoteSettings`.
-        base_url: Where the server is, with its ``/v1``. A key for it is read from ``ALPHA_UMI_SERVER_API_KEY``; the
-            one for OpenAI is never sent there.
+    `model` may also name its LoRA module for the role; options are as for `make_openai`. A key is read from
+    ``ALPHA_UMI_SERVER_API_KEY``; the one for OpenAI is never sent there.
     """
     server = _import_extra("alpha_umi.nodes.models.server", "openai")
     chat: BaseChatModel = server.UmiServerChatModel(

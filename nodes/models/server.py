@@ -8,7 +8,7 @@ Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,27 +44,29 @@ class GuardedChatOpenAI(ChatOpenAI):
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         with self._guarded():
-            return _require_text(super()._generate(*args, **kwargs))
+            result = super()._generate(*args, **kwargs)
+            _require(result.generations)
+            return result
 
     async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
         with self._guarded():
-            return _require_text(await super()._agenerate(*args, **kwargs))
+            result = await super()._agenerate(*args, **kwargs)
+            _require(result.generations)
+            return result
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         with self._guarded():
-            n_chunks = 0
+            chunk: ChatGenerationChunk | None = None
             for chunk in super()._stream(*args, **kwargs):
-                n_chunks += 1
                 yield chunk
-            _require_chunks(n_chunks)
+            _require(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         with self._guarded():
-            n_chunks = 0
+            chunk: ChatGenerationChunk | None = None
             async for chunk in super()._astream(*args, **kwargs):
-                n_chunks += 1
                 yield chunk
-            _require_chunks(n_chunks)
+            _require(chunk)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -97,14 +99,8 @@ class _Empty(ValueError):
     """There is no reply in the answer."""
 
 
-def _require_text(result: ChatResult) -> ChatResult:
-    if not result.generations:
-        raise _Empty("it holds no choice")
-    return result
-
-
-def _require_chunks(n_chunks: int) -> None:
-    if n_chunks == 0:
+def _require(reply: ChatGenerationChunk | Sequence[object] | None) -> None:
+    if not reply:
         raise _Empty("it holds no choice")
 
 

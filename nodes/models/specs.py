@@ -18,17 +18,8 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 
 OPTIONS = frozenset(
-    {
-        "temperature",
-        "max_tokens",
-        "max_rationale_tokens",
-        "constrained",
-        "guard_names",
-        "top_p",
-        "seed",
-        "device",
-        "dtype",
-    }
+    {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "guard_names", "top_p", "seed"}
+    | {"device", "dtype"}
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 

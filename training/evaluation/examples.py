@@ -138,14 +138,9 @@ def _adapter() -> TypeAdapter[Prediction]:
 def load_examples(
     data: Path, *, format: DataFormat = "trajectories", split: str | None = None, sources: Collection[str] = ()
 ) -> list[Example]:
-    """Read what to evaluate on.
+    """Read a ``trajectories.jsonl``, the folder of one, or in format ``umi`` the paper's own test file, to evaluate on.
 
-    Args:
-        data: A ``trajectories.jsonl``, the folder of one, or, in format ``umi``, the paper's own test file.
-        format: Of the file.
-        split: Only the trajectories of this split; by default all that are not for training. The format ``umi`` has
-            none.
-        sources: Only the trajectories from these; by default from all.
+    By default all that are not for training, from all sources; the format ``umi`` has no splits.
 
     Raises:
         ConfigError: If the file does not exist, or nothing in it is of that split and from those sources.

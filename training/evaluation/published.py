@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -108,7 +107,11 @@ def score_published(predictions: Sequence[Prediction]) -> dict[str, float | None
         "act_em": _mean(_or(ref.action, NO_ANSWER) == _or(pred.action, NO_ANSWER) for ref, pred in calls),
         "hallu": _mean(pred.action not in (None, NO_ANSWER, *each.offered) for each, _, pred in steps),
         "arg_f1": _mean(score for ref, pred in calls if (score := score_arguments(ref, pred)) is not None),
-        "rouge_l": _mean(_score_answers(steps)),
+        "rouge_l": _mean(
+            rouge_l(_or(pred.answer, NO_ANSWER), _or(ref.answer, NO_ANSWER))
+            for each, ref, pred in steps
+            if ref.plan == "finish" and each.reference.answer is not None
+        ),
     }
 
 
@@ -167,12 +170,6 @@ def _score_objects(wanted: Any, given: Any) -> float:
     return 2 * recall * precision / (recall + precision)
 
 
-def _score_answers(steps: Iterable[tuple[Prediction, Reading, Reading]]) -> Iterator[float]:
-    for each, reference, predicted in steps:
-        if reference.plan == "finish" and each.reference.answer is not None:
-            yield rouge_l(_or(predicted.answer, NO_ANSWER), _or(reference.answer, NO_ANSWER))
-
-
 def _or(text: str | None, otherwise: str) -> str:
     return otherwise if text is None else text
 
@@ -186,8 +183,12 @@ def _mean(values: Iterable[float]) -> float | None:
 def rouge_l(prediction: str, reference: str) -> float:
     """Return the ROUGE-L F of an answer, in [0, 1]; a text without a sentence counts as the word ``none``."""
     texts = [text if text.strip(".") else NO_ANSWER for text in (prediction, reference)]
-    with _deep_recursion(len(prediction.split()) + len(reference.split())):
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + len(prediction.split()) + len(reference.split()))  # the package recurses at each word
+    try:
         return float(load_rouge().get_scores(texts[0], texts[1])[0]["rouge-l"]["f"])
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @cache
@@ -202,14 +203,3 @@ def load_rouge() -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError("Evaluation needs the package 'rouge'; run: pip install 'alpha-umi[eval]'.") from error
     return Rouge(metrics=["rouge-l"])
-
-
-@contextmanager
-def _deep_recursion(n_words: int) -> Iterator[None]:
-    """Let the package recurse once per word, as it does; long answers would end in a RecursionError."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(limit + n_words)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)

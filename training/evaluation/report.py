@@ -52,14 +52,7 @@ _MAX_TOOLS = 30
 
 
 def write_report(folders: Sequence[Path], out: Path) -> Path:
-    """Write ``report.md`` with its figures, and ``report.html``, which needs nothing from outside.
-
-    Args:
-        folders: Results of ``alpha-umi eval`` static, tasks, live or scaling, in the order in which to show them.
-        out: Folder to write into.
-
-    Returns:
-        The HTML page.
+    """Write ``report.md`` with its figures, and ``report.html``, which needs nothing from outside; return the latter.
 
     Raises:
         ConfigError: If a folder holds no finished evaluation, or matplotlib is not installed.

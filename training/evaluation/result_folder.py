@@ -36,12 +36,7 @@ Unit = TypeVar("Unit")
 
 
 class ResultFolder:
-    """The folder of one run, locked while it is open.
-
-    Args:
-        path: The folder; made if it does not exist.
-        name: Of the file that grows.
-        settings: All that the lines depend on, as JSON types.
+    """The folder of one run with a file that grows, locked while it is open; its lines depend on `settings` alone.
 
     Raises:
         ConfigError: On entering, if the folder holds results with other settings, or another run is writing them.
@@ -91,14 +86,9 @@ class ResultFolder:
     def append_all(
         self, work: Callable[[Unit], Record], units: Sequence[Unit], *, title: str, total: int, n_workers: int
     ) -> None:
-        """Do the work on many units, under a progress bar, and add each row as it comes.
+        """Do the work on many units, under a progress bar over `total`, and add each row as it comes.
 
-        Args:
-            work: Called once per unit, in other threads if there are several workers.
-            units: In the order in which they are begun; after an error no other one is begun.
-            title: Of the bar.
-            total: How many units there are with those that were done before.
-            n_workers: How many at the same time.
+        It is done in that many threads if there are several workers; after an error no other unit is begun.
         """
         with make_progress(None) as progress:
             bar = progress.add_task(title, total=total, completed=total - len(units))

@@ -239,11 +239,8 @@ def generate_many(
 ) -> list[Completion]:
     """Return one reply per request, in order; whatever the model raises is raised, but for prompts that do not fit.
 
-    Args:
-        model: A `BatchModel` gets all requests at once, and tells `on_progress` how many it has answered.
-        requests: What to answer.
-        n_workers: From so many threads any other model is asked.
-        on_progress: See `model`.
+    A `BatchModel` gets all requests at once, and tells `on_progress` how many it has answered; any other model is asked
+    from `n_workers` threads.
     """
     if isinstance(model, BatchModel):
         return [_make_completion(reply) for reply in model.generate_many(requests, on_progress=on_progress)]

@@ -47,14 +47,9 @@ _Vector: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and its interval.
+    """A mean and its 95% interval over `n` observations; of differences also the two-sided bootstrap p-value against 0.
 
-    Args:
-        value: The mean; None if there is nothing to average.
-        low: Lower end of the 95% interval; None with fewer than two clusters.
-        high: Upper end.
-        n: How many observations.
-        p: Two-sided bootstrap p-value against 0; of differences only.
+    The mean is None if there is nothing to average, the interval with fewer than two clusters.
     """
 
     value: float | None
@@ -78,11 +73,7 @@ def estimate_difference(
 ) -> Estimate:
     """Return the mean of ``b - a`` over the keys that both have, with interval and p-value.
 
-    Args:
-        a: Cluster and value by key.
-        b: The same of the other run.
-        n_resamples: How many bootstrap samples.
-        seed: Of the bootstrap.
+    Both hold cluster and value by key.
     """
     differences = [(a[key][0], b[key][1] - a[key][1]) for key in a if key in b]
     plain, means = _estimate(differences, n_resamples, seed)
@@ -274,11 +265,7 @@ class Difference:
 def compare(a: Path, b: Path, *, n_resamples: int = 10_000, seed: int = 0) -> list[Difference]:
     """Compare two result folders of the same kind and data by a paired bootstrap over trajectories.
 
-    Args:
-        a: Folder of ``eval static``, ``eval tasks`` or ``eval live``, of which the judge's verdicts are left out.
-        b: Another one; it may hold more or fewer of the same steps.
-        n_resamples: How many bootstrap samples.
-        seed: Of the bootstrap.
+    One may hold more or fewer of the same steps. Of ``eval live`` the judge's verdicts are left out.
 
     Raises:
         ConfigError: If the folders cannot be compared.

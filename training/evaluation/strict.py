@@ -46,13 +46,9 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class StepScore:
-    """One scored step.
+    """One scored step: values by metric, in [0, 1], the right decision and the one made, and whose fault it is if lost.
 
-    Args:
-        values: By metric, in [0, 1]; a metric that does not apply to the step is absent.
-        reference: The decision that is right.
-        decision: The decision that was made, None if there is none.
-        fault: Whose mistake lost the step, None if it is right.
+    A metric that does not apply to the step is absent.
     """
 
     values: dict[str, float]

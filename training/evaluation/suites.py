@@ -215,12 +215,9 @@ def load_gsm8k_suite(path: Path) -> Iterator[EvalTask]:
 
 
 def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettings = DEFAULT_REMOTE) -> list[EvalTask]:
-    """Return the tasks of a suite whose tools really answer.
+    """Return the first `limit` tasks of each group of a suite whose tools really answer.
 
-    Args:
-        name: ``toolbench:FILE_OR_FOLDER[#SERVER]`` or ``complexfuncbench-replay[:FILE]``; another is a `ConfigError`.
-        limit: Only the first so many of each group.
-        remote: How often a server of tools is tried, and when it is left alone.
+    It is ``toolbench:FILE_OR_FOLDER[#SERVER]`` or ``complexfuncbench-replay[:FILE]``; another is a `ConfigError`.
     """
     kind, _, target = name.partition(":")
     if kind == REPLAY:

@@ -44,10 +44,9 @@ def _load_texts() -> Any:
 
 
 def read_queries(path: Path) -> list[ToolBenchQuery]:
-    """Return the queries of a file, or of all files of a folder; what cannot be read is left out and logged.
+    """Return the queries of a file such as ``G1_instruction.json``, or of all files of a folder.
 
-    Args:
-        path: ``G1_instruction.json`` or the like, a list of ``{"query", "query_id", "api_list"}``; or their folder.
+    A file is a list of ``{"query", "query_id", "api_list"}``; what cannot be read is left out and logged.
 
     Raises:
         ConfigError: If there is no such file, or no query that can be used.
@@ -96,12 +95,7 @@ def _parse_query(group: str, row: Mapping[str, Any]) -> ToolBenchQuery:
 
 
 def make_answer(trajectory: Trajectory, method: str) -> Record:
-    """Convert the last turn of a run.
-
-    Args:
-        trajectory: Of a search, the path that it ended on.
-        method: What ToolEval calls the way the answer was found, such as ``react``.
-    """
+    """Convert the last turn of a run; ToolEval calls the way the answer was found `method`, such as ``react``."""
     turn = trajectory.turns[-1]
     messages: list[Any] = []
     for call in (call for step in turn.steps for call in step.calls):

@@ -41,18 +41,8 @@ Device: TypeAlias = torch.device | Literal["balanced"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Settings of PEFT under which a layer does other than add x · A · B, which is all that `MultiLora` does.
 _BEYOND_LORA = (
-    "use_dora",
-    "modules_to_save",
-    "bias",
-    "lora_bias",
-    "use_qalora",
-    "use_bdlora",
-    "arrow_config",
-    "kasa_config",
-    "monteclora_config",
-    "trainable_token_indices",
-    "target_parameters",
-    "layer_replication",
+    *("use_dora", "modules_to_save", "bias", "lora_bias", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"),
+    *("monteclora_config", "trainable_token_indices", "target_parameters", "layer_replication"),
 )
 _AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -148,11 +138,9 @@ class Backbone:
         return find_template([path for folder in folders for path in (folder, folder.parent)], style)
 
     def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
-        """Return the adapter that plays a role, loaded at first use and then kept.
+        """Return the adapter of that path, maybe inside the model's folder; loaded at first use and then kept.
 
-        Args:
-            name: Its folder: inside the model's, or any path. None takes the checkpoint's for the role, if any.
-            role: The role to play.
+        Without a name it is the checkpoint's for the role, if any.
 
         Raises:
             ConfigError: If there is no such adapter or it does not fit the model.

@@ -239,9 +239,7 @@ def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
 def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path:
     """Return the folder of the base model after checking that its weights are those of the training.
 
-    Args:
-        checkpoint: What needs the base.
-        base: Where the base is on this machine, if not at the place or under the name it was trained with.
+    `base` says where it is on this machine, if not at the place or under the name it was trained with.
 
     Raises:
         ModelNotAvailable: If it is not here.
@@ -258,13 +256,7 @@ def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path
 
 
 def load_backbone(checkpoint: Checkpoint, *, dtype: torch.dtype, base: str | Path | None = None) -> PreTrainedModel:
-    """Load the model all roles stand on, stage 1 merged in, on the CPU and in evaluation mode.
-
-    Args:
-        checkpoint: From `read_checkpoint`.
-        dtype: Type of the weights.
-        base: As for `resolve_base`.
-    """
+    """Load the model all roles stand on, stage 1 merged in, on the CPU and in evaluation mode; see `resolve_base`."""
     part = checkpoint.backbone
     folder = cast(Path, part.path) if part.kind == "full" else resolve_base(checkpoint, base)
     return load_merged(folder, part, dtype=dtype)

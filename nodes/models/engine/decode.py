@@ -23,12 +23,9 @@ _REPLACEMENT = "\ufffd"
 
 
 def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None = None) -> Sampler:
-    """Return a function from logits (float32, (vocabulary,)) to a token.
+    """Return a function from logits (float32, (vocabulary,)) to a token: the most likely one at temperature 0.
 
-    Args:
-        temperature: 0 takes the most likely token.
-        top_p: Sample among the most likely tokens that together have this probability.
-        seed: Makes sampling reproducible; None draws one.
+    Else it samples among the most likely tokens that together have the probability `top_p`; no seed draws one.
     """
     if temperature == 0.0:
         return lambda logits: int(logits.argmax())
@@ -49,12 +46,7 @@ def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None 
 
 
 class TextStream:
-    """Turns tokens into text as they come: whole characters only, and nothing of a stop string.
-
-    Args:
-        tokenizer: Decodes; special tokens are left out.
-        stops: Strings that end the text and are no part of it.
-    """
+    """Turns tokens into text as they come: whole characters only, no special tokens, and nothing of a stop string."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, stops: Collection[str] = ()) -> None:
         """Start with no text."""
@@ -227,11 +219,6 @@ class TokenSequence:
 @contextmanager
 def open_sequence(backbone: Backbone, adapter: Adapter | None, input_ids: Sequence[int]) -> Iterator[TokenSequence]:
     """Begin with the longest known beginning of a prompt, and in the end keep what later prompts can begin with.
-
-    Args:
-        backbone: The model and its cache.
-        adapter: What will generate the reply.
-        input_ids: The whole prompt, at least one token.
 
     Raises:
         ConfigError: If the adapter's marker is not in the prompt.

@@ -64,23 +64,15 @@ class Grammar:
 
 
 def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) -> Grammar:
-    """Return the grammar of a rationale and exactly one decision.
-
-    Args:
-        max_rationale_tokens: Where the rationale is cut off, to make the planner decide.
-        names: Of the tools that it may say it calls; any if there are none.
-    """
+    """Return the grammar of a rationale, cut off at its limit, and exactly one decision; `names` as in `Grammar`."""
     return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
 
 
 def caller_grammar(schemas: Mapping[str, Mapping[str, Any]]) -> Grammar | None:
-    """Return the grammar of one call of one of the tools, None where there are none.
+    """Return the grammar of one call of one of the tools, by their names and schemas; None where there are none.
 
     Arguments that the schema does not know are not allowed, unless it says ``additionalProperties``. Of a schema that
     cannot be enforced, at least the arguments' names are.
-
-    Args:
-        schemas: JSON Schemas of the arguments, by the tools' names.
     """
     if not schemas:
         return None
@@ -225,12 +217,7 @@ class TokenMask:
         return self._consume(self._ending.pop(0))
 
     def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
-        """Return the next token and remember it, see `accept`.
-
-        Args:
-            logits: Of the last position, float32, (vocabulary,).
-            sampler: Picks a token from the masked logits.
-        """
+        """Return the next token for logits (float32, (vocabulary,)) and remember it, see `accept`."""
         return self.accept(self._ending[0] if self._ending else sampler(self._mask(logits)))
 
     def _mask(self, logits: torch.Tensor) -> torch.Tensor:
@@ -315,13 +302,7 @@ def _quote(name: str) -> str:
 
 
 class ToolNameMask:
-    """Follows a rationale and tells what may come next in a tool's name.
-
-    Args:
-        names: Of the tools on offer.
-        matcher: Of `make_names_lark`, before the first token; only copied.
-        tokenizer: Says what a token is written as.
-    """
+    """Follows a rationale and tells what may come next in a tool's name; copies `matcher`, of `make_names_lark`."""
 
     def __init__(self, names: Sequence[str], matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
         """Start before the first token."""

@@ -38,11 +38,7 @@ class _Entry:
 
 
 class PrefixCache:
-    """Finds the longest known beginning of a prompt; least recently used entries go first.
-
-    Args:
-        max_bytes: Bound on all keys and values together; 0 keeps nothing.
-    """
+    """Finds the longest known beginning of a prompt; beyond `max_bytes`, least recently used entries go first."""
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         """Start empty."""
@@ -58,10 +54,7 @@ class PrefixCache:
     def take(self, view: Hashable, ids: Sequence[int], config: PreTrainedConfig) -> tuple[DynamicCache, int]:
         """Return a cache of the caller's own that holds a beginning of `ids`, and its length.
 
-        Args:
-            view: Who will compute the rest.
-            ids: The tokens wanted, without those that have to be computed in any case.
-            config: The model's.
+        `ids` are without the tokens that have to be computed in any case; `view` is who will compute the rest.
         """
         wanted = tuple(ids)
         best, n_best = None, 0

@@ -63,12 +63,7 @@ class MultiLora:
 
     @contextmanager
     def use(self, names: Sequence[str | None], device: torch.device) -> Iterator[None]:
-        """Let adapters compute rows.
-
-        Args:
-            names: The adapter of each row, None for none; a single one is that of all rows.
-            device: Where the model is.
-        """
+        """Let adapters compute rows: the one named for each row, None for none; a single one is that of all rows."""
         self._active = _group(names, device)
         try:
             yield

@@ -41,12 +41,6 @@ def generate_reply(
 ) -> Decoding:
     """Emit the text bit by bit, and last an empty chunk with usage and the reason of the end.
 
-    Args:
-        request: What to answer.
-        backbone: The model.
-        emit: Is handed the chunks.
-        cancelled: Set when nobody reads on.
-
     Raises:
         ConfigError: If adapter, template or `max_tokens` do not fit the model.
         ContextOverflow: If the prompt does not fit the window.

