@@ -31,7 +31,7 @@ from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.weights import resolve
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import builtin, toolbench
 
 NAME = "smollm2-135m"

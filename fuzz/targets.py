@@ -31,8 +31,8 @@ from alpha_umi.tools.openapi.document import parse_yaml
 from alpha_umi.tools.schema import is_pattern
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbench import read_api_list
-from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import load_reader
 from fuzz import samples
 from fuzz.pieces import make_from, make_json, make_text

@@ -15,7 +15,7 @@ from alpha_umi.nodes.format.render import encode_messages, load_template, render
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.sources import builtin, toolbench
 from alpha_umi.training.samples import make_sample
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.nodes.models.specs import SCHEMES, Scheme
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import toolbench
 from tests.cli.conftest import Umi
 from tests.graph.maze import SUITE, make_player

@@ -25,9 +25,8 @@ from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.progress import make_progress
-from alpha_umi.training.data.base import Example, Reader, Tally
 from alpha_umi.training.data.clean import clean
-from alpha_umi.training.data.dataset import ROWS_FILE, make_row
+from alpha_umi.training.data.dataset import ROWS_FILE, Example, Reader, Tally, make_row
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.sources import load_reader
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize

@@ -14,7 +14,7 @@ from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import Example, Tally
 
 _NEXT = re.compile(r"\bnext([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
 

@@ -1,24 +1,103 @@
-"""The file that `alpha-umi data build` writes: one trajectory a line, as `{"id", "source", "split", "trajectory"}`."""
+"""Trajectories for training: what a data source gives, and the file that `alpha-umi data build` writes.
+
+A line of the file is one trajectory: ``{"id", "source", "split", "trajectory"}``.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 from rich.text import Text
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data.base import SPLITS, Example
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_FILE = "trajectories.jsonl"
+ROLE_COLOURS = {"planner": "bold cyan", "caller": "bold yellow", "summarizer": "bold green"}
+Split: TypeAlias = Literal["train", "dev-tools", "dev-instructions"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One trajectory on its way into the training file.
+
+    Args:
+        id: Unique in the built file; starts with the source's name.
+        source: Name of the source.
+        trajectory: At least one tool and one step.
+        where: File and line (or archive member) it came from, for messages to the user.
+        task_id: The task's number in the source's own counting, for ``--exclude`` files that list such numbers.
+        group: Examples of one group stay in one split; by default those with the same first instruction.
+        split: Set by a source that knows the split itself, as a generator with held-out wording does.
+    """
+
+    id: str
+    source: str
+    trajectory: Trajectory
+    where: str
+    task_id: str = ""
+    group: str = ""
+    split: Split | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many records of one source were kept, repaired or dropped, for which reasons, and where each came first."""
+
+    kept: int = 0
+    repaired: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    place: str = ""
+
+    @contextmanager
+    def reading(self, where: str) -> Iterator[None]:
+        """Read one record: faults, repairs and drops in this block name its place."""
+        self.place = where
+        with blame(where):
+            yield
+
+    def repair(self, reason: str, where: str = "") -> None:
+        """Count one repair, of the record being read or of the one at `where`."""
+        self.repaired[reason] += 1
+        self.first.setdefault(reason, where or self.place)
+
+    def drop(self, reason: str, where: str = "") -> None:
+        """Count one dropped record: the one being read or the one at `where`."""
+        self.dropped[reason] += 1
+        self.first.setdefault(reason, where or self.place)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``report.json`` says about the source."""
+        changes = {
+            kind: {reason: {"count": n, "first": self.first[reason]} for reason, n in counter.most_common()}
+            for kind, counter in (("repaired", self.repaired), ("dropped", self.dropped))
+        }
+        return {"kept": self.kept, **changes}
+
+
+class Reader(Protocol):
+    """How a source is read.
+
+    A record with a fault that is known of the source is repaired or dropped, and counted in `tally`. Anything else that
+    is wrong raises `TrajectoryError` with file and line: it is not what the source is documented to hold.
+    """
+
+    def __call__(self, location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
+        """Yield the examples at `location`: a file, a folder, or what the source's docstring says."""
+        ...
 
 
 def find_rows(data: str | Path) -> Path:
@@ -62,9 +141,6 @@ def parse_row(row: Record, where: str) -> Example:
         raise TrajectoryError(f"{where}: trajectory {row['id']!r}: {error}") from error
     split = row.get("split")
     return Example(row["id"], str(row.get("source", "")), trajectory, where, split=split if split in SPLITS else None)
-
-
-ROLE_COLOURS = {"planner": "bold cyan", "caller": "bold yellow", "summarizer": "bold green"}
 
 
 def show_row(folder: Path, number: int, tokenizer: PreTrainedTokenizerBase) -> Text:

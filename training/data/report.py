@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
-from alpha_umi.training.data.base import SPLITS, Split, Tally
+from alpha_umi.training.data.dataset import SPLITS, Split, Tally
 
 _N_TOP_TOOLS = 10
 _CHANGES = {"repaired": "Repairs", "dropped": "Dropped"}

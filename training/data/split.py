@@ -18,7 +18,7 @@ from typing import Any
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data.base import Example, Split
+from alpha_umi.training.data.dataset import Example, Split
 from alpha_umi.training.data.files import open_text
 
 _MAX_HASH = 1 << 64

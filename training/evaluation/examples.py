@@ -16,8 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.render import render_calls, render_plan
 from alpha_umi.nodes.format.trajectory import Decision, Step, Trajectory
-from alpha_umi.training.data.base import SPLITS, Example, Tally
-from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
+from alpha_umi.training.data.dataset import SPLITS, Example, Tally, find_rows, parse_row, read_rows
 from alpha_umi.training.data.sources import alpha_umi
 
 DataFormat: TypeAlias = Literal["trajectories", "umi"]

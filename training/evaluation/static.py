@@ -23,7 +23,7 @@ from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.progress import make_progress
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.examples import (
     Prediction,
     StepOutput,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.sources import load_reader
 
 Read = Callable[..., tuple[list[Example], Tally]]

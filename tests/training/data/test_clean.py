@@ -10,8 +10,8 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, clean, describe_calls, shorten_rationale
+from alpha_umi.training.data.dataset import Example, Tally
 
 ADD = ToolSpec("add", "Adds.")
 DONE = Step("Done.", "conclusion", answer="4.")

@@ -7,7 +7,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.data.split import load_exclusions
 
 EXAMPLE = Example("toolbench-82_x", "toolbench", Trajectory((), (Turn("Where is  Graz?"),)), "f:1", task_id="82")

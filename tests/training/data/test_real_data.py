@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alpha_umi.training.data.base import Tally
 from alpha_umi.training.data.clean import clean
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import load_reader
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.report import BuildReport, SplitStats, render_report, summarize
 
 RUN = Trajectory(

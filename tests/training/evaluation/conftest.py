@@ -13,7 +13,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Call, Decision, Observation
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput, make_queries
 from alpha_umi.training.evaluation.static import evaluate_static
 

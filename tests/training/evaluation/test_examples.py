@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.examples import (
     StepOutput,
     choose_examples,

@@ -8,7 +8,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, Turn
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.evaluator import evaluate_tasks, make_answer_scorer
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.published import load_table_1

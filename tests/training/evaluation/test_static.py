@@ -8,7 +8,7 @@ import pytest
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.local import LocalChatModel
-from alpha_umi.training.data.base import Example
+from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.examples import make_queries
 from alpha_umi.training.evaluation.result_folder import PREDICTIONS
 from alpha_umi.training.evaluation.static import RoleModels, describe_model, evaluate_static, predict

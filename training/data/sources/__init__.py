@@ -9,7 +9,7 @@ import pkgutil
 from importlib import import_module
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.base import Reader
+from alpha_umi.training.data.dataset import Reader
 
 
 def list_sources() -> dict[str, str]:

@@ -13,7 +13,7 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
-from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import make_schema, make_spec, parse_type
 

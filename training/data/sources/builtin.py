@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.base import Example, Split, Tally
+from alpha_umi.training.data.dataset import Example, Split, Tally
 from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tasks.compose import GeneratedTask, make_task
 from alpha_umi.training.data.tasks.questions import make_fixtures

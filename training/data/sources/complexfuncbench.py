@@ -25,8 +25,8 @@ from alpha_umi.tools.replay.complexfuncbench import (
     render_response,
 )
 from alpha_umi.tools.spec import ToolSpec, clean_name
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, describe_calls
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import get_texts, read_records
 from alpha_umi.training.data.tool_specs import make_schema
 

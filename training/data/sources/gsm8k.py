@@ -16,8 +16,8 @@ from fractions import Fraction
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import get_texts, read_records
 from alpha_umi.training.data.tasks.toolset import list_offered, make_invented_tool
 

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
-from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import parse_openai_tool
 

@@ -16,8 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
-from alpha_umi.training.data.dataset import parse_row
+from alpha_umi.training.data.dataset import Example, Tally, parse_row
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import parse_openai_tool
 

@@ -18,8 +18,8 @@ from typing import Any
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import READY, describe_calls
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 

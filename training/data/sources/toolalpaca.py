@@ -19,8 +19,8 @@ from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajector
 from alpha_umi.tools.openapi.document import Document
 from alpha_umi.tools.openapi.operations import Security, read_operations
 from alpha_umi.tools.spec import ToolSpec, clean_name
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_arguments
 

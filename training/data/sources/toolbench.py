@@ -15,8 +15,8 @@ from pathlib import PurePath
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import shorten_rationale
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import Record, read_members, to_text
 from alpha_umi.training.data.tool_specs import make_schema, make_spec, parse_arguments
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
-from alpha_umi.training.data.base import Example, Tally
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
+from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import get_texts, read_records, to_text
 from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 

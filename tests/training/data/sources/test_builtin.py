@@ -12,7 +12,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import spec_from_tool
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources.builtin import make_tasks, read
 from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tasks.compose import GeneratedTask, join_questions

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import list_sources, load_reader
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Step
-from alpha_umi.training.data.base import Example, Tally
+from alpha_umi.training.data.dataset import Example, Tally
 from tests.training.data.conftest import Read
 
 DOCUMENT = {

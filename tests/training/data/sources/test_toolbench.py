@@ -10,7 +10,7 @@ import pytest
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Step, Turn
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from tests.training.data.conftest import Read
 
 QUERY = "Which pets can I adopt in Graz?"

@@ -4,7 +4,7 @@ import pytest
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Turn
-from alpha_umi.training.data.base import Tally
+from alpha_umi.training.data.dataset import Tally
 from tests.training.data.conftest import Read, WriteLines
 
 INSTRUCTION = """You are helpful.
