@@ -18,14 +18,7 @@ from alpha_umi.tools.spec import ToolSpec
 _MAX_NAMES = 20
 _MAX_VALUE_CHARS = 100
 _MAX_MESSAGE_CHARS = 300
-_KINDS = {
-    str: "a string",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    list: "an array",
-    dict: "an object",
-}
+_KINDS = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", list: "an array", dict: "an object"}
 
 
 def render_unknown_tool(name: str, names: Sequence[str]) -> str:
@@ -39,12 +32,7 @@ def render_unknown_tool(name: str, names: Sequence[str]) -> str:
 
 
 def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: Mapping[str, Any] | str) -> str:
-    """Return every way in which the arguments break the tool's schema, or an empty text if they do not.
-
-    Args:
-        spec: The tool.
-        validator: From `spec.make_validator()`.
-        arguments: Parsed arguments, or the raw text where they did not parse.
+    """Return every way in which parsed arguments, or a raw text, break the tool's schema; an empty text if they do not.
 
     Example:
         >>> spec = ToolSpec("add", "", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
@@ -62,13 +50,8 @@ def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: M
         return ""
     # Several errors may stand for one mistake: a value breaks `type` and `enum`, and none names what is missing.
     lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
-    return "\n".join(
-        [
-            f"The arguments of {spec.name} are wrong:",
-            *lines,
-            f"Fix this and call {spec.name} again. {_render_signature(spec)}",
-        ]
-    )
+    advice = f"Fix this and call {spec.name} again. {_render_signature(spec)}"
+    return "\n".join([f"The arguments of {spec.name} are wrong:", *lines, advice])
 
 
 def _similarity(wanted: str, offered: str) -> float:
@@ -95,7 +78,7 @@ def _describe(error: ValidationError, root: Any, arguments: Any) -> Iterator[str
     elif keyword == "additionalProperties":
         for name in [name for name in value if name in details["unexpected"]] or details["unexpected"]:
             yield f"{_render_path([*path, name])}: there is no such argument; leave it out"
-    elif inner := [cause for cause in _list_causes(details) if _tells_more(cause, error)]:
+    elif inner := [cause for causes in details.get("context", ()) for cause in causes if _tells_more(cause, error)]:
         for cause in inner:
             yield from _describe(cause, root, arguments)
     elif keyword in {"type", "enum", "const", "anyOf", "oneOf"}:
@@ -110,10 +93,6 @@ def _follow(path: Iterable[str | int], value: Any, default: Any = None) -> Any:
         return reduce(getitem, path, value)
     except LookupError:
         return default
-
-
-def _list_causes(details: Mapping[str, Any]) -> list[ValidationError]:
-    return [cause for alternative in details.get("context", ()) for cause in alternative]
 
 
 def _tells_more(cause: ValidationError, error: ValidationError) -> bool:

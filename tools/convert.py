@@ -59,10 +59,9 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
 
 
 def declare_effects(effects: Effects) -> Callable[[T], T]:
-    """Say what a call of a tool changes outside the agent; see `ToolSpec`.
+    """Say what a call changes outside the agent, see `ToolSpec`: a decorator for functions and LangChain tools.
 
-    Returns:
-        A decorator for plain functions and LangChain tools; a tool comes back as a copy.
+    A LangChain tool comes back as a copy.
 
     Example:
         >>> @declare_effects("idempotent")
@@ -140,10 +139,7 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
 def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:
     """Say whether the tool is to be run as a coroutine.
 
-    Args:
-        tool: The tool.
-        on_loop: Whether the caller is on an event loop; then a coroutine is preferred, otherwise only used for
-            tools that are nothing else (as MCP tools are).
+    On an event loop that is preferred, otherwise only done for tools that are nothing else (as MCP tools are).
     """
     if not on_loop:
         return getattr(tool, "func", tool) is None

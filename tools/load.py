@@ -38,11 +38,9 @@ def list_builtin_tools() -> list[str]:
 def load_tools(specs: Sequence[str | ToolLike], *, remote: RemoteSettings = DEFAULT_REMOTE) -> list[BaseTool]:
     """Return LangChain tools for any mix of names, tools and functions.
 
-    Args:
-        specs: ``builtin:NAME``, ``builtin:*``, ``module:object`` (a tool, a function or a list of them; a module in the
-            working directory is found too), LangChain tools, plain functions; ``openapi:FILE_OR_URL``,
-            ``mcp:FILE_OR_URL``, ``toolbench:FOLDER``, ``replay:FILE#TASK``.
-        remote: How often servers of tools are tried, and when they are left alone.
+    Names are ``builtin:NAME``, ``builtin:*``, ``module:object`` (a tool, a function or a list of them; a module in the
+    working directory is found too), ``openapi:FILE_OR_URL``, ``mcp:FILE_OR_URL``, ``toolbench:FOLDER`` and
+    ``replay:FILE#TASK``. `remote` says how often servers of tools are tried, and when they are left alone.
     """
     tools: list[BaseTool] = []
     for spec in specs:

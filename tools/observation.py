@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.tools import ToolException
@@ -16,11 +17,9 @@ _MEDIA_KEYS = frozenset({"base64", "data", "url", "image_url", "file_id", "sourc
 
 
 def render_observation(value: Any, max_chars: int) -> str:
-    """Return any tool result as text of at most `max_chars` characters that UTF-8 and JSON can carry.
+    """Return any tool result as text of at most `max_chars` characters, the mark of a cut included.
 
-    Args:
-        value: What the tool returned: text, bytes, JSON-like data, content blocks, any object.
-        max_chars: Bound on the text, in characters, with the mark of a cut included.
+    Any text, bytes, data, content blocks or object becomes one that UTF-8 and JSON can carry.
 
     Example:
         >>> render_observation({"city": "Köln", "rain": None}, 80)
@@ -86,11 +85,10 @@ def _render(value: Any) -> str:
 
 
 def _render_bytes(data: bytes) -> str:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = "\x00"
-    return f"({len(data):,} bytes of binary data)" if "\x00" in text else text
+    with suppress(UnicodeDecodeError):
+        if "\x00" not in (text := data.decode()):
+            return text
+    return f"({len(data):,} bytes of binary data)"
 
 
 def _render_block(item: Any) -> str | None:

@@ -38,10 +38,8 @@ class Undecided(ValueError):
 class ArgumentValidator:
     """Checks arguments against one schema. What the linear engine cannot read restricts nothing: see `relax`.
 
-    Args:
-        schema: The schema, in which the paths of errors lead.
-        validator: Of the relaxed schema.
-        is_exact: Whether nothing was relaxed, and nothing may be.
+    The validator is of the relaxed schema, the paths of errors lead in the schema itself. With `is_exact` nothing was
+    relaxed, and nothing may be.
     """
 
     def __init__(self, schema: Any, validator: Validator, is_exact: bool) -> None:
@@ -76,9 +74,7 @@ class ArgumentValidator:
 def make_validator(schema: Mapping[str, Any], *, is_exact: bool = False) -> ArgumentValidator:
     """Return a validator; it reads `$ref` inside the schema only, never from the network.
 
-    Args:
-        schema: JSON Schema of the draft that its `$schema` names, by default 2020-12.
-        is_exact: Whether it must leave nothing unchecked.
+    The draft is the one that `$schema` names, by default 2020-12; with `is_exact` nothing may be left unchecked.
 
     Raises:
         ValueError: If the schema cannot be used.
@@ -202,14 +198,10 @@ def _check_references(schema: Any) -> None:
 
 
 def _find_references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, Mapping):
-        if isinstance(reference := schema.get("$ref"), str):
-            yield reference
-        for inner in schema.values():
-            yield from _find_references(inner)
-    elif isinstance(schema, list):
-        for inner in schema:
-            yield from _find_references(inner)
+    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+        yield reference
+    for part in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from _find_references(part)
 
 
 def _find_in_place(schema: Any) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Toolbox:
             raise ConfigError(f"max_observation_chars is {max_observation_chars}; give {_MIN_CHARS} or more.")
         self.ledger = ledger
         self._timeout_s = timeout_s
-        self._max_chars = max_observation_chars
+        self.max_observation_chars = max_observation_chars
         self._tools: dict[str, BaseTool] = {}
         self._specs: dict[str, ToolSpec] = {}
         self._looks: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Toolbox:
         if other := self._looks.get(fold_name(tool.name)):
             raise ConfigError(f"The tool names {other!r} and {tool.name!a} look the same; rename one of them.")
         self._specs[tool.name] = spec_from_tool(tool)
-        self._tools[tool.name] = make_observing(tool, self._max_chars)
+        self._tools[tool.name] = make_observing(tool, self.max_observation_chars)
         self._looks[fold_name(tool.name)] = tool.name
 
     @property
@@ -86,11 +86,6 @@ class Toolbox:
     def names(self) -> tuple[str, ...]:
         """Names of the tools, in the order given."""
         return tuple(self._specs)
-
-    @property
-    def max_observation_chars(self) -> int:
-        """Bound on an observation's text, in characters."""
-        return self._max_chars
 
     def with_tool(self, tool: ToolLike) -> Toolbox:
         """Return the same tools and one more."""
@@ -112,13 +107,10 @@ class Toolbox:
     def execute(
         self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
     ) -> ToolMessage:
-        """Run one call and return its observation.
+        """Run one call and return its observation, a message with the call's id.
 
-        Args:
-            name: Tool name as the model wrote it; only an exact match runs.
-            arguments: The model's arguments, or its raw text where that did not parse.
-            call_id: Id of the call that the message answers.
-            config: The caller's config, so that the tool is a child run in its trace.
+        The arguments are parsed, or the model's raw text where that did not parse; only an exact name runs. With the
+        caller's config the tool is a child run in its trace.
         """
         work = self._start(name, arguments, call_id, config, None)
         try:
@@ -162,13 +154,7 @@ class Toolbox:
         return _run_in_thread(functools.partial(tool.invoke, call, config), name)
 
     def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
-        """Say in the model's words why a call cannot run; empty if it can.
-
-        Args:
-            name: Tool name as written.
-            arguments: As for `execute`.
-            names: Those that may be called; None allows all.
-        """
+        """Say in the model's words why a call cannot run, or is none of those that may be called; empty if it can."""
         offered = self.names if names is None else names
         if name not in self._tools or name not in offered:
             return render_unknown_tool(name, offered)
@@ -202,7 +188,7 @@ class Toolbox:
     def _make_message(
         self, name: str, call_id: str, content: Any, status: Literal["success", "error"], artifact: Any = None
     ) -> ToolMessage:
-        text = render_observation(content, self._max_chars)
+        text = render_observation(content, self.max_observation_chars)
         return ToolMessage(text, name=make_storable(name), tool_call_id=call_id, status=status, artifact=artifact)
 
 

@@ -20,11 +20,9 @@ _MAX_PATTERN_CHARS = 100
 
 
 def make_search_files(root: Path | None = None) -> BaseTool:
-    """Make the tool.
+    """Make the tool that searches one folder, without hidden files and folders, links and binary files.
 
-    Args:
-        root: The only folder that is searched. None reads `ALPHA_UMI_FILES_ROOT` at every call, default the working
-            directory. Hidden files and folders, links and binary files are left out.
+    None reads `ALPHA_UMI_FILES_ROOT` at every call, default the working directory.
     """
 
     def search_files(text: str, files: str = "*") -> str:

@@ -24,11 +24,7 @@ _REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer", "randomblob"
 
 
 def make_sql_query(database: Path | None = None) -> BaseTool:
-    """Make the tool.
-
-    Args:
-        database: The SQLite file. None reads `ALPHA_UMI_DATABASE` at every call.
-    """
+    """Make the tool for a SQLite file; None reads `ALPHA_UMI_DATABASE` at every call."""
 
     def sql_query(query: str) -> str:
         """Ask the user's database with one SQL SELECT statement (SQLite). Shows the tables if the query fails.

@@ -48,10 +48,9 @@ class Breaker:
 
     @contextmanager
     def guard(self, is_failure: Callable[[Exception], bool]) -> Iterator[None]:
-        """Let a call through, and learn from how it ends.
+        """Let a call through, and learn from how it ends: whether `is_failure` counts an exception against the server.
 
-        Args:
-            is_failure: Whether an exception counts against the server. A call that is cancelled counts neither way.
+        A call that is cancelled counts neither way.
 
         Raises:
             BreakerOpen: If the server is left alone.

@@ -44,13 +44,9 @@ _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,300})</title>", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered with a status of success; credentials are already hidden.
+    """What a server answered with a status of success, 200 to 299; credentials are already hidden.
 
-    Args:
-        status: HTTP status, 200 to 299.
-        media_type: Content type without parameters, in lower case.
-        text: The body; a short note in place of binary data.
-        is_cut: Whether the body was longer than allowed.
+    The media type is in lower case, without parameters; in place of binary data the text is a short note.
     """
 
     status: int
@@ -118,13 +114,10 @@ class HttpClient:
     def send(
         self, request: httpx.Request, *, is_idempotent: bool, credentials: Credentials = (), behind: str = ""
     ) -> Reply:
-        """Send a request and return the server's answer.
+        """Send a request without credentials, which are added on the wire, and return the server's answer.
 
-        Args:
-            request: What to send, without credentials.
-            is_idempotent: Whether sending it twice does the same as sending it once; only then it is tried again.
-            credentials: Added on the wire.
-            behind: Which of several services behind the server is asked; each is left alone by itself when it fails.
+        Only what is idempotent is tried again. Of several services behind a server, the one that `behind` names is left
+        alone by itself when it fails.
 
         Raises:
             ToolException: If there is no answer, its status is not one of success, or the server is left alone.

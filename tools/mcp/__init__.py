@@ -51,14 +51,7 @@ def connect_mcp(
     start_timeout_s: float = 30.0,
     remote: RemoteSettings = DEFAULT_REMOTE,
 ) -> McpServer:
-    """Return one server as a context manager, so that its session can be ended at a certain point.
-
-    Args:
-        connection: How to reach it.
-        timeout_s: Seconds for one call.
-        start_timeout_s: Seconds for starting the server and opening the session.
-        remote: When the server is left alone.
-    """
+    """Return one server as a context manager, so that its session can be ended at a certain point; see `load_mcp`."""
     try:
         from alpha_umi.tools.mcp import session  # noqa: PLC0415 - needs an extra
     except ImportError as error:

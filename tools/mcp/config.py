@@ -57,11 +57,9 @@ class McpConnection:
 
 
 def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnection]:
-    """Return the servers that an address, a file or its content names.
+    """Return the servers that an address, the path of a JSON or YAML file, or its content names.
 
-    Args:
-        target: http(s) address of a streamable HTTP server; path of a JSON or YAML file, or its content:
-            ``{"mcpServers": {NAME: {"command", "args", "env", "cwd"} or {"url", "headers"}}}``.
+    A file holds ``{"mcpServers": {NAME: {"command", "args", "env", "cwd"} or {"url", "headers"}}}``.
 
     Raises:
         ConfigError: If it cannot be read, or names no server that can be used.

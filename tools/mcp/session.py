@@ -13,7 +13,7 @@ import os
 import re
 import weakref
 from collections.abc import Collection, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
 from threading import Thread
 from typing import Any, TextIO, TypeVar
@@ -253,7 +253,7 @@ class _NotSentError(Exception):
     """The session had ended before the call was sent."""
 
 
-class _StderrTail:
+class _StderrTail(AbstractContextManager["_StderrTail"]):
     """A pipe that is always read, so that a server that floods it neither blocks nor fills anything.
 
     Used as a context manager; `writer` is what the server gets.
@@ -266,10 +266,6 @@ class _StderrTail:
         self.writer: TextIO = os.fdopen(writer, "w")
         self._thread = Thread(target=self._drain, args=(reader,), name="mcp-stderr", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> _StderrTail:
-        """Return itself."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close our end, and read on until the server has closed its own."""
@@ -287,7 +283,7 @@ class _StderrTail:
                 self._tail = (self._tail + chunk)[-_MAX_STDERR_BYTES:]
 
 
-class McpServer:
+class McpServer(AbstractContextManager["McpServer"]):
     """One server; a context manager that closes the session, which otherwise ends with the last of its tools."""
 
     def __init__(self, name: str, session: HeldSession) -> None:
@@ -295,10 +291,6 @@ class McpServer:
         self.name = name
         self._session = session
         weakref.finalize(self, self._session.request_close)
-
-    def __enter__(self) -> McpServer:
-        """Return the server itself."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the session."""

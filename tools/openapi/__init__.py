@@ -92,9 +92,7 @@ def load_openapi(
 def load_openapi_source(target: str, *, remote: RemoteSettings = DEFAULT_REMOTE) -> list[BaseTool]:
     """Return the tools of a document, or of a YAML file with the arguments of `load_openapi`.
 
-    Args:
-        target: Path or http(s) address. A file of settings has a line ``document: PATH``, relative to itself.
-        remote: As in `load_openapi`.
+    The latter has a line ``document: PATH``, relative to itself, or with an address.
 
     Raises:
         ConfigError: As `load_openapi`, and if the file has a setting that does not exist.

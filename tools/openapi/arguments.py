@@ -98,11 +98,7 @@ class ArgumentReader:
         self._match_path(path)
 
     def add_body(self, node: Mapping[str, Any]) -> tuple[BodyKind | None, str]:
-        """Make arguments of the body, one per property of an object, one for anything else.
-
-        Returns:
-            How the body is written, and its media type.
-        """
+        """Make arguments of the body, one per property of an object, one for anything else; return kind and type."""
         request_body = self._document.resolve(node.get("requestBody"))
         content = request_body.get("content") if isinstance(request_body, Mapping) else None
         if not isinstance(content, Mapping) or not content:

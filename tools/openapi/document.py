@@ -118,10 +118,7 @@ def _fetch(url: str) -> str:
     parts = urlsplit(url)
     hosts = [parts.hostname or ""]
     client = HttpClient(
-        allowed_hosts=hosts,
-        private_hosts=hosts,
-        timeout_s=_FETCH_TIMEOUT_S,
-        max_response_bytes=_MAX_DOCUMENT_BYTES,
+        allowed_hosts=hosts, private_hosts=hosts, timeout_s=_FETCH_TIMEOUT_S, max_response_bytes=_MAX_DOCUMENT_BYTES
     )
     try:
         reply = client.send(httpx.Request("GET", url), is_idempotent=True)

@@ -158,12 +158,9 @@ class Security:
     """The credentials of one document."""
 
     def __init__(self, document: Document, auth: Mapping[str, str]) -> None:
-        """Read what `auth` names.
+        """Read what `auth` names: security schemes of the document, or places, each with its environment variable.
 
-        Args:
-            document: The document, whose security schemes `auth` may name.
-            auth: Security scheme, or ``header:NAME``, ``query:NAME``, ``cookie:NAME``, to the environment variable
-                that holds the credential. The latter three are sent with every operation.
+        Credentials of places (``header:NAME``, ``query:NAME``, ``cookie:NAME``) are sent with every operation.
 
         Raises:
             ConfigError: If there is no such scheme, or a variable is not set.

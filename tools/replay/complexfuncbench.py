@@ -39,13 +39,10 @@ def load_complexfuncbench(path: str | Path) -> list[ReplayTask]:
 
 
 def read_complexfuncbench(path: str | Path) -> tuple[list[ReplayTask], list[str]]:
-    """Return the tasks that can be solved, and why others are left out, one line each.
-
-    Args:
-        path: The user's own copy, ``.jsonl`` or ``.jsonl.gz``.
+    """Return the tasks of a user's copy that can be solved, and why others are left out, one line each.
 
     Raises:
-        ConfigError: If it cannot be read.
+        ConfigError: If it cannot be read; it is ``.jsonl`` or ``.jsonl.gz``.
     """
     file = Path(path).expanduser()
     try:

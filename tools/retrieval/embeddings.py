@@ -121,16 +121,10 @@ class VectorStore:
         self._path = None if path is None else Path(path).expanduser()
 
     def embed(self, texts: Sequence[str], embed: Embed) -> Matrix:
-        """Return the vectors of texts; only those that are not in the file are computed.
+        """Return the vectors of texts, each of length 1: float32, (texts, dimensions).
 
-        They are kept batch by batch, so that a process that ends early loses little.
-
-        Args:
-            texts: In any order; repeated ones are computed once.
-            embed: Gives one vector per text.
-
-        Returns:
-            float32, (texts, dimensions), each row of length 1.
+        Only those that are not in the file are computed, repeated ones once. They are kept batch by batch, so that a
+        process that ends early loses little.
         """
         text_of = {_hash(text): text for text in texts}
         probe = embed_texts(embed, [_PROBE])[0]

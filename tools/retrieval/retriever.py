@@ -106,12 +106,7 @@ class ToolRetriever:
             self._lexical = LexicalIndex(texts)
 
     def search(self, query: str, k: int | None = None) -> list[ToolSpec]:
-        """Return the tools that fit best, best first; fewer where no more fit at all.
-
-        Args:
-            query: What is asked for, in any number of sentences.
-            k: How many; None finds `top_k`.
-        """
+        """Return the `k` (or `top_k`) tools that fit a query of any length best, best first; fewer if no more fit."""
         scores = self.score(query)
         best = np.argsort(-scores, kind="stable")[: self.top_k if k is None else k]
         specs = list(self._specs.values())
@@ -218,11 +213,7 @@ class LexicalIndex:
         self._bm25 = _index([split_words(text) for text in texts])
 
     def score(self, sentences: Sequence[str]) -> Scores:
-        """Score every tool for every sentence, from 0 for no word in common to 1 for a sentence's best.
-
-        Returns:
-            float32, (sentences, tools).
-        """
+        """Score tools for sentences, from 0 for no common word to a sentence's best, 1: float32, (sentences, tools)."""
         scores = np.zeros((len(sentences), self._n_texts), np.float32)
         if self._bm25 is None:
             return scores

@@ -40,12 +40,9 @@ _MAX_RESPONSE_BYTES = 262_144
 def load_toolbench(
     folder: str | Path, server: ToolBenchServer | None = None, *, remote: RemoteSettings = DEFAULT_REMOTE
 ) -> list[BaseTool]:
-    """Return one tool per API of ToolBench's tool folder; broken files are left out and logged.
+    """Return one tool per API of ToolBench's folder ``toolenv/tools``; broken files are left out and logged.
 
-    Args:
-        folder: ``toolenv/tools``: a folder per category with a JSON file per tool.
-        server: Where the APIs are called; None finds one as `find_server` does.
-        remote: For that one: how often a call is tried, and when an API is left alone.
+    The folder has one per category, with a JSON file per tool. Without a server one is found as `find_server` does.
     """
     apis, skipped = read_folder(folder)
     server = server or find_server(remote=remote)
@@ -61,11 +58,9 @@ def make_query_tools(rows: Iterable[Mapping[str, Any]], server: ToolBenchServer)
 
 
 def find_server(url: str | None = None, *, remote: RemoteSettings = DEFAULT_REMOTE) -> ToolBenchServer:
-    """Return the server at an address, with the key in ``TOOLBENCH_KEY`` if there is one.
+    """Return the server that calls are posted to, with the key in ``TOOLBENCH_KEY`` if there is one.
 
-    Args:
-        url: Where calls are posted; default is the address in ``TOOLBENCH_URL``.
-        remote: How often a call is tried, and when an API is left alone.
+    Its default address is in ``TOOLBENCH_URL``; `remote` says how often a call is tried, and when an API is left alone.
     """
     url = url or os.environ.get(URL_VARIABLE)
     if not url:
@@ -84,19 +79,8 @@ class ToolBenchServer:
     server/main.py.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        key_variable: str | None = None,
-        remote: RemoteSettings = DEFAULT_REMOTE,
-    ) -> None:
-        """Open no connection yet.
-
-        Args:
-            url: Where calls are posted, such as ``http://127.0.0.1:8080/virtual`` of StableToolBench.
-            key_variable: Environment variable that holds the server's key; None if it wants none.
-            remote: How often a call is tried, and when an API is left alone.
+    def __init__(self, url: str, *, key_variable: str | None = None, remote: RemoteSettings = DEFAULT_REMOTE) -> None:
+        """Open no connection yet; `key_variable` names the environment variable that holds the server's key, if any.
 
         Raises:
             ConfigError: If the address is none, the variable is not set, or the key would travel in the open.

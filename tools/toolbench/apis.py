@@ -28,14 +28,7 @@ _TAKEN = frozenset({"from", "class", "return", "false", "true", "id", "and", ""}
 
 @dataclass(frozen=True, slots=True)
 class ToolBenchApi:
-    """One API of one tool.
-
-    Args:
-        spec: What the model is told.
-        category: Category as its folder is named.
-        tool: Tool as its file is named.
-        api: API as the server calls it.
-    """
+    """One API of one tool; category and tool are named as their folder and file, the API as the server calls it."""
 
     spec: ToolSpec
     category: str

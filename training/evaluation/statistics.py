@@ -65,11 +65,7 @@ def estimate(observations: Observations, *, n_resamples: int = 1000, seed: int =
 
 
 def estimate_difference(
-    a: Mapping[str, tuple[str, float]],
-    b: Mapping[str, tuple[str, float]],
-    *,
-    n_resamples: int = 10_000,
-    seed: int = 0,
+    a: Mapping[str, tuple[str, float]], b: Mapping[str, tuple[str, float]], *, n_resamples: int = 10_000, seed: int = 0
 ) -> Estimate:
     """Return the mean of ``b - a`` over the keys that both have, with interval and p-value.
 

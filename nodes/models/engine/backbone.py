@@ -294,10 +294,7 @@ def place_model(model: PreTrainedModel, device: Device) -> PreTrainedModel:
     from accelerate import dispatch_model, infer_auto_device_map  # type: ignore[import-untyped]  # noqa: PLC0415
     from accelerate.utils import get_balanced_memory  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    keep: dict[str, Any] = {
-        "dtype": model.dtype,
-        "no_split_module_classes": sorted(model._no_split_modules or ()),
-    }
+    keep: dict[str, Any] = {"dtype": model.dtype, "no_split_module_classes": sorted(model._no_split_modules or ())}
     device_map = infer_auto_device_map(model, get_balanced_memory(model, **keep), **keep)
     if {"cpu", "disk"} & set(map(str, device_map.values())):
         raise ConfigError(
