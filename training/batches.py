@@ -32,12 +32,7 @@ Tensors: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Corpus:
-    """What ``alpha-umi data build`` made.
-
-    Args:
-        trajectories: Those of the training split, by id.
-        sha256: Of the file.
-    """
+    """The training split of what ``alpha-umi data build`` made, by id, and the hash of the whole file."""
 
     trajectories: dict[str, Trajectory]
     sha256: str
@@ -68,12 +63,7 @@ class TrainingItem:
 
 @dataclass(frozen=True)
 class StageSamples:
-    """What one stage is trained on.
-
-    Args:
-        items: One per trajectory that has a turn of the stage's roles.
-        n_too_long: Trajectories left out because no cutting makes them fit.
-    """
+    """What one stage is trained on, and how many trajectories were left out because no cutting makes them fit."""
 
     items: list[TrainingItem]
     n_too_long: int
@@ -139,12 +129,12 @@ def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[t
     """Without reuse each instruction belongs to one of the two stages for good, whatever else is in the data."""
     if config.reuse or config.method != "umi":
         return corpus.trajectories.items()
+
+    def get_half(trajectory: Trajectory) -> int:
+        return hashlib.sha256(trajectory.turns[0].instruction.encode("utf-8", "replace")).digest()[0] % 2
+
     wanted = 0 if stage == "backbone" else 1
-    return [(id_, each) for id_, each in corpus.trajectories.items() if _get_half(each) == wanted]
-
-
-def _get_half(trajectory: Trajectory) -> int:
-    return hashlib.sha256(trajectory.turns[0].instruction.encode("utf-8", "replace")).digest()[0] % 2
+    return [(id_, each) for id_, each in corpus.trajectories.items() if get_half(each) == wanted]
 
 
 def _has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
@@ -182,12 +172,8 @@ def make_batches(items: Iterable[TrainingItem], tokens_per_forward: int) -> list
 
 
 def collate_whole(batches: Sequence[TrainingBatch]) -> Tensors:
-    """Return the tensors of whole trajectories; all (B, T), padded on the right.
-
-    Args:
-        batches: One batch; a list because a data loader hands over lists.
-    """
-    (batch,) = batches
+    """Return the tensors of whole trajectories; all (B, T), padded on the right."""
+    (batch,) = batches  # a data loader hands over lists
     tensors: Tensors = {
         "ids": [item.id for item in batch],
         "input_ids": _pad([item.input_ids for item in batch], 0),

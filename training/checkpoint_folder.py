@@ -36,12 +36,7 @@ _N_POINTS = 60
 
 
 class CheckpointFolder:
-    """The folder and its card.
-
-    Args:
-        path: The folder; need not exist.
-        fresh: The card to begin with where there is none.
-    """
+    """The folder, which need not exist, and its card; `fresh` is the card to begin with where there is none."""
 
     def __init__(self, path: Path, fresh: Mapping[str, Any]) -> None:
         """Read the card; nothing is written yet."""
@@ -103,9 +98,6 @@ def _remove(work: Path) -> None:
 
 def draw_curves(logs: Path) -> str:
     """Return the losses of every stage that has metrics as a chart, in SVG.
-
-    Args:
-        logs: The ``logs`` folder of a checkpoint.
 
     Raises:
         ConfigError: If no stage has logged a loss yet, or matplotlib is not installed.

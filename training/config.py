@@ -172,9 +172,8 @@ def load_config(source: str | Path) -> TrainConfig:
     try:
         return TrainConfig.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{source} is no valid YAML: {str(error).replace('<unicode string>', str(source))}"
-        ) from error
+        fault = str(error).replace("<unicode string>", str(source))
+        raise ConfigError(f"{source} is no valid YAML: {fault}") from error
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, each['loc'])) or 'file'}: {_describe_fault(each)}" for each in error.errors()]
         raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error

@@ -57,7 +57,8 @@ def merge(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = 
 
     with _make_folder(Path(out)) as folder:
         for role in ROLES:
-            _save_model(_load_role(source, role, base), source, folder / role)
+            _load_role(source, role, base).save_pretrained(folder / role)
+            _save_tokenizer(source, folder / role)
     return [Path(out) / role for role in ROLES]
 
 
@@ -74,7 +75,8 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
         (role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"
     ]
     with _make_folder(Path(out)) as folder:
-        _save_model(load_backbone(source, dtype=_get_dtype(source), base=base), source, folder / "backbone")
+        load_backbone(source, dtype=_get_dtype(source), base=base).save_pretrained(folder / "backbone")
+        _save_tokenizer(source, folder / "backbone")
         for role, part in parts:
             shutil.copytree(cast(Path, part.path), folder / role)
             if part.kind != "full":
@@ -112,11 +114,6 @@ def _get_dtype(source: Checkpoint) -> torch.dtype:
     return cast(torch.dtype, getattr(torch, source.card["config"]["precision"]))
 
 
-def _save_model(model: PreTrainedModel, source: Checkpoint, folder: Path) -> None:
-    model.save_pretrained(folder)
-    _save_tokenizer(source, folder)
-
-
 def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
     AutoTokenizer.from_pretrained(source.path, trust_remote_code=False).save_pretrained(folder)
 
@@ -127,16 +124,7 @@ _WEIGHTS = "adapter_model.safetensors"
 def compact(checkpoint: str | Path, out: str | Path) -> Path:
     """Write a checkpoint again with its adapters rounded to bfloat16; full models are copied as they are.
 
-    Args:
-        checkpoint: Folder of a trained checkpoint.
-        out: A folder that does not exist yet.
-
-    Returns:
-        `out`.
-
-    Raises:
-        ConfigError: If the checkpoint cannot be used, or `out` exists.
-        TrainingStopped: If the disk is full; nothing is left behind.
+    Arguments and errors are those of `merge`; returns `out`.
     """
     source, target = read_checkpoint(checkpoint), Path(out)
     with _make_folder(target) as fresh:

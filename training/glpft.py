@@ -48,13 +48,8 @@ class StageReport:
     """What was done, or in a dry run would be done, for one stage.
 
     Args:
-        name: Of the stage.
-        kind: What is trained.
         status: ``done`` (nothing to do), ``resume`` (goes on from a checkpoint) or ``new``.
-        n_samples: Training sequences.
-        n_tokens: Tokens of them.
         n_batches: Forward passes per epoch.
-        n_steps: Optimiser steps of the whole stage.
         n_too_long: Trajectories that do not fit `max_tokens` even when cut.
         metrics: As recorded in ``umi.json``; empty if the stage has not run.
     """
@@ -203,8 +198,8 @@ class _Training:
         )
         metrics = run_stage(run)
         self._enter(run)
-        self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
         versions = {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
+        self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
         self.output.card |= {"config": self.config.model_dump(), "versions": versions}
         processes.wait_for_everyone()
         if processes.is_main_process:
@@ -269,9 +264,7 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
         # with another alpha the same weights are another adapter
         for setting, was in (("lora_rank", trained.get("r")), ("lora_alpha", trained.get("lora_alpha"))):
             if getattr(settings, setting) != was:
-                raise ConfigError(
-                    f"start_from: the adapter {part.path} has {setting} {was}; set {setting} of {name!r} to it."
-                )
+                raise ConfigError(f"start_from: {part.path} has {setting} {was}; set {setting} of {name!r} to it.")
     return start
 
 

@@ -26,13 +26,7 @@ IGNORE_INDEX = -100
 
 @dataclass(frozen=True, slots=True)
 class TrainedTurn:
-    """Where one model turn stands in a sample.
-
-    Args:
-        role: Whose turn it is.
-        start: First token the role writes; the tokens before are the prompt it is served with.
-        end: One past its end token; half-open ``[start, end)``.
-    """
+    """Where one model turn stands in a sample: ``[start, end)``, from the first token that the role writes."""
 
     role: Role
     start: int
@@ -41,13 +35,7 @@ class TrainedTurn:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training sequence.
-
-    Args:
-        input_ids: Token ids, (T,).
-        labels: The same ids where a trained role wrote them, else `IGNORE_INDEX`, (T,).
-        turns: The trained turns, in order.
-    """
+    """One training sequence, (T,): `labels` are the ids that a trained role wrote, elsewhere `IGNORE_INDEX`."""
 
     input_ids: list[int]
     labels: list[int]
@@ -168,25 +156,20 @@ def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: To
     """
     values = [1.0] * len(sample.input_ids)
     for turn in sample.turns:
-        for index, weight in _weigh_turn(sample, turn, tokenizer, weights):
-            values[turn.start + index] = weight
+        if turn.role == "summarizer":
+            continue
+        ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
+        text = str(tokenizer.decode(ids))
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if encoded["input_ids"] != ids:
+            raise ConfigError(
+                "token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0."
+            )
+        for first, last, weight in _find_spans(text, turn.role, weights):
+            for index, (start, end) in enumerate(encoded["offset_mapping"], turn.start):
+                if start < last and end > first:
+                    values[index] = weight
     return values
-
-
-def _weigh_turn(
-    sample: Sample, turn: TrainedTurn, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights
-) -> Iterator[tuple[int, float]]:
-    if turn.role == "summarizer":
-        return
-    ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
-    text = str(tokenizer.decode(ids))
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    if encoded["input_ids"] != ids:
-        raise ConfigError("token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0.")
-    for first, last, weight in _find_spans(text, turn.role, weights):
-        for index, (start, end) in enumerate(encoded["offset_mapping"]):
-            if start < last and end > first:
-                yield index, weight
 
 
 def _find_spans(text: str, role: Role, weights: TokenWeights) -> Iterator[tuple[int, int, float]]:

@@ -42,15 +42,11 @@ class StageRun:
     """Everything one stage needs.
 
     Args:
-        name: Of the stage.
-        config: The whole run's settings.
         base: Folder of the base model.
         parent: What the stage starts from, on top of the base.
-        items: What it is trained on.
         markers: Token ids of each role's marker, for kind ``alora``.
         work: Folder for checkpoints and the export; kept until the export is in its place.
         logs: Folder for metrics.
-        progress: Draw a progress bar.
         start: An adapter whose weights are trained further; of kind ``none``, random ones.
     """
 
@@ -97,7 +93,14 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     finally:
         bar.stop()
     _export(trainer, run)
-    return _summarize(trainer, run)
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return {
+        "n_steps": trainer.state.global_step,
+        "n_samples": len(run.items),
+        "n_tokens": sum(map(len, run.items)),
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+    }
 
 
 def make_model(run: StageRun) -> Any:
@@ -220,14 +223,3 @@ def change_adapter_config(folder: Path, changes: Mapping[str, Any]) -> None:
     settings = {**json.loads(path.read_text("utf-8")), **changes}
     settings["target_modules"] = sorted(settings["target_modules"])
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")
-
-
-def _summarize(trainer: UmiTrainer, run: StageRun) -> dict[str, Any]:
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {
-        "n_steps": trainer.state.global_step,
-        "n_samples": len(run.items),
-        "n_tokens": sum(map(len, run.items)),
-        "first_loss": losses[0] if losses else None,
-        "last_loss": losses[-1] if losses else None,
-    }

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -171,12 +172,7 @@ _N_LINES = 20
 
 
 class ProgressBar(TrainerCallback):
-    """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes some lines.
-
-    Args:
-        name: Of the stage.
-        show: False draws nothing.
-    """
+    """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes some lines."""
 
     def __init__(self, name: str, *, show: bool) -> None:
         """Prepare the bar; it appears when the training begins."""
@@ -213,18 +209,12 @@ class ProgressBar(TrainerCallback):
         self._bar.stop()
 
 
+@dataclass(eq=False)
 class MetricsFile(TrainerCallback):
-    """Keeps one JSON line per logged step; after a resume the file holds each step once.
+    """Keeps one JSON line per logged step; after a resume the file holds each step once."""
 
-    Args:
-        path: The file.
-        stage: Written into every line.
-    """
-
-    def __init__(self, path: Path, stage: str) -> None:
-        """Remember the place."""
-        self._path = path
-        self._stage = stage
+    _path: Path
+    _stage: str
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Begin with what the checkpoint knows: lines of steps that will be repeated go."""
@@ -246,9 +236,7 @@ class MetricsFile(TrainerCallback):
 def make_tensorboard(folder: Path, first_step: int) -> list[TrainerCallback]:
     """Return a callback that writes TensorBoard files, or none where TensorBoard is not installed.
 
-    Args:
-        folder: Where the event files go.
-        first_step: Values of this step and later ones, written before a kill, are hidden.
+    Values of `first_step` and later ones, written before a kill, are hidden.
     """
     if find_spec("tensorboard") is None:
         return []
