@@ -1,4 +1,4 @@
-# Every target makes what it needs in .venv first. macOS's GNU make 3.81 is enough.
+# Every target first installs what it needs into .venv. macOS's GNU make 3.81 is enough.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -13,11 +13,11 @@ export QUESTION
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# To give up (exit code 3) is an answer too.
+# Giving up (exit code 3) is not a failure.
 demo: weights  ## answer QUESTION with the checkpoint that ships
 	$(BIN)/alpha-umi ask "$$QUESTION" || [ $$? -eq 3 ]
 
-# In the shell and not in .env, because the command line reads both before it reads any file.
+# Set here and not in .env, because LangGraph's command line reads these two before it reads any file.
 dev: $(VENV)/.serve  ## serve the agent to LangGraph Studio
 	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=true $(BIN)/langgraph dev
 
@@ -38,7 +38,7 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict and import-linter
 
 check: lint test-all  ## everything CI runs
 
-fix: $(VENV)/.dev  ## format the code and mend what ruff can mend
+fix: $(VENV)/.dev  ## format the code and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -46,11 +46,11 @@ faults: $(VENV)/.dev  ## inject faults at length and print what they did; takes 
 	$(BIN)/python tests/reliability/faults.py
 
 N ?= 1000000
-fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an hour at most; goes on where it stopped
+fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an hour at most; the next run continues
 	$(INSTALL) -e '.[fuzz]'
 	$(BIN)/python -m fuzz --n $(N)
 
-bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what sharing saves, with DATA also the search for tools; 20 minutes
+bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what the shared cache saves; with DATA also tool retrieval; 20 minutes
 	@set -e; for name in overhead decode dfsdt; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 	@echo "== shared_cache"; $(BIN)/python -m benchmarks.shared_cache $(DATA:%=--data %)
 	@test -z '$(DATA)' || { echo "== retrieval"; $(BIN)/python -m benchmarks.retrieval --data $(DATA); }
@@ -66,12 +66,12 @@ SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar
 need-data:
 	@test -n '$(DATA)' || { echo 'Name the folder of the data sets: make checkpoint DATA=FOLDER' >&2; exit 2; }
 
-checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint anew from the files in DATA, into build/; takes nine hours
+checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint again from the files in DATA, into build/; takes nine hours
 	$(BIN)/alpha-umi data build $(SOURCES) --out build/data
 	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
 	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
 
-clean:  ## remove what make made; threads, traces and cached weights stay
+clean:  ## remove what make has made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 weights: $(VENV)/.core  ## pull the small base model; without it the tests that need it are skipped
@@ -90,7 +90,7 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[serve]'
 	touch $(VENV)/.core $@
 
-# The developer's install contains the others, hence all stamps.
+# The developer's install contains the others, so it sets all stamps.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev]'
 	touch $(VENV)/.core $(VENV)/.serve $@
