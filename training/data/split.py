@@ -62,12 +62,7 @@ def assign_split(
 ) -> tuple[Split, Trajectory]:
     """Return the split of a trajectory, and the trajectory with only the tools that this split may see.
 
-    Args:
-        trajectory: At least one tool.
-        group: Trajectories of one group come into one split, as far as their tools allow.
-        heldout_tools: Names of tools that must not be trained on.
-        share: Of the groups to hold out, between 0 and 1.
-        seed: Another seed holds out other groups.
+    A `share` of the groups is held out, by `seed`; one group comes into one split, as far as the tools allow.
     """
     known = tuple(tool for tool in trajectory.tools if tool.name not in heldout_tools)
     if not known or not heldout_tools.isdisjoint(called_tools(trajectory)):

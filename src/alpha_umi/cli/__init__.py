@@ -27,11 +27,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 answered, 1 failure, 2 usage or configuration, 3 the agent gave up, 130 interrupted, "
     "143 terminated.",
 )
-app.command()(ask)
-app.command()(chat)
-app.command()(threads)
-app.command()(graph)
-app.command()(train)
+for _command in (ask, chat, threads, graph, train):
+    app.command()(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(eval.app, name="eval")
 app.add_typer(models.app, name="models")

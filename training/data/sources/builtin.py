@@ -40,11 +40,8 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
 def make_tasks(n_tasks: int, folder: Path, *, seed: int, held_out: bool) -> Iterator[GeneratedTask]:
     """Yield tasks with tools that run; the same arguments give the same tasks.
 
-    Args:
-        n_tasks: How many.
-        folder: Empty; files and a database that some tasks are about are written there, and have to stay.
-        seed: Another seed gives other tasks.
-        held_out: Whether to make tasks that are unlike those for training.
+    Files and a database that some tasks are about are written into `folder`, which is empty, and have to stay. Tasks
+    that are `held_out` are unlike those for training.
     """
     fixtures = make_fixtures(folder, random.Random(f"{seed} {held_out} fixtures"))
     for number in range(n_tasks):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
 from langchain_core.tools import BaseTool
@@ -34,14 +34,7 @@ _BULLETS = ("", "- ", "* ")
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """What the user says in one turn, and how it is to be dealt with.
-
-    Args:
-        instruction: The user's words.
-        questions: The questions in it, in the order in which they are answered.
-        refusal: Why it cannot be done, if that is clear without a call.
-        reply: What to answer, if no tool is needed.
-    """
+    """What the user says in one turn, and what to do: answer the questions in order, refuse, or reply without tools."""
 
     instruction: str
     questions: tuple[Question, ...] = ()
@@ -78,12 +71,12 @@ class GeneratedTask:
 
 
 def make_task(rng: random.Random, *, held_out: bool, fixtures: Sequence[BaseTool]) -> GeneratedTask:
-    """Return one task.
+    """Return one task; the same state of `rng` gives the same.
 
     Args:
-        rng: Source of randomness; the same state gives the same task.
+        rng: Source of randomness.
         held_out: Whether wording, numbers, names and tool names are those that never occur in training.
-        fixtures: Tools for the user's files and database; see `alpha_umi.training.data.tasks.questions.make_fixtures`.
+        fixtures: Tools for the user's files and database; see `make_fixtures`.
     """
     sampler = Sampler(rng, held_out=held_out)
     moment = dt.datetime.combine(sampler.date(), dt.time(sampler.pick(range(24)), sampler.pick(range(60))))
@@ -121,7 +114,7 @@ class _TaskMaker:
             "no tool": self._no_tool,
             "no value": self._no_value,
             "outage": self._outage,
-            "bad value": self._bad_value,
+            "bad value": lambda: self._answerable(make_questions(self._sampler, "bad_values")),
             "chat": self._chat,
             "turns": self._turns,
         }
@@ -160,9 +153,6 @@ class _TaskMaker:
         instruction = _lower(instruction) if opening.endswith((", ", ": ")) else instruction
         return f"{opening}{instruction}{self._sheet.closings.say(sampler)}"
 
-    def _ask(self, question: Question) -> TaskRequest:
-        return TaskRequest(self._say(question.text), (question,))
-
     def _thank(self) -> TaskRequest:
         return TaskRequest(self._sheet.thanks.say(self._sampler), reply=self._sheet.thanks.reply)
 
@@ -196,15 +186,8 @@ class _TaskMaker:
         question = self._question()
         while question.ability not in hidden:
             question = self._question()
-        request = self._ask(question)
-        if self._sampler.chance(0.5):
-            return _Draft((request,), (question,), broken=question.ability)
-        return _Draft((request,), without=(question.ability,), broken=question.ability)
-
-    def _bad_value(self) -> _Draft:
-        """The tool finds out that the question makes no sense."""
-        question = make_question(self._sampler, "bad_values")
-        return _Draft((self._ask(question),), (question,))
+        draft = replace(self._answerable([question]), broken=question.ability)
+        return draft if self._sampler.chance(0.5) else replace(draft, questions=(), without=(question.ability,))
 
     def _chat(self) -> _Draft:
         greetings = self._sheet.greetings
@@ -213,7 +196,7 @@ class _TaskMaker:
     def _turns(self) -> _Draft:
         """Two requests in one conversation, or one and a thank-you."""
         questions = (self._question(), self._question())
-        requests = tuple(self._ask(question) for question in questions)
+        requests = tuple(TaskRequest(self._say(question.text), (question,)) for question in questions)
         if self._sampler.chance(0.3):
             requests = (requests[0], self._thank())
         return _Draft(requests, questions)

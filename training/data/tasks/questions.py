@@ -112,12 +112,10 @@ def make_questions(sampler: Sampler, sheet_name: str) -> tuple[Question, ...]:
     sheet = load_sheet(sheet_name, QuestionSheet)
     family = sheet.families[_choose_family(sampler, sheet)]
     values = draw_values(sampler, family.values, sheet.lists)
-    if family.wording_first:
-        text = _pick_wording(sampler, family, values)
-        written = _write_dates(sampler, values)
-    else:
-        written = _write_dates(sampler, values)
-        text = _pick_wording(sampler, family, values)
+    text = _pick_wording(sampler, family, values) if family.wording_first else ""
+    dates = {name: value for name, value in values.items() if isinstance(value, dt.date)}
+    written = {name: write_date(sampler, date) for name, date in dates.items()}
+    text = text or _pick_wording(sampler, family, values)
     (first, *others) = (_make_call(call, values) for call in family.calls)
     return (
         Question(text.format(**values | written), *first),
@@ -183,10 +181,6 @@ def _make_call(call: Mapping[str, Mapping[str, str]], values: Drawn) -> tuple[st
 def _parse_number(text: str) -> float | int:
     text = text.replace(",", "")
     return float(text) if "." in text else int(text)
-
-
-def _write_dates(sampler: Sampler, values: Drawn) -> dict[str, str]:
-    return {name: write_date(sampler, value) for name, value in values.items() if isinstance(value, dt.date)}
 
 
 def write_date(sampler: Sampler, date: dt.date) -> str:

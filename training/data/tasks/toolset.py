@@ -99,16 +99,10 @@ def make_toolset(
     without: Collection[str] = (),
     broken: str | None = None,
 ) -> Toolset:
-    """Return tools for `abilities`, among others.
+    """Return tools for `abilities`, among others, of which none can do what is in `without`.
 
-    Half of the toolsets are the built-in tools as they are, as most users have them.
-
-    Args:
-        sampler: Where to draw from.
-        abilities: What the tools must be able to do.
-        builtin: The built-in tools by name; see `load_builtin`.
-        without: What none of them may be able to do.
-        broken: An ability for which there is first a tool that is out of order.
+    Half of the toolsets are the built-in tools as they are, as most users have them. For the ability `broken` there is
+    first a tool that is out of order.
     """
     known = list_abilities()
     dead = _pick_view(sampler, broken, ()) if broken else None
@@ -144,7 +138,7 @@ def _pick_views(sampler: Sampler, wanted: Sequence[str], dead_names: Sequence[st
     for name in wanted:
         taken = {*dead_names, *(view.name for view in views.values())}
         view = None if sampler.chance(0.25) else _pick_view(sampler, name, taken)
-        if view is not None and view.name not in taken:
+        if view and view.name not in taken:
             views[name] = view
     return views
 
@@ -162,15 +156,13 @@ def _thin_out(
 
 
 def _pick_view(sampler: Sampler, ability: str, taken: Collection[str]) -> View | None:
+    """Return a view of an ability; in training as yet another developer might offer it."""
     views = [view for view in list_abilities()[ability].views if view.heldout == sampler.held_out]
     if not views:
         return None
     view = sampler.pick(views)
-    return view if sampler.held_out else _vary_view(sampler, view, views, taken)
-
-
-def _vary_view(sampler: Sampler, view: View, views: Sequence[View], taken: Collection[str]) -> View:
-    """Return the ability as yet another developer might offer it."""
+    if sampler.held_out:
+        return view
     arguments = sampler.pick(views).arguments
     return View(
         name=_vary_name(sampler, view.name, taken) if sampler.chance(0.8) else view.name,
@@ -206,10 +198,7 @@ def make_invented_tool(
 ) -> BaseTool:
     """Return a tool whose results are made up, but always the same for the same arguments.
 
-    Args:
-        tool: Its sheet.
-        tool_name: Another name for it.
-        names: Other names for its parameters, by their own.
+    It may have another name, and other names for its parameters, by their own.
     """
     names = names or {name: name for name in tool.parameters}
     properties = {
@@ -266,10 +255,7 @@ def load_builtin(moment: dt.datetime, replaced: Sequence[BaseTool] = ()) -> dict
     """
     tools = {tool.name: tool for tool in (*_load_originals(), *replaced)}
     calendar = tools["calendar"]
-    return tools | {"calendar": make_tool(spec_from_tool(calendar), _stop_clock(calendar, moment))}
 
-
-def _stop_clock(calendar: BaseTool, moment: dt.datetime) -> Callable[..., Any]:
     def run(**arguments: Any) -> Any:
         if arguments["operation"] == "now":
             time = moment.isoformat(" ", "minutes")
@@ -277,18 +263,14 @@ def _stop_clock(calendar: BaseTool, moment: dt.datetime) -> Callable[..., Any]:
         today = moment.date().isoformat()
         return calendar.invoke({name: today if value == "today" else value for name, value in arguments.items()})
 
-    return run
+    return tools | {"calendar": make_tool(spec_from_tool(calendar), run)}
 
 
 def vary_tool_name(sampler: Sampler, name: str, taken: Collection[str]) -> str:
     """Return a name for the same tool as another developer might have given it.
 
-    A checkpoint that was trained on a handful of names wrote these names also where the tools had others.
-
-    Args:
-        sampler: Where to draw from.
-        name: Words in lower case with ``_`` between them, for example ``get_weather``.
-        taken: Names that must not be returned, in whatever way they are written.
+    A checkpoint that was trained on a handful of names wrote these names also where the tools had others. `name` is
+    words in lower case with ``_`` between them; none of the names in `taken` is returned, however it is written.
     """
     known = {_squeeze(each) for each in taken}
     for _ in range(20):
