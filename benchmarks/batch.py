@@ -1,7 +1,7 @@
 """How many runs at once share the model: first come first served, in turns, or together in one batch.
 
 Run it with `python benchmarks/batch.py [runs …]`; it needs `alpha-umi models pull smollm2-135m`. All runs arrive
-at once: planners under their grammar, callers and summarizers free, each with an adapter of its own, prompts of 300 to
+at once: planners under their grammar, callers and summarizers free, each with its own adapter, prompts of 300 to
 900 tokens of which 250 are the same. Time is processor time on one thread, so that other work on the machine does not
 count; the slowest run ends when all do. Where bfloat16 rounds differently, the ways may write different tokens.
 """

@@ -106,7 +106,7 @@ def make_pair(backbone: Backbone, trajectory: Trajectory) -> tuple[Work, Work] |
     asked, planned = encode("planner"), encode("caller", replace(step, calls=()))
     texts = [render_calls(step.calls), render_plan(step.rationale, step.decision)]
     call, plan = (tuple(backbone.tokenizer.encode(text, add_special_tokens=False)) for text in texts)
-    # the caller's prompt goes on where the planner's ended
+    # the caller's prompt continues where the planner's ended
     caller = Work(planned, len(asked), call, grammar)
     planner = Work(asked, len(asked) - 1, plan[:N_PLAN_TOKENS], planner_grammar(MAX_TOKENS))
     return (caller, planner) if len(planned) <= MAX_PROMPT_TOKENS and is_allowed(backbone, caller) else None
@@ -126,7 +126,7 @@ def is_allowed(backbone: Backbone, work: Work) -> bool:
 
 
 def make_teacher(work: Work, written: list[int]) -> Sampler:
-    """Return a sampler that picks the text's next token; `written` tells how far the text has come."""
+    """Return a sampler that picks the text's next token; `written` returns how many tokens are written."""
 
     def sample(logits: torch.Tensor) -> int:
         token = work.text[len(written)]
@@ -288,7 +288,7 @@ def compare(row: Row) -> str:
 
 
 def judge(ratio: float, goal: float | None) -> str:
-    """Say how a ratio stands to its goal."""
+    """Compare a ratio with its goal, in words."""
     return "" if goal is None else f"goal {goal:.2f} {'reached' if ratio <= goal else f'MISSED by {ratio - goal:.2f}'}"
 
 

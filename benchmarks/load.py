@@ -1,6 +1,6 @@
-"""A crowd on a real `langgraph dev` server: no lost and no crossed messages, bounded memory, fair latency.
+"""Many threads on a real `langgraph dev` server: no lost and no crossed messages, bounded memory, fair latency.
 
-Every thread tells a secret of its own in each turn, a tool repeats it, and the answer has to list those of this thread
+In each turn every thread tells its own secret, a tool repeats it, and the answer has to list the secrets of this thread
 and no other. Run by ``make faults``; ``python benchmarks/load.py --threads 20 --turns 5`` is a short version.
 """
 
@@ -71,7 +71,7 @@ LOCAL_SETTINGS = {
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a process of its own, with the graph ``agent``."""
+    """A server in its own process, with the graph ``agent``."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -91,7 +91,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 @dataclass
 class Load:
-    """What became of a crowd.
+    """How the turns of all threads went.
 
     Args:
         n_threads: Threads that talked at the same time.
@@ -269,13 +269,13 @@ def _check(answer: str, secrets: Sequence[str], load: Load) -> None:
 
 
 def measure(n_threads: int, n_turns: int, n_jobs: int) -> Load:
-    """Serve the scripted agent and let a crowd at it."""
+    """Serve the scripted agent and let many threads talk to it."""
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder), n_jobs=n_jobs) as server:
         return asyncio.run(run_load(server, n_threads, n_turns))
 
 
 def measure_local(n_threads: int, n_turns: int) -> Load:
-    """Serve a tiny local model with random weights, whose answers say nothing, and let a crowd at it."""
+    """Serve a tiny local model with random weights, whose answers say nothing, and let many threads talk to it."""
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder) / "tiny")
         settings = LOCAL_SETTINGS | {"ALPHA_UMI_MODELS": f"hf:{folder}/tiny"}

@@ -1,7 +1,7 @@
 """What training costs: our two stages against the paper's way and against TRL's `SFTTrainer`, on the same data.
 
-One epoch each, LoRA of the same rank, bfloat16, one case after the other, each in a process of its own so that its peak
-memory is its own. The paper's way is one sample per turn and role, padded to 4,096 tokens. TRL gets the same samples
+One epoch each, LoRA of the same rank, bfloat16, one case after the other, each in its own process, to see its peak
+memory. The paper's way is one sample per turn and role, padded to 4,096 tokens. TRL gets the same samples
 without that padding, in the fastest of the ways it offers, which is found by trying them on a few samples. Both are
 timed on a random part of the samples and scaled by tokens; ours is timed on all. TRL is optional: `pip install trl`.
 
@@ -188,7 +188,7 @@ CASES: dict[str, Callable[[Options], dict[str, Any]]] = {
 
 
 def run_case(name: str, options: Options) -> dict[str, Any] | None:
-    """Measure a case in a process of its own."""
+    """Measure a case in its own process."""
     if "TRL" in name and find_spec("trl") is None:
         print(f"  {name:<36} left out: TRL is not installed (pip install trl)")
         return None

@@ -1,4 +1,4 @@
-"""Fuzzing with atheris, which keeps the inputs that reach new code and goes on from them.
+"""Fuzzing with atheris, which keeps the inputs that reach new code and changes them further.
 
 It takes a process for itself and ends it, so each target has its own: ``python -m fuzz.guided TARGET [options]``.
 """
@@ -27,7 +27,7 @@ def is_available() -> bool:
 
 
 def run(name: str, n: int, seconds: int, folder: Path) -> tuple[int, float, list[str]]:
-    """Fuzz one target in a process of its own, from the corpus of earlier runs.
+    """Fuzz one target in its own process, from the corpus of earlier runs.
 
     Returns:
         Number of inputs, seconds, and one line for a crash.

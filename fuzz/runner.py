@@ -1,4 +1,4 @@
-"""Runs the targets on random inputs, counts what breaks, and goes on where it stopped; ``make fuzz`` starts it."""
+"""Runs the targets on random inputs, counts what breaks, and continues where it stopped; ``make fuzz`` starts it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def main() -> int:
     """Fuzz all targets, or those that are named."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("--n", type=int, default=1_000_000, help="executions of a cheap target; others get a share")
-    parser.add_argument("--minutes", type=float, default=60, help="stop after so long; the next run goes on")
+    parser.add_argument("--minutes", type=float, default=60, help="stop after so long; the next run continues")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", action="append", choices=list(TARGETS), help="default are all")
     parser.add_argument("--folder", type=Path, default=Path("build/fuzz"), help="counts, crashes and corpus")

@@ -71,7 +71,7 @@ class Target:
 
 
 def fuzz_plan(text: str) -> None:
-    """Any text is a plan, whose rationale stands in the text."""
+    """Any text is a plan, and its rationale is part of the text."""
     plan = parse_plan(text)
     assert plan.decision in (*DECISIONS, None)
     assert plan.rationale in replace_surrogates(text)
@@ -111,7 +111,7 @@ def fuzz_render(text: str) -> None:
 
 
 def fuzz_pattern(text: str) -> None:
-    """Any text is a regular expression that is matched, or is told to be none."""
+    """Any text is a regular expression that is matched, or is reported to be none."""
     if is_pattern(text):
         spec = ToolSpec("a", "", {"type": "object", "properties": {"a": {"pattern": text}}})
         assert spec.make_validator().is_valid({"a": text}) in (True, False)
@@ -124,7 +124,7 @@ def _make_arguments_tool() -> tuple[ToolSpec, Any]:
 
 
 def fuzz_arguments(text: str) -> None:
-    """Whatever is wrong with arguments is told in words of bounded length."""
+    """Every fault of arguments is reported in a text of bounded length."""
     spec, validator = _make_arguments_tool()
     for call in parse_calls(text):
         told = render_violations(spec, validator, call.arguments)

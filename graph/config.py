@@ -55,7 +55,7 @@ ApproveTools: TypeAlias = Annotated[
 
 
 class LimitSettings(BaseModel):
-    """What keeps a run from going on for ever."""
+    """Limits that end every run."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -65,8 +65,8 @@ def create_umi_agent(
         checkpointer: Where threads are kept; needed for multi-turn threads, approvals and resuming.
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
             them; None takes the checkpointer's own database.
-        retriever: Picks the tools that the models are told about, where there are more than a prompt holds; see
-            `alpha_umi.nodes.tool_selection`. None tells them about all.
+        retriever: Picks the tools that are described to the models, if there are more than a prompt holds; see
+            `alpha_umi.nodes.tool_selection`. None describes all.
         store: LangGraph store handed to the graph.
         name: Name of the graph in traces.
 

@@ -1,6 +1,6 @@
 """The gate before any tool runs: asks a person where a rule says so.
 
-A node of its own, because LangGraph runs an interrupted node again from its beginning on resume. It works in moves,
+A separate node, because LangGraph runs an interrupted node again from its beginning on resume. It works in moves,
 each a checkpoint: first the rules are applied, once, and what they say is kept in the state; then each answer is a
 move. So a rule cannot change its mind while a person thinks, and an answer belongs to one question. A call goes to the
 tools only if the state holds a review of exactly this call that lets it run. Request and answer have the shape of

@@ -16,7 +16,7 @@ from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.tool_selection import PickTools, pick_all
 
 _RESUMING = "__pregel_resuming"
-"""Of LangGraph's private constants: no public name tells a node that its run goes on from a saved input."""
+"""One of LangGraph's private constants: no public name tells a node that its run is resumed."""
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 

@@ -87,7 +87,7 @@ def has_result(messages: Sequence[AnyMessage]) -> bool:
 
 
 def tell_stall(state: UmiState) -> str:
-    """Return what the planner is told when the guard first notices something; it is told once a turn."""
+    """Return the hint to the planner when the lack of progress is first noticed; it is given once a turn."""
     if state["stall"]:
         return ""
     reason = find_stall(state["messages"], state["settings"])

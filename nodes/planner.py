@@ -25,7 +25,7 @@ def make_planner(
     give_hint: GiveHint = tell_stall,
     read_reply: ReadReply | None = None,
 ) -> RoleNode:
-    """Make the planner node; a strategy may give hints of its own, and read plans other than by `read_plan`."""
+    """Make the planner node; a strategy may give its own hints and its own way to read plans."""
     return RoleNode("planner", model, tools, read_reply or read_plan, give_hint)
 
 

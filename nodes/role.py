@@ -28,13 +28,13 @@ GiveHint: TypeAlias = Callable[[UmiState], str]
 class RoleNode(Runnable[UmiState, Update]):
     """Graph node that asks one role's model once.
 
-    A `Runnable` and not a function, so that the node runs truly async under `ainvoke` and adds no run of its own to a
+    A `Runnable` and not a function, so that the node runs truly async under `ainvoke` and adds no extra run to a
     trace.
 
     Args:
         role: Which role the model plays.
         model: Any chat model.
-        tools: The agent's tools; the model is told about those that the state offers.
+        tools: The agent's tools; those that the state offers are described to the model.
         read_reply: Turns the state and the model's reply into a state update; pure.
         give_hint: What to add to the trajectory for this one call; pure, so that no other call can see it.
     """

@@ -1,6 +1,6 @@
 """DFSDT's tree of plans, and one move in it: note the step just taken, judge it, and choose where to plan next.
 
-A tree node is one step of the planner and what came of it; the root, number 0, is the question. Nodes are numbered in
+A tree node is one step of the planner and its result; the root, number 0, is the question. Nodes are numbered in
 the order in which they were made, and a number is a place in the list.
 
 The transcript in the state is always the path from the question to the tree's cursor, so the roles work as in a plain
@@ -38,7 +38,7 @@ _MAX_PART_CHARS = 300
 
 
 def search(state: UmiState, *, runtime: Runtime[UmiContext]) -> Update:
-    """Make the move, and tell the custom stream which nodes are new or changed."""
+    """Do one step of the search, and write new and changed nodes to the custom stream."""
     known = state["tree"]["nodes"] if state["tree"] else []
     update = _choose_move(state, _note_step(state, state["tree"] or make_tree()))
     tree: Tree = update["tree"]
@@ -76,7 +76,7 @@ def read_search_plan(state: UmiState, reply: AIMessage) -> Update:
 
 
 def tell_siblings(state: UmiState) -> str:
-    """Return what the planner is told where earlier plans from the same point led to nothing."""
+    """Return the hint to the planner after earlier plans from the same point led to nothing."""
     tree = state["tree"]
     siblings = list_children(tree, tree["cursor"]) if tree else []
     if not siblings:
@@ -141,7 +141,7 @@ def _choose_move(state: UmiState, tree: Tree) -> Update:
 
 
 def _go_to(state: UmiState, tree: Tree, number: int) -> Update:
-    """Plan next from the given node, which is the cursor or lies above it."""
+    """Plan next from the given node, which is the cursor or above it."""
     depth = tree["nodes"][number]["depth"]
     return {
         "tree": {**tree, "cursor": number},

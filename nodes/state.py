@@ -107,7 +107,7 @@ class TreeNode(TypedDict):
 
 
 class Tree(TypedDict):
-    """All nodes, the one that the search stands at, and whether it has stopped looking for further ones."""
+    """All nodes, the one that the search is at, and whether it has stopped looking for further ones."""
 
     nodes: list[TreeNode]
     cursor: int

@@ -1,4 +1,4 @@
-"""Which of many tools the models are told about: those that fit the question, and those found since.
+"""Which of many tools are described to the models: those that fit the question, and those found since.
 
 `offered` in the state names the tools that the system message documents. It does not change during a turn, so that a
 prompt only grows. A tool found later is documented by the observation of `find_tools`, whose message also carries its

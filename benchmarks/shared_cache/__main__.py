@@ -3,7 +3,7 @@
 The paper's way is three full models of which each recomputes its whole prompt at every turn. Here that is the base
 model without adapters, cache and grammar; one copy stands for the three, since which weights are multiplied costs the
 same. It gets our prompts and writes the same tokens through the same loop, so that only the design differs; what the
-paper's own prompts would come to is printed beside. Every trajectory is played both ways, one right after the other.
+paper's own prompts would come to is printed as well. Every trajectory is played both ways, one right after the other.
 
     python -m benchmarks.shared_cache [--trajectories 30] [--pairs 6] [--rank 32] [--base smollm2-135m] [--data FOLDER]
 
@@ -71,7 +71,7 @@ def compare_turns(works: Sequence[Work], ours: Player, n_pairs: int) -> list[Row
 
 
 def compare_memory(checkpoint: Path, base: Path, rank: int, dtype: str) -> Row:
-    """Load both ways in processes of their own."""
+    """Load both ways, each in its own process."""
     report("memory")
     ours, paper = measure_apart(checkpoint, 1, dtype), measure_apart(base, 3, dtype)
     return make_memory_row(ours, paper, f"adapters of rank {rank} on all linear layers, {dtype}")

@@ -1,4 +1,4 @@
-"""What three roles take in memory, each way in a process of its own."""
+"""What three roles take in memory, each way in its own process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _count_bytes(models: Iterable[torch.nn.Module]) -> int:
 
 
 def measure_apart(folder: Path, n_models: int, dtype: str) -> dict[str, int]:
-    """Run `measure` in a process of its own."""
+    """Run `measure` in its own process."""
     command = [sys.executable, "-m", "benchmarks.shared_cache.memory", str(folder), str(n_models), dtype]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

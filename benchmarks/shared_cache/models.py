@@ -104,7 +104,7 @@ class Dictation:
         n = len(ids)
         if list(ids) == list(self._ids[:n]):
             return self._ids[n] if n < len(self._ids) else None
-        # a grammar's forced tokens may split the text otherwise: go on from where the text is
+        # a grammar's forced tokens may split the text differently: continue from where the text is
         whole, written = self._tokenizer.decode(self._ids[:-1]), self._tokenizer.decode(ids)
         if not whole.startswith(written):
             return None

@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """One trajectory, both ways, and the limit measured beside them."""
+    """One trajectory, both ways, and the limit measured with them."""
 
     work: Work
     ours: Replay

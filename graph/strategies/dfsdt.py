@@ -1,6 +1,6 @@
 """DFSDT: a depth-first search over plans, which turns back at a dead end and asks for a different plan.
 
-A subgraph with the same role nodes as a chain, and `search` between the steps. It has checkpoints of its own in the
+A subgraph with the same role nodes as a chain, and `search` between the steps. It has its own checkpoints in the
 thread, so that every tree node is one that can be resumed and travelled to.
 """
 

@@ -149,7 +149,7 @@ class _SqliteBase(DurableSaver):
 
     @contextmanager
     def claim(self, thread: str) -> Iterator[None]:
-        """Lock a file that stands for the thread; see `DurableSaver`."""
+        """Lock a file that represents the thread; see `DurableSaver`."""
         if self.where == IN_MEMORY:
             yield
             return

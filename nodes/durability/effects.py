@@ -128,7 +128,7 @@ def find_recorded_call(toolbox: Toolbox, task: ToolTask, config: RunnableConfig 
     info = get_runtime().execution_info
     if info is None:
         return None
-    # the task's own namespace comes last; before it stands the one of the graph that decided
+    # the task's own namespace comes last, after that of the graph that decided
     namespace = info.checkpoint_ns.rpartition("|")[0]
     decision: RunnableConfig = {
         "configurable": {"thread_id": thread, "checkpoint_ns": namespace, "checkpoint_id": info.checkpoint_id}

@@ -43,7 +43,7 @@ _BRACKETED = (
 _MARKERS = r"(?:(?<!\w)|(?<=\\[bfnrt]))(?:system|user|assistant|caller|observation|conclusion):"
 _FOREIGN = re.compile(r"[^\t\n\r -~]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# Ends of lines, and characters that reorder what a person sees; JSON lets them stand as they are.
+# Ends of lines, and characters that reorder what a person sees; JSON leaves them unescaped.
 _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 

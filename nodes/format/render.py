@@ -41,7 +41,7 @@ def render_messages(trajectory: Trajectory, *, style: Style = "umi") -> list[Cha
     """Return the role messages of a trajectory, safe to be put into a prompt in a style of chat template.
 
     Roles: ``system`` (the tools), ``user``, ``planner``, ``caller``, ``observation``, ``summarizer``. An unfinished
-    last step ends where it stands, so that the next role can be prompted with the result.
+    last step is left unfinished, so that the next role can be prompted with the result.
     """
     messages = _render_system(trajectory, style)
     for turn in trajectory.turns:
@@ -107,7 +107,7 @@ def _render_call(call: Call, style: Style) -> str:
 
 
 def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
-    """Return what a chat template needs beside the messages; plain JSON, fit for ``chat_template_kwargs``."""
+    """Return what a chat template needs in addition to the messages; plain JSON, fit for ``chat_template_kwargs``."""
     return {"role": role, "tool_names": [tool.name for tool in tools]}
 
 

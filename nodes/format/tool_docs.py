@@ -101,7 +101,7 @@ def _describe_field(follow: FollowReference, name: str, schema: Any, is_required
 
 
 def _resolve(follow: FollowReference, schema: Any) -> Mapping[str, Any]:
-    """Follow references, keeping what stands next to them (pydantic writes the description there)."""
+    """Follow references, keeping the keys next to them (pydantic writes the description there)."""
     siblings: dict[str, Any] = {}
     for _ in range(_MAX_REFS):
         if not isinstance(schema, Mapping) or "$ref" not in schema:

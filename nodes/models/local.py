@@ -201,7 +201,7 @@ class LocalChatModel(RoleAwareChatModel):
         """Answer many requests, as many at once as the batch has room for; for evaluation, so without callbacks.
 
         Roles and adapters may be mixed. Prompts that begin alike are answered one after the other, so what they share
-        is computed once. Other runs on the same weights go on meanwhile. `on_progress` is told, in this thread, how
+        is computed once. Other runs on the same weights continue meanwhile. `on_progress` is told, in this thread, how
         many are answered so far; `tokens_per_batch` bounds prompts in memory, with `max_tokens` for each reply.
 
         Returns:

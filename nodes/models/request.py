@@ -73,7 +73,7 @@ def make_request(
     Args:
         model: A role-aware model or any LangChain chat model.
         role: Whose output is wanted.
-        trajectory: Everything so far; its last turn is the one to go on with.
+        trajectory: Everything so far; its last turn is the one to continue.
         temperature: Sampling temperature, 0 for greedy. A model that is not role-aware keeps its own setting at 0, and
             where it is known to refuse one.
         retry: The planner's last output had no decision: sample, or ask more clearly, so that it is not repeated.

@@ -1,6 +1,6 @@
 """Remote models: any behind OpenAI's protocol, and those that serve our own chat template.
 
-The latter run on vLLM with one LoRA module per role, or on `transformers serve`. OpenAI's client tries again by itself,
+The latter run on vLLM with one LoRA module per role, or on `transformers serve`. OpenAI's client itself tries again,
 with growing pauses and as the server's Retry-After says; here a breaker is put around it.
 
 Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.models.openai`.

@@ -1,6 +1,6 @@
 """Runs weights in this process: one backbone, the adapters of all roles, one prefix cache.
 
-The modules, from the top; each imports only what stands below it::
+The modules, from the top; each imports only those below it::
 
     scheduler      one thread and one queue per backbone; decides which sequences share a forward pass
     reply          one request, answered: messages to prompt, tokens to message chunks
@@ -8,7 +8,7 @@ The modules, from the top; each imports only what stands below it::
     forward        one forward pass over the next tokens of several sequences
     backbone       tokenizer, weights, adapters, devices
     checkpoint     which weights play which role, and whether they belong together
-    weights        what a model name stands for, and downloads
+    weights        what a model name means, and downloads
     grammar · kv_cache · lora
 
 The chat models in front import this room, never the other way round. This file is what both sides share; it imports no

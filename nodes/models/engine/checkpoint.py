@@ -106,7 +106,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def find_role_model(folder: Path, role: Role) -> Path | None:
-    """Return the folder of a role's full model, None where the role stands on the checkpoint's backbone."""
+    """Return the folder of a role's full model, None if the role uses the checkpoint's backbone."""
     part = read_checkpoint(folder).roles[role] if is_checkpoint(folder) else CheckpointPart("none")
     return part.path if part.kind == "full" else None
 
@@ -256,7 +256,7 @@ def resolve_base(checkpoint: Checkpoint, base: str | Path | None = None) -> Path
 
 
 def load_backbone(checkpoint: Checkpoint, *, dtype: torch.dtype, base: str | Path | None = None) -> PreTrainedModel:
-    """Load the model all roles stand on, stage 1 merged in, on the CPU and in evaluation mode; see `resolve_base`."""
+    """Load the model that all roles share, stage 1 merged in, on the CPU and in evaluation mode; see `resolve_base`."""
     part = checkpoint.backbone
     folder = cast(Path, part.path) if part.kind == "full" else resolve_base(checkpoint, base)
     return load_merged(folder, part, dtype=dtype)
@@ -292,7 +292,7 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 
 @contextmanager
 def no_progress_bar() -> Iterator[None]:
-    """Keep transformers from drawing bars of its own while it loads and saves."""
+    """Keep transformers from drawing its own bars while it loads and saves."""
     from transformers.utils import logging  # noqa: PLC0415 - takes seconds
 
     was_enabled = logging.is_progress_bar_enabled()

@@ -98,7 +98,7 @@ MAX_GUESSES = 5
 
 
 class PromptLookup:
-    """Guesses what follows; remembers where each pair of tokens stood last."""
+    """Guesses what follows; remembers where each pair of tokens occurred last."""
 
     def __init__(self) -> None:
         """Know nothing yet."""
@@ -192,7 +192,7 @@ class TokenSequence:
 
     @property
     def can_shrink(self) -> bool:
-        """Whether tokens can be taken back: not where a sliding window has forgotten what stood before them."""
+        """Whether tokens can be taken back: not if a sliding window has dropped what came before them."""
         return len(growing_layers(self.past)) == len(self.past.layers)
 
     def make_span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:

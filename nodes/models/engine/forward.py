@@ -1,6 +1,6 @@
 """One forward pass over tokens of several sequences, each with its own cache and its own adapter.
 
-The tokens of all sequences stand behind one another in the batch dimension, one token per row. So no sequence is padded
+The tokens of all sequences are lined up in the batch dimension, one token per row. So no sequence is padded
 to the length of another, and a long prompt and a single new token share a pass. Weights are read once for all;
 attention alone looks at one sequence after the other. Imports torch.
 """

@@ -51,7 +51,7 @@ class Grammar:
 
     Args:
         lark: In llguidance's dialect of Lark.
-        cut: Text that ends free writing wherever it stands; `_LONGEST_DECISION` at most may follow. Empty for JSON,
+        cut: Text that ends free writing wherever it occurs; `_LONGEST_DECISION` at most may follow. Empty for JSON,
             whose shortest ending is found by search.
         limit_tokens: The most tokens before the cut; None for no other limit than that of the whole text.
         names: What may follow in free writing where a call is announced; anything if there are none.
@@ -231,7 +231,7 @@ class TokenMask:
             self._allowed = _read_allowed(self._matcher)
             if self._name_mask and self._name_mask.matcher:
                 named = self._allowed & _read_allowed(self._name_mask.matcher)
-                # where a vocabulary cannot write any of the names, the text goes on without
+                # if a vocabulary cannot write any of the names, the text continues without
                 self._allowed = named if named.any() else self._allowed
         return self._allowed
 

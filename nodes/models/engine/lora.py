@@ -1,7 +1,7 @@
 """Multi-LoRA: adapters on some rows of a forward pass, and others, or none, on the rest.
 
 PEFT can do that too, but switching an adapter on and off goes through all layers, and its batches of several adapters
-sort their rows anew in each layer: together up to half the time of a short pass. So PEFT loads and keeps the weights
+sort their rows again in each layer: together up to half the time of a short pass. So PEFT loads and keeps the weights
 here, is switched off for good, and a hook on each adapted layer adds what the adapters say. Imports torch.
 """
 

@@ -88,7 +88,7 @@ class ContinuousBatch:
         self._waiting.append(job)
 
     def step(self) -> None:
-        """Do one forward pass; raises nothing, the jobs are told."""
+        """Do one forward pass; raises nothing, but passes errors to the jobs."""
         self._remove_cancelled()
         self._admit()
         if not self._running:
@@ -98,7 +98,7 @@ class ContinuousBatch:
             logits = compute_with_oom_retry(self.backbone, [span for span, _ in spans])
         except Cancelled:
             return  # nothing was appended: the next step does the same without the one that left
-        except ModelFault as error:  # the others go on without the sequence that takes the most
+        except ModelFault as error:  # the others continue without the sequence that takes the most
             self._abort(max(self._running, key=lambda each: each.n_tokens), error)
             return
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Base weights: what a model name stands for, where weights are kept, and how they get there.
+"""Base weights: what a model name means, where weights are kept, and how they get there.
 
 A pulled model is a plain folder of safetensors, tokenizer and ``umi.json``. It appears under its name only when whole,
 so a folder that exists can be used.
@@ -138,7 +138,7 @@ def resolve(name: str | Path) -> Path:
 
     Raises:
         ModelNotAvailable: If the model is known but not here.
-        ConfigError: If the name stands for nothing.
+        ConfigError: If the name is unknown.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -300,7 +300,7 @@ def convert(folder: Path, gguf_file: str | None, target: Path, bar: Progress) ->
     bfloat16 is exact enough: the rounding is far below that of the 4-bit original.
     """
     task = bar.add_task("Converting", total=3)
-    # the libraries below draw bars of their own on stderr
+    # the libraries below draw their own bars on stderr
     with redirect_stderr(StringIO()):
         import torch  # noqa: PLC0415 - takes seconds
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - takes seconds
