@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -140,13 +140,10 @@ class LocalChatModel(RoleAwareChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         items: SimpleQueue[StreamItem] = SimpleQueue()
         request = self._make_generation_request(messages, stop, kwargs)
-        cancelled = threading.Event()
-        try:
+        with _cancelling() as cancelled:
             self._find_engine(request.role).generate(request, items.put, cancelled)
             while (chunk := _take(items.get())) is not None:
                 yield chunk
-        finally:
-            cancelled.set()
 
     async def _astream(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
@@ -160,23 +157,17 @@ class LocalChatModel(RoleAwareChatModel):
 
         request = self._make_generation_request(messages, stop, kwargs)
         engine = await self._afind_engine(request.role)
-        cancelled = threading.Event()
-        try:
+        with _cancelling() as cancelled:
             engine.generate(request, emit, cancelled)
             while (chunk := _take(await items.get())) is not None:
                 yield chunk
-        finally:
-            cancelled.set()
 
     def _generate(
         self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         request = self._make_generation_request(messages, stop, kwargs)
-        cancelled = threading.Event()
-        try:
+        with _cancelling() as cancelled:
             message = _collect(self._find_engine(request.role), request, cancelled).result()
-        finally:
-            cancelled.set()
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(
@@ -184,11 +175,8 @@ class LocalChatModel(RoleAwareChatModel):
     ) -> ChatResult:
         request = self._make_generation_request(messages, stop, kwargs)
         engine = await self._afind_engine(request.role)
-        cancelled = threading.Event()
-        try:
+        with _cancelling() as cancelled:
             message = await asyncio.wrap_future(_collect(engine, request, cancelled))
-        finally:
-            cancelled.set()
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def generate_many(
@@ -216,7 +204,6 @@ class LocalChatModel(RoleAwareChatModel):
         order = sorted(range(len(given)), key=lambda i: [message.text for message in given[i].messages])
         replies: dict[int, AIMessage | ContextOverflow] = {}
         waiting: dict[Future[AIMessage], int] = {}
-        cancelled = threading.Event()
 
         def take() -> None:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -225,7 +212,7 @@ class LocalChatModel(RoleAwareChatModel):
                 if on_progress is not None:
                     on_progress(len(replies))
 
-        try:
+        with _cancelling() as cancelled:
             for i in order:
                 engine = self._find_engine(given[i].role)
                 waiting[_collect(engine, given[i], cancelled, tokens_per_batch=tokens_per_batch)] = i
@@ -233,8 +220,6 @@ class LocalChatModel(RoleAwareChatModel):
                     take()
             while waiting:
                 take()
-        finally:
-            cancelled.set()
         return [replies[i] for i in range(len(given))]
 
     def reload(self, role: Role | None = None) -> None:
@@ -282,6 +267,16 @@ class LocalChatModel(RoleAwareChatModel):
     @property
     def _llm_type(self) -> str:
         return "alpha-umi-local"
+
+
+@contextmanager
+def _cancelling() -> Iterator[threading.Event]:
+    """Give an event that is set in the end, so that the engine leaves what nobody waits for."""
+    cancelled = threading.Event()
+    try:
+        yield cancelled
+    finally:
+        cancelled.set()
 
 
 def _collect(

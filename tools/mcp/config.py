@@ -23,17 +23,10 @@ _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.I
 
 @dataclass(frozen=True)
 class McpConnection:
-    """How to reach one server: by a command (stdio) or an address (streamable HTTP).
+    """How to reach one server: by a command (stdio), started in a folder, or an address (streamable HTTP).
 
-    Args:
-        name: What messages call the server.
-        command: Program to start; ``""`` if there is an address.
-        args: Its arguments.
-        env: Variables it gets in addition to a few harmless ones; values may hold ``${VARIABLE}``.
-        cwd: Folder to start it in.
-        url: Address of a running server.
-        headers: Sent with every request; values may hold ``${VARIABLE}``.
-        disabled: Whether it is left out.
+    A command gets the variables of `env` in addition to a few harmless ones; headers are sent with every request. The
+    values of both may hold ``${VARIABLE}``.
     """
 
     name: str

@@ -39,14 +39,8 @@ class Unusable(Exception):
 class Argument:
     """One argument of the model, and where it goes in the request.
 
-    Args:
-        name: As the model writes it.
-        wire_name: As the server wants it; ``""`` if the argument is the whole body.
-        place: Part of the request.
-        style: OpenAPI's name for how lists and objects are written.
-        explode: Whether each item of a list gets a pair of its own.
-        is_json: Whether the value is written as JSON.
-        is_file: Whether a multipart body carries it as a file.
+    The server calls it `wire_name`, which is ``""`` if it is the whole body. `style` is OpenAPI's name for how lists
+    and objects are written; with `explode` each item of a list gets a pair of its own.
     """
 
     name: str

@@ -25,28 +25,14 @@ _METHODS: dict[str, Effects] = {
     "patch": "once",
     "trace": "none",
 }
-_CREDENTIAL_PLACES: dict[str, Literal["header", "query", "cookie"]] = {
-    "header": "header",
-    "query": "query",
-    "cookie": "cookie",
-}
+_PLACES: dict[str, Literal["header", "query", "cookie"]] = {"header": "header", "query": "query", "cookie": "cookie"}
 _MAX_NAME_CHARS = 64
 _MAX_DESCRIPTION_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation.
-
-    Args:
-        spec: What the model is told.
-        method: HTTP method in capitals.
-        url: Address with path parameters in braces.
-        arguments: Where each of the model's arguments goes.
-        body: How the body is written, None if there is none.
-        media_type: Content type of the body.
-        credentials: What is sent in addition.
-    """
+    """One operation: what the model is told, and how it is called, at an address with path parameters in braces."""
 
     spec: ToolSpec
     method: str
@@ -173,8 +159,8 @@ class Security:
         for name, variable in auth.items():
             read_variable(variable)
             place, _, parameter = name.partition(":")
-            if place in _CREDENTIAL_PLACES and parameter:
-                self._always.append(Credential(variable, _CREDENTIAL_PLACES[place], parameter))
+            if place in _PLACES and parameter:
+                self._always.append(Credential(variable, _PLACES[place], parameter))
             elif name in known:
                 self._schemes[name] = _make_credential(name, known[name], variable)
             else:
@@ -216,8 +202,8 @@ def _read_schemes(document: Document) -> dict[str, Mapping[str, Any]]:
 
 def _make_credential(name: str, scheme: Mapping[str, Any], variable: str) -> Credential:
     kind = str(scheme.get("type", "")).lower()
-    if kind == "apikey" and scheme.get("in") in _CREDENTIAL_PLACES and isinstance(scheme.get("name"), str):
-        return Credential(variable, _CREDENTIAL_PLACES[scheme["in"]], scheme["name"])
+    if kind == "apikey" and scheme.get("in") in _PLACES and isinstance(scheme.get("name"), str):
+        return Credential(variable, _PLACES[scheme["in"]], scheme["name"])
     if kind == "http" and str(scheme.get("scheme", "")).lower() == "basic":
         return Credential(variable, "header", "Authorization", "Basic")
     if kind in ("http", "oauth2", "openidconnect"):

@@ -32,14 +32,9 @@ def load_replay(target: str) -> list[BaseTool]:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One call and what came back.
+    """One call of a tool and its observation, or the words of its error.
 
-    Args:
-        tool: Name of the tool.
-        arguments: Arguments of the call.
-        text: The observation, or the words of the error.
-        is_error: Whether the call failed.
-        step: Which call of the task this is. Where several recordings share a step, each is a right way to make it.
+    The step is which call of the task this is; where several recordings share one, each is a right way to make it.
     """
 
     tool: str
@@ -51,14 +46,9 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class ReplayTask:
-    """What one task offers: its tools and their recorded answers.
+    """What one task offers: the user's query, ``""`` if unknown, its tools, and their answers as they once came.
 
-    Args:
-        id: Name of the task.
-        query: The user's instruction, ``""`` if it was not recorded.
-        specs: The tools on offer.
-        recordings: In the order in which they were made.
-        sources: From a step to the earlier steps that it takes arguments from, as far as that is known.
+    `sources` leads from a step to the earlier steps that it takes arguments from, as far as that is known.
     """
 
     id: str

@@ -53,14 +53,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class StepQuery:
-    """One reference step and what had happened before it.
-
-    Args:
-        key: ``example/turn.step``.
-        example: The trajectory it belongs to.
-        history: Up to the step; its last turn is the step's.
-        step: What is right.
-    """
+    """One reference step, with the key ``example/turn.step``, and the history up to it; its last turn is the step's."""
 
     key: str
     example: Example

@@ -251,17 +251,13 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     """Yield what is said of tasks with known answers; nothing if there are none."""
     if not runs:
         return
-    kinds = [
-        [
-            run.name,
-            kind,
-            f"{group['success']['n']:,}",
-            percent_interval(group["success"]),
-            number_interval(group["calls"]),
-        ]
-        for run in runs
-        for kind, group in run.metrics["by_kind"].items()
-    ]
+    shares, kinds = [], []
+    for run in runs:
+        measured = [percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES]
+        shares.append([run.name, f"{run.metrics['n_tasks']:,}", *measured])
+        for kind, of in run.metrics["by_kind"].items():
+            n = f"{of['success']['n']:,}"
+            kinds.append([run.name, kind, n, percent_interval(of["success"]), number_interval(of["calls"])])
     yield Section(
         "Live tasks",
         [
@@ -269,17 +265,7 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
                 "The agent runs on its own and its last answer is checked exactly. Solved: of the tasks that have an "
                 "answer. Refused: of those that have none. Gave up wrongly: of the tasks that have an answer."
             ),
-            Table(
-                ("%", "tasks", *(TITLES[name] for name in TASK_SHARES)),
-                [
-                    [
-                        run.name,
-                        f"{run.metrics['n_tasks']:,}",
-                        *(percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES),
-                    ]
-                    for run in runs
-                ],
-            ),
+            Table(("%", "tasks", *(TITLES[name] for name in TASK_SHARES)), shares),
             Paragraph("Cost per task:"),
             _list_metrics("mean", runs, "strict", COSTS, number_interval),
         ],

@@ -154,14 +154,9 @@ class EvalTask:
 
 @dataclass(frozen=True, slots=True)
 class EvalOutcome:
-    """What the agent did with one task.
+    """What the agent did with one task: all turns, the tokens of its calls, and in the graph's words why it stopped.
 
-    Args:
-        trajectory: All turns.
-        usage: Tokens of all its model calls.
-        finish: Why it stopped, as the graph says it.
-        reason: Why there is no proper answer, as the graph says it.
-        tree: The whole search as an answer file of ToolBench, if the strategy is one.
+    The tree is the whole search as an answer file of ToolBench, if the strategy is one.
     """
 
     trajectory: Trajectory

@@ -40,12 +40,8 @@ FORMAT = 1
 class CheckpointPart:
     """Weights on top of others: of the backbone on the base model, of a role on the backbone.
 
-    Args:
-        kind: ``none`` (nothing on top), ``full`` (weights of its own), ``lora``, or ``alora`` (on from the role's
-            marker onwards).
-        path: Its folder; `None` for kind ``none``.
-        sha256: Of its weights; empty for kind ``none``.
-        invocation_tokens: For ``alora`` the token ids of the role's marker.
+    The kind is ``none`` (nothing on top: no path, no hash), ``full`` (weights of its own), ``lora``, or ``alora``: on
+    from the tokens of the role's marker onwards.
     """
 
     kind: PartKind
@@ -56,16 +52,9 @@ class CheckpointPart:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What `read_checkpoint` found.
+    """What `read_checkpoint` found: the base model as the training got it, stage 1 (backbone) and stage 2 (roles).
 
-    Args:
-        path: The folder; its tokenizer carries the chat template.
-        base: Name or folder of the base model, as it was given to the training.
-        base_sha256: Of the base model's weights.
-        style: Of the role messages its chat template takes.
-        backbone: Stage 1; kind ``none``, ``lora`` or ``full``.
-        roles: Stage 2; a role of kind ``none`` is played by the backbone itself.
-        card: Everything in ``umi.json``, for display.
+    The folder's tokenizer carries the chat template of that style; `card` is everything in ``umi.json``, for display.
     """
 
     path: Path

@@ -133,18 +133,11 @@ def decode_tokens(
     accept: Callable[[int], bool],
     prompt_lookup: bool = True,
 ) -> Decoding:
-    """Generate what follows a prompt, up to and including an end-of-sequence token.
+    """Generate what follows a prompt, up to and including an end-of-sequence token, and append it to the sequence.
 
-    Args:
-        sequence: The prompt; new tokens are appended.
-        cancelled: Once set, no pass needs to be finished.
-        sampler: Picks a token from logits.
-        max_new_tokens: The most tokens to generate.
-        eos_ids: Tokens that end the text.
-        constraint: Restricts the choice; the text also ends when it is finished.
-        accept: Is handed each token; the text ends where it returns False.
-        prompt_lookup: Let passes try guesses of what comes next. The tokens are the same without, where rounding does
-            not make a difference.
+    The text also ends when the constraint on the choice is finished, and where `accept`, which is handed each token,
+    returns False. Once `cancelled` is set, no pass needs to be finished. Prompt lookup lets passes try guesses of what
+    comes next; the tokens are the same without, where rounding does not make a difference.
     """
     lookup = PromptLookup() if prompt_lookup and sequence.can_shrink else None
     guesses: list[int] = []
