@@ -48,7 +48,7 @@ def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: M
         problems = [problem for error in errors for problem in _describe(error, validator.schema, arguments)]
     if not problems:
         return ""
-    # Several errors may stand for one mistake: a value breaks `type` and `enum`, and none names what is missing.
+    # One mistake may give several errors: a value breaks `type` and `enum`, and none names what is missing.
     lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
     advice = f"Fix this and call {spec.name} again. {_render_signature(spec)}"
     return "\n".join([f"The arguments of {spec.name} are wrong:", *lines, advice])
@@ -88,7 +88,7 @@ def _describe(error: ValidationError, root: Any, arguments: Any) -> Iterator[str
 
 
 def _follow(path: Iterable[str | int], value: Any, default: Any = None) -> Any:
-    """Return what stands at a path; `default` where a name there could not be written in UTF-8."""
+    """Return the value at a path; `default` where a name there could not be written in UTF-8."""
     try:
         return reduce(getitem, path, value)
     except LookupError:

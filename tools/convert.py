@@ -113,7 +113,7 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
 
 
 def spec_from_tool(tool: BaseTool) -> ToolSpec:
-    """Return what the model is told about a LangChain tool.
+    """Return the description of a LangChain tool for the model.
 
     Raises:
         ConfigError: If its name or schema cannot be used, or an argument can only be filled by LangGraph's own nodes.

@@ -54,7 +54,7 @@ def _run(tool: BaseTool, call: ToolCall) -> dict[str, Any]:
         message = asyncio.run(tool.ainvoke(call)) if runs_async(tool, on_loop=False) else tool.invoke(call)
         return {"error" if message.status == "error" else "text": message.text}
     except MemoryError:
-        pass  # what the tool holds is let go before anything else is made
+        pass  # what the tool holds is freed before anything else is made
     except BaseException as error:
         return {"error": _render(error)}
     return {"memory": True}
@@ -65,7 +65,7 @@ def _render(error: BaseException) -> str:
 
 
 def _find_tool(target: str, name: str) -> BaseTool:
-    """Import the tool; what stands under its name may be the isolated tool itself."""
+    """Import the tool; its name may refer to the isolated tool itself."""
     module, _, path = target.partition(":")
     found: Any = reduce(getattr, path.split("."), import_module(module))
     tool = to_base_tool(found)

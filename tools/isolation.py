@@ -1,4 +1,4 @@
-"""Tools in processes of their own, which can be ended: with a time limit that stops them and a bound on their memory.
+"""Tools in separate processes, which can be ended: with a time limit that stops them and a bound on their memory.
 
 Every call gets a fresh process, and its whole group is killed when the call is over, however that came about. The call
 and its answer travel as JSON; the process finds the tool by its name, ``module:object``, as an import does.
@@ -32,7 +32,7 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from alpha_umi.tools.isolated_
 
 
 class Isolation(BaseModel):
-    """Bounds of a tool that runs in a process of its own."""
+    """Bounds of a tool that runs in a separate process."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,13 +46,13 @@ class ToolProcessEnded(ToolException):
     """A tool's process ended without an answer; `has_begun` says whether the tool may have done something."""
 
     def __init__(self, why: str, *, has_begun: bool) -> None:
-        """Say why, in words that go on after "the tool failed:" or "was started, but"."""
+        """Return the reason, as a text to follow "the tool failed:" or "was started, but"."""
         super().__init__(why)
         self.has_begun = has_begun
 
 
 class IsolatedTool(SpecTool):
-    """A tool whose calls run in processes of their own; made by `isolate`."""
+    """A tool whose calls run in separate processes; made by `isolate`."""
 
     inner: BaseTool
 
@@ -61,9 +61,9 @@ class IsolatedTool(SpecTool):
 
 
 def isolate(*, memory_mb: int | None = 512, seconds: float = 30.0) -> Callable[[ToolLike], IsolatedTool]:
-    """Run a tool in a process of its own, where it can hang, exit or take memory without harm to the agent.
+    """Run a tool in a separate process, where it can hang, exit or take memory without harm to the agent.
 
-    The process imports the tool's module, so the tool has to stand at the top level of one, and shares no state with
+    The process imports the tool's module, so the tool must be at its top level, and shares no state with
     this process. What it returns arrives as text; it cannot ask for an approval itself.
 
     Args:
@@ -87,7 +87,7 @@ def isolate(*, memory_mb: int | None = 512, seconds: float = 30.0) -> Callable[[
 
 
 def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
-    """Return the tool in processes of its own; see `isolate`."""
+    """Return the tool, run in separate processes; see `isolate`."""
     inner = to_base_tool(tool)
     inner = inner.inner if isinstance(inner, IsolatedTool) else inner
     if isolation.memory_mb is not None and not sys.platform.startswith("linux"):
@@ -109,7 +109,7 @@ def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
 
 
 def isolate_named(tools: Sequence[BaseTool], isolations: Mapping[str, Isolation]) -> list[BaseTool]:
-    """Return the tools, those that are named in processes of their own."""
+    """Return the tools; those that are named run in separate processes."""
     unknown = sorted(isolations.keys() - {tool.name for tool in tools})
     if unknown:
         known = ", ".join(tool.name for tool in tools)

@@ -1,7 +1,7 @@
 """Find tools by name: built-in ones and the user's own in the same way.
 
 A built-in tool is a file in `tools/builtin/` that exposes one object, `tool`; only the file asked for is imported. So
-is the module of a source, whose function takes what stands after the colon.
+is the module of a source, whose function takes the text after the colon.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """JSON Schemas of tools: whether one can be used, and whether arguments satisfy it, in bounded time.
 
 A schema comes from a tool's author and the arguments from a model. So patterns are matched by an engine that does not
-backtrack, nothing is fetched, and a schema whose references stand for a billion others, or for themselves, is refused.
+backtrack, nothing is fetched, and a schema whose references expand to a billion others, or to themselves, is refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DATA = frozenset({"const", "enum", "default", "example", "examples"})
 
 
 class Undecided(ValueError):
-    """Arguments cannot be checked in full, so that nothing can be said of them."""
+    """Arguments cannot be checked in full, so nothing is known about them."""
 
 
 class ArgumentValidator:
@@ -120,7 +120,7 @@ def map_schema(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) 
 
 
 def relax(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop the patterns that the linear engine cannot read; the tool has the last word on them.
+    """Drop the patterns that the linear engine cannot read; the tool itself has to check them.
 
     Raises:
         ValueError: If one is no regular expression at all.

@@ -1,4 +1,4 @@
-"""What a model is told about a tool: name, description and JSON-Schema arguments."""
+"""A tool as it is described to a model: name, description and JSON-Schema arguments."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Toolbox:
         max_observation_chars: int = 4000,
         ledger: Ledger | None = None,
     ) -> None:
-        """Take the tools and read what the model is told about them.
+        """Take the tools and read their descriptions for the model.
 
         Args:
             tools: LangChain tools and plain functions, sync or async.
@@ -79,7 +79,7 @@ class Toolbox:
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """What the model is told about the tools, in the order given."""
+        """The descriptions of the tools for the model, in the order given."""
         return tuple(self._specs.values())
 
     @property
@@ -268,7 +268,7 @@ def _run_in_thread(run: Callable[[], Any], name: str) -> Future[Any]:
 
 @functools.cache
 def get_background_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Return the event loop of a name, which runs in a thread of its own for as long as the process."""
+    """Return the event loop of a name, which runs in its own thread for as long as the process."""
     loop = asyncio.new_event_loop()
     Thread(target=loop.run_forever, name=name, daemon=True).start()
     return loop

@@ -160,7 +160,7 @@ TrainingBatch: TypeAlias = tuple[TrainingItem, ...]
 def make_batches(items: Iterable[TrainingItem], tokens_per_forward: int) -> list[TrainingBatch]:
     """Group items of similar length so that rows times longest row is at most `tokens_per_forward`.
 
-    An item longer than that is a batch of its own. The result depends on the items alone, not on their order.
+    An item longer than that is a batch by itself. The result depends on the items alone, not on their order.
     """
     batches: list[list[TrainingItem]] = []
     for item in sorted(items, key=lambda item: (-len(item), item.id)):

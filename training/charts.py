@@ -1,7 +1,7 @@
 """Charts as SVG: lines with bands, and bars of parts.
 
 The same values give the same bytes. Colours of text and paper are CSS variables with a default, so that a chart is
-readable as a file of its own and in a page, light or dark.
+readable as a separate file and in a page, light or dark.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def draw_lines(lines: Sequence[Line], *, title: str, x_title: str) -> str:
     """Return a line chart; intervals are drawn as bands.
 
     Args:
-        lines: At most six are told apart by colour.
+        lines: At most six have different colours.
         title: Above the chart.
         x_title: Below it.
 

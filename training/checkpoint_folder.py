@@ -5,8 +5,8 @@ OUT/.work/<stage>/                   Trainer checkpoints of a stage that is not 
 OUT/logs/<stage>/                    metrics.jsonl and TensorBoard files
 OUT/logs/loss.svg                    the losses of all stages, drawn at the end
 
-Every step leaves the folder in a state from which the next run can go on, so a kill at any moment loses only the work
-since the last Trainer checkpoint.
+Every step leaves the folder in a state from which the next run can continue, so a kill at any moment loses only the
+work since the last Trainer checkpoint.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def merge(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = 
 
 
 def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = None) -> list[Path]:
-    """Write the backbone as a full model to ``OUT/backbone``, and what stands on it to ``OUT/<role>``.
+    """Write the backbone as a full model to ``OUT/backbone``, and the roles to ``OUT/<role>``.
 
     The adapters carry `alora_invocation_tokens`, so PEFT and servers that know activated LoRA switch them on at the
     role's marker by themselves. Others may ignore that: a `UserWarning` says so.

@@ -1,7 +1,8 @@
 """Global-to-local progressive fine-tuning: the stages of a method, run in order, each at most once.
 
-Stage 1 trains one backbone on whole trajectories; stage 2 goes on from it once per role. What is in the folder decides
-what is left to do (`alpha_umi.training.checkpoint_folder`), so a run can be killed at any moment and started again.
+Stage 1 trains one backbone on whole trajectories; stage 2 continues from it once per role. What is in the folder
+decides what is left to do (`alpha_umi.training.checkpoint_folder`), so a run can be killed at any moment and started
+again.
 
 Source: arXiv 2401.07324, section 3.2.
 """
@@ -48,7 +49,7 @@ class StageReport:
     """What was done, or in a dry run would be done, for one stage.
 
     Args:
-        status: ``done`` (nothing to do), ``resume`` (goes on from a checkpoint) or ``new``.
+        status: ``done`` (nothing to do), ``resume`` (continues from a checkpoint) or ``new``.
         n_batches: Forward passes per epoch.
         n_too_long: Trajectories that do not fit `max_tokens` even when cut.
         metrics: As recorded in ``umi.json``; empty if the stage has not run.
@@ -83,7 +84,7 @@ def train(
         config: From `load_config`.
         data: Folder made by ``alpha-umi data build``.
         out: The checkpoint folder.
-        only: Train this role alone, again if it was trained before; what it stands on must be there.
+        only: Train this role alone, again if it was trained before; the stages that it needs must be there.
         resume: Go on with what is in `out`.
         dry_run: Check everything and report what would be done, without training or writing.
         progress: Draw progress bars on stderr.
@@ -91,7 +92,7 @@ def train(
     Raises:
         ConfigError: If settings, base model or `out` do not fit together, or matplotlib is not installed.
         TrajectoryError: If the data cannot be used.
-        TrainingStopped: If the loss is no number or the disk is full; `resume` goes on from the last checkpoint.
+        TrainingStopped: If the loss is no number or the disk is full; `resume` continues from the last checkpoint.
     """
     if only is not None and only not in config.stage_names:
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
@@ -128,7 +129,7 @@ class _Training:
     progress: bool
 
     def do(self, name: StageName, *, dry_run: bool) -> StageReport:
-        """Bring one stage to its end, from wherever it stands."""
+        """Finish one stage, from where it is."""
         samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer)
         settings = self.config.stages[name]
         inputs = self._get_inputs(name)
@@ -269,7 +270,7 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
 
 
 def _check_output(output: CheckpointFolder, fresh: Mapping[str, Any], *, only: Role | None, resume: bool) -> None:
-    """Refuse a folder that holds another training, or one that nobody said to go on with."""
+    """Refuse a folder that holds another training, or one to be resumed without `resume`."""
     if output.has_begun and not resume and only is None:
         raise ConfigError(
             f"{output.path} holds a training already: go on with --resume, retrain one role with --only ROLE, or give "

@@ -69,7 +69,7 @@ class StageRun:
 
 @no_progress_bar()
 def run_stage(run: StageRun) -> dict[str, Any]:
-    """Train, or go on training from the newest whole checkpoint, and export the weights to ``work/export``.
+    """Train, or continue from the newest whole checkpoint, and export the weights to ``work/export``.
 
     Returns:
         Metrics of the stage for ``umi.json``.

@@ -33,7 +33,7 @@ WHOLE = "whole"
 
 
 class TrainingStopped(AlphaUmiError, RuntimeError):
-    """The training cannot go on; what was saved before is untouched."""
+    """The training cannot continue; what was saved before is untouched."""
 
 
 class UmiTrainer(Trainer):
@@ -72,7 +72,7 @@ class UmiTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _read_prefix(self, model: nn.Module, inputs: Tensors) -> Tensors:
-        """Let the backbone alone read what stands before the last trained turn; its cache serves all turns."""
+        """Let the backbone alone read what comes before the last trained turn; its cache serves all turns."""
         prefix_ids = inputs["prefix_ids"]
         backbone: Any = self.accelerator.unwrap_model(model)
         with torch.no_grad(), backbone.disable_adapter():
@@ -105,7 +105,7 @@ class UmiTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """Return the norm of the gradients, which must be a number for the optimiser to use them.
 
-        Private in the Trainer: no public hook is told the norm before the optimiser's step.
+        Private in the Trainer: no public hook gets the norm before the optimiser's step.
         """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         if not torch.isfinite(torch.as_tensor(norm)):

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[TextIO]:
-    """Open a temporary UTF-8 file next to `path` that replaces it when the block ends well, or else is removed."""
+    """Open a temporary UTF-8 file next to `path` that replaces it if the block succeeds, and else is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
@@ -36,7 +36,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def make_folder_atomically(path: Path) -> Iterator[Path]:
-    """Give a fresh folder next to `path` that takes its place when the block ends well, or else is removed.
+    """Give a fresh folder next to `path` that takes its place if the block succeeds, and else is removed.
 
     A folder that is there already is replaced. A kill between the two renames leaves none; the next call puts the old
     one back first. Only one process at a time may make a folder: a second one removes what the first has begun.

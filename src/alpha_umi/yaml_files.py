@@ -28,7 +28,7 @@ class YamlFile:
         return line
 
     def find_repeated_keys(self) -> Iterator[tuple[int, str]]:
-        """Yield line and name of every key that stands in its mapping twice."""
+        """Yield line and name of every key that its mapping has twice."""
         yield from _find_repeated_keys(self.root)
 
 

@@ -18,13 +18,13 @@ _INTERNET = ipaddress.ip_network("2000::/3")
 
 
 class PrivateAddress(Exception):
-    """A host that stands for an address of this machine or this network."""
+    """A host with an address of this machine or this network."""
 
 
 def resolve_public(host: str, port: int) -> list[str]:
     """Return the addresses of a host, all of them public; what is connected to must be one of these.
 
-    A name that is resolved again for the connection could by then stand for another address.
+    A name that is resolved again for the connection could by then have another address.
 
     Raises:
         PrivateAddress: If any of its addresses is not public.

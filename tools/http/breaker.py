@@ -1,7 +1,7 @@
 """Circuit breakers: a server that fails again and again is left alone for a while.
 
 One breaker per server, settings and process. While it is open, calls are answered at once in words for the model; after
-its rest, one call goes through as a probe, and what becomes of it closes the breaker or opens it again.
+its rest, one call goes through as a probe; its result closes the breaker or opens it again.
 """
 
 from __future__ import annotations
@@ -87,5 +87,5 @@ def get_breaker(server: str, settings: RemoteSettings) -> Breaker:
     return _breakers.setdefault((server, settings), Breaker(server, settings))
 
 
-# Of the process: all agents have to know that a server fails, whichever found out.
+# One for the process: what one agent learns about a failing server holds for all.
 _breakers: dict[tuple[str, RemoteSettings], Breaker] = {}

@@ -46,7 +46,7 @@ _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,300})</title>", re.IGNORECASE)
 class Reply:
     """What a server answered with a status of success, 200 to 299; credentials are already hidden.
 
-    The media type is in lower case, without parameters; in place of binary data the text is a short note.
+    The media type is in lower case, without parameters; instead of binary data the text is a short note.
     """
 
     status: int
@@ -183,7 +183,7 @@ class HttpClient:
             size = response.headers.get("Content-Length", "unknown")
             return f"({media_type}, {size} bytes, not shown)", False
         secrets = [secret for credential in credentials for secret in credential.secrets()]
-        # A secret at the cut must be seen whole to be hidden; escaped, a character takes up to twelve bytes.
+        # A secret at the cut must be there as a whole to be hidden; escaped, a character takes up to twelve bytes.
         n_wanted = self._max_bytes + 12 * max(map(len, secrets), default=0)
         body = bytearray()
         for chunk in _iter_decompressed(response):
@@ -218,7 +218,7 @@ def _iter_decompressed(response: httpx.Response) -> Iterator[bytes]:
         while chunk and not decoder.eof:
             yield decoder.decompress(chunk, _PIECE_BYTES)
             chunk = decoder.unconsumed_tail
-        if decoder.eof:  # a server that goes on sending would be read for ever
+        if decoder.eof:  # a server that keeps sending would be read for ever
             return
 
 

@@ -90,7 +90,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _list_forms(secret: str) -> set[str]:
-    """Return a secret as it stands in text, in a URL, in JSON and in HTML."""
+    """Return a secret as it is written in text, in a URL, in JSON and in HTML."""
     in_url = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     return {secret, *in_url, json.dumps(secret)[1:-1], html.escape(secret)}
 

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.credentials import expand_variables, require_private
 
-# Credentials that stand in the configuration itself, as other clients' documentation shows it.
+# Credentials written into the configuration itself, as other clients' documentation shows it.
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.IGNORECASE)
 
 

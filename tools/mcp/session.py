@@ -1,4 +1,4 @@
-"""One MCP server: its tools, and a session that is held open on an event loop of its own, and reopened when it broke.
+"""One MCP server: its tools, and a session that is held open on its own event loop, and reopened when it broke.
 
 Opening one takes half a second, a call in an open one milliseconds. MCP's sessions belong to the task that opened them,
 so one task holds the session, and callers from any thread or event loop send their calls there.

@@ -42,7 +42,7 @@ def load_openapi(
 
     Args:
         document: Path or http(s) address of a JSON or YAML file, or the parsed document.
-        base_url: Address of the API, in place of the document's servers.
+        base_url: Address of the API, instead of the document's servers.
         allowed_hosts: ``host`` or ``host:port`` that may be called; default are those of the servers. One on this
             machine or network has to be named here, in `base_url` or as the address of the document.
         auth: Security scheme of the document, or ``header:NAME``, ``query:NAME`` or ``cookie:NAME``, to the name of the

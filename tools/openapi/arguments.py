@@ -40,7 +40,7 @@ class Argument:
     """One argument of the model, and where it goes in the request.
 
     The server calls it `wire_name`, which is ``""`` if it is the whole body. `style` is OpenAPI's name for how lists
-    and objects are written; with `explode` each item of a list gets a pair of its own.
+    and objects are written; with `explode` each item of a list gets its own pair.
     """
 
     name: str

@@ -26,7 +26,7 @@ _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 _FETCH_TIMEOUT_S = 30.0
 _MAX_CHAIN = 32
 _MAX_DEPTH = 200
-_MAX_NODES = 5_000_000  # with aliases written out: a few lines of them can stand for a billion values
+_MAX_NODES = 5_000_000  # with aliases written out: a few lines of them can mean a billion values
 _CONSTANTS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),

@@ -1,4 +1,4 @@
-"""OpenAPI operations → what the model is told of each, how to call it, and with which credentials."""
+"""OpenAPI operations → the description of each for the model, how to call it, and with which credentials."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Security:
 
 
 def _is_declared_anywhere(document: Document) -> bool:
-    """Say whether any operation tells which schemes it wants."""
+    """Return whether any operation names the schemes it wants."""
     items = [item for item in document.content["paths"].values() if isinstance(item, Mapping)]
     return any(isinstance(node, Mapping) and "security" in node for item in items for node in item.values())
 

@@ -1,7 +1,7 @@
 """OpenAPI's schemas → plain JSON Schema without references, as a tool's arguments need it.
 
 OpenAPI 3.0 has its own dialect (``nullable``, a boolean ``exclusiveMinimum``), and real documents have mistakes. What
-is malformed restricts nothing: the server has the last word on what it is sent.
+is malformed restricts nothing: the server decides what it accepts.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _read_type_alone(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_keywords(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a schema says by itself, leaving out what is malformed."""
+    """Return what a schema itself says, leaving out what is malformed."""
     schema: dict[str, Any] = {}
     if kinds := _read_types(node):
         schema["type"] = kinds[0] if len(kinds) == 1 else kinds

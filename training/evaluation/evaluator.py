@@ -1,4 +1,4 @@
-"""`alpha-umi eval tasks` and `eval live`: the agent runs on its own, and a scorer tells how well.
+"""`alpha-umi eval tasks` and `eval live`: the agent runs on its own, and a scorer measures how well.
 
 OUT/outcomes.jsonl       one line per task
 OUT/metrics.json

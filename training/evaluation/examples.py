@@ -90,8 +90,8 @@ class Prediction:
         offered: Names of the tools on offer.
         decision: The right one.
         reference: What is right; `call` and `answer` are None where the data has none.
-        predicted: The pipeline: caller and summarizer go on from the planner's own text.
-        isolated: Caller and summarizer go on from the reference plan; None if that was not asked for.
+        predicted: The pipeline: caller and summarizer continue from the planner's own text.
+        isolated: Caller and summarizer continue from the reference plan; None if that was not asked for.
         usage: Of all calls made for this step.
         overflowed: Some prompt did not fit the model's window; its output counts as empty.
     """

@@ -1,7 +1,7 @@
 """A judge of finished runs: any chat model, asked several times, whose answers are read whatever they look like.
 
 An answer without a verdict is sent back once with what is wrong with it; then the vote counts as unsure. Needs no
-structured output of the model. Everything that users, agents and tools wrote is data: it stands between tags that it
+structured output of the model. Everything that users, agents and tools wrote is data: it is put between tags that it
 cannot close, because ``<``, ``>`` and ``&`` in it are escaped.
 
 OUT/pass/verdicts.jsonl   did the run solve its query?

@@ -24,7 +24,7 @@ from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
 
 NO_ANSWER = "none"
-"""What the published scripts score in place of a missing answer."""
+"""What the published scripts score instead of a missing answer."""
 
 PAPER_METRICS = ("plan_acc", "act_em", "hallu", "arg_f1", "rouge_l")
 """In the order of Table 1."""

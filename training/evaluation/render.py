@@ -118,7 +118,7 @@ class Table:
         header: One title per column.
         rows: As many cells each.
         n_labels: How many of the columns are labels.
-        marked: Indices of rows to stand out.
+        marked: Indices of rows to highlight.
         heat: Per row and column how strongly a cell is tinted, in [0, 1]; empty for no tint.
     """
 
@@ -155,7 +155,7 @@ Block: TypeAlias = Paragraph | Table | Figure | Details
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A headline and what stands under it."""
+    """A headline and what is under it."""
 
     title: str
     blocks: Sequence[Block] = field(default_factory=list)

@@ -99,7 +99,7 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
-    """Yield what is said of static runs, most wanted first; nothing if there are none."""
+    """Yield the blocks about static runs, most wanted first; nothing if there are none."""
     if not runs:
         return
     yield Section("Beside the paper", _compare_with_table_1(runs))
@@ -248,7 +248,7 @@ def _make_details(title: str, fields: Sequence[tuple[str, str]], is_first: bool)
 
 
 def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
-    """Yield what is said of tasks with known answers; nothing if there are none."""
+    """Yield the blocks about tasks with known answers; nothing if there are none."""
     if not runs:
         return
     shares, kinds = [], []
@@ -299,7 +299,7 @@ def _describe_task(row: Record, *, is_first: bool) -> Details:
 
 
 def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
-    """Yield what is said of queries whose tools really answer; nothing if there are none."""
+    """Yield the blocks about queries whose tools really answer; nothing if there are none."""
     if not runs:
         return
     yield Section("Live queries", _describe_live(runs))

@@ -168,7 +168,7 @@ class FinishedRun:
 
 
 def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
-    """Read result folders; each is named by as much of its path as tells it from the others."""
+    """Read result folders; each is named by as much of its path as distinguishes it from the others."""
     paths = [folder.resolve() for folder in folders]
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError("Give at least one result folder of 'alpha-umi eval', and each one once.")

@@ -57,7 +57,7 @@ def evaluate_scaling(
     if wrong or not fractions or not methods:
         raise ConfigError("Give at least one method and one fraction, each above 0 and at most 1.")
     points = [(method, fraction) for fraction in sorted(set(fractions)) for method in methods]
-    # lines and no bar: training and evaluation draw bars of their own meanwhile
+    # lines and no bar: training and evaluation draw their own bars meanwhile
     console = Console(stderr=True)
     with ResultFolder(out, POINTS, {"kind": "scaling", **identity}) as folder:
         for number, (method, fraction) in enumerate(points, 1):

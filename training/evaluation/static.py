@@ -1,6 +1,6 @@
 """`alpha-umi eval static`: every step of given trajectories, predicted from the reference history.
 
-As in the paper, caller and summarizer go on from the planner's own text. They are also asked with the reference
+As in the paper, caller and summarizer continue from the planner's own text. They are also asked with the reference
 plan, which shows whose mistake lost a step.
 """
 
@@ -119,7 +119,7 @@ def render_static(metrics: Mapping[str, Any]) -> str:
 
 
 def describe_model(model: BaseChatModel) -> dict[str, Any]:
-    """Return what tells a model from others, as far as it says; of a checkpoint also the hash of its card."""
+    """Return what distinguishes a model from others, as far as it says; of a checkpoint also the hash of its card."""
     trained: dict[str, str] = {}
     if isinstance(model, LocalChatModel):
         folder = resolve(model.model)
@@ -131,7 +131,7 @@ def describe_model(model: BaseChatModel) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RoleModels:
-    """The model of each role, and how it is asked; `on_progress` is told the role, and how much of how much is done."""
+    """The model of each role, and how it is asked; `on_progress` gets the role, how many are done and of how many."""
 
     models: Mapping[Role, BaseChatModel]
     n_workers: int = N_WORKERS
@@ -239,8 +239,8 @@ def generate_many(
 ) -> list[Completion]:
     """Return one reply per request, in order; whatever the model raises is raised, but for prompts that do not fit.
 
-    A `BatchModel` gets all requests at once, and tells `on_progress` how many it has answered; any other model is asked
-    from `n_workers` threads.
+    A `BatchModel` gets all requests at once, and calls `on_progress` with the number it has answered; any other model
+    is asked from `n_workers` threads.
     """
     if isinstance(model, BatchModel):
         return [_make_completion(reply) for reply in model.generate_many(requests, on_progress=on_progress)]

@@ -32,7 +32,7 @@ ROLE_METRICS = {
     "caller": ("caller.act_em", "caller.hallu", "caller.arg_f1", "caller.call_em"),
     "summarizer": ("summarizer.rouge_l",),
 }
-"""The roles on their own: caller and summarizer go on from the reference plan."""
+"""The roles by themselves: caller and summarizer continue from the reference plan."""
 
 
 @dataclass(frozen=True, slots=True)

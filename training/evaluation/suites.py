@@ -1,7 +1,7 @@
 """Suites of tasks for the agent: instructions, tools that run, and how an outcome is checked.
 
 - ``builtin`` and ``gsm8k:FILE`` have known answers, which the last answer must hold.
-- ``toolbench:…`` asks ToolBench's queries; its tools are called through its server, and a judge tells who solved what.
+- ``toolbench:…`` asks ToolBench's queries; its tools are called through its server, and a judge says what was solved.
 - ``complexfuncbench-replay`` has recorded tools, and an exact check of the calls that were made.
 """
 

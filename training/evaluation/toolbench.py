@@ -135,7 +135,7 @@ def write_finish(step: Step) -> str:
 
 
 def describe_tool(spec: ToolSpec) -> Record:
-    """Return a tool as ToolBench tells a model of it."""
+    """Return a tool as ToolBench describes it to a model."""
     parameters = dict(spec.parameters)
     required = parameters.get("required", [])
     optional = [name for name in parameters.get("properties", {}) if name not in required]

@@ -143,7 +143,7 @@ def _read_line(screen: Screen) -> str | None:
 
 
 def _run_line(line: str, session: Session, screen: Screen) -> None:
-    """Answer one line; what goes wrong is said and leaves the thread as it was."""
+    """Answer one line; a failure is shown and leaves the thread as it was."""
     try:
         if line == "/new":
             session.begin()

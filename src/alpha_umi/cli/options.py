@@ -73,7 +73,7 @@ Checkpointer: TypeAlias = Annotated[
 
 
 def is_given(ctx: typer.Context, option: str) -> bool:
-    """Tell whether an option stands on the command line, and not in the environment."""
+    """Return whether an option was given on the command line, and not in the environment."""
     source = ctx.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -88,7 +88,7 @@ def load_configuration(
     temperature: float | None,
     strategy: Literal["react", "dfsdt"] | None = None,
 ) -> UmiSettings:
-    """Return the configuration with the command line's options laid over it.
+    """Return the configuration overridden by the command line's options.
 
     Raises:
         ConfigError: If the configuration cannot be used.

@@ -125,7 +125,7 @@ class Screen:
         self._label, self._pending = None, ""
 
     def forget_typed(self) -> None:
-        """Drop what was typed before a question stood there: it is no answer to it."""
+        """Drop what was typed before a question was shown: it is no answer to it."""
         if termios is not None and sys.stdin.isatty():
             with suppress(OSError, termios.error):  # a program may have put something else in the terminal's place
                 termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

@@ -229,7 +229,7 @@ class EventLoop:
 
         Raises:
             KeyboardInterrupt: After Ctrl-C.
-            SystemExit: After SIGTERM; the process ends by itself if something blocks that for too long.
+            SystemExit: After SIGTERM; the process ends anyway if something blocks that for too long.
         """
         task = self._loop.create_task(coroutine)
         previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -264,7 +264,7 @@ def draw_tree(tree: Tree, question: str) -> Drawing:
     """Draw every step below the question: plan, calls, observations or answer, and why a branch ended."""
     root, *nodes = tree["nodes"]
     branches = {root["id"]: Drawing(_make_line(question, "bold"))}
-    for node in nodes:  # a parent stands before its children
+    for node in nodes:  # a parent comes before its children
         branches[node["id"]] = branches[node["parent"] or 0].add(_describe(node))
     return branches[root["id"]]
 

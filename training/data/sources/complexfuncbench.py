@@ -85,7 +85,7 @@ def _resolve_calls(
 
 
 def _look_up(reference: Reference, responses: Mapping[str, Any]) -> Any:
-    """Return the first value that a reference may stand for.
+    """Return the first value that a reference may have.
 
     Raises:
         LookupError: If the response does not hold what is referred to.

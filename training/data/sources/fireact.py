@@ -50,7 +50,7 @@ def _read_turn(instruction: str, output: str, tally: Tally) -> Turn | None:
 
 
 def _read_steps(parts: list[str], tally: Tally) -> Iterator[Step]:
-    """Read labels and texts, which come by turns."""
+    """Read labels and texts, which alternate."""
     thoughts: list[str] = []
     call: Call | None = None
     for i, (label, text) in enumerate(zip(parts[::2], parts[1::2], strict=True)):

@@ -1,7 +1,7 @@
 """GSM8K: `{"question", "answer"}` in JSON Lines; every `<<48/2=24>>` becomes a call of the built-in calculator.
 
 The people's own words are the rationales, up to the result, which the planner must not know before the call. The
-calculator really runs; a problem where it disagrees with the stated value is dropped. Other tools are offered beside.
+calculator really runs; a problem where it disagrees with the stated value is dropped. Other tools are offered as well.
 
 Source: openai/grade-school-math.
 """

@@ -1,6 +1,6 @@
 """OpenAI-style tool-calling dialogues: `{"messages", "tools"}` in JSON Lines.
 
-Tool calls may stand in the older `function_call` form. Assistant text beside a call is its rationale, as is
+Tool calls may have the older `function_call` form. Assistant text next to a call is its rationale, as is
 `reasoning_content`; a call without either gets a templated one.
 """
 

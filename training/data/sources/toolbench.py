@@ -114,7 +114,7 @@ class _ChainReader:
             self._steps.append(step)
 
     def _clean_thought(self, text: str) -> str:
-        """Cut off where ToolLLaMA goes on to write the action as text, or the next turn."""
+        """Cut off where ToolLLaMA continues with the action as text, or with the next turn."""
         text = text.strip()
         label = _LABEL.match(text)
         text = text[label.end() :] if label else text

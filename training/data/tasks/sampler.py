@@ -89,11 +89,11 @@ RULES: Mapping[str, str] = {
     "period": "",
     "time": "",
 }
-"""Kind of a value → what may stand behind the kind; ``calculator.yaml`` explains each."""
+"""Kind of a value → what may follow the kind; ``calculator.yaml`` explains each."""
 
 
 def parse_rule(text: str) -> tuple[str, dict[str, str]]:
-    """Return the kind of a value and what is said about it.
+    """Return the kind of a value and its details.
 
     Raises:
         ValueError: If it is none.

@@ -142,7 +142,7 @@ class Incomplete(Wording):
 
 
 class RequestSheet(SheetPart):
-    """What stands around questions, and requests that need or find no tool."""
+    """Texts around questions, and requests that need or find no tool."""
 
     shares: dict[SheetSplit, dict[Kind, float]]
     conversations: float
