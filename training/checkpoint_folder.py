@@ -48,10 +48,6 @@ class CheckpointFolder:
         """Return the folder of an unfinished stage."""
         return self.path / WORK / stage
 
-    def get_logs(self, stage: StageName) -> Path:
-        """Return the folder of a stage's metrics."""
-        return self.path / LOGS / stage
-
     def get_begun(self, stage: StageName) -> dict[str, Any] | None:
         """Return what an unfinished stage is being made from."""
         path = self.get_work(stage) / _INPUTS

@@ -193,7 +193,7 @@ class _Training:
             items=items,
             markers={role: tuple(make_marker(self.tokenizer, role)) for role in ROLES},
             work=self.output.get_work(name),
-            logs=self.output.get_logs(name),
+            logs=self.output.path / LOGS / name,
             progress=self.progress,
             start=self._get_start(name),
         )

@@ -103,7 +103,9 @@ def build(
             builder = _Builder(settings, report, spool, progress)
             use = builder.read_all(readers)
             if not use.totals:
-                raise TrajectoryError(_explain_empty(report))
+                reasons = [f"{reason} ({n})" for each in report.tallies.values() for reason, n in each.dropped.items()]
+                why = ", ".join(reasons) or "the sources hold no records"
+                raise TrajectoryError(f"No trajectory is left to write: {why}. Check the sources.")
             report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
             builder.write_all(out, tokenizer)
     except OSError as error:
@@ -210,8 +212,3 @@ class _Builder:
             example.trajectory, example.group, heldout_tools=frozenset(heldout), share=share, seed=seed
         )
         return replace(example, split=split, trajectory=trajectory)
-
-
-def _explain_empty(report: BuildReport) -> str:
-    reasons = [f"{reason} ({n})" for tally in report.tallies.values() for reason, n in tally.dropped.items()]
-    return f"No trajectory is left to write: {', '.join(reasons) or 'the sources hold no records'}. Check the sources."

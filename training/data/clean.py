@@ -111,13 +111,15 @@ def describe_calls(calls: Sequence[Call]) -> str:
     return "I call " + " and ".join(map(_describe, calls)) + "."
 
 
-def shorten_rationale(rationale: str, name: str = "") -> str:
+def shorten_rationale(rationale: str, name: str = "", *, tally: Tally | None = None) -> str:
     """Keep whole leading sentences up to a budget, and the first that says `name`, wherever it is.
 
     A planner that repeats the whole answer, or thinks for pages, does so again at every step it is trained for.
     """
     if len(rationale) <= _MAX_RATIONALE_CHARS:
         return rationale
+    if tally is not None:
+        tally.repair("long thought shortened")
     sentences = [sentence for sentence in _SENTENCE.split(rationale) if sentence.strip()]
     naming = next((sentence for sentence in sentences if name and name in sentence), "")[:_MAX_RATIONALE_CHARS]
     kept: list[str] = []

@@ -31,12 +31,10 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One trajectory on its way into the training file.
+    """One trajectory, of at least one tool and one step, on its way into the training file.
 
     Args:
         id: Unique in the built file; starts with the source's name.
-        source: Name of the source.
-        trajectory: At least one tool and one step.
         where: File and line (or archive member) it came from, for messages to the user.
         task_id: The task's number in the source's own counting, for ``--exclude`` files that list such numbers.
         group: Examples of one group stay in one split; by default those with the same first instruction.

@@ -106,18 +106,16 @@ def load_exclusions(*paths: Path) -> Exclusions:
     Raises:
         ConfigError: If there is no such file, or it names nothing.
     """
-    return Exclusions(entry for path in paths for entry in _read(path))
-
-
-def _read(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ConfigError(f"--exclude {path}: no such file.")
-    with open_text(path) as file:
-        text = file.read()
-    entries = [entry for entry in _parse(text) if entry.strip()]
-    if not entries:
-        raise ConfigError(f"--exclude {path}: the file names no id and no instruction; nothing would be excluded.")
-    return entries
+    entries: list[str] = []
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"--exclude {path}: no such file.")
+        with open_text(path) as file:
+            found = [entry for entry in _parse(file.read()) if entry.strip()]
+        if not found:
+            raise ConfigError(f"--exclude {path}: the file names no id and no instruction; nothing would be excluded.")
+        entries += found
+    return Exclusions(entries)
 
 
 def normalize(text: str) -> str:

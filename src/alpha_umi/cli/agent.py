@@ -133,12 +133,9 @@ def _read_line(screen: Screen) -> str | None:
     """Return the next line, or None to leave."""
     try:
         line = screen.ask("", "you").strip()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError) as stop:
         screen.note("")
-        return ""
-    except EOFError:
-        screen.note("")
-        return None
+        return "" if isinstance(stop, KeyboardInterrupt) else None
     return None if line == "/quit" else line
 
 

@@ -26,7 +26,7 @@ from alpha_umi.nodes.models.specs import load_model, load_models
 from alpha_umi.nodes.state import UmiInput
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.config import TrainConfig, load_config
+from alpha_umi.training.config import load_config
 from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
 from alpha_umi.training.evaluation.evaluator import RunAgent
 from alpha_umi.training.evaluation.examples import hash_examples
@@ -129,7 +129,10 @@ def evaluate_methods(
     from alpha_umi.nodes.models.engine.scheduler import close_engines
     from alpha_umi.training.glpft import train
 
-    methods = _load_methods(configs)
+    names = [Path(config).name.removesuffix(".yaml") for config in configs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"Two of the configurations {', '.join(configs)} have one name; rename one of the files.")
+    methods = {name: load_config(config) for name, config in zip(names, configs, strict=True)}
     examples = load_examples(data, split=split, sources=sources)
 
     def train_on_share(method: str, fraction: float) -> Path:
@@ -152,12 +155,4 @@ def evaluate_methods(
         "limit": limit,
         "free": free,
     }
-    return evaluate_scaling(list(methods), fractions, train_on_share, evaluate, out, identity=identity)
-
-
-def _load_methods(configs: Sequence[str]) -> dict[str, TrainConfig]:
-    """Return the configurations by name."""
-    names = [Path(config).name.removesuffix(".yaml") for config in configs]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"Two of the configurations {', '.join(configs)} have one name; rename one of the files.")
-    return {name: load_config(config) for name, config in zip(names, configs, strict=True)}
+    return evaluate_scaling(names, fractions, train_on_share, evaluate, out, identity=identity)

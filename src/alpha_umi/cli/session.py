@@ -72,9 +72,9 @@ class TurnResult:
 
     def to_json(self) -> str:
         """Return one JSON object: answer, finish, reason, messages, the tools, usage by model and in total."""
+        end = {"answer": self.output["answer"], "finish": self.output["finish"], "reason": self.output["reason"]}
         messages = [message.model_dump(mode="json") for message in self.output["messages"]]
         tools = [{name: getattr(tool, name) for name in ("name", "description", "parameters")} for tool in self.tools]
-        end = {"answer": self.output["answer"], "finish": self.output["finish"], "reason": self.output["reason"]}
         usage = {"models": self.usage, "total": self.total}
         return json.dumps({**end, "messages": messages, "tools": tools, "usage": usage})
 

@@ -6,7 +6,7 @@ Source: X-PLUG/Multi-LLM-Agent:GLPFT/process_data/toolbench/prepro_raw_stage_2.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alpha_umi.errors import TrajectoryError
@@ -44,13 +44,13 @@ def _make_property(text: Any) -> Record:
     return parse_type(kind) | ({"description": description} if description else {})
 
 
+@dataclass
 class _ConversationReader:
     """Turns one conversation into turns and steps, counting what it has to repair."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-        self._n_calls = 0
-        self._turns: list[tuple[str, list[Step]]] = []
+    _tally: Tally
+    _n_calls: int = 0
+    _turns: list[tuple[str, list[Step]]] = field(default_factory=list)
 
     def read(self, instruction: str, conversations: Sequence[Record]) -> tuple[Turn, ...]:
         for message in conversations:
@@ -82,8 +82,8 @@ class _ConversationReader:
         plan = parse_plan(value)
         if plan.decision is None:
             self._tally.repair("plan without a decision removed")
-            return
-        self._steps.append(Step(plan.rationale, plan.decision))
+        else:
+            self._steps.append(Step(plan.rationale, plan.decision))
 
     def _read_calls(self, value: str) -> None:
         if not self._steps:
@@ -100,14 +100,14 @@ class _ConversationReader:
     def _read_observation(self, value: str) -> None:
         """Answer the first open call."""
         calls = list(self._steps[-1].calls) if self._steps else []
-        i = next((i for i, call in enumerate(calls) if call.observation is None), None)
-        if i is None:
-            return
-        calls[i] = replace(calls[i], observation=Observation(value))
-        self._steps[-1] = replace(self._steps[-1], calls=tuple(calls))
+        for i, call in enumerate(calls):
+            if call.observation is None:
+                calls[i] = replace(call, observation=Observation(value))
+                self._steps[-1] = replace(self._steps[-1], calls=tuple(calls))
+                return
 
     def _read_conclusion(self, value: str) -> None:
         if not self._steps or self._steps[-1].decision != "conclusion" or value in ("", "none"):
             self._tally.repair("conclusion without an answer or a plan removed")
-            return
-        self._steps[-1] = replace(self._steps[-1], answer=value)
+        else:
+            self._steps[-1] = replace(self._steps[-1], answer=value)

@@ -72,9 +72,8 @@ def _resolve_calls(
     responses: dict[str, Any] = {}
     ids: dict[str, str] = {}
     for i, raw in enumerate(record["calls"], 1):
-        try:
-            values = {reference: _look_up(reference, responses) for reference in find_references(raw["arguments"])}
-        except LookupError:
+        values = {reference: _look_up(reference, responses) for reference in find_references(raw["arguments"])}
+        if None in values.values():
             tally.repair("trajectory cut before a reference that the shortened response does not answer")
             return
         arguments = fit_arguments(fill_references(raw["arguments"], values), specs[raw["name"]])
@@ -85,16 +84,10 @@ def _resolve_calls(
 
 
 def _look_up(reference: Reference, responses: Mapping[str, Any]) -> Any:
-    """Return the first value that a reference may have.
-
-    Raises:
-        LookupError: If the response does not hold what is referred to.
-    """
+    """Return the first value that a reference may have; None if the response does not hold it."""
     label, path = reference
-    for node in iter_nested(responses[label]):
-        if (value := get_plain(node, path)) is not None:
-            return value
-    raise LookupError(path)
+    nodes = iter_nested(responses[label]) if label in responses else ()
+    return next((value for node in nodes if (value := get_plain(node, path)) is not None), None)
 
 
 def _find_needs(arguments: Any, instruction: str, texts: Mapping[str, str]) -> Iterator[str]:

@@ -20,6 +20,8 @@ from alpha_umi.training.data.dataset import Example, Tally, parse_row
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.tool_specs import parse_openai_tool
 
+_make_adapter = cache(lambda: TypeAdapter(list[AnyMessage]))
+
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per line; a row keeps its id, its source and its split."""
@@ -52,12 +54,7 @@ def _read_messages(messages: Sequence[Any]) -> list[AnyMessage]:
         for message in messages
     ]
     try:
-        return _message_adapter().validate_python(flat)
+        return _make_adapter().validate_python(flat)
     except ValidationError as error:
         first = error.errors()[0]
         raise TrajectoryError(f"messages.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-@cache
-def _message_adapter() -> TypeAdapter[list[AnyMessage]]:
-    return TypeAdapter(list[AnyMessage])

@@ -105,9 +105,7 @@ class _ChainReader:
             self._thoughts.append(thought)
             return
         thoughts = "\n".join(filter(None, [*self._thoughts, thought]))
-        rationale = shorten_rationale(thoughts, call["name"])
-        if rationale != thoughts:
-            self._tally.repair("long thought shortened")
+        rationale = shorten_rationale(thoughts, call["name"], tally=self._tally)
         step = self._finish(rationale, call) if call["name"] == "Finish" else self._call(rationale, call)
         self._thoughts = [] if step else [thoughts]
         if step is not None:

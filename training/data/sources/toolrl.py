@@ -96,10 +96,7 @@ class _Dialogue:
         if _STOCK_THOUGHT.match(text):
             self._tally.repair("stock thought replaced")
             return ""
-        short = shorten_rationale(text)
-        if short != text:
-            self._tally.repair("long thought shortened")
-        return short
+        return shorten_rationale(text, tally=self._tally)
 
     def _read_calls(self, thought: str, text: str) -> Step:
         calls = [self._read_call(line) for line in map(str.strip, text.splitlines()) if line]
