@@ -99,7 +99,7 @@ class TrainConfig(BaseModel):
     base_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Refuse other weights.")
     start_from: str | None = Field(
         default=None,
-        description="Checkpoint on the same base whose adapters the stages go on from, such as the one that ships; "
+        description="Checkpoint on the same base whose adapters the stages continue from, such as the one that ships; "
         "without it they start at random.",
     )
     reuse: bool = Field(

@@ -160,7 +160,7 @@ def _list_roles(runs: Sequence[FinishedRun]) -> list[Block]:
     header = ("%", *(f"{TITLES[name.rpartition('.')[2]]}\n{role}" for role, name in columns))
     rows = [[run.name, *(percent_interval(run.metrics["roles"][role][name]) for role, name in columns)] for run in runs]
     return [
-        Paragraph("Caller and summarizer go on from the reference plan here, not from the planner's."),
+        Paragraph("Caller and summarizer continue from the reference plan here, not from the planner's."),
         Table(header, rows),
     ]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from alpha_umi.cli.session import Session, TurnResult
 
-HELP = "Ctrl-C stops an answer, /continue goes on with it, /new begins another thread, /quit or Ctrl-D leaves."
+HELP = "Ctrl-C stops an answer, /continue resumes it, /new begins another thread, /quit or Ctrl-D leaves."
 _MAX_QUESTION_CHARS = 60
 
 
@@ -126,7 +126,7 @@ def _greet(session: Session, screen: Screen) -> None:
     earlier = f"{n_turns} earlier {'question' if n_turns == 1 else 'questions'}" if n_turns else "new"
     screen.note(f"Thread {session.thread}, {earlier}.")
     if state.tasks:  # not `next`, which leaves out tasks that had ended but whose step had not
-        screen.note("The last answer was stopped; /continue goes on with it.")
+        screen.note("The last answer was stopped; /continue resumes it.")
 
 
 def _read_line(screen: Screen) -> str | None:
@@ -154,7 +154,7 @@ def _run_line(line: str, session: Session, screen: Screen) -> None:
         elif line:
             session.ask(line)
     except KeyboardInterrupt:
-        screen.note("Stopped. /continue goes on with it.")
+        screen.note("Stopped. /continue resumes it.")
     except Exception as error:  # a model server that is down for a moment is no reason to leave
         show_error(error)
 

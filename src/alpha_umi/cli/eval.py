@@ -34,7 +34,7 @@ EvalModel: TypeAlias = Annotated[
     ),
 ]
 Out: TypeAlias = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for the results; a run that was stopped goes on there.")
+    Path, typer.Option(metavar="DIR", help="Folder for the results; a stopped run continues there.")
 ]
 Data: TypeAlias = Annotated[
     Path, typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories.")
@@ -85,7 +85,7 @@ def static(
 ) -> None:
     """Predict every step of given trajectories and score it, by the paper's definition and by ours.
 
-    Writes predictions.jsonl and metrics.json. A run that was stopped goes on where it was.
+    Writes predictions.jsonl and metrics.json. A stopped run continues where it was.
     """
     from alpha_umi.cli.eval_runs import load_agent
     from alpha_umi.training.evaluation import evaluate_static, load_examples, render_static
@@ -125,7 +125,7 @@ def tasks(
 ) -> None:
     """Let the agent solve tasks on its own and check its last answer exactly.
 
-    Writes outcomes.jsonl and metrics.json. A run that was stopped goes on where it was.
+    Writes outcomes.jsonl and metrics.json. A stopped run continues where it was.
     """
     from alpha_umi.cli.eval_runs import load_agent, make_run
     from alpha_umi.training.evaluation import evaluate_tasks, load_suite, make_answer_scorer, render_tasks
@@ -186,8 +186,8 @@ def live(
 ) -> None:
     """Let the agent answer queries with tools that really answer, and have its runs judged.
 
-    Writes outcomes.jsonl, answers for ToolBench's ToolEval, metrics.json and live.md. A run that was stopped goes on
-    where it was, and tries again what has failed.
+    Writes outcomes.jsonl, answers for ToolBench's ToolEval, metrics.json and live.md. A stopped run continues where
+    it was, and repeats what has failed.
     """
     from alpha_umi.cli.eval_runs import load_agent, load_judge, make_run
     from alpha_umi.training.evaluation import (
@@ -236,8 +236,8 @@ def scaling(
 ) -> None:
     """Train each method on growing shares of the data, evaluate it statically, and draw the curves.
 
-    Writes checkpoints, their results, points.jsonl, metrics.json and one picture per metric. A run that was stopped
-    goes on where it was.
+    Writes checkpoints, their results, points.jsonl, metrics.json and one picture per metric. A stopped run continues
+    where it was.
     """
     from alpha_umi.cli.eval_runs import evaluate_methods
     from alpha_umi.training.evaluation import render_scaling
@@ -274,7 +274,7 @@ def report(
     results: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Results of any of these commands.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for report.html, report.md and figures.")],
 ) -> None:
-    """Put results into one page beside the paper's Table 1, with breakdowns, plots and cases to read."""
+    """Put results into one page, with the paper's Table 1, breakdowns, plots and cases to read."""
     from alpha_umi.training.evaluation import write_report
 
     typer.echo(f"Written to {write_report(results, out)}")

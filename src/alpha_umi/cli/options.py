@@ -29,7 +29,7 @@ Tools: TypeAlias = Annotated[
         "-t",
         metavar="TOOL",
         show_default=False,
-        help="Tools beside the configured ones: MODULE:OBJECT (modules of this folder count), builtin:NAME, "
+        help="Tools in addition to the configured ones: MODULE:OBJECT (modules of this folder count), builtin:NAME, "
         "openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER. Repeatable.",
     ),
 ]
@@ -50,7 +50,7 @@ StrategyName: TypeAlias = Annotated[
 Approve: TypeAlias = Annotated[bool, typer.Option("--approve", help="Ask before each tool call.")]
 Thread: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="NAME", show_default=False, help="Keep the conversation under this name, or go on with it."),
+    typer.Option(metavar="NAME", show_default=False, help="Keep the conversation under this name, or continue it."),
 ]
 Database: TypeAlias = Annotated[
     Path,
