@@ -85,7 +85,7 @@ class ApprovalGate:
         return self._take_answer(state, asked) if asked else {}
 
     def _review(self, state: UmiState, calls: Sequence[ToolCall]) -> Update:
-        """Apply the rules to every open call; one that was rejected before, or is asked about in vain, is answered."""
+        """Apply the rules to every open call; one that was rejected before, or that cannot run, is answered."""
         gate = _get_gate(state)
         reviews: dict[str, Review] = {}
         messages: list[ToolMessage] = []

@@ -49,7 +49,7 @@ def route_give_up(state: UmiState) -> Literal["restart", "end"]:
 
 
 def remove_chain(state: UmiState, n_steps: int = 0) -> list[RemoveMessage]:
-    """Return what takes the current turn's steps out of the transcript, but for the first `n_steps`."""
+    """Return the messages that remove the current turn's steps from the transcript, except for the first `n_steps`."""
     turn = _list_turn(state["messages"])
     plans = [i for i, message in enumerate(turn) if isinstance(message, AIMessage)]
     begin = plans[n_steps] if n_steps < len(plans) else len(turn)

@@ -67,7 +67,7 @@ def route_search_approval(state: UmiState) -> list[Send] | Literal["approval", "
 
 
 def read_search_plan(state: UmiState, reply: AIMessage) -> Update:
-    """Read a plan as in a chain, but for one that wants to go too deep, which is a dead end."""
+    """Read a plan as in a chain; a plan that would go too deep is a dead end."""
     update = read_plan(state, reply)
     if update.get("finish") != "step limit":
         return update

@@ -127,7 +127,7 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     if isinstance(schema, Mapping):
         parameters = _tidy(schema)
     else:
-        # Pydantic drops unknown arguments without a word; the model should learn that it made one up.
+        # Pydantic drops unknown arguments silently; the model should learn that it made one up.
         parameters = {"additionalProperties": False} | _tidy(_json_schema(tool, schema))
     parameters.pop("description", None)
     properties = parameters.pop("properties", {})

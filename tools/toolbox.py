@@ -154,7 +154,7 @@ class Toolbox:
         return _run_in_thread(functools.partial(tool.invoke, call, config), name)
 
     def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
-        """Say in the model's words why a call cannot run, or is none of those that may be called; empty if it can."""
+        """Return why a call cannot run or may not be called, in words for the model; empty if it can run."""
         offered = self.names if names is None else names
         if name not in self._tools or name not in offered:
             return render_unknown_tool(name, offered)

@@ -126,7 +126,7 @@ def make_stage_samples(
 
 
 def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[tuple[str, Trajectory]]:
-    """Without reuse each instruction belongs to one of the two stages for good, whatever else is in the data."""
+    """Without reuse each instruction always belongs to the same one of the two stages, whatever else is in the data."""
     if config.reuse or config.method != "umi":
         return corpus.trajectories.items()
 

@@ -180,7 +180,7 @@ def load_config(source: str | Path) -> TrainConfig:
 
 
 def _describe_fault(fault: ErrorDetails) -> str:
-    """Say what is wrong with a setting, and of a name that is no setting which one may be meant."""
+    """Return what is wrong with a setting; for an unknown name, also which one may be meant."""
     if fault["type"] != "extra_forbidden":
         return fault["msg"]
     *above, name = map(str, fault["loc"])

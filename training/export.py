@@ -95,7 +95,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
 
 @contextmanager
 def _make_folder(out: Path) -> Iterator[Path]:
-    """Give a folder that appears as `out`, which must not exist, only when all is there."""
+    """Give a folder that appears as `out`, which must not exist, only when it is complete."""
     if out.exists():
         raise ConfigError(f"{out} exists already; give a folder that does not.")
     with saving(out), no_progress_bar(), make_folder_atomically(out) as folder:

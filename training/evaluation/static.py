@@ -237,7 +237,7 @@ def generate_many(
     n_workers: int = 8,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Completion]:
-    """Return one reply per request, in order; whatever the model raises is raised, but for prompts that do not fit.
+    """Return one reply per request, in order; whatever the model raises is raised, except for prompts that do not fit.
 
     A `BatchModel` gets all requests at once, and calls `on_progress` with the number it has answered; any other model
     is asked from `n_workers` threads.
