@@ -29,18 +29,16 @@ def open_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> Abstract
         >>> with open_checkpointer("threads.sqlite") as saver:  # doctest: +SKIP
         ...     agent = create_umi_agent("hf:smollm2-135m", [add], checkpointer=saver)
     """
-    if _is_postgres(where):
-        saver: AbstractContextManager[DurableSaver] = _import_postgres().open_postgres(str(where), timeout_s)
-        return saver
-    return open_sqlite(str(where), timeout_s)
+    make = _import_postgres().open_postgres if _is_postgres(where) else open_sqlite
+    saver: AbstractContextManager[DurableSaver] = make(str(where), timeout_s)
+    return saver
 
 
 def open_async_checkpointer(where: str | Path, *, timeout_s: float = 10.0) -> AbstractAsyncContextManager[DurableSaver]:
     """Open a checkpointer for `ainvoke` and `astream`; see `open_checkpointer`."""
-    if _is_postgres(where):
-        saver: AbstractAsyncContextManager[DurableSaver] = _import_postgres().open_async_postgres(str(where), timeout_s)
-        return saver
-    return open_async_sqlite(str(where), timeout_s)
+    make = _import_postgres().open_async_postgres if _is_postgres(where) else open_async_sqlite
+    saver: AbstractAsyncContextManager[DurableSaver] = make(str(where), timeout_s)
+    return saver
 
 
 @asynccontextmanager

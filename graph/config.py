@@ -54,20 +54,20 @@ ApproveTools: TypeAlias = Annotated[
 ]
 
 
-class LimitSettings(BaseModel):
-    """Limits that end every run."""
-
+class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class LimitSettings(_Settings):
+    """Limits that end every run."""
 
     max_steps: int = Field(default=8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
     tool_timeout_s: float = Field(default=30.0, gt=0, description="Seconds one tool call may take.")
     max_observation_chars: int = Field(default=4_000, ge=100, description="Longer tool outputs are cut in the middle.")
 
 
-class GenerationSettings(BaseModel):
+class GenerationSettings(_Settings):
     """How the models named by a spec write; None leaves a setting to the model."""
-
-    model_config = ConfigDict(extra="forbid")
 
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
     max_tokens: int | None = Field(default=None, ge=1, description="Tokens one model call may write.")
@@ -76,8 +76,7 @@ class GenerationSettings(BaseModel):
     )
     constrained: bool | None = Field(default=None, description="Hold a local planner and caller to their grammar.")
     guard_names: bool | None = Field(
-        default=None,
-        description='After "I call", let a constrained local planner write only the name of an offered tool.',
+        default=None, description='After "I call", let a constrained local planner write only names of offered tools.'
     )
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
     device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")
@@ -86,10 +85,8 @@ class GenerationSettings(BaseModel):
     )
 
 
-class RetrievalSettings(BaseModel):
+class RetrievalSettings(_Settings):
     """How the tools on offer are picked where there are more than a prompt holds."""
-
-    model_config = ConfigDict(extra="forbid")
 
     top_k: int | None = Field(default=None, ge=1, le=100, description="Tools picked for a question; None offers all.")
     index: Path | None = Field(default=None, description="File of the tools' embeddings; None keeps none.")

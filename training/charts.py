@@ -73,12 +73,7 @@ class Line:
 
 
 def draw_lines(lines: Sequence[Line], *, title: str, x_title: str) -> str:
-    """Return a line chart; intervals are drawn as bands.
-
-    Args:
-        lines: At most six have different colours.
-        title: Above the chart.
-        x_title: Below it.
+    """Return a line chart; intervals are drawn as bands, and at most six lines have different colours.
 
     Raises:
         ConfigError: If matplotlib is not installed.
@@ -105,9 +100,7 @@ def draw_lines(lines: Sequence[Line], *, title: str, x_title: str) -> str:
 def draw_bars(bars: Mapping[str, Mapping[str, float]], *, title: str) -> str:
     """Return one bar per name, each as wide as the others and divided into its parts.
 
-    Args:
-        bars: Name → part → amount; every bar has the same parts. The first part is drawn in grey.
-        title: Above the chart.
+    In `bars`, name → part → amount, every bar has the same parts; the first part is drawn in grey.
 
     Raises:
         ConfigError: If matplotlib is not installed.

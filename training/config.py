@@ -48,9 +48,7 @@ class StageConfig(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this Euclidean norm.")
     tokens_per_forward: int = Field(
-        4096,
-        ge=1,
-        description="Tokens per device in a forward pass, padding included; a longer trajectory goes alone.",
+        default=4096, ge=1, description="Tokens per forward pass and device, with padding; a longer one goes alone."
     )
     forwards_per_step: int = Field(
         default=1, ge=1, description="Forward passes per device in one optimiser step (gradient accumulation)."

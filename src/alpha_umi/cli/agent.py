@@ -168,7 +168,13 @@ def threads(
     """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
     if checkpointer is None and not database.exists() and is_given(ctx, "database"):
         raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")
-    found = [] if checkpointer is None and not _holds_threads(database) else _find(checkpointer or database, limit)
+    found: list[CheckpointTuple] = []
+    if checkpointer is not None or _holds_threads(database):
+        from alpha_umi.graph.checkpointers import open_checkpointer
+
+        with open_checkpointer(checkpointer or database) as saver:
+            kept = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
+        found = [newest for newest in kept if newest is not None]
     for newest in found:
         typer.echo(_describe(newest))
     if not found:
@@ -184,15 +190,6 @@ def _holds_threads(database: Path) -> bool:
             return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is not None
     except sqlite3.Error:
         return True  # opening it for real says what is wrong
-
-
-def _find(where: str | Path, limit: int) -> list[CheckpointTuple]:
-    """Return the newest checkpoint of each of the newest threads."""
-    from alpha_umi.graph.checkpointers import open_checkpointer
-
-    with open_checkpointer(where) as saver:
-        found = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
-    return [each for each in found if each is not None]
 
 
 def _describe(newest: CheckpointTuple) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from alpha_umi.cli.options import MaxSteps
+from alpha_umi.cli.options import MaxSteps, StrategyName
 from alpha_umi.errors import ConfigError
 
 BASELINES = (
@@ -154,10 +154,7 @@ def live(
     ],
     out: Out,
     model: EvalModel = None,
-    strategy: Annotated[
-        Literal["react", "dfsdt"] | None,
-        typer.Option("--strategy", show_default="configured, else react", help="How the agent searches for an answer."),
-    ] = None,
+    strategy: StrategyName = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default="all", help="Only the first N queries of each query file."),

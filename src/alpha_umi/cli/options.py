@@ -43,9 +43,7 @@ Temperature: TypeAlias = Annotated[
 ]
 StrategyName: TypeAlias = Annotated[
     Literal["react", "dfsdt"] | None,
-    typer.Option(
-        "--strategy", show_default=False, help="react takes one chain of steps, dfsdt searches a tree of them."
-    ),
+    typer.Option("--strategy", show_default=False, help="react: one chain of steps. dfsdt: search in a tree of them."),
 ]
 Approve: TypeAlias = Annotated[bool, typer.Option("--approve", help="Ask before each tool call.")]
 Thread: TypeAlias = Annotated[
