@@ -78,6 +78,8 @@ def _describe(error: ValidationError, root: Any, arguments: Any) -> Iterator[str
     elif keyword == "additionalProperties":
         for name in [name for name in value if name in details["unexpected"]] or details["unexpected"]:
             yield f"{_render_path([*path, name])}: there is no such argument; leave it out"
+    elif keyword == "falseSchema":
+        yield f"{_render_path(path)}: there is no such argument; leave it out"
     elif inner := [cause for causes in details.get("context", ()) for cause in causes if _tells_more(cause, error)]:
         for cause in inner:
             yield from _describe(cause, root, arguments)

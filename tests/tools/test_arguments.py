@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from alpha_umi.tools import spec_from_tool
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import to_base_tool
+from alpha_umi.tools.spec import ToolSpec
 
 
 class Point(BaseModel):
@@ -61,6 +62,13 @@ def test_all_violations_are_listed_and_the_fix_is_told() -> None:
         "Fix this and call plot again. Its arguments: city (string, required), at (Point or null, optional), "
         'days (integer or null, optional), unit (one of "C", "F", optional).'
     )
+
+
+def test_an_argument_that_the_schema_forbids_is_to_be_left_out() -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, "old_city": False}}
+    spec = ToolSpec("plot", "", schema)
+    text = render_violations(spec, spec.make_validator(), {"old_city": "K"})
+    assert "- old_city: there is no such argument; leave it out" in text
 
 
 def test_huge_values_are_not_repeated() -> None:

@@ -37,7 +37,7 @@ from alpha_umi.training.evaluation.toolbench import read_queries
 N_BUILTIN = 300
 REPLAY = "complexfuncbench-replay"
 VARIABLE = "COMPLEXFUNCBENCH"
-_PLACES = ("data/complexfuncbench_train.jsonl.gz", "../shared/data/complexfuncbench_train.jsonl.gz")
+_PLACE = "data/complexfuncbench_train.jsonl.gz"
 _FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = (
@@ -239,9 +239,8 @@ def load_live_suite(name: str, *, limit: int | None = None, remote: RemoteSettin
 def _find_file() -> Path:
     """Return the file that ``COMPLEXFUNCBENCH`` names, or the one in the working directory."""
     named = os.environ.get(VARIABLE)
-    for place in [named] if named else _PLACES:
-        if Path(place).is_file():
-            return Path(place)
+    if (place := Path(named or _PLACE)).is_file():
+        return place
     raise ConfigError(
         f"There is no copy of ComplexFuncBench{f' at {named}' if named else ''}; write {REPLAY}:FILE, or set "
         f"{VARIABLE} to a file of tasks (.jsonl or .jsonl.gz)."
