@@ -1,0 +1,254 @@
+import random
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from alpha_umi.errors import ConfigError
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.sheets.form import ToolSheet, load_sheets, load_world
+from alpha_umi.training.data.sheets.request import (
+    draw_chained,
+    draw_follow_up,
+    draw_incomplete,
+    draw_need,
+    list_wordings,
+    make_answer,
+    make_sheet_tool,
+)
+from alpha_umi.training.data.sheets.tasks import SHARES, World
+from alpha_umi.training.data.sheets.wording import parse_source, parse_wording
+
+SHEET = """
+domain: barber
+values:
+  barber: [Nadia, Old Pete, Kim]
+tools:
+- name: book
+  description: Book a haircut.
+  parameters:
+    barber: {from: barber, what: which barber}
+    day: {from: date, what: the day}
+    time: {from: time, optional: true}
+    beard: {type: boolean, optional: true, say: {true: with a beard trim}}
+  effects: once
+  ask:
+  - "Book {barber}[ for {day}][ at {time}][ {beard}]."
+  - "A haircut with {barber}[ on {day}], please."
+  - "I want {barber}[ on {day}]."
+  - "Get me in with {barber}[ on {day}]."
+  again: ["And for {day}?"]
+  cannot: book a haircut
+  returns: {number: id HC-####}
+  reply: {number: "{number}", barber: "{barber}"}
+  answer: Booked with {barber}, number {number}.
+  fails: ["{barber} is ill"]
+- name: cancel
+  description: Cancel a booking.
+  parameters:
+    number: {from: id HC-#### or book.number}
+  ask: ["Cancel {number}."]
+  then: {number: ["Cancel it again."]}
+  cannot: cancel a booking
+  reply: "{number} is cancelled."
+- name: place
+  description: Where to send a barber.
+  parameters:
+    address: {properties: {street: {from: street}, floor: {from: int 1..9, optional: true}}}
+    tags: {items: {enum: [quick, kids_welcome]}, count: [1, 2]}
+  ask: ["Send someone to {address.street}[, floor {address.floor}], who is {tags}."]
+  cannot: send a barber
+  reply: ok
+  answer: Someone comes to {address.street}.
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "barber.yaml").write_text(SHEET)
+    return tmp_path
+
+
+@pytest.fixture
+def sheets(folder: Path) -> dict[str, ToolSheet]:
+    return {sheet.tool.name: sheet for sheet in load_sheets(folder)}
+
+
+def test_values_of_every_kind_are_said_and_taken() -> None:
+    rng = random.Random(1)
+    drawn = {
+        text: [parse_source(text, {})(rng) for _ in range(50)] for text in ("int 1..9", "date", "time", "id A-##@")
+    }
+    assert all(1 <= value.argument <= 9 for value in drawn["int 1..9"])
+    assert {"three", "3"} <= {value.said for value in drawn["int 1..9"] if value.argument == 3} | {"three", "3"}
+    assert all(len(value.argument) == 10 and value.argument[4] == "-" for value in drawn["date"])
+    assert any(value.said != value.argument for value in drawn["date"])
+    assert all(value.argument.startswith("A-") and value.said == value.argument for value in drawn["id A-##@"])
+
+
+def test_a_source_that_is_none_lists_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"barbers.*lists here are barber"):
+        parse_source("barbers", {"barber": ["Kim"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Book {who}.", "no parameter; there are barber, day"),
+        ("Book {barber} and {barber}.", "said twice"),
+        ("Book {barber", "not closed"),
+        ("Book [{barber} [on {day}]].", "not closed"),
+        ("Book {barber}[ soon].", "nothing says when"),
+    ],
+)
+def test_a_wrong_wording_says_what_is_wrong(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        parse_wording(text, ["barber", "day"])
+
+
+def test_brackets_go_with_their_slots() -> None:
+    wording = parse_wording("book {barber}[ for {day}][, {beard}] .", ["barber", "day", "beard"])
+    assert wording.fill({"barber": "Kim", "beard": "beard too"}) == "Book Kim, beard too."
+    assert wording.fill({"barber": "Kim", "day": "2027-01-01"}) == "Book Kim for 2027-01-01."
+
+
+def test_a_typing_error_spares_the_values() -> None:
+    wording = parse_wording("Please book a haircut with {barber} tomorrow.", ["barber"])
+    texts = {wording.fill({"barber": "Nadia"}, typo=random.Random(i)) for i in range(40)}
+    assert len(texts) > 10
+    assert all("Nadia" in text for text in texts)
+
+
+def test_every_value_of_a_call_is_said(sheets: dict[str, ToolSheet]) -> None:
+    rng = random.Random(2)
+    for sheet in sheets.values():
+        for _ in range(30):
+            need = draw_need(sheet, rng)
+            assert all(value.said.lower() in need.text.lower() for value in need.values.values())
+
+
+def test_a_call_satisfies_the_schema_and_the_answer_says_the_reply(sheets: dict[str, ToolSheet]) -> None:
+    toolbox = Toolbox([make_sheet_tool(sheet) for sheet in sheets.values()])
+    rng = random.Random(3)
+    for sheet in sheets.values():
+        for _ in range(20):
+            need = draw_need(sheet, rng)
+            assert toolbox.execute(sheet.tool.name, need.arguments, "1").status == "success"
+    booking = draw_need(sheets["book"], rng)
+    reply = toolbox.execute("book", booking.arguments, "1").text
+    assert make_answer(sheets["book"], booking.arguments).split("number ")[1].rstrip(".") in reply
+
+
+def test_nested_objects_and_lists_of_enums(sheets: dict[str, ToolSheet]) -> None:
+    drawn = [draw_need(sheets["place"], random.Random(i)).arguments for i in range(30)]
+    assert {frozenset(each["address"]) for each in drawn} == {frozenset({"street"}), frozenset({"street", "floor"})}
+    assert all(
+        set(each["tags"]) <= {"quick", "kids_welcome"} and len(set(each["tags"])) == len(each["tags"]) for each in drawn
+    )
+
+
+def test_an_incomplete_request_lacks_one_value_and_says_which(sheets: dict[str, ToolSheet]) -> None:
+    need = draw_incomplete(sheets["book"], random.Random(4))
+    assert need is not None
+    assert need.missing == "day"
+    assert "day" not in need.values
+    assert draw_incomplete(sheets["cancel"], random.Random(4)) is None
+
+
+def test_a_chain_takes_the_result(sheets: dict[str, ToolSheet]) -> None:
+    first = draw_need(sheets["book"], random.Random(5))
+    second = draw_chained(first, sheets["cancel"], random.Random(5))
+    assert second is not None
+    assert second.text == "Cancel it again."
+    assert str(second.arguments["number"]) in make_answer(sheets["book"], first.arguments)
+
+
+def test_a_follow_up_keeps_what_it_does_not_say(sheets: dict[str, ToolSheet]) -> None:
+    need = draw_need(sheets["book"], random.Random(7))
+    again = draw_follow_up(need, random.Random(8))
+    assert again is not None or "day" not in need.values
+    if again is not None:
+        assert again.arguments["barber"] == need.arguments["barber"]
+        assert again.text.startswith("And for ")
+
+
+def test_held_out_wordings_are_others() -> None:
+    wordings = [parse_wording(f"Wording {i} for it.", []) for i in range(200)]
+    train, held_out = (list_wordings(wordings, held_out=each) for each in (False, True))
+    assert not set(train) & set(held_out)
+    assert 5 < len(held_out) < 50
+
+
+def test_conversations_are_right_and_repeatable(folder: Path) -> None:
+    world = World(load_sheets(folder))
+    kinds = set()
+    for i in range(150):
+        made = world.make(random.Random(i))
+        kinds |= set(made.kinds)
+        offered = {tool.name for tool in made.trajectory.tools}
+        for turn in made.trajectory.turns:
+            assert turn.steps[-1].decision in ("conclusion", "give up")
+            for step in turn.steps:
+                assert {call.name for call in step.calls} <= offered
+        assert made == world.make(random.Random(i))
+    assert kinds == set(SHARES)
+
+
+def test_what_no_tool_can_do_has_no_tool_for_it(folder: Path) -> None:
+    world = World(load_sheets(folder))
+    refused = 0
+    for i in range(200):
+        made = world.make(random.Random(i))
+        for kind, turn in zip(made.kinds, made.trajectory.turns, strict=True):
+            if kind == "no tool":
+                refused += 1
+                assert [step.decision for step in turn.steps] == ["give up"]
+                needs = {"book": "book a haircut", "cancel": "cancel a booking", "place": "send a barber"}
+                offered = {needs[tool.name] for tool in made.trajectory.tools}
+                assert turn.steps[0].rationale.removeprefix("No tool can ").rstrip(".") not in offered
+    assert refused > 10
+
+
+FAULTS: list[tuple[str, str, str]] = [
+    ('  - "I want {barber}[ on {day}]."', '  - "I want {barber}."', r"line \d+: book: .*does not say \{day\}"),
+    ("[ at {time}]", " at {time}", r"put \{time\} in brackets; it is optional"),
+    ("from: barber,", "from: barbers,", "names no list"),
+    ("or book.number", "or book.id", r"'book.id' is no TOOL.VALUE of this file; there are book.number"),
+    ("then: {number:", "then: {nr:", "nr is no parameter"),
+    ("  answer: Booked with {barber}, number {number}.\n", "", "a reply that is no text needs an answer"),
+    ('reply: "{number} is cancelled."', 'reply: "{nummer} is cancelled."', r"\{nummer\} is neither"),
+    ("- name: cancel", "- name: book", "there is a tool 'book' already"),
+    ("effects: once", "effects: twice", r"line \d+: tools.0.effects: Input should be"),
+    ("cannot: cancel a booking\n", "canot: cancel a booking\n", "line .*canot: Extra inputs"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), FAULTS)
+def test_faults_name_file_and_line(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in SHEET
+    (tmp_path / "barber.yaml").write_text(SHEET.replace(old, new))
+    with pytest.raises(ConfigError, match=problem) as error:
+        load_sheets(tmp_path)
+    assert "barber.yaml, line " in str(error.value)
+
+
+def test_an_empty_folder_and_a_broken_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"holds no \.yaml file"):
+        load_sheets(tmp_path)
+    (tmp_path / "a.yaml").write_text(dedent("domain: [\n"))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_sheets(tmp_path)
+
+
+def test_words_that_yaml_1_1_takes_for_something_else_stay_words(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SHEET.replace("[Nadia, Old Pete, Kim]", "[on, no, 12:30, 2027-01-01]"))
+    values: Any = next(iter(load_sheets(tmp_path))).lists["barber"]
+    assert values == ["on", "no", "12:30", "2027-01-01"]
+
+
+def test_the_world_that_ships_can_be_read() -> None:
+    sheets = load_world()
+    assert len({sheet.tool.name for sheet in sheets}) == len(sheets)
+    for i in range(20):
+        assert World(sheets).make(random.Random(i)).trajectory.turns

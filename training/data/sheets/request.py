@@ -1,0 +1,228 @@
+"""One request for one tool: values drawn and said in a wording; and the tool itself, which makes its reply up."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.tools import BaseTool, ToolException
+
+from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.training.data.sheets.form import SheetParameter, ToolSheet, first_source, is_optional, make_object_schema
+from alpha_umi.training.data.sheets.wording import SLOT, SaidValue, ToolWording, parse_source, say
+from alpha_umi.training.data.split import hash_text
+
+_HELD_OUT_ONE_IN = 10
+_MAX_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ToolNeed:
+    """What a person wants from one tool.
+
+    Args:
+        sheet: The tool.
+        values: By the path of each parameter that is said; in the order of the sheet.
+        text: The sentence.
+        missing: Path of the required parameter that the sentence does not say, empty if it says all.
+    """
+
+    sheet: ToolSheet
+    values: Mapping[str, SaidValue]
+    text: str
+    missing: str = ""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the call."""
+        return nest({path: value.argument for path, value in self.values.items()})
+
+
+def list_wordings(wordings: Sequence[ToolWording], *, held_out: bool) -> list[ToolWording]:
+    """Return the wordings that belong to training, or the tenth that never occurs there; all if that leaves none."""
+    chosen = [each for each in wordings if (hash_text(each.text, 1) % _HELD_OUT_ONE_IN == 0) == held_out]
+    return chosen or list(wordings)
+
+
+def draw_need(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False, typo: bool = False) -> ToolNeed:
+    """Draw values and a wording.
+
+    Args:
+        sheet: The tool.
+        rng: ValueSource of randomness.
+        held_out: Whether to word it in a way that never occurs in training.
+        typo: Make one typing error.
+    """
+    wording = rng.choice(list_wordings(sheet.wordings, held_out=held_out))
+    values = _draw_values(sheet, wording, rng)
+    return ToolNeed(sheet, values, _fill(wording, values, rng if typo else None))
+
+
+def draw_chained(need: ToolNeed, sheet: ToolSheet, rng: random.Random) -> ToolNeed | None:
+    """Draw what is asked of `sheet` with a result of `need`; None if the sheet has no ``then`` for one."""
+    links = [(link, name) for (tool, name), link in sheet.links.items() if tool == need.sheet.tool.name]
+    if not links:
+        return None
+    (path, wordings), name = rng.choice(links)
+    wording = rng.choice(wordings)
+    values = _draw_values(sheet, wording, rng)
+    result = make_facts(need.sheet, need.arguments)[name]
+    return ToolNeed(sheet, {**values, path: SaidValue(result, "")}, _fill(wording, values, None))
+
+
+def draw_incomplete(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False) -> ToolNeed | None:
+    """Draw a request that does not say a value that the tool needs; None if no wording can leave one out."""
+    options: list[tuple[ToolWording, str]] = []
+    for wording in list_wordings(sheet.wordings, held_out=held_out):
+        for path in sorted(wording.slots - wording.always_said):
+            if not is_optional(sheet.tool.parameters, path):
+                options.append((wording, path))
+    if not options:
+        return None
+    wording, missing = rng.choice(options)
+    values = _draw_values(sheet, wording, rng)
+    gone = next(part.slots for part in wording.parts if part.is_optional and missing in part.slots)
+    kept = {path: value for path, value in values.items() if path not in gone}
+    return ToolNeed(sheet, kept, _fill(wording, kept, None), missing)
+
+
+def draw_follow_up(need: ToolNeed, rng: random.Random) -> ToolNeed | None:
+    """Ask for the same once more with other values, in a sentence that says only these; None if the sheet has none."""
+    wordings = [each for each in need.sheet.follow_ups if each.slots <= need.values.keys()]
+    if not wordings:
+        return None
+    wording = rng.choice(wordings)
+    fresh = {path: _draw(need.sheet.sources[path], need.sheet, rng) for path in sorted(wording.slots)}
+    return replace(need, values={**need.values, **fresh}, text=_fill(wording, fresh, None))
+
+
+def describe_missing(need: ToolNeed) -> str:
+    """Return what the request does not say, to go after "The request does not say"."""
+    parameter = need.sheet.sources[need.missing]
+    return parameter.what or f"the {need.missing.rpartition('.')[2].replace('_', ' ')}"
+
+
+def make_sheet_tool(
+    sheet: ToolSheet, *, name: str = "", names: Mapping[str, str] | None = None, failure: str = ""
+) -> BaseTool:
+    """Return the tool; what it makes up is the same for the same arguments.
+
+    Args:
+        sheet: Its sheet.
+        name: Another name for it.
+        names: Other names for its arguments, by their own.
+        failure: What every call of it fails with.
+    """
+    names = names or {}
+    ours = {theirs: own for own, theirs in names.items()}
+    parameters = {names.get(own, own): parameter for own, parameter in sheet.tool.parameters.items()}
+    spec = ToolSpec(
+        name or sheet.tool.name, sheet.tool.description, make_object_schema(parameters), effects=sheet.tool.effects
+    )
+
+    def run(**arguments: Any) -> str:
+        if failure:
+            raise ToolException(failure)
+        reply = make_reply(sheet, {ours.get(theirs, theirs): value for theirs, value in arguments.items()})
+        return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
+
+    return make_tool(spec, run)
+
+
+def make_facts(sheet: ToolSheet, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments and made-up values by name; an argument that is not given is empty."""
+    rng = random.Random(f"{sheet.tool.name} {json.dumps(arguments, sort_keys=True, default=str)}")
+    made = {name: draw(rng).argument for name, draw in sheet.made_up.items()}
+    return {**dict.fromkeys(sheet.tool.parameters, ""), **flatten(arguments), **arguments, **made}
+
+
+def make_reply(sheet: ToolSheet, arguments: Mapping[str, Any]) -> Any:
+    """Return what the tool returns: text, or any JSON value."""
+    return _fill_reply(sheet.tool.reply, make_facts(sheet, arguments))
+
+
+def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
+    """Return the sentence that tells the user."""
+    facts = make_facts(sheet, arguments)
+    text = str(_fill_reply(sheet.tool.answer or sheet.tool.reply, facts, as_text=True))
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested objects by path."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested objects of values by path; the opposite of `flatten`."""
+    nested: dict[str, Any] = {}
+    for path, value in flat.items():
+        *outer, name = path.split(".")
+        place = nested
+        for key in outer:
+            place = place.setdefault(key, {})
+        place[name] = value
+    return nested
+
+
+def _draw_values(sheet: ToolSheet, wording: ToolWording, rng: random.Random) -> dict[str, SaidValue]:
+    """Draw what is said: what the tool needs, and of the optional values some."""
+    skipped: set[str] = set()
+    for part in wording.parts:
+        optional = [path for path in part.slots if is_optional(sheet.tool.parameters, path)]
+        if optional and rng.random() >= max(sheet.sources[path].said for path in optional):
+            skipped |= part.slots
+    said = [path for path in sheet.sources if path in wording.slots and path not in skipped]
+    values: dict[str, SaidValue] = {}
+    for path in said:
+        values[path] = _draw_unlike(sheet, path, list(values.values()), rng)
+    days = [path for path in said if sheet.sources[path].source in ("date", "recent date", "past date")]
+    in_order = sorted((values[path] for path in days), key=lambda value: str(value.argument))
+    return {**values, **dict(zip(days, in_order, strict=True))}
+
+
+def _draw_unlike(sheet: ToolSheet, path: str, others: Sequence[SaidValue], rng: random.Random) -> SaidValue:
+    """Draw a value that no other slot has, if there are enough of them: nobody flies from Oslo to Oslo."""
+    for _ in range(_MAX_TRIES):
+        value = _draw(sheet.sources[path], sheet, rng)
+        if value not in others:
+            break
+    return value
+
+
+def _draw(parameter: SheetParameter, sheet: ToolSheet, rng: random.Random) -> SaidValue:
+    if parameter.items is not None:
+        wanted = rng.randint(*parameter.count)
+        drawn = {value.said: value for value in (_draw(parameter.items, sheet, rng) for _ in range(wanted * 2))}
+        chosen = list(drawn.values())[:wanted]
+        return SaidValue([value.argument for value in chosen], say([value.said for value in chosen]))
+    if parameter.source is not None:
+        value = parse_source(first_source(parameter), sheet.lists)(rng)
+    else:
+        argument = rng.choice(list(parameter.enum or parameter.say))
+        value = SaidValue(argument, say(argument).replace("_", " "))
+    return replace(value, said=rng.choice(parameter.say.get(value.argument, [value.said])))
+
+
+def _fill(wording: ToolWording, values: Mapping[str, SaidValue], typo: random.Random | None) -> str:
+    return wording.fill({path: value.said for path, value in values.items()}, typo=typo)
+
+
+def _fill_reply(reply: Any, facts: Mapping[str, Any], *, as_text: bool = False) -> Any:
+    if isinstance(reply, Mapping):
+        return {key: _fill_reply(value, facts, as_text=as_text) for key, value in reply.items()}
+    if isinstance(reply, list):
+        return [_fill_reply(value, facts, as_text=as_text) for value in reply]
+    if not isinstance(reply, str):
+        return reply
+    whole = SLOT.fullmatch(reply)
+    if whole and not as_text:
+        return facts.get(whole[1], "")
+    return SLOT.sub(lambda match: say(facts.get(match[1], "")), reply)

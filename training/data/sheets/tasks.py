@@ -1,0 +1,313 @@
+"""Conversations made from sheets: what is asked, which tools are at hand, and the right way through.
+
+Every observation comes from running the tool. A conversation has one list of tools and one to four requests.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from langchain_core.tools import BaseTool
+
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.clean import describe_calls
+from alpha_umi.training.data.sheets.form import ToolSheet
+from alpha_umi.training.data.sheets.request import (
+    ToolNeed,
+    describe_missing,
+    draw_chained,
+    draw_follow_up,
+    draw_incomplete,
+    draw_need,
+    make_answer,
+    make_sheet_tool,
+)
+from alpha_umi.training.data.sheets.wording import join_sentences, voice
+
+PlanKind: TypeAlias = Literal["single", "several", "same tool", "chain", "follow-up", "missing", "no tool", "failure"]
+SHARES: Mapping[PlanKind, float] = {
+    "single": 0.27,
+    "several": 0.18,
+    "same tool": 0.06,
+    "chain": 0.08,
+    "follow-up": 0.05,
+    "missing": 0.11,
+    "no tool": 0.21,
+    "failure": 0.04,
+}
+"""How often which kind of request is made."""
+_MAX_TRIES = 40
+_N_TOOLS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28, 40)
+
+
+@dataclass(slots=True)
+class RequestPlan:
+    """One request, and what is right.
+
+    Args:
+        kind: Of which kind it is.
+        text: The user's words.
+        needs: What is to be called, in this order.
+        quotes: The words of the request that each need is about.
+        refusal: Why it cannot be done, if that is clear without a call.
+        question: What to ask the user for, if that is clear without a call.
+        excluded: A tool that must not be at hand.
+        failure: What the tool fails with.
+    """
+
+    kind: PlanKind
+    text: str
+    needs: tuple[ToolNeed, ...] = ()
+    quotes: tuple[str, ...] = ()
+    refusal: str = ""
+    question: str = ""
+    excluded: ToolSheet | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeConversation:
+    """Requests for one list of tools, and the right way through them.
+
+    Args:
+        kinds: PlanKind of each request.
+        trajectory: What planner, caller and summarizer should write.
+        expected: Texts that the last answer must hold, or None if giving up, or asking back, is right.
+    """
+
+    kinds: tuple[PlanKind, ...]
+    trajectory: Trajectory
+    expected: tuple[str, ...] | None
+
+
+class World:
+    """Sheets, and what is drawn from them.
+
+    Args:
+        sheets: All tools that may be asked for or stand by.
+        held_out: Whether to use wordings that never occur in training.
+        bystanders: Further tools that only stand by, such as those of real servers.
+    """
+
+    def __init__(
+        self, sheets: Sequence[ToolSheet], *, held_out: bool = False, bystanders: Sequence[BaseTool] = ()
+    ) -> None:
+        """Sort the sheets by domain."""
+        self.sheets = tuple(sheets)
+        self._held_out = held_out
+        self._bystanders = tuple(bystanders)
+        self._domains: dict[str, list[ToolSheet]] = {}
+        for sheet in sheets:
+            self._domains.setdefault(sheet.domain, []).append(sheet)
+        self._by_name = {sheet.tool.name: sheet for sheet in sheets}
+        self._chained: dict[str, list[ToolSheet]] = {}
+        for sheet in sheets:
+            for name in dict.fromkeys(tool for tool, _ in sheet.links):
+                self._chained.setdefault(name, []).append(sheet)
+
+    def make(self, rng: random.Random, *, n_requests: int | None = None) -> MadeConversation:
+        """Return a conversation; the same state of `rng` gives the same one."""
+        wanted = n_requests or rng.choice((1, 1, 2, 3, 4))
+        home = rng.choice(list(self._domains))
+        asks: list[RequestPlan] = []
+        for _ in range(_MAX_TRIES):
+            ask = self._ask(rng, home if rng.random() < 0.7 else rng.choice(list(self._domains)))
+            if all(_fit(ask, other) for other in asks):
+                asks.append(ask)
+                if ask.kind == "follow-up":
+                    asks.append(self._follow_up(ask, rng))
+            if len(asks) >= wanted:
+                break
+        return _solve(asks, self._offer(asks, rng))
+
+    def _ask(self, rng: random.Random, domain: str) -> RequestPlan:
+        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+        sheet = rng.choice(self._domains[domain])
+        makers: dict[PlanKind, Callable[[ToolSheet, random.Random], RequestPlan | None]] = {
+            "single": self._single,
+            "several": self._several,
+            "same tool": self._same_tool,
+            "chain": lambda sheet, rng: self._chain(self._begin_chain(sheet, domain, rng), rng),
+            "follow-up": self._begin_follow_up,
+            "missing": self._missing,
+            "no tool": self._no_tool,
+            "failure": self._failure,
+        }
+        return makers[kind](sheet, rng) or self._single(sheet, rng)
+
+    def _need(self, sheet: ToolSheet, rng: random.Random) -> ToolNeed:
+        return draw_need(sheet, rng, held_out=self._held_out, typo=rng.random() < 0.03)
+
+    def _single(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
+        need = self._need(sheet, rng)
+        return RequestPlan("single", self._voice(need.text, [need], rng), (need,), (need.text,))
+
+    def _several(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
+        home = self._domains[sheet.domain] if rng.random() < 0.7 else self.sheets
+        others = [each for each in home if each is not sheet]
+        pool = rng.sample(others, min(len(others), 4))
+        needs = [self._need(each, rng) for each in [sheet, *pool][: rng.choice((2, 2, 2, 3, 3, 4, 5))]]
+        return self._join("several", needs, rng)
+
+    def _same_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        if not sheet.sources:
+            return None
+        first = self._need(sheet, rng)
+        needs = [first]
+        for _ in range(rng.choice((1, 1, 2))):
+            needs.append(draw_follow_up(first, rng) or self._need(sheet, rng))
+        if len({str(need.arguments) for need in needs}) < len(needs):
+            return None
+        return self._join("same tool", needs, rng)
+
+    def _join(self, kind: PlanKind, needs: Sequence[ToolNeed], rng: random.Random) -> RequestPlan:
+        texts = tuple(need.text for need in needs)
+        joined = join_sentences(texts, rng, held_out=self._held_out, in_order=kind == "chain", names=_list_said(needs))
+        return RequestPlan(kind, self._voice(joined, needs, rng), tuple(needs), texts)
+
+    def _voice(self, text: str, needs: Sequence[ToolNeed], rng: random.Random) -> str:
+        return voice(text, rng, held_out=self._held_out, names=_list_said(needs))
+
+    def _begin_chain(self, sheet: ToolSheet, domain: str, rng: random.Random) -> ToolSheet:
+        begins = [each for each in self._domains[domain] if each.tool.name in self._chained]
+        return rng.choice(begins) if begins else sheet
+
+    def _chain(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        """Two or three tools, each but the first taking what the one before returns."""
+        needs = [self._need(sheet, rng)]
+        for _ in range(rng.choice((1, 1, 2))):
+            nexts = [each for each in self._chained.get(needs[-1].sheet.tool.name, ()) if each is not needs[-1].sheet]
+            need = draw_chained(needs[-1], rng.choice(nexts), rng) if nexts else None
+            needs += [need] if need else []
+        return self._join("chain", needs, rng) if len(needs) > 1 else None
+
+    def _begin_follow_up(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        return replace(self._single(sheet, rng), kind="follow-up") if sheet.follow_ups else None
+
+    def _follow_up(self, ask: RequestPlan, rng: random.Random) -> RequestPlan:
+        need = draw_follow_up(ask.needs[0], rng) or self._need(ask.needs[0].sheet, rng)
+        return RequestPlan("follow-up", need.text, (need,), (need.text,))
+
+    def _missing(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        need = draw_incomplete(sheet, rng, held_out=self._held_out)
+        if need is None:
+            return None
+        text, missing = self._voice(need.text, [need], rng), describe_missing(need)
+        if sheet.tool.missing == "ask":
+            return RequestPlan("missing", text, (need,), (), question=missing)
+        return RequestPlan("missing", text, (need,), (), refusal=f"The request does not say {missing}.")
+
+    def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
+        need = self._need(sheet, rng)
+        refusal = f"No tool can {sheet.tool.cannot}."
+        return RequestPlan("no tool", self._voice(need.text, [need], rng), refusal=refusal, excluded=sheet)
+
+    def _failure(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        if not sheet.tool.fails:
+            return None
+        ask = self._single(sheet, rng)
+        facts = {path: value.said for path, value in ask.needs[0].values.items()}
+        text = rng.choice(sheet.tool.fails)
+        for path in sheet.sources:
+            text = text.replace(f"{{{path}}}", facts.get(path, ""))
+        return replace(ask, kind="failure", failure=text)
+
+    def _offer(self, asks: Sequence[RequestPlan], rng: random.Random) -> list[BaseTool]:
+        """Return the tools at hand, in any order."""
+        needed = {need.sheet.tool.name: need.sheet for ask in asks for need in ask.needs}
+        excluded = [ask.excluded for ask in asks if ask.excluded]
+        broken = {ask.needs[0].sheet.tool.name: ask.failure for ask in asks if ask.failure}
+        forbidden = {sheet.tool.name for sheet in excluded} | {
+            name
+            for name, sheet in self._by_name.items()
+            if any(sheet.tool.cannot == each.tool.cannot for each in excluded)
+        }
+        wanted = max(len(needed), rng.choice(_N_TOOLS), 1)
+        homes = [each.domain for each in (*needed.values(), *excluded)]
+        near = [each for home in dict.fromkeys(homes) for each in self._domains[home]]
+        pool = [each for each in rng.sample(near, len(near)) if each.tool.name not in needed.keys() | forbidden]
+        near_share = rng.choice((0.0, 0.5, 1.0, 1.0))
+        chosen = pool[: round((wanted - len(needed)) * near_share)]
+        taken = needed.keys() | forbidden | {each.tool.name for each in chosen}
+        others = [
+            each for each in rng.sample(self.sheets, min(len(self.sheets), 3 * wanted)) if each.tool.name not in taken
+        ]
+        chosen += others[: wanted - len(needed) - len(chosen)]
+        tools = [make_sheet_tool(each, failure=broken.get(each.tool.name, "")) for each in (*needed.values(), *chosen)]
+        if self._bystanders and rng.random() < 0.3:
+            tools += rng.sample(self._bystanders, min(len(self._bystanders), rng.choice((1, 2, 4))))
+        tools = list({tool.name: tool for tool in tools}.values())
+        return rng.sample(tools, len(tools))
+
+
+def _list_said(needs: Sequence[ToolNeed]) -> list[str]:
+    return [value.said for need in needs for value in need.values.values() if value.said]
+
+
+def _fit(ask: RequestPlan, other: RequestPlan) -> bool:
+    """Tell whether one list of tools can serve both."""
+    for one, two in ((ask, other), (other, ask)):
+        needed = {need.sheet.tool.name for need in one.needs}
+        if two.excluded and (two.excluded.tool.name in needed or one.excluded is two.excluded):
+            return False
+        if two.failure and {need.sheet.tool.name for need in two.needs} & needed:
+            return False
+        if two.excluded and any(need.sheet.tool.cannot == two.excluded.tool.cannot for need in one.needs):
+            return False
+    return True
+
+
+def _solve(asks: Sequence[RequestPlan], tools: Sequence[BaseTool]) -> MadeConversation:
+    toolbox = Toolbox(list(tools))
+    solver = _PlanSolver(toolbox)
+    turns = tuple(Turn(ask.text, tuple(solver.solve(ask))) for ask in asks)
+    return MadeConversation(tuple(ask.kind for ask in asks), Trajectory(toolbox.specs, turns), solver.expected)
+
+
+@dataclass
+class _PlanSolver:
+    toolbox: Toolbox
+    expected: tuple[str, ...] | None = None
+    n_calls: int = field(default=0)
+
+    def solve(self, ask: RequestPlan) -> list[Step]:
+        """Return the steps of a perfect agent."""
+        self.expected = None
+        if ask.refusal:
+            return [Step(ask.refusal, "give up")]
+        if ask.question:
+            return [
+                Step(
+                    f"The request does not say {ask.question}.", "conclusion", answer=f"Please tell me {ask.question}."
+                )
+            ]
+        steps: list[Step] = []
+        answers: list[str] = []
+        for number, (need, quote) in enumerate(zip(ask.needs, ask.quotes, strict=True), 1):
+            step = self._call(need, f"Part {number} ({find_quote(quote, ask.text)})")
+            steps.append(step)
+            observation = step.calls[0].observation
+            if observation is None or observation.is_error:
+                reason = observation.text.splitlines()[0].split(". ")[0].rstrip(".") if observation else ""
+                return [*steps, Step(f"I cannot answer: {reason}.", "give up")]
+            answers.append(make_answer(need.sheet, need.arguments))
+        self.expected = tuple(answers)
+        return [*steps, Step("All parts are done.", "conclusion", answer=" ".join(answers))]
+
+    def _call(self, need: ToolNeed, part: str) -> Step:
+        self.n_calls += 1
+        call = Call(f"call_{self.n_calls}", need.sheet.tool.name, need.arguments)
+        message = self.toolbox.execute(call.name, need.arguments, call.id)
+        observation = Observation(message.text, message.status == "error")
+        return Step(f"{part}: {describe_calls([call])}", "caller", (replace(call, observation=observation),))
+
+
+def find_quote(words: str, text: str) -> str:
+    """Return a part as the request words it: a small model copies before it decides."""
+    words = words.rstrip("?.!= ")
+    start = text.lower().find(words.lower())
+    return text[start : start + len(words)] if start >= 0 else words
