@@ -148,7 +148,8 @@ def make_answer_scorer() -> Scorer:
     def score(task: EvalTask, outcome: EvalOutcome) -> Record:
         answer, gave_up = outcome.trajectory.answer, outcome.trajectory.gave_up
         success = gave_up if task.expected is None else task.is_answered_by(answer)
-        return {"success": success, "gave_up": gave_up, "answer": answer, "finish": outcome.finish}
+        row = {"success": success, "gave_up": gave_up, "answer": answer, "finish": outcome.finish}
+        return row | ({"checks": dict(task.check(outcome.trajectory))} if task.check else {})
 
     def explain(error: Exception) -> str | None:
         return str(error) if isinstance(error, ContextOverflow) else None
@@ -218,7 +219,7 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
     for name, text in _MISHAPS.items():
         title += [f"{metrics[name]:,} {text}"] if metrics[name] else []
     widths = (18, 8, 18, 8)
-    shares = [_list_share(TITLES[name], strict[name]) for name in TASK_SHARES]
+    shares = [_list_share(TITLES[name], strict[name]) for name in TASK_SHARES if strict[name]["n"] or name == "success"]
     kinds = [_list_share(kind, group["success"]) for kind, group in metrics["by_kind"].items()]
     return "\n\n".join(
         [

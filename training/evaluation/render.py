@@ -31,6 +31,8 @@ TITLES = {
     "solved": "Solved",
     "refused": "Refused",
     "gave_up_wrongly": "Gave up wrongly",
+    "calls_exact": "All calls exact",
+    "wrong_effect": "Wrong effect",
     "passed": "Pass",
     "unsure": "Unsure",
     "won": "Win",

@@ -26,7 +26,7 @@ from alpha_umi.training.evaluation.render import render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json
 from alpha_umi.training.evaluation.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 
-TASK_SHARES = ("success", "solved", "refused", "gave_up_wrongly")
+TASK_SHARES = ("success", "solved", "refused", "gave_up_wrongly", "calls_exact", "wrong_effect")
 LIVE_SHARES = ("passed", "unsure", "won", "solved", "completeness", "call_accuracy", "answered")
 COSTS = ("steps", "calls", "input_tokens", "cached_tokens", "output_tokens", "seconds")
 NO_DECISION = "none"
@@ -175,6 +175,7 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
     - ``solved``: share of tasks with an answer that were answered rightly.
     - ``refused``: share of tasks without an answer that were given up.
     - ``gave_up_wrongly``: share of tasks with an answer that were given up.
+    - ``calls_exact``, ``wrong_effect``: where the suite checks calls, see `make_world_suite`.
     - ``steps``, ``calls``, ``…_tokens``, ``seconds``: means per task.
     """
     table = [(row["key"], score_task(row)) for row in rows]
@@ -191,7 +192,9 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
 
 def score_task(row: Record) -> Values:
     """Return what one outcome of a task adds to each metric."""
-    values = {name: float(row[name]) for name in COSTS} | {"success": float(row["success"])}
+    values: dict[str, float] = (
+        {name: float(row[name]) for name in COSTS} | {"success": float(row["success"])} | row.get("checks", {})
+    )
     if row["expected"] is None:
         return values | {"refused": float(row["success"])}
     return values | {"solved": float(row["success"]), "gave_up_wrongly": float(row["gave_up"])}

@@ -1,17 +1,19 @@
 """Suites of tasks for the agent: instructions, tools that run, and how an outcome is checked.
 
-- ``builtin`` and ``gsm8k:FILE`` have known answers, which the last answer must hold.
+- ``builtin``, ``world`` and ``gsm8k:FILE`` have known answers, which the last answer must hold.
 - ``toolbench:…`` asks ToolBench's queries; its tools are called through its server, and a judge says what was solved.
 - ``complexfuncbench-replay`` has recorded tools, and an exact check of the calls that were made.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -29,6 +31,8 @@ from alpha_umi.tools.replay import ReplayTask, make_key
 from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
 from alpha_umi.tools.toolbench import find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
+from alpha_umi.training.data.sheets.form import load_sheets, load_world
+from alpha_umi.training.data.sheets.tasks import World
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.examples import Usage
@@ -167,7 +171,7 @@ class EvalOutcome:
 
 
 def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:
-    """Return the first tasks of a suite with known answers, ``builtin`` or ``gsm8k:FILE``; another is a `ConfigError`.
+    """Return the first tasks of a suite with known answers, ``builtin``, ``world`` or ``gsm8k:FILE``.
 
     By default they are `N_BUILTIN` of ``builtin`` and all of a file; for seed and folder see `make_builtin_suite`.
     """
@@ -176,7 +180,37 @@ def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> li
         return list(make_builtin_suite(n_tasks or N_BUILTIN, folder, seed=seed))
     if kind == "gsm8k" and location:
         return list(islice(load_gsm8k_suite(Path(location)), n_tasks))
-    raise ConfigError(f"Unknown suite {name!r}; give builtin, or gsm8k:FILE with a file of GSM8K in JSON Lines.")
+    if kind == "world":
+        return list(make_world_suite(n_tasks or N_BUILTIN, Path(location) if location else None, seed=seed))
+    raise ConfigError(f"Unknown suite {name!r}; give builtin, world, world:SHEETS, or gsm8k:FILE in JSON Lines.")
+
+
+def make_world_suite(n_tasks: int, sheets: Path | None, *, seed: int) -> Iterator[EvalTask]:
+    """Yield tasks for invented tools: of domains that training never has, or of a folder of sheets.
+
+    Their checks say whether all calls were the right ones with the right arguments (``calls_exact``), and whether one
+    with effects was made that was not asked for (``wrong_effect``).
+    """
+    drawn = load_sheets(sheets) if sheets else [sheet for sheet in load_world() if sheet.held_out]
+    world = World(drawn, held_out=True)
+    effects = {sheet.tool.name for sheet in drawn if sheet.tool.effects != "none"}
+    for number in range(n_tasks):
+        made = world.make(random.Random(f"{seed} suite {number}"), n_requests=1)
+        instructions = tuple(turn.instruction for turn in made.trajectory.turns)
+        check = partial(_check_world_calls, made.trajectory, effects)
+        tools = partial(tuple, made.tools)
+        yield EvalTask(f"world-{seed}-{number}", made.kinds[-1], instructions, tools, made.expected, check=check)
+
+
+def _check_world_calls(right: Trajectory, effects: Collection[str], trajectory: Trajectory) -> dict[str, float]:
+    wanted, made = (_count_calls(each) for each in (right, trajectory))
+    wrong = made - wanted
+    return {"calls_exact": float(made == wanted), "wrong_effect": float(any(name in effects for name, _ in wrong))}
+
+
+def _count_calls(trajectory: Trajectory) -> Counter[tuple[str, str]]:
+    calls = [call for turn in trajectory.turns for step in turn.steps for call in step.calls]
+    return Counter((call.name, json.dumps(call.arguments, sort_keys=True)) for call in calls)
 
 
 def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[EvalTask]:

@@ -152,6 +152,12 @@ def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+def list_told(sheet: ToolSheet, arguments: Mapping[str, Any]) -> list[str]:
+    """Return the made-up values that the answer tells."""
+    facts, text = make_facts(sheet, arguments), sheet.tool.answer or sheet.tool.reply
+    return [say(facts[name]) for name in SLOT.findall(str(text)) if name in sheet.made_up]
+
+
 def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested objects by path."""
     flat: dict[str, Any] = {}

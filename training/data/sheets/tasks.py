@@ -23,6 +23,7 @@ from alpha_umi.training.data.sheets.request import (
     draw_follow_up,
     draw_incomplete,
     draw_need,
+    list_told,
     make_answer,
     make_sheet_tool,
 )
@@ -76,12 +77,14 @@ class MadeConversation:
     Args:
         kinds: PlanKind of each request.
         trajectory: What planner, caller and summarizer should write.
-        expected: Texts that the last answer must hold, or None if giving up, or asking back, is right.
+        expected: Texts that the last answer must hold, or None if giving up is right.
+        tools: The tools at hand, which run.
     """
 
     kinds: tuple[PlanKind, ...]
     trajectory: Trajectory
     expected: tuple[str, ...] | None
+    tools: tuple[BaseTool, ...] = field(compare=False)
 
 
 class World:
@@ -265,7 +268,8 @@ def _solve(asks: Sequence[RequestPlan], tools: Sequence[BaseTool]) -> MadeConver
     toolbox = Toolbox(list(tools))
     solver = _PlanSolver(toolbox)
     turns = tuple(Turn(ask.text, tuple(solver.solve(ask))) for ask in asks)
-    return MadeConversation(tuple(ask.kind for ask in asks), Trajectory(toolbox.specs, turns), solver.expected)
+    kinds = tuple(ask.kind for ask in asks)
+    return MadeConversation(kinds, Trajectory(toolbox.specs, turns), solver.expected, tuple(tools))
 
 
 @dataclass
@@ -280,13 +284,11 @@ class _PlanSolver:
         if ask.refusal:
             return [Step(ask.refusal, "give up")]
         if ask.question:
-            return [
-                Step(
-                    f"The request does not say {ask.question}.", "conclusion", answer=f"Please tell me {ask.question}."
-                )
-            ]
+            self.expected = ()
+            reason, answer = f"The request does not say {ask.question}.", f"Please tell me {ask.question}."
+            return [Step(reason, "conclusion", answer=answer)]
         steps: list[Step] = []
-        answers: list[str] = []
+        answers, told = [], []
         for number, (need, quote) in enumerate(zip(ask.needs, ask.quotes, strict=True), 1):
             step = self._call(need, f"Part {number} ({find_quote(quote, ask.text)})")
             steps.append(step)
@@ -295,7 +297,8 @@ class _PlanSolver:
                 reason = observation.text.splitlines()[0].split(". ")[0].rstrip(".") if observation else ""
                 return [*steps, Step(f"I cannot answer: {reason}.", "give up")]
             answers.append(make_answer(need.sheet, need.arguments))
-        self.expected = tuple(answers)
+            told += list_told(need.sheet, need.arguments)
+        self.expected = tuple(told)
         return [*steps, Step("All parts are done.", "conclusion", answer=" ".join(answers))]
 
     def _call(self, need: ToolNeed, part: str) -> Step:
