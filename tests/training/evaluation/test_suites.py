@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
-from alpha_umi.training.evaluation.suites import EvalTask, load_gsm8k_suite, make_builtin_suite
+from alpha_umi.training.evaluation.suites import EvalTask, load_gsm8k_suite, load_suite, make_builtin_suite
 
 
 def test_builtin_tasks_are_answered_by_their_solutions(tmp_path: Path) -> None:
@@ -62,3 +63,25 @@ def test_gsm8k_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
     with pytest.raises(TrajectoryError, match=r"bad\.jsonl:1"):
         list(load_gsm8k_suite(tmp_path / "bad.jsonl"))
+
+
+def test_world_suite_checks_every_call_and_its_effects(tmp_path: Path) -> None:
+    tasks = load_suite("world", n_tasks=40, seed=0, folder=tmp_path)
+    assert {task.group for task in tasks} >= {"single", "no tool"}
+    for task in tasks:
+        tools = {tool.name: tool for tool in task.make_tools()}
+        silent = Trajectory((), (Turn("?", (Step("", "give up"),)),))
+        assert task.check is not None
+        refused = task.check(silent)
+        assert refused["wrong_effect"] == 0
+        assert (refused["calls_exact"] == 1) == (task.group in ("no tool", "missing"))
+        name = next(iter(tools))
+        wrong = task.check(Trajectory((), (Turn("?", (Step("", "caller", (Call("1", name, {"no": 1}),)),)),)))
+        assert wrong["calls_exact"] == 0
+        assert wrong["wrong_effect"] == float((tools[name].metadata or {})["effects"] != "none")
+
+
+def test_world_suite_of_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("domain: d\ntools: []\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml, line 2"):
+        load_suite(f"world:{tmp_path}", n_tasks=1, seed=0, folder=tmp_path)

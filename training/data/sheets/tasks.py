@@ -204,7 +204,9 @@ class World:
             return RequestPlan("missing", text, (need,), (), question=missing)
         return RequestPlan("missing", text, (need,), (), refusal=f"The request does not say {missing}.")
 
-    def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
+    def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+        if all(each.tool.cannot == sheet.tool.cannot for each in self.sheets):
+            return None  # nothing would be left to offer
         need = self._need(sheet, rng)
         refusal = f"No tool can {sheet.tool.cannot}."
         return RequestPlan("no tool", self._voice(need.text, [need], rng), refusal=refusal, excluded=sheet)
