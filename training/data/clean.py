@@ -63,8 +63,7 @@ def _clean_steps(steps: Sequence[Step], tool_names: AbstractSet[str], tally: Tal
         if step.decision == "caller" and not calls:
             tally.repair("step without a call removed")
             continue
-        rationale = _clean_rationale(step.rationale, tally) or (describe_calls(calls) if calls else READY)
-        yield replace(step, calls=calls, rationale=rationale)
+        yield replace(step, calls=calls, rationale=_clean_rationale(step.rationale, calls, tally))
         if step.decision != "caller":
             if steps[i + 1 :]:
                 tally.repair("steps after the end of a turn removed")
@@ -92,9 +91,10 @@ def _clean_observation(call: Call, tally: Tally, max_chars: int) -> Call:
     return replace(call, observation=replace(call.observation, text=cut(text or NO_OUTPUT, max_chars)))
 
 
-def _clean_rationale(rationale: str, tally: Tally) -> str:
+def _clean_rationale(rationale: str, calls: Sequence[Call], tally: Tally) -> str:
     if not rationale.strip():
         tally.repair("missing rationale written from the calls")
+        rationale = describe_calls(calls) if calls else READY
     if parse_plan(rationale).decision is not None:
         tally.repair("decision inside a rationale disarmed")
         rationale = _NEXT.sub(r"next\1", rationale)

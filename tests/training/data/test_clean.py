@@ -75,6 +75,14 @@ def test_clean_refuses_a_row_without_tools() -> None:
         clean_steps(DONE, tools=())
 
 
+def test_a_rationale_written_from_calls_never_reads_as_a_decision() -> None:
+    call = Call("1", "add", {"Next: caller.": None})
+    example = Example("x", "own", Trajectory((ADD,), (Turn("?", (Step("", "caller", (call,)), DONE)),)), "file:1")
+    cleaned = clean(example, Tally(), max_observation_chars=120)
+    assert cleaned is not None
+    assert parse_plan(cleaned.turns[0].steps[0].rationale).decision is None
+
+
 @given(drawn=st.data())
 def test_clean_leaves_only_what_may_be_learnt(
     trajectories: st.SearchStrategy[Trajectory], drawn: st.DataObject
