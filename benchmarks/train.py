@@ -58,6 +58,7 @@ def make_run(options: Options, stage: StageName) -> StageRun:
         {
             "base": options.base,
             "max_tokens": MAX_TOKENS,
+            "precision": "bfloat16",
             "defaults": {"learning_rate": 5e-4, "tokens_per_forward": 2048, "forwards_per_step": FORWARDS_PER_STEP},
             "stages": {name: {"kind": kind, "save_every_steps": 1_000_000} for name, kind in kinds.items()},
         }

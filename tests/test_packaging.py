@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("graph", "nodes", "tools", "training")
 HEAVY = ["torch", "transformers", "peft"]
-EXTRAS = {"dev", "eval", "fuzz", "huggingface", "mcp", "openai", "postgres", "retrieval", "serve", "train"}
+EXTRAS = {"dev", "eval", "fuzz", "huggingface", "mcp", "openai", "postgres", "qlora", "retrieval", "serve", "train"}
 OPTIONAL = [
     "langchain_huggingface",
     "langchain_mcp_adapters",

@@ -54,6 +54,11 @@ class CheckpointFolder:
         inputs: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
         return inputs
 
+    def find_precision(self) -> Any:
+        """Return the precision in which its stages were begun, if any was."""
+        entries: list[Any] = [entry["inputs"] for entry in self.card["stages"].values()]
+        return next((each["precision"] for each in [*entries, *map(self.get_begun, STAGES)] if each), None)
+
     def begin(self, stage: StageName, inputs: Mapping[str, Any], *, start_over: bool) -> None:
         """Prepare the work folder of a stage; with `start_over`, forget what an earlier run did for it."""
         work = self.get_work(stage)

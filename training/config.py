@@ -21,6 +21,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 
 Method: TypeAlias = Literal["umi", "multi-one-stage", "single", "single-multitask"]
 StageKind: TypeAlias = Literal["full", "lora", "alora"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 StageName: TypeAlias = Literal["backbone", "planner", "caller", "summarizer"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
 
@@ -105,8 +106,13 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the order of the data, the adapters and dropout.")
     max_tokens: int = Field(default=4096, ge=16, description="Longest sequence; old observations are cut to fit.")
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="bfloat16", description="Of frozen weights and arithmetic; trained weights are float32."
+    precision: Literal["auto", Precision] = Field(
+        default="auto",
+        description="Of frozen weights and arithmetic; trained weights are float32. auto takes the faster here, and "
+        "umi.json records which.",
+    )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none", description="nf4 holds the frozen weights in 4 bits (QLoRA); needs CUDA and bitsandbytes."
     )
     device: Literal["auto", "cpu"] = Field(default="auto", description="auto takes a GPU where there is one.")
     token_weights: TokenWeights = TokenWeights()
@@ -131,6 +137,8 @@ class TrainConfig(BaseModel):
         if "backbone" in self.stages and self.stages["backbone"].kind == "alora":
             raise ValueError("stage 'backbone' has no marker to start from, so its kind cannot be 'alora'")
         full = [name for name in self.stage_names if self.stages[name].kind == "full"]
+        if self.quantization != "none" and full:
+            raise ValueError(f"quantization is for frozen weights; stage {full[0]!r} trains all of them")
         if self.start_from is not None and full:
             raise ValueError(f"start_from is for adapters; stage {full[0]!r} trains all weights, so give it as base")
         return self

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from accelerate import PartialState  # type: ignore[import-untyped]
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import load_template
@@ -27,6 +27,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
     Checkpoint,
     CheckpointPart,
+    check_layers,
     check_part_folder,
     hash_weights,
     read_adapter_config,
@@ -38,7 +39,10 @@ from alpha_umi.training.charts import load_matplotlib
 from alpha_umi.training.checkpoint_folder import CURVES, LOGS, CheckpointFolder, draw_curves
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.dataset import ROWS_FILE
-from alpha_umi.training.stage import EXPORT, StageRun, run_stage, uses_cpu
+from alpha_umi.training.estimate import Cost, choose_precision, estimate
+from alpha_umi.training.samples import load_tokenizer
+from alpha_umi.training.stage import EXPORT, StageRun, check_quantization, check_window, run_stage, uses_cpu
+from alpha_umi.training.trainer import ProgressBar
 
 Status: TypeAlias = Literal["done", "resume", "new"]
 _PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")
@@ -53,6 +57,7 @@ class StageReport:
         n_batches: Forward passes per epoch.
         n_too_long: Trajectories that do not fit `max_tokens` even when cut.
         metrics: As recorded in ``umi.json``; empty if the stage has not run.
+        cost: An estimate; only in a dry run.
     """
 
     name: StageName
@@ -64,6 +69,7 @@ class StageReport:
     n_steps: int
     n_too_long: int
     metrics: Mapping[str, Any]
+    cost: Cost | None = None
 
 
 def train(
@@ -86,7 +92,8 @@ def train(
         out: The checkpoint folder.
         only: Train this role alone, again if it was trained before; the stages that it needs must be there.
         resume: Go on with what is in `out`.
-        dry_run: Check everything and report what would be done, without training or writing.
+        dry_run: Check everything and report what would be done and what it costs, without training or writing. Of the
+            base, configuration and tokenizer are enough.
         progress: Draw progress bars on stderr.
 
     Raises:
@@ -98,13 +105,20 @@ def train(
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
     if not dry_run:
         load_matplotlib()  # where it is missing, fail before the training and not after it
+        check_quantization(config)
     base = resolve(config.base)
-    check_part_folder(base, "full")
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    if not dry_run or any(base.glob("*.safetensors")):
+        check_part_folder(base, "full")
+    check_layers(base)
+    tokenizer = load_tokenizer(base)
     tokenizer.chat_template = load_template(config.template)
     card = _make_card(config, base, tokenizer)
     output = CheckpointFolder(Path(out), card)
     _check_output(output, card, only=only, resume=resume)
+    if config.precision == "auto":  # what was begun stays as it is, also on another machine
+        precision = output.find_precision() or choose_precision(config, base)
+        config = config.model_copy(update={"precision": precision})
+    check_window(config, base)
     start = _read_start(config, card)
     training = _Training(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
     reports = [training.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
@@ -130,12 +144,20 @@ class _Training:
 
     def do(self, name: StageName, *, dry_run: bool) -> StageReport:
         """Finish one stage, from where it is."""
+        is_shown = self.progress and not dry_run and PartialState(cpu=uses_cpu(self.config)).is_main_process
+        bar = ProgressBar(name, show=is_shown)
+        try:
+            return self._do(name, bar, dry_run=dry_run)
+        finally:
+            bar.stop()
+
+    def _do(self, name: StageName, bar: ProgressBar, *, dry_run: bool) -> StageReport:
         samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer)
         settings = self.config.stages[name]
         inputs = self._get_inputs(name)
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":
-            self._run(name, inputs, samples.items, start_over=status == "new")
+            self._run(name, inputs, samples.items, bar, start_over=status == "new")
         n_batches = len(make_batches(samples.items, settings.tokens_per_forward))
         return StageReport(
             name=name,
@@ -147,6 +169,7 @@ class _Training:
             n_steps=settings.count_steps(n_batches),
             n_too_long=samples.n_too_long,
             metrics=self.output.card["stages"].get(name, {}).get("metrics", {}),
+            cost=estimate(self.config, name, self.base, samples.items) if dry_run else None,
         )
 
     def _get_inputs(self, name: StageName) -> dict[str, Any]:
@@ -158,6 +181,7 @@ class _Training:
             "data": self.corpus.sha256,
             "parent": parent.get("sha256", ""),
             **({"start": self._get_start(name).sha256} if self.start else {}),
+            **({"quantization": self.config.quantization} if self.config.quantization != "none" else {}),
         }
 
     def _get_start(self, name: StageName) -> CheckpointPart:
@@ -178,7 +202,15 @@ class _Training:
         _check_same(trained, inputs, f"Stage {name!r} was trained", "put it back, or give another --out")
         return "done"
 
-    def _run(self, name: StageName, inputs: dict[str, Any], items: Sequence[TrainingItem], *, start_over: bool) -> None:
+    def _run(
+        self,
+        name: StageName,
+        inputs: dict[str, Any],
+        items: Sequence[TrainingItem],
+        bar: ProgressBar,
+        *,
+        start_over: bool,
+    ) -> None:
         processes = PartialState(cpu=uses_cpu(self.config))
         processes.wait_for_everyone()  # all have looked at the folder before one writes into it
         if processes.is_main_process:
@@ -194,7 +226,7 @@ class _Training:
             markers={role: tuple(make_marker(self.tokenizer, role)) for role in ROLES},
             work=self.output.get_work(name),
             logs=self.output.path / LOGS / name,
-            progress=self.progress,
+            bar=bar,
             start=self._get_start(name),
         )
         metrics = run_stage(run)

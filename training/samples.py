@@ -6,9 +6,11 @@ target. Needs neither a model nor torch.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from langchain_core.messages import ChatMessage
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE_INDEX = -100
+_TURN_TOKENS = (
+    ("<|im_start|>", "<|im_end|>"),  # SmolLM2, Qwen
+    ("<start_of_turn>", "<end_of_turn>"),  # Gemma
+    ("<|start_header_id|>", "<|eot_id|>"),  # Llama 3
+    ("<|start_of_role|>", "<|end_of_text|>"),  # Granite
+    ("[INST]", "</s>"),  # Mistral
+)
+"""What opens and closes a turn, by family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,29 @@ def make_single_sample(
     starts = [i for i in range(len(opening), len(input_ids)) if input_ids[i - len(opening) : i] == opening]
     turns = [TrainedTurn("planner", start, input_ids.index(end_id, start) + 1) for start in starts]
     return _label(input_ids, turns, "the assistant")
+
+
+def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
+    """Return a base model's tokenizer; what opens and closes a turn there is called as our template calls it.
+
+    So the family's own embeddings of these tokens serve. The checkpoint carries the tokenizer that was trained.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415 - takes seconds
+
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    known = tokenizer.get_added_vocab()
+    own = next((pair for pair in _TURN_TOKENS if known.keys() >= set(pair)), _TURN_TOKENS[0])
+    if own == _TURN_TOKENS[0]:
+        return cast("PreTrainedTokenizerBase", tokenizer)
+    text = tokenizer.backend_tokenizer.to_str()
+    for token, name in zip(own, _TURN_TOKENS[0], strict=True):
+        text = text.replace(json.dumps(token), json.dumps(name))
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=type(tokenizer.backend_tokenizer).from_str(text),
+        model_max_length=tokenizer.model_max_length,
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+    )
 
 
 def _encode(

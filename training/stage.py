@@ -9,18 +9,24 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import AutoConfig, PrinterCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
+from alpha_umi.training.attention import BLOCKWISE
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.trainer import (
@@ -47,6 +53,7 @@ class StageRun:
         markers: Token ids of each role's marker, for kind ``alora``.
         work: Folder for checkpoints and the export; kept until the export is in its place.
         logs: Folder for metrics.
+        bar: Shows progress; is stopped at the end.
         start: An adapter whose weights are trained further; of kind ``none``, random ones.
     """
 
@@ -58,7 +65,7 @@ class StageRun:
     markers: Mapping[Role, Sequence[int]]
     work: Path
     logs: Path
-    progress: bool = False
+    bar: ProgressBar | None = None
     start: CheckpointPart = field(default_factory=lambda: CheckpointPart("none"))
 
     @property
@@ -79,13 +86,14 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     """
     checkpoint = _sweep(run.work)
     set_seed(run.config.seed)  # before the adapter is made, whose first weights are random
-    bar = ProgressBar(run.name, show=run.progress)
-    trainer = make_trainer(run, make_model(run), [bar, MetricsFile(run.logs / METRICS, run.name)])
-    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
-    if trainer.is_world_process_zero():
-        for callback in make_tensorboard(run.logs, state.global_step + 1):
-            trainer.add_callback(callback)
+    bar = run.bar or ProgressBar(run.name, show=False)
+    bar.announce(_describe(run))
     try:
+        trainer = make_trainer(run, make_model(run), [bar, MetricsFile(run.logs / METRICS, run.name)])
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
+        if trainer.is_world_process_zero():
+            for callback in make_tensorboard(run.logs, state.global_step + 1):
+                trainer.add_callback(callback)
         if checkpoint and state.global_step >= state.max_steps:
             trainer.restore(checkpoint)
         else:
@@ -103,13 +111,37 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     }
 
 
+def _describe(run: StageRun) -> str:
+    settings, config, n_processes = run.settings, run.config, PartialState(cpu=uses_cpu(run.config)).num_processes
+    n_steps = settings.count_steps(-(-len(make_batches(run.items, settings.tokens_per_forward)) // n_processes))
+    quantization = "" if config.quantization == "none" else f" on {config.quantization}"
+    return (
+        f"{run.name}: {settings.kind} on {config.base}, {get_device(config)}, {config.precision}{quantization}, "
+        f"{settings.tokens_per_forward * settings.forwards_per_step * n_processes:,} tokens a step, {n_steps:,} steps"
+    )
+
+
 def make_model(run: StageRun) -> Any:
     """Load the parent and put on it what the stage trains: an adapter, or all weights in float32."""
     settings = run.settings
-    if settings.kind == "full":
-        return load_merged(run.base, run.parent, dtype=torch.float32)
-    model = load_merged(run.base, run.parent, dtype=getattr(torch, run.config.precision))
-    adapter = LoraConfig(
+    is_full = settings.kind == "full"
+    dtype = torch.float32 if is_full else getattr(torch, run.config.precision)
+    model = load_merged(run.base, run.parent, dtype=dtype)
+    if run.config.precision == "bfloat16" and uses_cpu(run.config):
+        model.set_attn_implementation(BLOCKWISE)
+    if is_full:
+        return model
+    if run.config.quantization == "nf4":
+        quantize(model)
+    adapted = add_adapter(model, settings)
+    if run.start.path is not None:
+        _copy_adapter(run.start.path, adapted)
+    return adapted
+
+
+def add_adapter(model: Any, settings: StageConfig) -> Any:
+    """Put a random adapter on a frozen model."""
+    config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
@@ -117,10 +149,62 @@ def make_model(run: StageRun) -> Any:
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
-        adapted = get_peft_model(model, adapter)
-        if run.start.path is not None:
-            _copy_adapter(run.start.path, adapted)
+        adapted = get_peft_model(model, config)
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # autocast would cast what was cast to float32 back again
     return adapted
+
+
+def check_quantization(config: TrainConfig) -> None:
+    """Refuse 4-bit weights where they cannot be used.
+
+    Raises:
+        ConfigError: Says what is missing.
+    """
+    if config.quantization == "none":
+        return
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("quantization nf4 needs bitsandbytes: pip install 'alpha-umi[qlora]' (Linux on x86-64).")
+    if get_device(config).type != "cuda":
+        raise ConfigError("quantization nf4 needs a CUDA device; set 'quantization: none' to train here.")
+
+
+def check_window(config: TrainConfig, base: Path) -> None:
+    """Refuse alora on a sliding window: the turns read one cache of the whole prefix, which such a layer forgets.
+
+    Raises:
+        ConfigError: Says what to do.
+    """
+    shape = AutoConfig.from_pretrained(base)
+    kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
+    window = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
+    if (
+        window
+        and window < config.max_tokens
+        and any(config.stages[name].kind == "alora" for name in config.stage_names)
+    ):
+        raise ConfigError(
+            f"{config.base} attends to the last {window} tokens in some layers, fewer than max_tokens "
+            f"({config.max_tokens}): use kind 'lora' in the place of 'alora'."
+        )
+
+
+def quantize(model: Any) -> None:
+    """Put 4-bit layers in the place of all linear ones but the head; what they hold is packed on its way to the GPU.
+
+    Not by `from_pretrained`: the parent's adapter has to be merged into weights as they are served, before rounding.
+    """
+    layers: Any = import_module("bitsandbytes").nn
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.Linear) and layer is not model.get_output_embeddings():
+            packed = layers.Linear4bit(
+                layer.in_features, layer.out_features, compute_dtype=layer.weight.dtype, device="meta"
+            )
+            packed.weight = layers.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+            packed.bias = layer.bias
+            model.set_submodule(name, packed)
+    model.is_loaded_in_4bit = True  # PEFT then makes adapters for such layers
 
 
 def _copy_adapter(source: Path, model: Any) -> None:
@@ -150,6 +234,12 @@ def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> Um
 def uses_cpu(config: TrainConfig) -> bool:
     """Tell whether the training stays on the CPU."""
     return config.device == "cpu" or not torch.accelerator.is_available()
+
+
+def get_device(config: TrainConfig) -> torch.device:
+    """Return where the training runs."""
+    device = None if uses_cpu(config) else torch.accelerator.current_accelerator()
+    return device or torch.device("cpu")
 
 
 def _make_arguments(run: StageRun) -> TrainingArguments:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -76,7 +78,8 @@ class UmiTrainer(Trainer):
         prefix_ids = inputs["prefix_ids"]
         backbone: Any = self.accelerator.unwrap_model(model)
         with torch.no_grad(), backbone.disable_adapter():
-            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=1).past_key_values
+            none = prefix_ids.new_empty(0)  # no logits: for a single row of hidden states torch copies the whole head
+            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=none).past_key_values
         return {
             "past_key_values": cache,
             "position_ids": inputs["position_ids"],
@@ -168,45 +171,98 @@ def saving(folder: Path) -> Iterator[None]:
 
 
 METRICS = "metrics.jsonl"
-_N_LINES = 20
+_LINE_EVERY_S = 20.0
+_LOOK_EVERY_S = 5.0
 
 
 class ProgressBar(TrainerCallback):
-    """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes some lines."""
+    """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes lines.
 
-    def __init__(self, name: str, *, show: bool) -> None:
-        """Prepare the bar; it appears when the training begins."""
-        self._name = name
+    A line comes with the first figures, with the last step, and every `_LINE_EVERY_S`, also while a single step takes
+    longer: then it counts the forward passes.
+
+    Args:
+        stage: Its name.
+        show: False shows nothing.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, stage: str, *, show: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with the reading of the data; the bar appears when the training begins."""
+        self._stage = stage
         self._bar = make_progress(show=show)
         self._writes_lines = show and self._bar.disable
-        self._written = 0  # step of the last line
-        self._task = self._bar.add_task(f"{name:<10}", total=None)
+        self._clock = clock
+        self._written_s = self._began_s = clock()
+        self._first, self._done, self._total = 0.0, 0.0, 0  # optimiser steps, parts of them for forward passes
+        self._part, self._note = "", "reading data"
+        self._task = self._bar.add_task(f"{stage:<10}", total=None)
+        self._ended = threading.Event()
+        self._show = show
+        if self._writes_lines:
+            threading.Thread(target=self._watch, name="alpha-umi-progress", daemon=True).start()
+
+    def announce(self, headline: str) -> None:
+        """Write what will be trained, wherever the rest goes; the weights are loaded next."""
+        self._note = "loading weights"
+        if self._show:
+            self._bar.console.print(headline, highlight=False, soft_wrap=True)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_S):
+            self.tell()
+
+    def tell(self, *, now: bool = False) -> None:
+        """Write where the training stands, if it is time or `now`."""
+        at_s = self._clock()
+        if not self._writes_lines or self._ended.is_set() or not (now or at_s - self._written_s >= _LINE_EVERY_S):
+            return
+        self._written_s, n_done = at_s, self._done - self._first
+        took_s = at_s - self._began_s
+        left = f", {_format_s(took_s * (self._total - self._done) / n_done)} left" if n_done else ""
+        where = f" {int(self._done)}/{self._total}{self._part}" if self._total else ""
+        line = f"{self._stage}{where}  {self._note}".rstrip()
+        self._bar.console.print(f"{line}  {_format_s(took_s)}{left}", highlight=False, soft_wrap=True)
+
+    def _move(self, done: float, part: str = "") -> None:
+        self._done, self._part = done, part
+        self._bar.update(self._task, completed=done, note=self._note + part)
+        self.tell()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start where the training starts."""
-        self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
-        if state.is_world_process_zero:
-            self._bar.start()
+        self._first, self._total, self._note = state.global_step, state.max_steps, ""
+        self._began_s = self._clock()
+        self._bar.update(self._task, total=state.max_steps)
+        self._move(state.global_step)
+        self._bar.start()
+
+    def on_substep_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Move on by one of several forward passes of a step."""
+        n_all = args.gradient_accumulation_steps
+        n_done = min(round((self._done - state.global_step) * n_all) + 1, n_all)
+        self._move(state.global_step + n_done / n_all, f" pass {n_done}/{n_all}")
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move on by a step."""
-        self._bar.update(self._task, completed=state.global_step)
+        self._move(state.global_step)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Show the newest figures; as lines only now and then, however seldom there are figures."""
-        row, step = state.log_history[-1], state.global_step
-        if "loss" not in row:
-            return
-        note = f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tokens/s"
-        self._bar.update(self._task, note=note)
-        is_due = not self._written or step - self._written >= max(1, state.max_steps // _N_LINES)
-        if self._writes_lines and state.is_world_process_zero and (is_due or step == state.max_steps):
-            self._written = step
-            self._bar.console.print(f"{self._name} {step}/{state.max_steps}  {note}", highlight=False)
+        """Show the newest figures."""
+        row = state.log_history[-1]
+        if "loss" in row:
+            is_first, self._note = not self._note, f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tokens/s"
+            self._move(state.global_step)
+            self.tell(now=is_first or state.global_step == state.max_steps)
 
     def stop(self) -> None:
         """Leave the terminal as it was; also after an error."""
+        self._ended.set()
         self._bar.stop()
+
+
+def _format_s(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ from alpha_umi.training.batches import Corpus, make_marker, make_stage_samples
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.glpft import StageReport, train
 from alpha_umi.training.stage import StageRun
+from alpha_umi.training.trainer import ProgressBar
 
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
 CITY = ToolSpec("find_city", "Finds a city.")
@@ -123,8 +124,7 @@ def make_run(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> 
         corpus = Corpus({f"own-{i}": make_trajectory(i) for i in range(n)}, "")
         items = make_stage_samples(corpus, config, stage, tokenizer).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
-        return StageRun(
-            stage, config, base, CheckpointPart("none"), items, markers, tmp_path / "work", tmp_path / "logs", progress
-        )
+        bar, work, logs = ProgressBar(stage, show=progress), tmp_path / "work", tmp_path / "logs"
+        return StageRun(stage, config, base, CheckpointPart("none"), items, markers, work, logs, bar)
 
     return make

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Turn
 from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.config import TrainConfig
+from alpha_umi.training.glpft import train
 
 Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 QUESTION: Any = {"messages": [("user", "What is 1 and more?")]}
@@ -109,3 +111,104 @@ def test_checkpoint_with_activated_adapters_shares_one_cache(trained: Trained) -
         reads.append(reply.usage_metadata["input_token_details"]["cache_read"])
     assert reads[0] == 0
     assert reads[1] == reads[2] > 20
+
+
+CHATML, GEMMA, LLAMA = (
+    ("<|im_start|>", "<|im_end|>"),
+    ("<start_of_turn>", "<end_of_turn>"),
+    ("<|start_header_id|>", "<|eot_id|>"),
+)
+GRANITE, MISTRAL = ("<|start_of_role|>", "<|end_of_text|>"), ("[INST]", "</s>")
+WINDOW = {"sliding_window": 48, "layer_types": ["sliding_attention", "full_attention"]}
+GRANITE_SIZES = {"num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 64, "mamba_n_heads": 4}
+
+
+@pytest.fixture
+def make_twin(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that makes a tiny random model of a family, with the tests' tokens named as the family's."""
+
+    def make(family: str, turn_tokens: tuple[str, str], **settings: Any) -> Path:
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 2048}
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.2}
+        ids = {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        config: Any = AutoConfig.for_model(family, **sizes, **heads, **ids, **settings)
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model.save_pretrained(tmp_path / family)
+        text = tokenizer.backend_tokenizer.to_str()
+        for name, token in zip(CHATML, turn_tokens, strict=True):
+            text = text.replace(name, token)
+        own = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+            tokenizer_object=type(tokenizer.backend_tokenizer).from_str(text), eos_token=turn_tokens[1]
+        )
+        own.save_pretrained(tmp_path / family)
+        return tmp_path / family
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("family", "turn_tokens", "roles", "settings"),
+    [
+        ("llama", LLAMA, "alora", {}),
+        ("gemma3_text", GEMMA, "lora", WINDOW),
+        pytest.param("gemma3_text", GEMMA, "alora", {**WINDOW, "sliding_window": 4096}, marks=pytest.mark.slow),
+        pytest.param("qwen2", CHATML, "alora", {}, marks=pytest.mark.slow),
+        pytest.param("qwen3", CHATML, "alora", {}, marks=pytest.mark.slow),
+        pytest.param("mistral", MISTRAL, "alora", {"sliding_window": None}, marks=pytest.mark.slow),
+        pytest.param("mistral", MISTRAL, "lora", {"sliding_window": 48}, marks=pytest.mark.slow),
+        pytest.param("granite", GRANITE, "alora", {}, marks=pytest.mark.slow),
+        pytest.param(
+            "granitemoehybrid",
+            GRANITE,
+            "alora",
+            {**GRANITE_SIZES, "layer_types": ["attention"] * 2},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_twin_of_each_family_is_trained_and_asked(
+    family: str,
+    turn_tokens: tuple[str, str],
+    roles: str,
+    settings: dict[str, Any],
+    make_twin: Callable[..., Path],
+    make_config: Callable[..., TrainConfig],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    base = make_twin(family, turn_tokens, **settings)
+    config = make_config(roles=roles, max_steps=2, max_tokens=2048).model_copy(update={"base": str(base)})
+    train(config, data, tmp_path / "out")
+    for role in ROLES:
+        model = LocalChatModel(model=str(tmp_path / "out"), dtype="float32", max_tokens=24, constrained=False)
+        reply = model.invoke([("user", "What is 1 and more?")], role=role).text
+        # the last token may be half a character
+        assert reply.rstrip("\ufffd") == _generate_by_hand(tmp_path / "out", role).rstrip("\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("gemma3_text", WINDOW, r"last 48 tokens .* use kind 'lora' in the place of 'alora'"),
+        (
+            "granitemoehybrid",
+            {**GRANITE_SIZES, "layer_types": ["mamba", "attention"]},
+            "layers of kind .*, which cannot",
+        ),
+    ],
+)
+def test_what_would_come_out_wrong_is_refused(
+    family: str,
+    settings: dict[str, Any],
+    message: str,
+    make_twin: Callable[..., Path],
+    make_config: Callable[..., TrainConfig],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    base = make_twin(family, GEMMA, **settings)
+    config = make_config().model_copy(update={"base": str(base)})
+    with pytest.raises(ConfigError, match=message):
+        train(config, data, tmp_path / "out", dry_run=True)
+    assert not (tmp_path / "out").exists()

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from transformers import TrainerState
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
+from alpha_umi.training.attention import BLOCKWISE
+from alpha_umi.training.batches import CollateTurns, collate_whole
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
-from alpha_umi.training.stage import StageRun, run_stage
-from alpha_umi.training.trainer import TrainingStopped, UmiTrainer
+from alpha_umi.training.stage import StageRun, check_quantization, make_model, make_trainer, run_stage
+from alpha_umi.training.trainer import ProgressBar, TrainingStopped, UmiTrainer
 
 MakeConfig = Callable[..., TrainConfig]
 MakeRun = Callable[..., StageRun]
@@ -24,7 +31,7 @@ def test_a_stage_shows_progress_and_leaves_metrics(
     run = make_run(make_config(warmup_ratio=0.5, max_steps=4), "planner", progress=True)
     run_stage(run)
     shown = capsys.readouterr().err
-    assert "planner" in shown
+    assert shown.startswith(f"planner: alora on {run.config.base}, cpu, float32, 600 tokens a step, 4 steps\n")
     assert "4/4" in shown
     assert "tokens/s" in shown
     rows = [json.loads(line) for line in (run.logs / "metrics.jsonl").read_text().splitlines()]
@@ -91,3 +98,88 @@ def test_a_disk_that_fills_up_at_any_save_loses_nothing(
     monkeypatch.undo()
     train(config, data, tmp_path / "roomy")
     assert read_checkpoint(tmp_path / "full").backbone.sha256 == read_checkpoint(tmp_path / "roomy").backbone.sha256
+
+
+def test_in_a_file_progress_comes_by_time_also_inside_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    bar = ProgressBar("planner", show=True, clock=lambda: now)
+    arguments: Any = SimpleNamespace(gradient_accumulation_steps=4)
+    state = TrainerState(max_steps=3)
+    lines = []
+
+    def look(at_s: float, event: Callable[..., None] | None = None) -> None:
+        nonlocal now
+        now = at_s
+        if event:
+            event(arguments, state, None)
+        bar.tell()  # as the watching thread does
+        lines.extend(capsys.readouterr().err.splitlines())
+
+    look(25)
+    look(30, lambda *_: bar.announce("planner: alora on x"))
+    look(40, bar.on_train_begin)
+    look(50)
+    look(61, bar.on_substep_end)
+    look(65, bar.on_substep_end)
+    look(90)
+    state.global_step = 1
+    state.log_history = [{"loss": 1.5, "tokens_per_s": 80.0}]
+    look(100, bar.on_step_end)
+    look(100, bar.on_log)
+    state.global_step = 3
+    look(101, bar.on_log)
+    bar.stop()
+    look(200)
+    assert lines == [
+        "planner  reading data  0:00:25",
+        "planner: alora on x",
+        "planner 0/3  0:00:10",
+        "planner 0/3 pass 2/4  0:00:50, 0:04:10 left",
+        "planner 1/3  loss 1.5000  80 tokens/s  0:01:00, 0:02:00 left",
+        "planner 3/3  loss 1.5000  80 tokens/s  0:01:01, 0:00:00 left",
+    ]
+
+
+@pytest.mark.parametrize(("stage", "keep_bytes"), [("backbone", 10**9), ("backbone", 0), ("caller", 0)])
+def test_attention_by_blocks_gives_the_same_loss_and_gradients(
+    stage: str, keep_bytes: int, make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpha_umi.training.attention._BLOCK_TOKENS", 48)
+    monkeypatch.setattr("alpha_umi.training.attention._KEEP_BYTES", keep_bytes)
+    run = make_run(make_config(roles="alora"), stage)
+    model = make_model(run).double()
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_(std=0.2) if "lora_" in name else None
+    collate: Any = CollateTurns(run.markers) if stage == "caller" else collate_whole
+    tensors, found = collate([tuple(run.items)]), []
+    for attention in ("sdpa", BLOCKWISE):
+        model.get_base_model().set_attn_implementation(attention)
+        model.zero_grad()
+        loss = make_trainer(run, model).compute_loss(model, tensors, num_items_in_batch=100)
+        loss.backward()
+        found.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    assert len(found[0]) > 1
+    for new, old in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(new, old, atol=1e-6, rtol=1e-6)
+
+
+def test_weights_in_four_bits_train_an_adapter(make_config: MakeConfig, make_run: MakeRun) -> None:
+    pytest.importorskip("bitsandbytes")
+    run = make_run(make_config(roles="lora"), "caller")
+    nf4 = dataclasses.replace(run, config=run.config.model_copy(update={"quantization": "nf4"}))
+    model = make_model(nf4)
+    assert "Linear4bit" in str(model)
+    make_trainer(nf4, model).train()
+    assert any(bool((p != 0).any()) for name, p in model.named_parameters() if "lora_B" in name)
+
+
+def test_four_bits_are_refused_where_they_cannot_be_had(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config().model_copy(update={"quantization": "nf4"})
+    monkeypatch.setattr("alpha_umi.training.stage.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs bitsandbytes: pip install 'alpha-umi\[qlora\]'"):
+        check_quantization(config)
+    monkeypatch.setattr("alpha_umi.training.stage.find_spec", lambda name: name)
+    with pytest.raises(ConfigError, match="needs a CUDA device"):
+        check_quantization(config)

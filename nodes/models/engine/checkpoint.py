@@ -34,6 +34,7 @@ PART_KINDS: tuple[PartKind, ...] = get_args(PartKind)
 CARD = "umi.json"
 TEMPLATE = "chat_template.jinja"
 FORMAT = 1
+_ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,28 @@ def check_part_folder(path: Path, kind: PartKind) -> None:
         )
     if kind != "full" and not is_adapter:
         raise ConfigError(f"{path} holds a full model, but an adapter is expected; say kind 'full'.")
+    if kind == "full":
+        check_layers(path)
     check_safetensors(path, "*.safetensors" if kind == "full" else "adapter_model.safetensors")
     if kind != "full":
         read_adapter_config(path)
+
+
+def check_layers(path: Path) -> None:
+    """Refuse a model with layers that carry a state from token to token, or attend within chunks.
+
+    The engine computes the tokens of several texts in one batch, which is right for attention alone.
+
+    Raises:
+        ConfigError: Names the layers.
+    """
+    config = _read_json(path / "config.json", "model")
+    kinds = config.get("layer_types") or config.get("layers_block_type") or []
+    if others := sorted({str(kind) for kind in kinds} - _ATTENTION_LAYERS):
+        raise ConfigError(
+            f"{path} has layers of kind {', '.join(others)}, which cannot be computed in this process; take a model "
+            "with attention alone, or a server (docs/serving.md)."
+        )
 
 
 def read_adapter_config(path: Path) -> dict[str, Any]:

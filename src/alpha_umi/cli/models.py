@@ -40,6 +40,13 @@ def train(
             f"{report.n_tokens:>10} tokens {report.n_batches:>6} forwards an epoch {report.n_steps:>6} steps"
             + (f"  {report.n_too_long} too long" if report.n_too_long else "")
         )
+        if cost := report.cost:
+            typer.echo(
+                f"    {cost.n_trained:,} of {cost.n_parameters:,} parameters trained; as an estimate "
+                f"{decimal(round(cost.n_bytes))} of memory and {cost.hours:.2g} h here, "
+                f"{decimal(round(cost.n_bytes_gpu))} and {cost.hours_gpu:.2g} h on a GPU of 24 GB"
+                + (", where it does not fit" if cost.n_bytes_gpu > 24e9 else "")
+            )
         for name, value in report.metrics.items():
             typer.echo(f"    {name}: {value}")
     if not dry_run:
