@@ -1,7 +1,7 @@
 """Attention for training in bfloat16 on a CPU: matrix products over blocks of queries.
 
-torch's kernel for CPUs makes many small products there: forward and backward of SmolLM2-135M took 1.6 to 2.4 times as
-long with it. In float32 it is as fast, and a GPU has kernels of its own.
+torch's kernel for CPUs makes many small products there: at SmolLM2-135M's sizes it took 1.4 to 2.4 times as long,
+forward and backward. In float32 it is as fast, and a GPU has kernels of its own.
 """
 
 from __future__ import annotations
@@ -24,16 +24,7 @@ _KEEP_BYTES = 128 * 1024**2
 def attend_blockwise(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attend as transformers' ``sdpa`` does; an attention function of transformers.
-
-    Args:
-        module: The layer.
-        query: (B, H, T, D); the others, (B, H of keys, S, D), hold older tokens and these.
-        key: Each key head serves several heads of queries, in order.
-        value: As `key`.
-        attention_mask: bool, (B, 1, T, S), which keys each token sees; `None` is causal.
-        **kwargs: ``scaling`` of the scores; ``dropout`` and what else there is are left to ``sdpa``.
-    """
+    """Attend as transformers' ``sdpa`` does, under the same contract; the mask is bool, or `None` for causal."""
     if kwargs.get("dropout"):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     n_new, n_keys = query.shape[2], key.shape[2]
