@@ -54,11 +54,11 @@ ApproveTools: TypeAlias = Annotated[
 ]
 
 
-class _Settings(BaseModel):
+class _StrictSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class LimitSettings(_Settings):
+class LimitSettings(_StrictSettings):
     """Limits that end every run."""
 
     max_steps: int = Field(default=8, ge=1, le=100, description="Tool-calling steps before the agent must conclude.")
@@ -66,7 +66,7 @@ class LimitSettings(_Settings):
     max_observation_chars: int = Field(default=4_000, ge=100, description="Longer tool outputs are cut in the middle.")
 
 
-class GenerationSettings(_Settings):
+class GenerationSettings(_StrictSettings):
     """How the models named by a spec write; None leaves a setting to the model."""
 
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
@@ -85,7 +85,7 @@ class GenerationSettings(_Settings):
     )
 
 
-class RetrievalSettings(_Settings):
+class RetrievalSettings(_StrictSettings):
     """How the tools on offer are picked where there are more than a prompt holds."""
 
     top_k: int | None = Field(default=None, ge=1, le=100, description="Tools picked for a question; None offers all.")

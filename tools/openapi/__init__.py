@@ -71,22 +71,25 @@ def load_openapi(
         max_response_bytes=max_response_bytes,
         remote=remote,
     )
-    usable = []
-    for operation in operations:
-        _check_address(operation.url)
-        if operation.credentials:
-            require_private(operation.url)
-        if client.allows(operation.url):
-            usable.append(operation)
-        else:
-            host = urlsplit(operation.url).netloc
-            omissions.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
+    usable = [operation for operation in operations if _may_call(client, operation, omissions)]
     if not usable:
         raise ConfigError(
             f"{parsed.name} has no operation that can be used: {'; '.join(omissions[:5]) or 'it is empty'}."
         )
     log_omissions(parsed.name, omissions)
     return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
+
+
+def _may_call(client: HttpClient, operation: Operation, omissions: list[str]) -> bool:
+    """Tell whether an operation's host may be called, and note it where not."""
+    _check_address(operation.url)
+    if operation.credentials:
+        require_private(operation.url)
+    if client.allows(operation.url):
+        return True
+    host = urlsplit(operation.url).netloc
+    omissions.append(f"{operation.spec.name} is left out: {host} is no allowed host; name it in allowed_hosts")
+    return False
 
 
 def load_openapi_source(target: str, *, remote: RemoteSettings = DEFAULT_REMOTE) -> list[BaseTool]:
@@ -101,17 +104,17 @@ def load_openapi_source(target: str, *, remote: RemoteSettings = DEFAULT_REMOTE)
     if "document" not in content:
         return load_openapi(target, remote=remote)
     try:
-        settings = _Settings.model_validate(content)
+        settings = _DocumentArguments.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ConfigError(f"{target}: {faults}. Settings are {', '.join(_Settings.model_fields)}.") from error
+        raise ConfigError(f"{target}: {faults}. Settings are {', '.join(_DocumentArguments.model_fields)}.") from error
     chosen = settings.model_dump(exclude_unset=True)
     if not settings.document.startswith(("http://", "https://")):
         chosen["document"] = Path(target).expanduser().parent / settings.document
     return load_openapi(**chosen, remote=remote)
 
 
-class _Settings(BaseModel):
+class _DocumentArguments(BaseModel):
     """The arguments of `load_openapi`, as a file gives them."""
 
     model_config = ConfigDict(extra="forbid")

@@ -53,6 +53,15 @@ Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", show_default="all", help="Only N trajectories, the same N each time."),
 ]
+Reference: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="none",
+        help="Runs of another agent on the same queries, to win against: results of this command, or converted "
+        "answers of ToolEval. Needs --judge.",
+    ),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is.")
 
@@ -171,15 +180,7 @@ def live(
     votes: Annotated[
         int, typer.Option(min=1, metavar="N", help="How often the judge is asked; an even number swaps sides fairly.")
     ] = 4,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            show_default="none",
-            help="Runs of another agent on the same queries, to win against: results of this command, or converted "
-            "answers of ToolEval. Needs --judge.",
-        ),
-    ] = None,
+    reference: Reference = None,
 ) -> None:
     """Let the agent answer queries with tools that really answer, and have its runs judged.
 

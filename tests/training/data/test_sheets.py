@@ -12,11 +12,11 @@ from alpha_umi.training.data.build import BuildSettings, build
 from alpha_umi.training.data.tasks.sheets import (
     FOLDER,
     AbilitySheet,
+    InventedToolSheet,
     NameSheet,
     QuestionSheet,
     RequestSheet,
     SheetPart,
-    ToolSheet,
     read_sheet,
 )
 
@@ -24,7 +24,7 @@ FORMS: dict[str, type[SheetPart]] = {
     "builtin": AbilitySheet,
     "names": NameSheet,
     "requests": RequestSheet,
-    "tools": ToolSheet,
+    "tools": InventedToolSheet,
 }
 TOOLS = """\
 kinds:
@@ -88,11 +88,11 @@ def test_fault_in_a_tool_is_named_with_file_and_line(
 ) -> None:
     path = tmp_path / "tools.yaml"
     path.write_text(TOOLS)
-    read_sheet(path, ToolSheet)
+    read_sheet(path, InventedToolSheet)
     assert old in TOOLS
     path.write_text(TOOLS.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
-        read_sheet(path, ToolSheet)
+        read_sheet(path, InventedToolSheet)
     assert message in str(caught.value)
     assert f"{path}:{line}:" in str(caught.value)
 

@@ -22,9 +22,9 @@ from alpha_umi.training.data.tasks.sheets import (
     AbilitySheet,
     Family,
     InventedTool,
+    InventedToolSheet,
     QuestionSheet,
     RequestSheet,
-    ToolSheet,
     load_sheet,
 )
 
@@ -131,7 +131,7 @@ def make_question(sampler: Sampler, sheet_name: str) -> Question:
 
 def make_invented_question(sampler: Sampler, tool: InventedTool) -> Question:
     """Return a question for an invented tool."""
-    kinds = load_sheet("tools", ToolSheet).kinds
+    kinds = load_sheet("tools", InventedToolSheet).kinds
     values: Arguments = {
         name: sampler.integer(2, 60) if parameter.kind == "number" else sampler.name(kinds[parameter.kind])
         for name, parameter in tool.parameters.items()

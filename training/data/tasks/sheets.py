@@ -224,7 +224,7 @@ class InventedTool(SheetPart):
     use: Literal["train", "heldout", "both"]
 
 
-class ToolSheet(SheetPart):
+class InventedToolSheet(SheetPart):
     """Invented tools, and what their parameters are filled with."""
 
     kinds: dict[str, Options]

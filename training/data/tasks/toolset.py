@@ -25,8 +25,8 @@ from alpha_umi.training.data.tasks.sheets import (
     Ability,
     AbilitySheet,
     InventedTool,
+    InventedToolSheet,
     NameSheet,
-    ToolSheet,
     View,
     load_sheet,
 )
@@ -70,7 +70,11 @@ def list_asked(*, held_out: bool) -> list[InventedTool]:
 
 def list_offered(*, held_out: bool) -> list[InventedTool]:
     """Return the invented tools that a task may offer."""
-    return [tool for tool in load_sheet("tools", ToolSheet).tools if tool.use != ("train" if held_out else "heldout")]
+    return [
+        tool
+        for tool in load_sheet("tools", InventedToolSheet).tools
+        if tool.use != ("train" if held_out else "heldout")
+    ]
 
 
 @cache
@@ -82,7 +86,7 @@ def list_heldout_names() -> frozenset[str]:
 
 def describe_need(ability: str) -> str:
     """Return what the user wants, to go after "No tool can"."""
-    needs = {tool.name: tool.need for tool in load_sheet("tools", ToolSheet).tools}
+    needs = {tool.name: tool.need for tool in load_sheet("tools", InventedToolSheet).tools}
     return list_abilities()[ability].need if ability in list_abilities() else needs[ability]
 
 
@@ -206,7 +210,7 @@ def make_invented_tool(
         for name, each in tool.parameters.items()
     }
     spec = ToolSpec(tool_name or tool.name, tool.description, make_schema(properties, list(properties)))
-    skies = load_sheet("tools", ToolSheet).sky
+    skies = load_sheet("tools", InventedToolSheet).sky
 
     def run(arguments: Arguments) -> str:
         number = hash_text(f"{tool.name} {sorted(arguments.items())}", 0)
