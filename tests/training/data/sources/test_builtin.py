@@ -18,7 +18,7 @@ from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tasks.compose import GeneratedTask, join_questions
 from alpha_umi.training.data.tasks.questions import Question
 from alpha_umi.training.data.tasks.sampler import Sampler
-from alpha_umi.training.data.tasks.sheets import ToolSheet, load_sheet
+from alpha_umi.training.data.tasks.sheets import InventedToolSheet, load_sheet
 from alpha_umi.training.data.tasks.solve import Solution, solve
 from alpha_umi.training.data.tasks.toolset import OUTAGE, list_abilities, list_heldout_names
 
@@ -202,7 +202,7 @@ def test_location_must_be_a_number(location: str) -> None:
 def test_views_and_invented_tools_have_names_of_their_own() -> None:
     hidden = [ability.views for ability in list_abilities().values() if ability.views]
     names = [view.name for views in hidden for view in views]
-    names += [tool.name for tool in load_sheet("tools", ToolSheet).tools]
+    names += [tool.name for tool in load_sheet("tools", InventedToolSheet).tools]
     assert len(names) == len(set(names))
     assert all({view.heldout for view in views} == {True, False} for views in hidden)
 
