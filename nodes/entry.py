@@ -71,6 +71,6 @@ def entry(
 
 
 def route_entry(state: UmiState) -> Strategy:
-    """Go on with the strategy that the run's settings name."""
+    """Continue with the strategy that the run's settings name."""
     strategy: Strategy = state["settings"]["strategy"]
     return strategy

@@ -61,7 +61,7 @@ def route_search_call(state: UmiState) -> Literal["approval", "search"]:
 
 
 def route_search_approval(state: UmiState) -> list[Send] | Literal["approval", "search"]:
-    """Go on with the approval, or send the approved calls to the tools; a step without any is done."""
+    """Continue with the approval, or send the approved calls to the tools; a step without any is done."""
     route = route_approval(state)
     return "search" if route == "planner" else route
 

@@ -91,7 +91,7 @@ def train(
         data: Folder made by ``alpha-umi data build``.
         out: The checkpoint folder.
         only: Train this role alone, again if it was trained before; the stages that it needs must be there.
-        resume: Go on with what is in `out`.
+        resume: Continue what is in `out`.
         dry_run: Check everything and report what would be done and what it costs, without training or writing. Of the
             base, configuration and tokenizer are enough.
         progress: Draw progress bars on stderr.

@@ -34,7 +34,7 @@ SaverClass = TypeVar("SaverClass", bound="type[DurableSaver]")
 
 IN_MEMORY = ":memory:"
 ANSWER_TIMEOUT_S = 60.0
-"""Far above what a turn waits for its place among 200 threads."""
+"""Far more than a turn waits while 200 threads are served."""
 NEWEST_THREADS = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id "
     "ORDER BY MAX(checkpoint_id) DESC LIMIT {}"
@@ -201,7 +201,7 @@ class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
                 return asked.result()
             asked.cancel()  # and not waited for, as `wait_for` does: to close its cursor it asks the driver again
         raise StorageError(
-            f"The threads in {self.where!r} were not answered for in {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
+            f"The threads in {self.where!r} did not answer within {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
             "before is kept: resume the thread. For many threads at a time use PostgreSQL."
         )
 

@@ -131,7 +131,7 @@ def parse_row(row: Record, where: str) -> Example:
     if not isinstance(row.get("id"), str) or not isinstance(row.get("trajectory"), dict):
         raise TrajectoryError(
             f"{where}: expected 'id' and 'trajectory', as 'alpha-umi data build' writes them "
-            "(of the commands that take the paper's own files, say --format umi)."
+            "(for the paper's own files, where a command takes them, say --format umi)."
         )
     try:
         trajectory = Trajectory.from_row(row["trajectory"])

@@ -102,7 +102,7 @@ def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     """Yield the blocks about static runs, most wanted first; nothing if there are none."""
     if not runs:
         return
-    yield Section("Beside the paper", _compare_with_table_1(runs))
+    yield Section("Next to the paper", _compare_with_table_1(runs))
     yield Section("Strict metrics", _list_strict(runs))
     yield Section("Each role on its own", _list_roles(runs))
     yield Section("Decisions", [block for run in runs for block in _show_confusion(run)])
@@ -304,7 +304,7 @@ def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         return
     yield Section("Live queries", _describe_live(runs))
     if any(group in load_table_2().columns for run in runs for group in run.metrics["by_group"]):
-        yield Section("Beside the paper's Table 2", _compare_with_table_2(runs))
+        yield Section("Next to the paper's Table 2", _compare_with_table_2(runs))
 
 
 def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:

@@ -104,7 +104,7 @@ class ResultFolder:
         path = self._path / SETTINGS
         if not path.exists():
             if self._file.exists():
-                raise ConfigError(f"{self._file} has no {SETTINGS} beside it; choose another folder.")
+                raise ConfigError(f"{self._file} has no {SETTINGS} next to it; choose another folder.")
             write_json(path, self._settings)
             return
         before = read_json(path)

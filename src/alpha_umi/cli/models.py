@@ -26,7 +26,7 @@ def train(
         Literal["planner", "caller", "summarizer"] | None,
         typer.Option(show_default=False, help="Train this role alone, again if it was trained before."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in CKPT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what is in CKPT.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what would be done.")] = False,
 ) -> None:
     """Fine-tune a backbone and its roles (GLPFT); a killed run continues with --resume."""

@@ -44,6 +44,7 @@ _STYLES = {
     "search limit": ("bold yellow", ""),
     "approve": ("bold cyan", ""),
 }
+_EXTRAS = {"accelerate": "train", "tensorboard": "train", "matplotlib": "train", "rouge": "eval"}
 _DECISIONS = {"approve": "yes", "reject": "no", "edit": "edit", "respond": "answer"}
 _UNIT = re.compile(r"(\s*)(\S+)(?=\s)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
@@ -222,6 +223,9 @@ def _ask_action(name: str, screen: Screen) -> dict[str, Any]:
 
 def show_error(error: Exception) -> int:
     """Say on stderr what went wrong and return the exit code; ``--debug`` shows where, too."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        extra = _EXTRAS[error.name]
+        error = ConfigError(f"This needs {error.name}, of the extra {extra!r}: pip install 'alpha-umi[{extra}]'.")
     if "--debug" in sys.argv:
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     elif isinstance(error, AlphaUmiError):

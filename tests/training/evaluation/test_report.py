@@ -64,7 +64,7 @@ def test_a_report_of_everything_is_written_in_both_forms(
     page = write_report([*runs, make_tasks_run(tmp_path / "live")], tmp_path / "report").read_text()
     markdown = (tmp_path / "report" / "report.md").read_text()
     for title in (
-        "Beside the paper",
+        "Next to the paper",
         "Decisions",
         "Who lost the step",
         "Live tasks",
