@@ -7,12 +7,14 @@ backtrack, nothing is fetched, and a schema whose references expand to a billion
 from __future__ import annotations
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError, Validator, validator_cls_for
 from referencing.exceptions import Unresolvable
@@ -21,6 +23,7 @@ from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 from alpha_umi.tools.observation import cut, make_storable
 
 _MAX_EXPANDED_NODES = 100_000
+_MAX_DEPTH = 255  # of arguments; the validator has the same bound
 _MAX_PATTERN_CHARS = 1000
 _MAX_MESSAGE_CHARS = 500
 _LINEAR = RegexOptions(size_limit=4 * 2**20)  # bytes of a compiled pattern, which counted repeats make large
@@ -28,7 +31,18 @@ _LINEAR = RegexOptions(size_limit=4 * 2**20)  # bytes of a compiled pattern, whi
 _SCHEMA_MAPS = frozenset(
     {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
 )
+_NO_BOUNDS = {
+    "maximum": math.inf,
+    "exclusiveMaximum": math.inf,
+    "minimum": -math.inf,
+    "exclusiveMinimum": -math.inf,
+}  # pydantic writes them
+# What RFC 3986 wants quoted in a fragment. Names of generic classes, `Box[int]`, hold such characters.
+_NOT_IN_FRAGMENT = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]|[^\x00-\x7f]")
 _DATA = frozenset({"const", "enum", "default", "example", "examples"})
+
+
+_NESTED = (float, Mapping, list, tuple)
 
 
 class Undecided(ValueError):
@@ -55,10 +69,14 @@ class ArgumentValidator:
             Undecided: If they are to be checked exactly, and cannot be.
             RecursionError: If they are nested too deeply.
         """
+        if find_non_finite(arguments):
+            if self._is_exact:
+                raise Undecided("NaN and Infinity are no JSON numbers")
+            return False
         return next(self.iter_errors(arguments), None) is None
 
     def iter_errors(self, arguments: Any) -> Iterator[ValidationError]:
-        """Yield what is wrong; raises as `is_valid`."""
+        """Yield what is wrong with arguments whose numbers are finite; raises as `is_valid`."""
         try:
             return self._validator.iter_errors(arguments)
         except ValueError as error:
@@ -69,6 +87,23 @@ class ArgumentValidator:
             return self._validator.iter_errors(json.loads(make_storable(text)))
         except ValueError as error:
             raise RecursionError(str(error)) from error
+
+
+def find_non_finite(arguments: Any) -> list[tuple[list[str | int], float]]:
+    """Return each NaN and Infinity with its path. JSON knows neither, and the validator would read them as null."""
+    found: list[tuple[list[str | int], float]] = []
+    pending: list[tuple[list[str | int], Any]] = [([], arguments)]
+    while pending:
+        path, value = pending.pop()
+        if len(path) > _MAX_DEPTH:
+            raise RecursionError("it is nested too deeply")
+        if isinstance(value, float) and not math.isfinite(value):
+            found.append((path, value))
+        elif isinstance(value, Mapping):
+            pending += [([*path, key], part) for key, part in value.items() if isinstance(part, _NESTED)]
+        elif isinstance(value, list | tuple):
+            pending += [([*path, index], part) for index, part in enumerate(value) if isinstance(part, _NESTED)]
+    return found[::-1]
 
 
 def make_validator(schema: Mapping[str, Any], *, is_exact: bool = False) -> ArgumentValidator:
@@ -97,7 +132,7 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
         raise ValueError(f"it is not valid JSON Schema: {cut(error.message, _MAX_MESSAGE_CHARS)}") from error
     if '"$ref"' in text:
         _check_references(relaxed)
-    if is_exact and map_schema(schema, _drop_draft) != relaxed:
+    if is_exact and map_schema(schema, _adapt) != relaxed:
         raise Undecided("it holds a pattern that is not checked")
     return ArgumentValidator(schema, validator, is_exact)
 
@@ -125,7 +160,7 @@ def relax(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If one is no regular expression at all.
     """
-    relaxed = _drop_draft(schema)
+    relaxed = _adapt(schema)
     if isinstance(pattern := schema.get("pattern"), str) and not _is_linear_or_refused(pattern):
         del relaxed["pattern"]
     patterns = schema.get("patternProperties")
@@ -153,9 +188,16 @@ def is_pattern(text: str) -> bool:
     return True
 
 
-def _drop_draft(schema: dict[str, Any]) -> dict[str, Any]:
-    """Stay in one draft: a part that named another, or one that nobody knows, would be looked up."""
-    return {key: value for key, value in schema.items() if key != "$schema"}
+def _adapt(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write what the validator would refuse or look up in another way that means the same.
+
+    Bounds that everything keeps are dropped. One draft is stayed in: a part that named another would be looked up.
+    """
+    ignored = {"$schema", *(key for key, bound in _NO_BOUNDS.items() if schema.get(key) == bound)}
+    adapted = {key: value for key, value in schema.items() if key not in ignored}
+    if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
+        adapted["$ref"] = "#" + _NOT_IN_FRAGMENT.sub(lambda found: quote(found[0]), reference[1:])
+    return adapted
 
 
 def _is_linear_or_refused(pattern: str) -> bool:

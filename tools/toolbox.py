@@ -163,6 +163,8 @@ class Toolbox:
             return render_violations(spec, spec.make_validator(), arguments)
         except RecursionError:
             return f"The arguments of {name} are nested too deeply. Write simpler ones."
+        except Exception as error:  # a wrong call must never end a run
+            return f"The arguments of {name} cannot be checked ({render_error(error)}). Write simpler ones."
 
     def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""

@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from alpha_umi.tools import spec_from_tool
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.convert import to_base_tool
+from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.toolbox import Toolbox
 
 
 class Point(BaseModel):
@@ -103,3 +105,121 @@ def test_unknown_tool_among_thousands_names_a_few() -> None:
 def test_unknown_tool_without_tools_says_so() -> None:
     assert "no tools are offered" in render_unknown_tool("a" * 10_000, [])
     assert len(render_unknown_tool("a" * 10_000, [])) < 300
+
+
+def describe(schema: dict[str, Any], arguments: dict[str, Any]) -> list[str]:
+    spec = ToolSpec("t", "", {"type": "object", **schema})
+    text = render_violations(spec, spec.make_validator(), arguments)
+    return [line[2:] for line in text.splitlines() if line.startswith("- ")]
+
+
+WRONG = ["a: got 2 (an integer); expected string"]
+
+
+@pytest.mark.parametrize("name", ["0", "2024", "a b", "a/b", "~0", "%41", "100%", "Box[int]", "Filter<User>", "Größe"])
+def test_names_of_any_kind_are_told(name: str) -> None:
+    text = {"type": "string"}
+    assert describe({"properties": {name: text}}, {name: 2}) == [f"{name}: got 2 (an integer); expected string"]
+    nested = {"properties": {"b": {"type": "object", "additionalProperties": text}}}
+    assert describe(nested, {"b": {name: 2}}) == [f"b.{name}: got 2 (an integer); expected string"]
+    for key in ("$defs", "definitions"):
+        reference = f"#/{key}/" + name.replace("~", "~0").replace("/", "~1").replace("%41", "%2541")
+        assert describe({"properties": {"a": {"$ref": reference}}, key: {name: text}}, {"a": 2}) == WRONG
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"$ref": "#D"}}, "$defs": {"D": {"$anchor": "D", "type": "string"}}},
+        {"properties": {"a": {"$ref": "#D"}}, "$defs": {"D": {"$dynamicAnchor": "D", "type": "string"}}},
+        {
+            "properties": {"a": {"$ref": "http://x.example/d"}},
+            "$defs": {"D": {"$id": "http://x.example/d", "type": "string"}},
+        },
+        {"properties": {"a": {"$ref": "#/$defs/Box%5Bint%5D"}}, "$defs": {"Box[int]": {"type": "string"}}},
+        {"patternProperties": {"^[a-z]$": {"type": "string"}}},
+    ],
+)
+def test_schemas_that_errors_do_not_lead_into_are_described(schema: dict[str, Any]) -> None:
+    assert describe(schema, {"a": 2}) == WRONG
+
+
+def test_a_name_may_be_a_number_and_empty() -> None:
+    assert describe({"patternProperties": {"5": {"type": "string"}}}, {"5": 2}) == [
+        "5: got 2 (an integer); expected string"
+    ]
+    assert describe({"properties": {"": {"type": "string"}}}, {"": 2}) == [
+        "arguments: got 2 (an integer); expected string"
+    ]
+    confusing = {"properties": {"": {"type": "string"}, "type": {"enum": [1]}}}
+    assert describe(confusing, {"": 2}) == ["arguments: got 2 (an integer); expected string"]
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(float("nan"), "NaN"), (float("inf"), "Infinity"), (-float("inf"), "-Infinity")]
+)
+@pytest.mark.parametrize("kind", ["null", "number", ["number", "null"]])
+def test_what_is_no_json_number_is_told(value: float, word: str, kind: Any) -> None:
+    schema = {"properties": {"a": {"type": kind}, "b": {"items": {"type": kind}}}}
+    assert describe(schema, {"a": value}) == [f"a: {word} is not a JSON number"]
+    assert describe(schema, {"b": [1, value]}) == [f"b[1]: {word} is not a JSON number"]
+    validator = ToolSpec("t", "", {"type": "object", **schema}).make_validator()
+    assert not validator.is_valid({"a": value})
+    with pytest.raises(Undecided):
+        ToolSpec("t", "", {"type": "object"}).make_validator(is_exact=True).is_valid({"a": [value]})
+
+
+def test_bounds_that_everything_keeps_are_no_fault() -> None:
+    schema = {"properties": {"a": {"type": "number", "maximum": float("inf"), "minimum": 1}}}
+    assert describe(schema, {"a": 3}) == []
+    assert describe(schema, {"a": 0})
+
+
+def test_a_fault_in_describing_never_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise KeyError("strange schema")
+
+    box = Toolbox([to_base_tool(plot)])
+    monkeypatch.setattr("alpha_umi.tools.arguments._describe", fail)
+    assert '- city: 2 is not of type "string"' in box.find_fault("plot", {"city": 2}).splitlines()
+    monkeypatch.setattr("alpha_umi.tools.arguments._render_signature", fail)
+    assert box.find_fault("plot", {"city": 2}).startswith("The arguments of plot cannot be checked (KeyError")
+    assert box.find_fault("plot", {"city": "K"}) == ""
+
+
+NAMES = st.sampled_from(["", "0", "1", "07", "2024", "type", "%5B", "a b", "é", "properties"]) | st.text(max_size=3)
+VALUES = st.none() | st.integers(-2, 2) | st.text(max_size=2)
+SCHEMAS = st.recursive(
+    st.sampled_from(
+        [{}, {"type": "string"}, {"enum": [1]}, {"const": "x"}, {"$ref": "#/$defs/0"}, {"$ref": "#D"}, False]
+    ),
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": st.dictionaries(NAMES, inner, max_size=3),
+            "additionalProperties": inner,
+            "items": inner,
+            "anyOf": st.lists(inner, min_size=1, max_size=2),
+            "required": st.lists(NAMES, max_size=2, unique=True),
+        },
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(NAMES, SCHEMAS, max_size=3),
+    st.dictionaries(
+        NAMES,
+        st.recursive(VALUES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2)),
+        max_size=3,
+    ),
+)
+def test_any_names_are_described_and_never_raise(properties: dict[str, Any], arguments: dict[str, Any]) -> None:
+    definitions = {"0": {"type": "string"}, "d": {"$anchor": "D", "required": ["0"]}}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False, "$defs": definitions}
+    spec = ToolSpec("t", "", schema)
+    validator = spec.make_validator()
+    text = render_violations(spec, validator, arguments)
+    assert bool(text) != validator.is_valid(arguments)
+    assert not text or text.startswith("The arguments of t are wrong:\n- ")

@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.tools import StructuredTool
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import ToolSpec, schema
+from alpha_umi.tools import Toolbox, ToolSpec, schema
 from alpha_umi.tools.spec import clean_name
 
 ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -85,6 +86,25 @@ def test_validator_follows_references_inside_the_schema() -> None:
     validator = spec.make_validator()
     assert validator.is_valid({"at": {"x": 1}})
     assert not validator.is_valid({"at": {}})
+
+
+@pytest.mark.parametrize("name", ["Filter<User>", "Box[int]", "Größe", "a b", "50%"])
+def test_references_to_names_that_addresses_quote_are_followed(name: str) -> None:
+    """Servers of MCP in typed languages name the parts of their schemas so."""
+    parameters = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": {"by": {"$ref": f"#/definitions/{name}"}},
+        "definitions": {name: {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}},
+    }
+
+    def run(**arguments: Any) -> str:
+        return f"ran with {arguments}"
+
+    box = Toolbox([StructuredTool(name="find", description="Find.", func=run, args_schema=parameters)])
+    assert box.specs[0].to_openai()["function"]["parameters"]["properties"] == parameters["properties"]
+    assert box.find_fault("find", {"by": {"n": 1}}) == ""
+    assert '- by.n: got "x" (a string); expected integer' in box.execute("find", {"by": {"n": "x"}}, "1").content
 
 
 def test_validator_reads_the_draft_that_the_schema_declares() -> None:
