@@ -123,6 +123,9 @@ def _describe(error: ValidationError, root: Any, arguments: Any) -> Iterator[str
             yield from _describe(cause, root, arguments)
     elif keyword in {"type", "enum", "const", "anyOf", "oneOf"} and schema:
         yield f"{place}: got {_render_value(value)} ({_kind(value)}); expected {_expected(schema)}"
+    elif keyword == "pattern" and schema:  # as its author wrote it
+        problem = f'{_render_value(value)} does not match "{schema[keyword]}"'
+        yield f"{place}: {cut(problem, _MAX_MESSAGE_CHARS)}"
     else:
         yield f"{place}: {_quote(error)}"
 

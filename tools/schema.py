@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NoReturn
@@ -23,6 +24,8 @@ from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 from alpha_umi.tools.observation import cut, make_storable
 
 _MAX_EXPANDED_NODES = 100_000
+_MAX_STEPS = 10_000_000  # of checking; about a second
+_MAX_STEPS_OF_ERRORS = 100_000
 _MAX_DEPTH = 255  # of arguments; the validator has the same bound
 _MAX_PATTERN_CHARS = 1000
 _MAX_MESSAGE_CHARS = 500
@@ -56,18 +59,19 @@ class ArgumentValidator:
     relaxed, and nothing may be.
     """
 
-    def __init__(self, schema: Any, validator: Validator, is_exact: bool) -> None:
-        """Take a compiled schema."""
+    def __init__(self, schema: Any, validator: Validator, is_exact: bool, bound: StepBound | None) -> None:
+        """Take a compiled schema, and a bound of its steps if it contains itself."""
         self.schema = schema
         self._validator = validator
         self._is_exact = is_exact
+        self._bound = bound
 
     def is_valid(self, arguments: Any) -> bool:
         """Say whether arguments satisfy the schema.
 
         Raises:
             Undecided: If they are to be checked exactly, and cannot be.
-            RecursionError: If they are nested too deeply.
+            RecursionError: If they are nested too deeply to be checked, or to be checked soon.
         """
         if find_non_finite(arguments):
             if self._is_exact:
@@ -77,16 +81,25 @@ class ArgumentValidator:
 
     def iter_errors(self, arguments: Any) -> Iterator[ValidationError]:
         """Yield what is wrong with arguments whose numbers are finite; raises as `is_valid`."""
+        n_steps = self._bound.count(arguments) if self._bound else 0
         try:
-            return self._validator.iter_errors(arguments)
+            return self._iter_errors(arguments, n_steps)
         except ValueError as error:
             if self._is_exact:
                 raise Undecided(str(error)) from error
         try:  # lone surrogates, which JSON may hold and UTF-8 not
             text = json.dumps(arguments, ensure_ascii=False, default=str)
-            return self._validator.iter_errors(json.loads(make_storable(text)))
+            return self._iter_errors(json.loads(make_storable(text)), n_steps)
         except ValueError as error:
             raise RecursionError(str(error)) from error
+
+    def _iter_errors(self, arguments: Any, n_steps: int) -> Iterator[ValidationError]:
+        """Yield the errors; they cost far more than the verdict, and may be as many as the steps."""
+        if n_steps <= _MAX_STEPS_OF_ERRORS:
+            return self._validator.iter_errors(arguments)
+        if self._validator.is_valid(arguments):
+            return iter(())
+        raise RecursionError("they are wrong in too many places")
 
 
 def find_non_finite(arguments: Any) -> list[tuple[list[str | int], float]]:
@@ -128,13 +141,15 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
         validator = draft(relaxed, pattern_options=_LINEAR, retriever=_refuse, validate_formats=False)
     except ValidationError as error:
         if error.kind.name == "$ref":
-            _check_references(relaxed)
+            _check_references(relaxed, _make_lookup(relaxed))
         raise ValueError(f"it is not valid JSON Schema: {cut(error.message, _MAX_MESSAGE_CHARS)}") from error
+    lookup = _make_lookup(relaxed)
+    may_recur = '"$dynamicRef"' in text or '"$recursiveRef"' in text
     if '"$ref"' in text:
-        _check_references(relaxed)
+        may_recur |= _check_references(relaxed, lookup)
     if is_exact and map_schema(schema, _adapt) != relaxed:
         raise Undecided("it holds a pattern that is not checked")
-    return ArgumentValidator(schema, validator, is_exact)
+    return ArgumentValidator(schema, validator, is_exact, StepBound(relaxed, lookup) if may_recur else None)
 
 
 def map_schema(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
@@ -219,8 +234,7 @@ def _refuse(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is not fetched")
 
 
-def _check_references(schema: Any) -> None:
-    """Refuse references that lead nowhere, back to themselves, or to too much."""
+def _make_lookup(schema: Any) -> Callable[[str], Any]:
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
 
     def lookup(reference: str) -> Any:
@@ -229,14 +243,101 @@ def _check_references(schema: Any) -> None:
         except (Unresolvable, AttributeError, TypeError) as error:  # the latter if it is no valid schema either
             raise ValueError(f"reference {reference!r} leads nowhere; put its target into '$defs'.") from error
 
-    in_place = {reference: set(_find_in_place(lookup(reference))) for reference in set(_find_references(schema))}
-    try:
-        TopologicalSorter(in_place).prepare()
-    except CycleError as error:
-        loop = error.args[1][0]
-        raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.") from error
+    return lookup
+
+
+def _check_references(schema: Any, lookup: Callable[[str], Any]) -> bool:
+    """Refuse references that lead nowhere, back to themselves, or to too much; say whether parts contain themselves."""
+    targets = {reference: lookup(reference) for reference in set(_find_references(schema))}
+    if loop := _find_cycle({reference: set(_find_in_place(target)) for reference, target in targets.items()}):
+        raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.")
     if count_expanded(schema, lookup) > _MAX_EXPANDED_NODES:
         raise ValueError("it is too large when its references are followed; describe fewer levels.")
+    return _find_cycle({reference: set(_find_references(target)) for reference, target in targets.items()}) is not None
+
+
+def _find_cycle(graph: Mapping[str, set[str]]) -> str | None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return str(error.args[1][0])
+    return None
+
+
+class StepBound:
+    """Bounds the work of checking arguments against a schema that contains itself, which may double at every level."""
+
+    def __init__(self, schema: Any, lookup: Callable[[str], Any]) -> None:
+        """Take the schema and what finds the targets of its references."""
+        self._schema = schema
+        self._lookup = lookup
+        self._applied: dict[int, list[tuple[Mapping[str, Any], int]]] = {}
+
+    def count(self, arguments: Any) -> int:
+        """Return how often a part of the schema is applied to a part of the arguments, at most.
+
+        Raises:
+            RecursionError: If that is too often.
+        """
+        n_steps = 0
+        pending = [(arguments, [(self._schema, 1)])]
+        while pending:
+            value, schemas = pending.pop()
+            counts: dict[int, int] = {}
+            nodes: dict[int, Mapping[str, Any]] = {}
+            for schema, n_times in schemas:
+                for node, n_in_place in self._apply(schema):
+                    nodes[id(node)] = node
+                    counts[id(node)] = counts.get(id(node), 0) + n_times * n_in_place
+            n_steps += sum(counts.values())
+            if n_steps > _MAX_STEPS:
+                raise RecursionError("checking them takes too long")
+            parts: dict[Any, list[tuple[Any, int]]] = {}
+            for key, node in nodes.items():
+                for name, part in _find_children(node, value):
+                    parts.setdefault(name, []).append((part, counts[key]))
+            pending += [(value[name], schemas) for name, schemas in parts.items()]
+        return n_steps
+
+    def _apply(self, schema: Any) -> list[tuple[Mapping[str, Any], int]]:
+        """Return the schemas that apply to the value to which a schema applies, and how often."""
+        if not isinstance(schema, Mapping):
+            return []
+        if id(schema) not in self._applied:
+            self._applied[id(schema)] = []  # while it is counted
+            counts, nodes = {id(schema): 1}, {id(schema): schema}
+            for part in self._find_parts(schema):
+                for node, n_times in self._apply(part):
+                    nodes[id(node)] = node
+                    counts[id(node)] = counts.get(id(node), 0) + n_times
+            self._applied[id(schema)] = [(node, counts[key]) for key, node in nodes.items()]
+        return self._applied[id(schema)]
+
+    def _find_parts(self, schema: Mapping[str, Any]) -> Iterator[Any]:
+        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if isinstance(reference := schema.get(key), str):
+                with suppress(ValueError):  # of an anchor that only the validator knows
+                    yield self._lookup(reference)
+        yield from _list_in_place(schema)
+        dependencies = schema.get("dependencies")
+        yield from dependencies.values() if isinstance(dependencies, Mapping) else ()
+
+
+def _find_children(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each schema that may apply to a part of a value, after the part's key."""
+    if isinstance(value, Mapping):
+        properties, patterns = (schema.get(key) or {} for key in ("properties", "patternProperties"))
+        others = [*patterns.values(), schema.get("additionalProperties"), schema.get("unevaluatedProperties")]
+        for name in value:
+            yield from ((name, part) for part in ([properties[name]] if name in properties else others))
+    elif isinstance(value, list | tuple):
+        keys = ("items", "additionalItems", "unevaluatedItems", "contains")
+        every = [schema.get(key) for key in keys if isinstance(schema.get(key), Mapping)]
+        first: list[Any] = next(
+            (schema[key] for key in ("prefixItems", "items") if isinstance(schema.get(key), list)), []
+        )
+        for index in range(len(value)):
+            yield from ((index, part) for part in (*first[index : index + 1], *every))
 
 
 def _find_references(schema: Any) -> Iterator[str]:
@@ -252,14 +353,18 @@ def _find_in_place(schema: Any) -> Iterator[str]:
         return
     if isinstance(reference := schema.get("$ref"), str):
         yield reference
+    for part in _list_in_place(schema):
+        yield from _find_in_place(part)
+
+
+def _list_in_place(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the parts of a schema that apply to the same value."""
     parts = [schema.get(key) for key in ("not", "if", "then", "else")]
     for key in ("allOf", "anyOf", "oneOf"):
         listed = schema.get(key)
         parts += listed if isinstance(listed, list) else ()
     dependent = schema.get("dependentSchemas")
-    parts += dependent.values() if isinstance(dependent, Mapping) else ()
-    for part in parts:
-        yield from _find_in_place(part)
+    return [*parts, *(dependent.values() if isinstance(dependent, Mapping) else ())]
 
 
 def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:

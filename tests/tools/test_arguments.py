@@ -169,6 +169,11 @@ def test_what_is_no_json_number_is_told(value: float, word: str, kind: Any) -> N
         ToolSpec("t", "", {"type": "object"}).make_validator(is_exact=True).is_valid({"a": [value]})
 
 
+def test_a_pattern_is_shown_as_its_author_wrote_it() -> None:
+    schema = {"properties": {"a": {"pattern": r"^\d+$"}}}
+    assert describe(schema, {"a": "x"}) == [r'a: "x" does not match "^\d+$"']
+
+
 def test_bounds_that_everything_keeps_are_no_fault() -> None:
     schema = {"properties": {"a": {"type": "number", "maximum": float("inf"), "minimum": 1}}}
     assert describe(schema, {"a": 3}) == []

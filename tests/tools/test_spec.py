@@ -137,5 +137,64 @@ def test_schema_of_a_tree_is_accepted() -> None:
     assert spec.make_validator().is_valid({"x": {"children": [{"children": []}]}})
 
 
+TWICE: list[dict[str, Any]] = [
+    {"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}},
+    {
+        "properties": {"a": {"$ref": "#/$defs/T"}},
+        "$defs": {"T": {"anyOf": [{"$ref": "#"}, {"$ref": "#", "title": "b"}]}},
+    },
+    {"allOf": [{"properties": {"a": {"$ref": "#"}}}, {"additionalProperties": {"$ref": "#"}}]},
+    {"$dynamicAnchor": "n", "properties": {"a": {"allOf": [{"$dynamicRef": "#n"}, {"$dynamicRef": "#n"}]}}},
+]
+
+
+@pytest.mark.parametrize("part", TWICE)
+@pytest.mark.parametrize("leaf", [{}, 1])
+def test_a_schema_that_doubles_at_every_level_is_checked_only_as_far_as_that_is_soon(part: Any, leaf: Any) -> None:
+    """The checks would be 2 ** 100, and nothing can interrupt them."""
+    box = Toolbox([StructuredTool(name="t", description="T.", func=print, args_schema={"type": "object", **part})])
+    shallow: Any = {"a": {"a": leaf}}
+    assert ("a.a: got 1 (an integer); expected" in box.find_fault("t", shallow)) == (leaf == 1)
+    deep: Any = leaf
+    for _ in range(100):
+        deep = {"a": deep}
+    assert "nested too deeply" in box.find_fault("t", deep)
+
+
+def test_ordinary_schemas_that_contain_themselves_are_checked_in_depth() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "kids": {"type": "array", "items": {"$ref": "#"}}},
+        "additionalProperties": False,
+    }
+    kinds = ["and", "or", "not"]
+    condition = {
+        "type": "object",
+        "properties": {"of": {"$ref": "#/$defs/Any"}},
+        "$defs": {
+            "Any": {"anyOf": [{"type": "string"}, *({"$ref": f"#/$defs/{kind}"} for kind in kinds)]},
+            **{
+                kind: {
+                    "type": "object",
+                    "properties": {"is": {"const": kind}, "of": {"items": {"$ref": "#/$defs/Any"}}},
+                    "required": ["is"],
+                }
+                for kind in kinds
+            },
+        },
+    }
+    leaf: dict[str, Any] = {"n": 1}
+    of: Any = "x"
+    for _ in range(100):
+        leaf = {"kids": [leaf, {"n": 2}]}
+    for _ in range(6):
+        of = {"is": "or", "of": [of, "y"]}
+    assert ToolSpec("t", "", tree).make_validator().is_valid(leaf)
+    assert not ToolSpec("t", "", tree).make_validator().is_valid({"kids": [{"kids": [{"n": "x"}]}]})
+    assert ToolSpec("t", "", condition).make_validator().is_valid({"of": of})
+    wrong = {"of": {"is": "or", "of": [{"is": "and", "of": [3]}]}}
+    assert not ToolSpec("t", "", condition).make_validator().is_valid(wrong)
+
+
 def test_examples_in_the_documentation_are_right() -> None:
     assert doctest.testmod(schema).failed == 0
