@@ -11,7 +11,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NoReturn
@@ -22,29 +21,25 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 
 from alpha_umi.tools.observation import cut, make_storable
+from alpha_umi.tools.step_bound import StepBound, list_in_place
 
 _MAX_EXPANDED_NODES = 100_000
-_MAX_STEPS = 10_000_000  # of checking; about a second
 _MAX_STEPS_OF_ERRORS = 100_000
 _MAX_DEPTH = 255  # of arguments; the validator has the same bound
 _MAX_PATTERN_CHARS = 1000
 _MAX_MESSAGE_CHARS = 500
-_LINEAR = RegexOptions(size_limit=4 * 2**20)  # bytes of a compiled pattern, which counted repeats make large
+_LINEAR = RegexOptions(size_limit=16 * 2**20)  # bytes of a compiled pattern, which counted repeats make large
 # Keywords whose value maps names to schemas, or is data.
 _SCHEMA_MAPS = frozenset(
     {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
 )
-_NO_BOUNDS = {
-    "maximum": math.inf,
-    "exclusiveMaximum": math.inf,
-    "minimum": -math.inf,
-    "exclusiveMinimum": -math.inf,
-}  # pydantic writes them
+# Bounds that every number keeps; pydantic writes them.
+_NO_BOUNDS = dict.fromkeys(("maximum", "exclusiveMaximum"), math.inf)
+_NO_BOUNDS |= dict.fromkeys(("minimum", "exclusiveMinimum"), -math.inf)
 # What RFC 3986 wants quoted in a fragment. Names of generic classes, `Box[int]`, hold such characters.
 _NOT_IN_FRAGMENT = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]|[^\x00-\x7f]")
+_CLASSES = {"d": r"\p{Nd}", "D": r"\P{Nd}", "w": r"[\p{L}\p{N}_]", "W": r"[^\p{L}\p{N}_]"}
 _DATA = frozenset({"const", "enum", "default", "example", "examples"})
-
-
 _NESTED = (float, Mapping, list, tuple)
 
 
@@ -180,7 +175,7 @@ def relax(schema: dict[str, Any]) -> dict[str, Any]:
         del relaxed["pattern"]
     patterns = schema.get("patternProperties")
     if isinstance(patterns, dict):
-        kept = {pattern: part for pattern, part in patterns.items() if _is_linear_or_refused(pattern)}
+        kept = {_widen(pattern): part for pattern, part in patterns.items() if _is_linear_or_refused(pattern)}
         if len(kept) < len(patterns):  # who knows what the others describe
             relaxed.pop("additionalProperties", None)
             relaxed.pop("unevaluatedProperties", None)
@@ -212,13 +207,23 @@ def _adapt(schema: dict[str, Any]) -> dict[str, Any]:
     adapted = {key: value for key, value in schema.items() if key not in ignored}
     if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
         adapted["$ref"] = "#" + _NOT_IN_FRAGMENT.sub(lambda found: quote(found[0]), reference[1:])
+    if isinstance(pattern := schema.get("pattern"), str):
+        adapted["pattern"] = _widen(pattern)
+    if isinstance(patterns := schema.get("patternProperties"), dict):
+        wide = {_widen(pattern): part for pattern, part in patterns.items()}
+        adapted["patternProperties"] = wide if len(wide) == len(patterns) else patterns
     return adapted
+
+
+def _widen(pattern: str) -> str:
+    r"""Let `\d` and `\w` hold the digits and letters of all languages, as in Python; the validator's are ASCII."""
+    return re.sub(r"\\(.)", lambda found: _CLASSES.get(found[1], found[0]), pattern, flags=re.DOTALL)
 
 
 def _is_linear_or_refused(pattern: str) -> bool:
     if not is_pattern(pattern):
         raise ValueError(f"it is not valid JSON Schema: {pattern!r:.200} is not a regular expression")
-    return _is_linear(pattern)
+    return _is_linear(_widen(pattern))
 
 
 @lru_cache(maxsize=4096)
@@ -264,82 +269,6 @@ def _find_cycle(graph: Mapping[str, set[str]]) -> str | None:
     return None
 
 
-class StepBound:
-    """Bounds the work of checking arguments against a schema that contains itself, which may double at every level."""
-
-    def __init__(self, schema: Any, lookup: Callable[[str], Any]) -> None:
-        """Take the schema and what finds the targets of its references."""
-        self._schema = schema
-        self._lookup = lookup
-        self._applied: dict[int, list[tuple[Mapping[str, Any], int]]] = {}
-
-    def count(self, arguments: Any) -> int:
-        """Return how often a part of the schema is applied to a part of the arguments, at most.
-
-        Raises:
-            RecursionError: If that is too often.
-        """
-        n_steps = 0
-        pending = [(arguments, [(self._schema, 1)])]
-        while pending:
-            value, schemas = pending.pop()
-            counts: dict[int, int] = {}
-            nodes: dict[int, Mapping[str, Any]] = {}
-            for schema, n_times in schemas:
-                for node, n_in_place in self._apply(schema):
-                    nodes[id(node)] = node
-                    counts[id(node)] = counts.get(id(node), 0) + n_times * n_in_place
-            n_steps += sum(counts.values())
-            if n_steps > _MAX_STEPS:
-                raise RecursionError("checking them takes too long")
-            parts: dict[Any, list[tuple[Any, int]]] = {}
-            for key, node in nodes.items():
-                for name, part in _find_children(node, value):
-                    parts.setdefault(name, []).append((part, counts[key]))
-            pending += [(value[name], schemas) for name, schemas in parts.items()]
-        return n_steps
-
-    def _apply(self, schema: Any) -> list[tuple[Mapping[str, Any], int]]:
-        """Return the schemas that apply to the value to which a schema applies, and how often."""
-        if not isinstance(schema, Mapping):
-            return []
-        if id(schema) not in self._applied:
-            self._applied[id(schema)] = []  # while it is counted
-            counts, nodes = {id(schema): 1}, {id(schema): schema}
-            for part in self._find_parts(schema):
-                for node, n_times in self._apply(part):
-                    nodes[id(node)] = node
-                    counts[id(node)] = counts.get(id(node), 0) + n_times
-            self._applied[id(schema)] = [(node, counts[key]) for key, node in nodes.items()]
-        return self._applied[id(schema)]
-
-    def _find_parts(self, schema: Mapping[str, Any]) -> Iterator[Any]:
-        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
-            if isinstance(reference := schema.get(key), str):
-                with suppress(ValueError):  # of an anchor that only the validator knows
-                    yield self._lookup(reference)
-        yield from _list_in_place(schema)
-        dependencies = schema.get("dependencies")
-        yield from dependencies.values() if isinstance(dependencies, Mapping) else ()
-
-
-def _find_children(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each schema that may apply to a part of a value, after the part's key."""
-    if isinstance(value, Mapping):
-        properties, patterns = (schema.get(key) or {} for key in ("properties", "patternProperties"))
-        others = [*patterns.values(), schema.get("additionalProperties"), schema.get("unevaluatedProperties")]
-        for name in value:
-            yield from ((name, part) for part in ([properties[name]] if name in properties else others))
-    elif isinstance(value, list | tuple):
-        keys = ("items", "additionalItems", "unevaluatedItems", "contains")
-        every = [schema.get(key) for key in keys if isinstance(schema.get(key), Mapping)]
-        first: list[Any] = next(
-            (schema[key] for key in ("prefixItems", "items") if isinstance(schema.get(key), list)), []
-        )
-        for index in range(len(value)):
-            yield from ((index, part) for part in (*first[index : index + 1], *every))
-
-
 def _find_references(schema: Any) -> Iterator[str]:
     if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
         yield reference
@@ -353,18 +282,8 @@ def _find_in_place(schema: Any) -> Iterator[str]:
         return
     if isinstance(reference := schema.get("$ref"), str):
         yield reference
-    for part in _list_in_place(schema):
+    for part in list_in_place(schema):
         yield from _find_in_place(part)
-
-
-def _list_in_place(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the parts of a schema that apply to the same value."""
-    parts = [schema.get(key) for key in ("not", "if", "then", "else")]
-    for key in ("allOf", "anyOf", "oneOf"):
-        listed = schema.get(key)
-        parts += listed if isinstance(listed, list) else ()
-    dependent = schema.get("dependentSchemas")
-    return [*parts, *(dependent.values() if isinstance(dependent, Mapping) else ())]
 
 
 def count_expanded(schema: Any, lookup: Callable[[str], Any]) -> int:

@@ -169,6 +169,25 @@ def test_what_is_no_json_number_is_told(value: float, word: str, kind: Any) -> N
         ToolSpec("t", "", {"type": "object"}).make_validator(is_exact=True).is_valid({"a": [value]})
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fits", "breaks"),
+    [
+        (r"^\d+$", "3٣", "x"),
+        (r"^\w{1,255}$", "Größe_1", "a b"),
+        (r"^[\w.-]+@\w+$", "é.x-y@ü", "é x@ü"),
+        (r"^[^\W\d]+$", "é", "1"),
+        (r"^\D\\d$", "x\\d", "x\\1"),
+    ],
+)
+def test_classes_in_patterns_hold_all_languages(pattern: str, fits: str, breaks: str) -> None:
+    assert describe({"properties": {"a": {"pattern": pattern}}}, {"a": fits}) == []
+    assert describe({"properties": {"a": {"pattern": pattern}}}, {"a": breaks})
+    names = {"patternProperties": {pattern: {"type": "null"}}, "additionalProperties": False}
+    assert describe(names, {fits: None}) == []
+    assert describe(names, {breaks: None})
+    assert describe(names, {fits: 1})[0].endswith("got 1 (an integer); expected null")
+
+
 def test_a_pattern_is_shown_as_its_author_wrote_it() -> None:
     schema = {"properties": {"a": {"pattern": r"^\d+$"}}}
     assert describe(schema, {"a": "x"}) == [r'a: "x" does not match "^\d+$"']

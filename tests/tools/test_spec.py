@@ -144,6 +144,7 @@ TWICE: list[dict[str, Any]] = [
         "$defs": {"T": {"anyOf": [{"$ref": "#"}, {"$ref": "#", "title": "b"}]}},
     },
     {"allOf": [{"properties": {"a": {"$ref": "#"}}}, {"additionalProperties": {"$ref": "#"}}]},
+    {"properties": {"a": {"$ref": "#"}}, "patternProperties": {"^a": {"$ref": "#"}}},
     {"$dynamicAnchor": "n", "properties": {"a": {"allOf": [{"$dynamicRef": "#n"}, {"$dynamicRef": "#n"}]}}},
 ]
 
