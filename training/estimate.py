@@ -61,7 +61,7 @@ def choose_precision(config: TrainConfig, base: Path) -> Precision:
 
 def measure_speed(base: Path, precision: Precision, device: torch.device) -> float:
     """Return operations per second of a short forward and backward pass through two layers with random weights."""
-    shape, dtype = AutoConfig.from_pretrained(base), getattr(torch, precision)
+    shape, dtype = AutoConfig.from_pretrained(base, trust_remote_code=False), getattr(torch, precision)
     kinds = getattr(shape, "layer_types", None)
     shape.update({"num_hidden_layers": 2, "vocab_size": 8, "pad_token_id": None})
     shape.update({"layer_types": kinds[:2]} if kinds else {})
@@ -80,7 +80,7 @@ def measure_speed(base: Path, precision: Precision, device: torch.device) -> flo
 
 def estimate(config: TrainConfig, name: StageName, base: Path, items: Sequence[TrainingItem]) -> Cost:
     """Return what a stage costs; the formulas stand at the top of this file."""
-    settings, shape = config.stages[name], AutoConfig.from_pretrained(base)
+    settings, shape = config.stages[name], AutoConfig.from_pretrained(base, trust_remote_code=False)
     precision: Precision = "float32" if config.precision == "float32" else "bfloat16"
     is_packed = config.quantization == "nf4"
     with torch.device("meta"):

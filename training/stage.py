@@ -176,7 +176,7 @@ def check_window(config: TrainConfig, base: Path) -> None:
     Raises:
         ConfigError: Says what to do.
     """
-    shape = AutoConfig.from_pretrained(base)
+    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
     kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
     window = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
     if (
