@@ -1,7 +1,7 @@
 """Attention for training in bfloat16 on a CPU: matrix products over blocks of queries.
 
-torch's kernel for CPUs makes many small products there: at SmolLM2-135M's sizes it took 1.4 to 2.4 times as long,
-forward and backward. In float32 it is as fast, and a GPU has kernels of its own.
+torch's kernel for CPUs makes many small products there and is slower at the sizes of small models. In float32 it is as
+fast, and a GPU has kernels of its own.
 """
 
 from __future__ import annotations

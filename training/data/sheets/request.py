@@ -53,7 +53,7 @@ def draw_need(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False, t
 
     Args:
         sheet: The tool.
-        rng: ValueSource of randomness.
+        rng: Source of randomness.
         held_out: Whether to word it in a way that never occurs in training.
         typo: Make one typing error.
     """
@@ -106,28 +106,15 @@ def describe_missing(need: ToolNeed) -> str:
     return parameter.what or f"the {need.missing.rpartition('.')[2].replace('_', ' ')}"
 
 
-def make_sheet_tool(
-    sheet: ToolSheet, *, name: str = "", names: Mapping[str, str] | None = None, failure: str = ""
-) -> BaseTool:
-    """Return the tool; what it makes up is the same for the same arguments.
-
-    Args:
-        sheet: Its sheet.
-        name: Another name for it.
-        names: Other names for its arguments, by their own.
-        failure: What every call of it fails with.
-    """
-    names = names or {}
-    ours = {theirs: own for own, theirs in names.items()}
-    parameters = {names.get(own, own): parameter for own, parameter in sheet.tool.parameters.items()}
-    spec = ToolSpec(
-        name or sheet.tool.name, sheet.tool.description, make_object_schema(parameters), effects=sheet.tool.effects
-    )
+def make_sheet_tool(sheet: ToolSheet, *, failure: str = "") -> BaseTool:
+    """Return the tool; what it makes up is the same for the same arguments. With `failure` every call fails with it."""
+    tool = sheet.tool
+    spec = ToolSpec(tool.name, tool.description, make_object_schema(tool.parameters), effects=tool.effects)
 
     def run(**arguments: Any) -> str:
         if failure:
             raise ToolException(failure)
-        reply = make_reply(sheet, {ours.get(theirs, theirs): value for theirs, value in arguments.items()})
+        reply = _fill_reply(tool.reply, make_facts(sheet, arguments))
         return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 
     return make_tool(spec, run)
@@ -138,11 +125,6 @@ def make_facts(sheet: ToolSheet, arguments: Mapping[str, Any]) -> dict[str, Any]
     rng = random.Random(f"{sheet.tool.name} {json.dumps(arguments, sort_keys=True, default=str)}")
     made = {name: draw(rng).argument for name, draw in sheet.made_up.items()}
     return {**dict.fromkeys(sheet.tool.parameters, ""), **flatten(arguments), **arguments, **made}
-
-
-def make_reply(sheet: ToolSheet, arguments: Mapping[str, Any]) -> Any:
-    """Return what the tool returns: text, or any JSON value."""
-    return _fill_reply(sheet.tool.reply, make_facts(sheet, arguments))
 
 
 def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
@@ -183,7 +165,12 @@ def _draw_values(sheet: ToolSheet, wording: ToolWording, rng: random.Random) -> 
     skipped: set[str] = set()
     for part in wording.parts:
         optional = [path for path in part.slots if is_optional(sheet.tool.parameters, path)]
-        if optional and rng.random() >= max(sheet.sources[path].said for path in optional):
+        # a part with a required value is always said
+        if (
+            len(optional) == len(part.slots)
+            and optional
+            and rng.random() >= max(sheet.sources[path].said for path in optional)
+        ):
             skipped |= part.slots
     said = [path for path in sheet.sources if path in wording.slots and path not in skipped]
     values: dict[str, SaidValue] = {}

@@ -75,7 +75,7 @@ class MadeConversation:
     """Requests for one list of tools, and the right way through them.
 
     Args:
-        kinds: PlanKind of each request.
+        kinds: Kind of each request.
         trajectory: What planner, caller and summarizer should write.
         expected: Texts that the last answer must hold, or None if giving up is right.
         tools: The tools at hand, which run.
@@ -93,20 +93,15 @@ class World:
     Args:
         sheets: All tools that may be asked for or stand by.
         held_out: Whether to use wordings that never occur in training.
-        bystanders: Further tools that only stand by, such as those of real servers.
     """
 
-    def __init__(
-        self, sheets: Sequence[ToolSheet], *, held_out: bool = False, bystanders: Sequence[BaseTool] = ()
-    ) -> None:
+    def __init__(self, sheets: Sequence[ToolSheet], *, held_out: bool = False) -> None:
         """Sort the sheets by domain."""
         self.sheets = tuple(sheets)
         self._held_out = held_out
-        self._bystanders = tuple(bystanders)
         self._domains: dict[str, list[ToolSheet]] = {}
         for sheet in sheets:
             self._domains.setdefault(sheet.domain, []).append(sheet)
-        self._by_name = {sheet.tool.name: sheet for sheet in sheets}
         self._chained: dict[str, list[ToolSheet]] = {}
         for sheet in sheets:
             for name in dict.fromkeys(tool for tool, _ in sheet.links):
@@ -226,11 +221,8 @@ class World:
         needed = {need.sheet.tool.name: need.sheet for ask in asks for need in ask.needs}
         excluded = [ask.excluded for ask in asks if ask.excluded]
         broken = {ask.needs[0].sheet.tool.name: ask.failure for ask in asks if ask.failure}
-        forbidden = {sheet.tool.name for sheet in excluded} | {
-            name
-            for name, sheet in self._by_name.items()
-            if any(sheet.tool.cannot == each.tool.cannot for each in excluded)
-        }
+        cannot = {sheet.tool.cannot for sheet in excluded}
+        forbidden = {sheet.tool.name for sheet in self.sheets if sheet.tool.cannot in cannot}
         wanted = max(len(needed), rng.choice(_N_TOOLS), 1)
         homes = [each.domain for each in (*needed.values(), *excluded)]
         near = [each for home in dict.fromkeys(homes) for each in self._domains[home]]
@@ -243,9 +235,6 @@ class World:
         ]
         chosen += others[: wanted - len(needed) - len(chosen)]
         tools = [make_sheet_tool(each, failure=broken.get(each.tool.name, "")) for each in (*needed.values(), *chosen)]
-        if self._bystanders and rng.random() < 0.3:
-            tools += rng.sample(self._bystanders, min(len(self._bystanders), rng.choice((1, 2, 4))))
-        tools = list({tool.name: tool for tool in tools}.values())
         return rng.sample(tools, len(tools))
 
 

@@ -148,6 +148,12 @@ def test_nested_objects_and_lists_of_enums(sheets: dict[str, ToolSheet]) -> None
     )
 
 
+def test_a_bracket_with_a_required_value_is_always_said(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SHEET.replace("[ for {day}][ at {time}]", "[ for {day} at {time}]"))
+    book = next(sheet for sheet in load_sheets(tmp_path) if sheet.tool.name == "book")
+    assert all("day" in draw_need(book, random.Random(i)).values for i in range(80))
+
+
 def test_an_incomplete_request_lacks_one_value_and_says_which(sheets: dict[str, ToolSheet]) -> None:
     need = draw_incomplete(sheets["book"], random.Random(4))
     assert need is not None
@@ -249,6 +255,8 @@ def test_words_that_yaml_1_1_takes_for_something_else_stay_words(tmp_path: Path)
 
 def test_the_world_that_ships_can_be_read() -> None:
     sheets = load_world()
-    assert len({sheet.tool.name for sheet in sheets}) == len(sheets)
+    assert len(sheets) >= 1000
+    assert len({sheet.domain for sheet in sheets}) >= 120
+    assert len({sheet.domain for sheet in sheets if sheet.held_out}) == 12
     for i in range(20):
         assert World(sheets).make(random.Random(i)).trajectory.turns
