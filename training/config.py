@@ -115,6 +115,11 @@ class TrainConfig(BaseModel):
         default="none", description="nf4 holds the frozen weights in 4 bits (QLoRA); needs CUDA and bitsandbytes."
     )
     device: Literal["auto", "cpu"] = Field(default="auto", description="auto takes a GPU where there is one.")
+    caller_may_omit: bool = Field(
+        default=False,
+        description="When it is served, the caller may leave out required arguments; for data in which it leaves out "
+        "what nobody said. umi.json records it.",
+    )
     token_weights: TokenWeights = TokenWeights()
     stages: dict[StageName, StageConfig] = Field(description="Settings per stage.")
 

@@ -24,6 +24,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
+    CALLER_MAY_OMIT,
     FORMAT,
     Checkpoint,
     CheckpointPart,
@@ -234,6 +235,8 @@ class _Training:
         versions = {"python": platform.python_version(), **{package: version(package) for package in _PACKAGES}}
         self.output.card["stages"][name] = {"inputs": inputs, "metrics": metrics}
         self.output.card |= {"config": self.config.model_dump(), "versions": versions}
+        if "caller" in self.config.get_roles(name):
+            self.output.card[CALLER_MAY_OMIT] = self.config.caller_may_omit
         processes.wait_for_everyone()
         if processes.is_main_process:
             self.output.publish(name)

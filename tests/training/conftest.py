@@ -88,7 +88,8 @@ def make_config(base: Path) -> Callable[..., TrainConfig]:
     """Return a function that makes a quick configuration; keywords override settings of all stages."""
 
     def make(method: str = "umi", *, backbone: str = "lora", roles: str = "alora", **settings: Any) -> TrainConfig:
-        run = {key: settings.pop(key) for key in ("reuse", "seed", "max_tokens", "token_weights") if key in settings}
+        own = ("reuse", "seed", "max_tokens", "token_weights", "caller_may_omit")
+        run = {key: settings.pop(key) for key in own if key in settings}
         defaults = {"learning_rate": 1e-2, "lora_rank": 4, "tokens_per_forward": 600}
         names: dict[str, list[str]] = {"umi": ["backbone", *ROLES], "multi-one-stage": [*ROLES]}
         stages = {name: {"kind": backbone if name == "backbone" else roles} for name in names.get(method, ["backbone"])}

@@ -57,6 +57,7 @@ def test_card_says_all_that_the_checkpoint_was_made_from(trained: Trained) -> No
     card = json.loads((trained()[0] / "umi.json").read_text())
     assert card["versions"].keys() == {"python", "alpha-umi", "torch", "transformers", "peft", "accelerate"}
     assert card["config"]["seed"] == 3
+    assert card["caller_may_omit"] is False
     assert card["base"]["sha256"] == hash_weights(Path(card["base"]["name"]))
     for name in ("backbone", *ROLES):
         inputs = card["stages"][name]["inputs"]
@@ -64,6 +65,12 @@ def test_card_says_all_that_the_checkpoint_was_made_from(trained: Trained) -> No
         assert inputs["parent"] == ("" if name == "backbone" else card["backbone"]["sha256"])
         assert card["stages"][name]["metrics"]["last_loss"] > 0
     assert card["roles"]["planner"]["invocation_tokens"]
+
+
+def test_card_says_that_the_caller_may_omit(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    config = make_config("single-multitask", max_steps=1, caller_may_omit=True)
+    train(config, data, tmp_path)
+    assert json.loads((tmp_path / "umi.json").read_text())["caller_may_omit"] is True
 
 
 def test_same_seed_gives_the_same_losses_and_another_seed_others(

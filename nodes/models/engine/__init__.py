@@ -10,6 +10,7 @@ The modules, from the top; each imports only those below it::
     checkpoint     which weights play which role, and whether they belong together
     weights        what a model name means, and downloads
     grammar · kv_cache · lora
+    argument_rules a tool's schema as a part of the caller's grammar
 
 The chat models in front import this room, never the other way round. This file is what both sides share; it imports no
 torch.

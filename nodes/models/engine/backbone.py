@@ -26,6 +26,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     is_checkpoint,
     load_backbone,
     load_merged,
+    may_omit,
     no_progress_bar,
     quiet_peft,
     read_checkpoint,
@@ -134,8 +135,15 @@ class Backbone:
         Raises:
             ConfigError: If the checkpoint was trained with another style, or its template was changed since.
         """
+        return find_template(self._list_card_folders(adapter), style)
+
+    def may_omit(self, adapter: str | None = None) -> bool:
+        """Say whether the weights were trained to leave out required arguments that nobody gave."""
+        return may_omit(self._list_card_folders(adapter))
+
+    def _list_card_folders(self, adapter: str | None) -> list[Path]:
         folders = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
-        return find_template([path for folder in folders for path in (folder, folder.parent)], style)
+        return [path for folder in folders for path in (folder, folder.parent)]
 
     def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
         """Return the adapter of that path, maybe inside the model's folder; loaded at first use and then kept.

@@ -34,6 +34,8 @@ PART_KINDS: tuple[PartKind, ...] = get_args(PartKind)
 CARD = "umi.json"
 TEMPLATE = "chat_template.jinja"
 FORMAT = 1
+CALLER_MAY_OMIT = "caller_may_omit"
+"""In the card: the caller may leave out required arguments; not if it is absent."""
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -129,13 +131,8 @@ def find_template(folders: Sequence[Path], style: Style) -> str:
     Raises:
         ConfigError: If that folder was trained with another style, or its template was changed since.
     """
-    for folder in folders:
-        try:
-            claim = json.loads((folder / CARD).read_text("utf-8")).get("template")
-        except (OSError, ValueError, AttributeError):
-            continue
-        if not isinstance(claim, dict):
-            continue
+    for folder, card in _iter_cards(folders):
+        claim = card["template"]
         if claim.get("style") != style:
             raise ConfigError(
                 f"{folder} was trained with the chat template {claim.get('style')!r}, not {style!r}; set style to it."
@@ -143,6 +140,22 @@ def find_template(folders: Sequence[Path], style: Style) -> str:
         _check_template(folder, claim.get("sha256"))
         return (folder / TEMPLATE).read_text("utf-8")
     return load_template(style)
+
+
+def may_omit(folders: Sequence[Path]) -> bool:
+    """Say whether the caller of the first of these checkpoints was trained to leave out arguments nobody gave."""
+    return next((card.get(CALLER_MAY_OMIT) is True for _, card in _iter_cards(folders)), False)
+
+
+def _iter_cards(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folders that hold a training's card, which names a template."""
+    for folder in folders:
+        try:
+            card = json.loads((folder / CARD).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(card, dict) and isinstance(card.get("template"), dict):
+            yield folder, card
 
 
 def _check_template(folder: Path, sha256: str | None) -> None:

@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
+from alpha_umi.nodes.models.engine.argument_rules import make_rule
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
 _Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
-
-MAX_NUMBER = 10**15
-"""Numbers stay below this, so that every JSON reader and a checkpoint can hold them."""
 
 # The rationale ends at the first "next:" that `alpha_umi.nodes.format.parsing.parse_plan` would take for the decision.
 _PLANNER = r"""start: rationale decision
@@ -42,7 +41,6 @@ _SPLIT_TOKENS = 4
 # is allowed. Zero is the last digit, since "0.000…" need never come above a minimum.
 _CLOSERS = '"}],1234567890'
 _NEAR_END_TOKENS = 64
-_ANY_TYPE = ["string", "number", "boolean", "null", "array", "object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +66,16 @@ def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) 
     return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
 
 
-def caller_grammar(schemas: Mapping[str, Mapping[str, Any]]) -> Grammar | None:
+def caller_grammar(schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool = False) -> Grammar | None:
     """Return the grammar of one call of one of the tools, by their names and schemas; None where there are none.
 
     Arguments that the schema does not know are not allowed, unless it says ``additionalProperties``. Of a schema that
     cannot be enforced, at least the arguments' names are.
+
+    Args:
+        schemas: By the tools' names.
+        may_omit: Let required arguments be left out. A caller that is trained for this writes no value that nobody
+            gave; the check of the arguments then says what is missing.
     """
     if not schemas:
         return None
@@ -81,46 +84,8 @@ def caller_grammar(schemas: Mapping[str, Mapping[str, Any]]) -> Grammar | None:
     for call, (name, schema) in zip(calls, schemas.items(), strict=True):
         lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
         lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
-        lines.append(f"{call}_json: {_json_rule(json.dumps(schema))}")
+        lines.append(f"{call}_json: {make_rule(json.dumps(schema), may_omit=may_omit)}")
     return Grammar("\n".join(lines))
-
-
-@lru_cache(maxsize=1024)
-def _json_rule(schema_text: str) -> str:
-    """Return a rule for compact JSON of the schema; cached, because most runs offer the same tools."""
-    schema = json.loads(schema_text)
-    rule = _inline(_bound_numbers(schema) | _close(schema))
-    if not LLMatcher.validate_grammar_with_warnings(f"start: {rule}")[0]:
-        return rule
-    names = {name: {"type": _ANY_TYPE} for name in schema.get("properties") or {}}
-    required = [name for name in schema.get("required") or () if name in names]
-    return _inline(_bound_numbers({"properties": names}) | {"required": required, "additionalProperties": not names})
-
-
-def _inline(schema: Mapping[str, Any]) -> str:
-    options = {"whitespace_flexible": False, "lenient": True}
-    return f"%json {json.dumps({**schema, 'type': 'object', 'x-guidance': options})}"
-
-
-def _close(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Forbid unknown arguments where the schema says nothing; with parts elsewhere that would contradict them."""
-    elsewhere = {"additionalProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref"}
-    return {} if elsewhere & schema.keys() else {"additionalProperties": False}
-
-
-def _bound_numbers(schema: Any) -> Any:
-    """Give every number in a schema a minimum and a maximum."""
-    if isinstance(schema, list):
-        return [_bound_numbers(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    values = ("enum", "const", "default")
-    bounded = {key: part if key in values else _bound_numbers(part) for key, part in schema.items()}
-    kind = schema.get("type")
-    kinds = kind if isinstance(kind, list) else [kind]
-    if "integer" in kinds or "number" in kinds:
-        return {"minimum": -MAX_NUMBER, "maximum": MAX_NUMBER} | bounded
-    return bounded
 
 
 class GrammarCompiler:
@@ -270,6 +235,10 @@ class TokenMask:
 
     def _pick_closer(self, matcher: LLMatcher) -> int:
         allowed = _read_allowed(matcher)
+        quote, brace = self._closers[:2]
+        # a quote ends a string, but where an object may end instead it begins another argument
+        if allowed[brace] and matcher.validate_tokens([brace, quote]) == 1:
+            return brace
         return next((token for token in self._closers if allowed[token]), int(allowed.argmax()))
 
 

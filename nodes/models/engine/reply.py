@@ -46,7 +46,7 @@ def generate_reply(
         ContextOverflow: If the prompt does not fit the window.
     """
     input_ids = _make_prompt(request, backbone)
-    grammar = _make_grammar(request)
+    grammar = _make_grammar(request, backbone)
     mask = backbone.grammars.make_mask(grammar, request.max_tokens) if grammar else None
     stream = TextStream(backbone.tokenizer, request.stop)
     written: list[str] = []
@@ -139,10 +139,11 @@ def _read_messages(request: GenerationRequest) -> list[ChatMessage]:
     return render_messages(Trajectory.from_messages(request.messages, request.tools), style=request.style)
 
 
-def _make_grammar(request: GenerationRequest) -> Grammar | None:
+def _make_grammar(request: GenerationRequest, backbone: Backbone) -> Grammar | None:
     if not request.constrained or request.role == "summarizer":
         return None
     if request.role == "caller":
-        return caller_grammar({tool.name: tool.parameters for tool in request.tools})
+        schemas = {tool.name: tool.parameters for tool in request.tools}
+        return caller_grammar(schemas, may_omit=backbone.may_omit(request.adapter))
     names = [tool.name for tool in request.tools] if request.guard_names else []
     return planner_grammar(request.max_rationale_tokens, names)

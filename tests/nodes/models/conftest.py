@@ -157,6 +157,20 @@ def write() -> Write:
     return write_all
 
 
+def follow(backbone: Backbone, grammar: Grammar, text: str) -> bool:
+    """Tell whether the grammar lets exactly this text be written."""
+    mask = backbone.grammars.make_mask(grammar, 1000)
+    n_vocab = backbone.model.config.vocab_size
+    for token in backbone.tokenizer.encode(text, add_special_tokens=False):
+        if mask.finished:
+            return False
+        wanted = torch.full((n_vocab,), -1.0)
+        wanted[token] = 1.0
+        if mask.choose(wanted, make_sampler()) != token:
+            return False
+    return mask.finished
+
+
 def generate_reference(
     model: Any, prompt: list[int], n: int, *, mask: TokenMask | None = None, sampler: Sampler | None = None
 ) -> list[int]:

@@ -17,6 +17,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     check_part_folder,
     hash_weights,
     load_backbone,
+    may_omit,
     quiet_peft,
     read_checkpoint,
     resolve_base,
@@ -76,6 +77,14 @@ def test_a_checkpoint_names_its_parts(checkpoint: Path) -> None:
     assert (parts.backbone.kind, parts.backbone.path) == ("lora", checkpoint / "backbone")
     assert list(parts.roles) == list(ROLES)
     assert parts.roles["caller"].invocation_tokens == (1, 2)
+
+
+@pytest.mark.parametrize(("changes", "expected"), [({}, False), ({"caller_may_omit": True}, True)])
+def test_a_checkpoint_says_whether_its_caller_may_omit(
+    changes: dict[str, Any], expected: bool, checkpoint: Path
+) -> None:
+    _edit(checkpoint, **changes)
+    assert may_omit([checkpoint / "caller", checkpoint]) is expected
 
 
 def test_a_role_may_be_played_by_the_backbone(checkpoint: Path) -> None:

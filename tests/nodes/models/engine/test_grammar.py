@@ -14,7 +14,7 @@ from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
-from tests.nodes.models.conftest import Write, Written
+from tests.nodes.models.conftest import Write, Written, follow
 
 WriteText = Callable[..., str]
 
@@ -90,20 +90,6 @@ def test_planner_always_decides(write_text: WriteText, max_tokens: int) -> None:
 def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: WriteText) -> None:
     text = write_text(planner_grammar(10), seed=1, max_tokens=200)
     assert len(backbone.tokenizer.encode(text)) < 10 + 30
-
-
-def follow(backbone: Backbone, grammar: Grammar, text: str) -> bool:
-    """Tell whether the grammar lets exactly this text be written."""
-    mask = backbone.grammars.make_mask(grammar, 1000)
-    n_vocab = backbone.model.config.vocab_size
-    for token in backbone.tokenizer.encode(text, add_special_tokens=False):
-        if mask.finished:
-            return False
-        wanted = torch.full((n_vocab,), -1.0)
-        wanted[token] = 1.0
-        if mask.choose(wanted, make_sampler()) != token:
-            return False
-    return mask.finished
 
 
 @pytest.mark.parametrize(
