@@ -136,9 +136,9 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
         validator = draft(relaxed, pattern_options=_LINEAR, retriever=_refuse, validate_formats=False)
     except ValidationError as error:
         if error.kind.name == "$ref":
-            _check_references(relaxed, _make_lookup(relaxed))
+            _check_references(relaxed, make_lookup(relaxed))
         raise ValueError(f"it is not valid JSON Schema: {cut(error.message, _MAX_MESSAGE_CHARS)}") from error
-    lookup = _make_lookup(relaxed)
+    lookup = make_lookup(relaxed)
     may_recur = '"$dynamicRef"' in text or '"$recursiveRef"' in text
     if '"$ref"' in text:
         may_recur |= _check_references(relaxed, lookup)
@@ -239,7 +239,8 @@ def _refuse(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is not fetched")
 
 
-def _make_lookup(schema: Any) -> Callable[[str], Any]:
+def make_lookup(schema: Any) -> Callable[[str], Any]:
+    """Return what finds the target of a ``$ref``; it raises `ValueError` for one that leads nowhere."""
     resolver = EMPTY_REGISTRY.with_resource("", DRAFT202012.create_resource(schema)).resolver()
 
     def lookup(reference: str) -> Any:

@@ -31,7 +31,7 @@ from alpha_umi.tools.replay import ReplayTask, make_key
 from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
 from alpha_umi.tools.toolbench import find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.data.sheets.form import load_sheets, load_world
+from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.tasks import World
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve

@@ -10,14 +10,17 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, ToolException
 
+from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.form import SheetParameter, ToolSheet, first_source, is_optional, make_object_schema
+from alpha_umi.tools.observation import cut
+from alpha_umi.training.data.sheets.form import SheetParameter, ToolSheet, first_source, is_optional
+from alpha_umi.training.data.sheets.real_tool import read_reply
 from alpha_umi.training.data.sheets.wording import SLOT, SaidValue, ToolWording, parse_source, say
 from alpha_umi.training.data.split import hash_text
 
 _HELD_OUT_ONE_IN = 10
 _MAX_TRIES = 8
+_MAX_QUOTE_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def draw_follow_up(need: ToolNeed, rng: random.Random) -> ToolNeed | None:
     if not wordings:
         return None
     wording = rng.choice(wordings)
-    fresh = {path: _draw(need.sheet.sources[path], need.sheet, rng) for path in sorted(wording.slots)}
+    fresh = {path: draw_value(need.sheet.sources[path], need.sheet, rng) for path in sorted(wording.slots)}
     return replace(need, values={**need.values, **fresh}, text=_fill(wording, fresh, None))
 
 
@@ -107,37 +110,58 @@ def describe_missing(need: ToolNeed) -> str:
 
 
 def make_sheet_tool(sheet: ToolSheet, *, failure: str = "") -> BaseTool:
-    """Return the tool; what it makes up is the same for the same arguments. With `failure` every call fails with it."""
-    tool = sheet.tool
-    spec = ToolSpec(tool.name, tool.description, make_object_schema(tool.parameters), effects=tool.effects)
+    """Return the tool; what it replies is the same for the same arguments. With `failure` every call fails with it.
+
+    What it replies is made up, or comes from the real tool, see `ToolSheet.is_run`.
+    """
 
     def run(**arguments: Any) -> str:
         if failure:
             raise ToolException(failure)
-        reply = _fill_reply(tool.reply, make_facts(sheet, arguments))
+        if sheet.real and sheet.is_run:
+            return sheet.real.run(arguments)
+        reply = _fill_reply(sheet.tool.reply, make_facts(sheet, arguments))
         return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 
-    return make_tool(spec, run)
+    return make_tool(sheet.spec, run)
 
 
 def make_facts(sheet: ToolSheet, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments and made-up values by name; an argument that is not given is empty."""
+    """Return arguments and made-up values by name; an argument that is not given is empty.
+
+    Of a tool that is run, ``reply`` is what it returns, and ``reply.a.0`` a part of it if it is JSON.
+    """
     rng = random.Random(f"{sheet.tool.name} {json.dumps(arguments, sort_keys=True, default=str)}")
     made = {name: draw(rng).argument for name, draw in sheet.made_up.items()}
+    if sheet.real and sheet.is_run:
+        made = read_reply(sheet.real.run(arguments))
     return {**dict.fromkeys(sheet.tool.parameters, ""), **flatten(arguments), **arguments, **made}
 
 
 def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
-    """Return the sentence that tells the user."""
+    """Return the sentence that tells the user.
+
+    Raises:
+        ConfigError: If it tells a part of the reply that a real tool did not give.
+    """
     facts = make_facts(sheet, arguments)
+    if sheet.is_run and (absent := [name for name in SLOT.findall(sheet.tool.answer or "") if name not in facts]):
+        raise ConfigError(
+            f"{sheet.where}: answer: {{{absent[0]}}} is no part of what {sheet.spec.name} returned, "
+            f"{cut(str(facts['reply']), _MAX_QUOTE_CHARS)!r}. Tell another part, or write the reply into the sheet."
+        )
     text = str(_fill_reply(sheet.tool.answer or sheet.tool.reply, facts, as_text=True))
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def list_told(sheet: ToolSheet, arguments: Mapping[str, Any]) -> list[str]:
-    """Return the made-up values that the answer tells."""
+    """Return the values of the reply that the answer tells: made up, or the real tool's."""
     facts, text = make_facts(sheet, arguments), sheet.tool.answer or sheet.tool.reply
-    return [say(facts[name]) for name in SLOT.findall(str(text)) if name in sheet.made_up]
+    return [
+        say(facts[name])
+        for name in SLOT.findall(str(text))
+        if name in sheet.made_up or (sheet.is_run and name.split(".")[0] == "reply")
+    ]
 
 
 def flatten(arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -184,16 +208,17 @@ def _draw_values(sheet: ToolSheet, wording: ToolWording, rng: random.Random) -> 
 def _draw_unlike(sheet: ToolSheet, path: str, others: Sequence[SaidValue], rng: random.Random) -> SaidValue:
     """Draw a value that no other slot has, if there are enough of them: nobody flies from Oslo to Oslo."""
     for _ in range(_MAX_TRIES):
-        value = _draw(sheet.sources[path], sheet, rng)
+        value = draw_value(sheet.sources[path], sheet, rng)
         if value not in others:
             break
     return value
 
 
-def _draw(parameter: SheetParameter, sheet: ToolSheet, rng: random.Random) -> SaidValue:
+def draw_value(parameter: SheetParameter, sheet: ToolSheet, rng: random.Random) -> SaidValue:
+    """Draw one value of a parameter, and how it is said."""
     if parameter.items is not None:
         wanted = rng.randint(*parameter.count)
-        drawn = {value.said: value for value in (_draw(parameter.items, sheet, rng) for _ in range(wanted * 2))}
+        drawn = {value.said: value for value in (draw_value(parameter.items, sheet, rng) for _ in range(wanted * 2))}
         chosen = list(drawn.values())[:wanted]
         return SaidValue([value.argument for value in chosen], say([value.said for value in chosen]))
     if parameter.source is not None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.dataset import Example, Split, Tally
-from alpha_umi.training.data.sheets.form import ToolSheet, load_sheets, load_world
+from alpha_umi.training.data.sheets.form import ToolSheet
+from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.tasks import World
 
 _HELD_OUT_SHARE = 0.1

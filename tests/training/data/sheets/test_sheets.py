@@ -7,7 +7,8 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.data.sheets.form import ToolSheet, load_sheets, load_world
+from alpha_umi.training.data.sheets.form import ToolSheet
+from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.request import (
     draw_chained,
     draw_follow_up,

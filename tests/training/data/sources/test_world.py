@@ -4,7 +4,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.dataset import Tally
-from alpha_umi.training.data.sheets.form import load_world
+from alpha_umi.training.data.sheets.load import load_world
 from alpha_umi.training.data.sources.world import read
 
 
