@@ -35,7 +35,7 @@ class StepBound:
                 raise RecursionError("checking them takes too long")
             parts: dict[Any, _Counts] = {}
             for node, n_times in applied:
-                for name, part in _find_children(node, value):
+                for name, part in list_children(node, value):
                     parts.setdefault(name, []).append((part, n_times))
             pending += [(value[name], schemas) for name, schemas in parts.items()]
         return n_steps
@@ -72,7 +72,7 @@ def _merge(groups: Iterable[tuple[_Counts, int]]) -> _Counts:
     return [(schemas[key], n_times) for key, n_times in counts.items()]
 
 
-def _find_children(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
+def list_children(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield each schema that may apply to a part of a value, after the part's key."""
     if isinstance(value, Mapping):
         properties, patterns = (schema.get(key) or {} for key in ("properties", "patternProperties"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from alpha_umi.training.data.dataset import ROWS_FILE, Example, Reader, Tally, m
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.sources import load_reader
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize
+from alpha_umi.training.data.vary_names import vary_names
 from alpha_umi.training.samples import make_sample
 
 if TYPE_CHECKING:
@@ -46,10 +48,11 @@ class BuildSettings:
         heldout_instructions: Share of the remaining instructions in ``dev-instructions``, in [0, 1).
         max_observation_chars: Longer observations are cut in the middle, as a `Toolbox` with this bound does.
         limits: By source, the most trajectories to keep: the first that pass.
-        seed: Of the splits and of the sources that draw at random.
+        seed: Of the splits, of the names and of the sources that draw at random.
+        vary_names: Share of ``train`` in which tools and arguments get other names, in [0, 1].
 
     Raises:
-        ConfigError: If a share is not in [0, 1), or a limit is below 1.
+        ConfigError: If a share is not in its range, or a limit is below 1.
     """
 
     exclude: Exclusions = field(default_factory=Exclusions)
@@ -58,12 +61,15 @@ class BuildSettings:
     max_observation_chars: int = 4000
     limits: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
+    vary_names: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to train on."""
         for name in ("heldout_tools", "heldout_instructions"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a share of at least 0 and below 1.")
+        if not 0 <= self.vary_names <= 1:
+            raise ConfigError(f"vary_names is {self.vary_names}; give a share from 0 to 1.")
         for source, limit in self.limits.items():
             if limit < 1:
                 raise ConfigError(f"The limit of {source} is {limit}; leave the source out, or give at least 1.")
@@ -94,7 +100,7 @@ def build(
     readers = [_parse_source(source) for source in sources]
     if unread := sorted(settings.limits.keys() - {name for name, _, _ in readers}):
         raise ConfigError(f"A limit is given for {', '.join(unread)}, which is no --source of this build.")
-    names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed")
+    names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed", "vary_names")
     chosen = {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
     report = BuildReport({"sources": list(sources), **chosen})
     try:
@@ -177,7 +183,7 @@ class _Builder:
         digest = hashlib.sha256()
         with ExitStack() as files:
             rows = files.enter_context(write_atomically(out / ROWS_FILE))
-            for example in map(self._assign, self._read_spool()):
+            for example in map(self._vary, map(self._assign, self._read_spool())):
                 line = json.dumps(make_row(example), ensure_ascii=False) + "\n"
                 rows.write(line)
                 digest.update(line.encode())
@@ -212,3 +218,10 @@ class _Builder:
             example.trajectory, example.group, heldout_tools=frozenset(heldout), share=share, seed=seed
         )
         return replace(example, split=split, trajectory=trajectory)
+
+    def _vary(self, example: Example) -> Example:
+        """Give other names to the tools of a share of the training data; what is held out is told by its old ones."""
+        rng = random.Random(f"{self._settings.seed} names {example.id}".encode("utf-8", "replace"))
+        if example.split != "train" or rng.random() >= self._settings.vary_names:
+            return example
+        return replace(example, trajectory=vary_names(example.trajectory, rng))

@@ -31,7 +31,10 @@ def build(
     ] = None,
     heldout_tools: Annotated[float, typer.Option(help="Share that held-out tools may take into dev-tools.")] = 0.1,
     heldout_instructions: Annotated[float, typer.Option(help="Share of the rest in dev-instructions.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Of the splits and of the sources that draw at random.")] = 0,
+    vary_names: Annotated[
+        float, typer.Option(help="Share of the training data in which tools and arguments get other names.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the splits, the names and of the sources that draw at random.")] = 0,
     tokenizer: Annotated[
         str | None, typer.Option(metavar="MODEL", show_default=False, help="Count tokens with this model's tokenizer.")
     ] = None,
@@ -50,6 +53,7 @@ def build(
         heldout_instructions,
         limits=dict(_parse_limit(each) for each in limit or ()),
         seed=seed,
+        vary_names=vary_names,
     )
     report = build_data(
         source, out, settings, tokenizer=_load_tokenizer(tokenizer) if tokenizer else None, console=Console(stderr=True)

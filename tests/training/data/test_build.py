@@ -74,6 +74,22 @@ def test_build_gives_the_same_bytes_for_the_same_seed(tmp_path: Path, write_line
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_build_varies_names_in_training_only(tmp_path: Path, write_lines: WriteLines) -> None:
+    path = write_lines([row(i, tool=f"find_tool{i % 20}") for i in range(200)])
+    rows = {}
+    for share in (0.0, 0.5, 1.0):
+        settings = BuildSettings(vary_names=share)
+        hashes = [build([f"own:{path}"], tmp_path / "out", settings, console=QUIET).sha256 for _ in range(2)]
+        assert hashes[0] == hashes[1]
+        rows[share] = rows_in(tmp_path / "out")
+    is_train = [row["split"] == "train" for row in rows[0.0]]
+    changed = {share: [new != old for new, old in zip(rows[share], rows[0.0], strict=True)] for share in (0.5, 1.0)}
+    assert changed[1.0] == is_train
+    assert 0.3 < sum(changed[0.5]) / sum(is_train) < 0.7
+    with pytest.raises(ConfigError, match="give a share from 0 to 1"):
+        BuildSettings(vary_names=1.5)
+
+
 def test_build_drops_duplicates_and_excluded_tasks(tmp_path: Path, write_lines: WriteLines) -> None:
     again = row(1)
     again["trajectory"]["turns"][0]["instruction"] = " question 1? "
