@@ -18,6 +18,7 @@ from alpha_umi.tools.spec import ToolSpec
 _MAX_NAMES = 20
 _MAX_VALUE_CHARS = 100
 _MAX_MESSAGE_CHARS = 300
+_UNKNOWN, _WRONG = "There is no tool named", "The arguments of"
 _KINDS = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", list: "an array", dict: "an object"}
 
 
@@ -25,10 +26,10 @@ def render_unknown_tool(name: str, names: Sequence[str]) -> str:
     """Say that there is no such tool, and which there are, those with the most similar names first."""
     wanted = cut(name, _MAX_VALUE_CHARS)
     if not names:
-        return f"There is no tool named {wanted!r}, and no tools are offered. Answer without a tool."
+        return f"{_UNKNOWN} {wanted!r}, and no tools are offered. Answer without a tool."
     ranked = sorted(names, key=lambda offered: -_similarity(wanted, offered))
     more = f" and {len(ranked) - _MAX_NAMES} more" if len(ranked) > _MAX_NAMES else ""
-    return f"There is no tool named {wanted!r}. Use one of these names exactly: {', '.join(ranked[:_MAX_NAMES])}{more}."
+    return f"{_UNKNOWN} {wanted!r}. Use one of these names exactly: {', '.join(ranked[:_MAX_NAMES])}{more}."
 
 
 def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: Mapping[str, Any] | str) -> str:
@@ -56,7 +57,12 @@ def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: M
     # One mistake may give several errors: a value breaks `type` and `enum`, and none names what is missing.
     lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
     advice = f"Fix this and call {spec.name} again. {_render_signature(spec)}".rstrip()
-    return "\n".join([f"The arguments of {spec.name} are wrong:", *lines, advice])
+    return "\n".join([f"{_WRONG} {spec.name} are wrong:", *lines, advice])
+
+
+def tells_refusal(error: str) -> bool:
+    """Tell whether the observation of a failed call says that the tool never ran, because of its name or arguments."""
+    return error.startswith((_UNKNOWN, _WRONG))
 
 
 def _similarity(wanted: str, offered: str) -> float:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from alpha_umi.tools import spec_from_tool
-from alpha_umi.tools.arguments import render_unknown_tool, render_violations
+from alpha_umi.tools.arguments import render_unknown_tool, render_violations, tells_refusal
 from alpha_umi.tools.convert import to_base_tool
 from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
@@ -247,3 +247,24 @@ def test_any_names_are_described_and_never_raise(properties: dict[str, Any], arg
     text = render_violations(spec, validator, arguments)
     assert bool(text) != validator.is_valid(arguments)
     assert not text or text.startswith("The arguments of t are wrong:\n- ")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "is_refused"),
+    [
+        ("fails", {"text": "x"}, False),
+        ("fails", {"text": 1}, True),
+        ("fails", "{", True),
+        ("no_tool", {}, True),
+    ],
+)
+def test_a_refused_call_is_told_from_one_that_failed(
+    name: str, arguments: dict[str, Any] | str, is_refused: bool
+) -> None:
+    def fails(text: str) -> str:
+        """Fail."""
+        raise ValueError(f"The arguments of {text} are wrong:")
+
+    message = Toolbox([fails]).execute(name, arguments, "c")
+    assert message.status == "error"
+    assert tells_refusal(message.text) is is_refused

@@ -27,6 +27,7 @@ from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.files import Record
+from alpha_umi.training.evaluation.causes import find_cause, score_parts
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import Judge, judge_passes, judge_wins
 from alpha_umi.training.evaluation.published import load_table_2
@@ -37,6 +38,7 @@ from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 from alpha_umi.training.evaluation.toolbench import ANSWERS, make_answer, read_answers, write_answers
 
 TREES = "trees"
+_N_CAUSES = 10
 _MISHAPS = {"n_overflowed": "with a prompt that did not fit", "n_step_limit": "stopped by the step limit"}
 
 RunAgent: TypeAlias = Callable[[EvalTask], EvalOutcome]
@@ -149,7 +151,10 @@ def make_answer_scorer() -> Scorer:
         answer, gave_up = outcome.trajectory.answer, outcome.trajectory.gave_up
         success = gave_up if task.expected is None else task.is_answered_by(answer)
         row = {"success": success, "gave_up": gave_up, "answer": answer, "finish": outcome.finish}
-        return row | ({"checks": dict(task.check(outcome.trajectory))} if task.check else {})
+        checks = dict(task.check(outcome.trajectory)) if task.check else {}
+        failed = not success or checks.get("calls_exact") == 0.0
+        cause = (find_cause(task, outcome) or "something else") if failed else None
+        return row | {"cause": cause, "checks": checks | score_parts(task, outcome, checks)}
 
     def explain(error: Exception) -> str | None:
         return str(error) if isinstance(error, ContextOverflow) else None
@@ -213,7 +218,7 @@ def _ask(run: Trajectory) -> list[str]:
 
 
 def render_tasks(metrics: Mapping[str, Any]) -> str:
-    """Return shares in percent, then means per task, then the success by kind of task."""
+    """Return shares in percent, means per task, the success by kind of task, and the commonest causes of failure."""
     strict = metrics["strict"]
     title = [f"{metrics['n_tasks']:,} tasks"]
     for name, text in _MISHAPS.items():
@@ -221,14 +226,18 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
     widths = (18, 8, 18, 8)
     shares = [_list_share(TITLES[name], strict[name]) for name in TASK_SHARES if strict[name]["n"] or name == "success"]
     kinds = [_list_share(kind, group["success"]) for kind, group in metrics["by_kind"].items()]
-    return "\n\n".join(
-        [
-            ", ".join(title),
-            render_columns([["%", "share", "95% interval", "tasks"], *shares], widths),
-            render_columns([["mean per task", ""], *_list_costs(strict)], widths[:2]),
-            render_columns([["success by kind", "", "", ""], *kinds], widths),
-        ]
-    )
+    parts = [
+        ", ".join(title),
+        render_columns([["%", "share", "95% interval", "tasks"], *shares], widths),
+        render_columns([["mean per task", ""], *_list_costs(strict)], widths[:2]),
+        render_columns([["success by kind", "", "", ""], *kinds], widths),
+    ]
+    if causes := metrics["causes"]:
+        n_failed = sum(each["n"] for each in causes)
+        lines = [f"{n_failed:,} tasks failed, by answer or by calls; the commonest causes:"]
+        lines += [f"{each['n']:>5,}  {each['cause']} ({', '.join(each['keys'])})" for each in causes[:_N_CAUSES]]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def render_live(metrics: Mapping[str, Any]) -> str:

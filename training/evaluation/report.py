@@ -252,8 +252,9 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     if not runs:
         return
     shares, kinds = [], []
+    names = [name for name in TASK_SHARES if any(run.metrics["strict"][name]["n"] for run in runs)]
     for run in runs:
-        measured = [percent_interval(run.metrics["strict"][name]) for name in TASK_SHARES]
+        measured = [percent_interval(run.metrics["strict"][name]) for name in names]
         shares.append([run.name, f"{run.metrics['n_tasks']:,}", *measured])
         for kind, of in run.metrics["by_kind"].items():
             n = f"{of['success']['n']:,}"
@@ -265,7 +266,7 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
                 "The agent runs on its own and its last answer is checked exactly. Solved: of the tasks that have an "
                 "answer. Refused: of those that have none. Gave up wrongly: of the tasks that have an answer."
             ),
-            Table(("%", "tasks", *(TITLES[name] for name in TASK_SHARES)), shares),
+            Table(("%", "tasks", *(TITLES[name] for name in names)), shares),
             Paragraph("Cost per task:"),
             _list_metrics("mean", runs, "strict", COSTS, number_interval),
         ],
@@ -292,6 +293,7 @@ def _describe_task(row: Record, *, is_first: bool) -> Details:
         ("Instructions", "\n".join(row["instructions"])),
         ("Expected", "to be given up" if row["expected"] is None else "\n".join(row["expected"]) or "any answer"),
         ("Outcome", "gave up" if row["gave_up"] else (row["answer"] or "no answer")),
+        ("Cause", row.get("cause") or ""),
         ("Error", row["error"] or ""),
         ("What happened", render_transcript(Trajectory.from_row(row["trajectory"]))),
     ]

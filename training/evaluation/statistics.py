@@ -20,13 +20,25 @@ import numpy.typing as npt
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import DECISIONS
 from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.evaluation.causes import rank_causes
 from alpha_umi.training.evaluation.examples import Prediction, Usage
 from alpha_umi.training.evaluation.published import score_published
 from alpha_umi.training.evaluation.render import render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json
 from alpha_umi.training.evaluation.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 
-TASK_SHARES = ("success", "solved", "refused", "gave_up_wrongly", "calls_exact", "wrong_effect")
+TASK_SHARES = (
+    "success",
+    "solved",
+    "refused",
+    "gave_up_wrongly",
+    "single_exact",
+    "parts_right",
+    "nothing_fits_refused",
+    "false_refusal",
+    "calls_exact",
+    "wrong_effect",
+)
 LIVE_SHARES = ("passed", "unsure", "won", "solved", "completeness", "call_accuracy", "answered")
 COSTS = ("steps", "calls", "input_tokens", "cached_tokens", "output_tokens", "seconds")
 NO_DECISION = "none"
@@ -175,7 +187,9 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
     - ``solved``: share of tasks with an answer that were answered rightly.
     - ``refused``: share of tasks without an answer that were given up.
     - ``gave_up_wrongly``: share of tasks with an answer that were given up.
+    - ``single_exact``, ``parts_right``, ``nothing_fits_refused``, ``false_refusal``: see `score_parts`.
     - ``calls_exact``, ``wrong_effect``: where the suite checks calls, see `make_world_suite`.
+    - ``causes``: why tasks failed, answer or calls, the commonest cause first; see `rank_causes`.
     - ``steps``, ``calls``, ``…_tokens``, ``seconds``: means per task.
     """
     table = [(row["key"], score_task(row)) for row in rows]
@@ -187,6 +201,7 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
         "n_step_limit": sum(row["finish"] == "step limit" for row in rows),
         "strict": _describe(table, names),
         "by_kind": dict(sorted(_describe_groups((row["kind"] for row in rows), table, names).items())),
+        "causes": rank_causes(rows),
     }
 
 

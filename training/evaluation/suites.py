@@ -24,7 +24,8 @@ from typing import Any, TypeAlias
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.trajectory import Call, Trajectory
+from alpha_umi.nodes.format.trajectory import Call, Trajectory, Turn
+from alpha_umi.tools.arguments import tells_refusal
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.replay import ReplayTask, make_key
@@ -134,6 +135,7 @@ class EvalTask:
         expected: What the last answer must hold, or None if giving up is right. Empty if any answer will do.
         matches: Tells whether an answer is an expected one.
         check: Scores a finished run by metric, where the calls that were made can be checked.
+        right: The right way through the task, where the suite knows it.
     """
 
     key: str
@@ -143,6 +145,7 @@ class EvalTask:
     expected: tuple[str, ...] | None = ()
     matches: Callable[[str, str], bool] = holds
     check: Check | None = None
+    right: Trajectory | None = None
 
     @property
     def id_in_group(self) -> str:
@@ -188,18 +191,19 @@ def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> li
 def make_world_suite(n_tasks: int, sheets: Path | None, *, seed: int) -> Iterator[EvalTask]:
     """Yield tasks for invented tools: of domains that training never has, or of a folder of sheets.
 
-    Their checks say whether all calls were the right ones with the right arguments (``calls_exact``), and whether one
-    with effects was made that was not asked for (``wrong_effect``).
+    Their checks say whether the calls that ran were the right ones with the right arguments (``calls_exact``), and
+    whether one with effects ran that was not asked for (``wrong_effect``).
     """
     drawn = load_sheets(sheets) if sheets else [sheet for sheet in load_world() if sheet.held_out]
     world = World(drawn, held_out=True)
     effects = {sheet.tool.name for sheet in drawn if sheet.tool.effects != "none"}
     for number in range(n_tasks):
         made = world.make(random.Random(f"{seed} suite {number}"), n_requests=1)
-        instructions = tuple(turn.instruction for turn in made.trajectory.turns)
-        check = partial(_check_world_calls, made.trajectory, effects)
-        tools = partial(tuple, made.tools)
-        yield EvalTask(f"world-{seed}-{number}", made.kinds[-1], instructions, tools, made.expected, check=check)
+        right = made.trajectory
+        instructions = tuple(turn.instruction for turn in right.turns)
+        check, tools = partial(_check_world_calls, right, effects), partial(tuple, made.tools)
+        key, kind = f"world-{seed}-{number}", made.kinds[-1]
+        yield EvalTask(key, kind, instructions, tools, made.expected, check=check, right=right)
 
 
 def _check_world_calls(right: Trajectory, effects: Collection[str], trajectory: Trajectory) -> dict[str, float]:
@@ -209,8 +213,18 @@ def _check_world_calls(right: Trajectory, effects: Collection[str], trajectory: 
 
 
 def _count_calls(trajectory: Trajectory) -> Counter[tuple[str, str]]:
-    calls = [call for turn in trajectory.turns for step in turn.steps for call in step.calls]
+    calls = list_ran_calls(trajectory.turns)
     return Counter((call.name, json.dumps(call.arguments, sort_keys=True)) for call in calls)
+
+
+def list_ran_calls(turns: Iterable[Turn]) -> list[Call]:
+    """Return the calls whose tool ran, well or not: not those of unknown tools or with arguments it does not accept."""
+    return [call for turn in turns for step in turn.steps for call in step.calls if not _was_refused(call)]
+
+
+def _was_refused(call: Call) -> bool:
+    seen = call.observation
+    return isinstance(call.arguments, str) or (seen is not None and seen.is_error and tells_refusal(seen.text))
 
 
 def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[EvalTask]:
@@ -221,8 +235,9 @@ def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[Eva
     """
     for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=True)):
         instructions = tuple(request.instruction for request in task.requests)
-        tools = partial(tuple, task.toolset.tools)
-        yield EvalTask(f"builtin-{seed}-{number}", task.kind, instructions, tools, solve(task).expected)
+        tools, solution = partial(tuple, task.toolset.tools), solve(task)
+        key = f"builtin-{seed}-{number}"
+        yield EvalTask(key, task.kind, instructions, tools, solution.expected, right=solution.trajectory)
 
 
 def load_gsm8k_suite(path: Path) -> Iterator[EvalTask]:

@@ -117,15 +117,15 @@ def tasks(
         str,
         typer.Option(
             metavar="SUITE",
-            help="builtin: made-up tasks for the built-in tools, unlike those for training. gsm8k:FILE: problems of "
-            "GSM8K with a calculator.",
+            help="builtin: made-up tasks for the built-in tools, unlike those for training. world: for invented "
+            "tools that training never has. gsm8k:FILE: problems of GSM8K with a calculator.",
         ),
     ] = "builtin",
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", show_default="300 of builtin, else all", help="Only the first N tasks."),
+        typer.Option(min=1, metavar="N", show_default="300, of gsm8k all", help="Only the first N tasks."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of builtin: another seed gives other tasks.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of builtin and world: another seed gives other tasks.")] = 1,
     max_steps: MaxSteps = None,
     free: Free = False,
     workers: Annotated[

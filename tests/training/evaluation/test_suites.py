@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alpha_umi.errors import ConfigError, TrajectoryError
-from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.sources.builtin import make_tasks
 from alpha_umi.training.data.tasks.solve import solve
-from alpha_umi.training.evaluation.suites import EvalTask, load_gsm8k_suite, load_suite, make_builtin_suite
+from alpha_umi.training.evaluation.suites import (
+    EvalTask,
+    list_ran_calls,
+    load_gsm8k_suite,
+    load_suite,
+    make_builtin_suite,
+)
 
 
 def test_builtin_tasks_are_answered_by_their_solutions(tmp_path: Path) -> None:
@@ -79,6 +88,30 @@ def test_world_suite_checks_every_call_and_its_effects(tmp_path: Path) -> None:
         wrong = task.check(Trajectory((), (Turn("?", (Step("", "caller", (Call("1", name, {"no": 1}),)),)),)))
         assert wrong["calls_exact"] == 0
         assert wrong["wrong_effect"] == float((tools[name].metadata or {})["effects"] != "none")
+
+
+def make_step(toolbox: Toolbox, name: str, arguments: dict[str, Any] | str) -> Step:
+    message = toolbox.execute(name, arguments, "c")
+    observation = Observation(message.text, message.status == "error")
+    return Step("", "caller", (Call("c", name, arguments, observation),))
+
+
+def test_a_call_that_was_refused_is_neither_exact_nor_an_effect(tmp_path: Path) -> None:
+    tasks = load_suite("world", n_tasks=40, seed=0, folder=tmp_path)
+    for task in tasks:
+        toolbox = Toolbox(list(task.make_tools()))
+        wrong: list[tuple[str, dict[str, Any] | str]] = [("no_tool", {}), (toolbox.names[0], "{")]
+        wrong += [(name, {"no": float("nan")}) for name in toolbox.names]
+        steps = tuple(make_step(toolbox, name, arguments) for name, arguments in wrong)
+        assert task.check is not None
+        assert task.right is not None
+        *before, last = task.right.turns
+        run = replace(task.right, turns=(*before, replace(last, steps=steps + last.steps)))
+        assert task.check(run) == {"calls_exact": 1.0, "wrong_effect": 0.0}
+        assert task.check(Trajectory((), (Turn("?", steps),))) == {
+            "calls_exact": float(not list_ran_calls(task.right.turns)),
+            "wrong_effect": 0.0,
+        }
 
 
 def test_world_suite_of_a_folder_says_what_is_wrong(tmp_path: Path) -> None:
