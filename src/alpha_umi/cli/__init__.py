@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `train`, `eval` and `models`.
+"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `sheet`, `train`, `eval` and `models`.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from alpha_umi.cli import data, eval, models
+from alpha_umi.cli import data, eval, models, sheet
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.models import train
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
@@ -30,6 +30,7 @@ app = typer.Typer(
 for _command in (ask, chat, threads, graph, train):
     app.command()(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(sheet.app, name="sheet")
 app.add_typer(eval.app, name="eval")
 app.add_typer(models.app, name="models")
 

@@ -24,7 +24,7 @@ from alpha_umi.training.data.sheets.form import (
 from alpha_umi.training.data.sheets.real_tool import RealTool, ToolFinder
 from alpha_umi.training.data.sheets.reference import resolve
 from alpha_umi.training.data.sheets.wording import WordLists
-from alpha_umi.yaml_files import read_yaml
+from alpha_umi.yaml_files import YamlFile, read_yaml
 
 FOLDER = Path(__file__).parent
 WORLD = FOLDER / "world"
@@ -80,7 +80,7 @@ def check_sheets(places: Iterable[Path]) -> tuple[list[ToolSheet], list[SheetFin
     """Read files and folders; return the sheets that can be used, and every fault in the order of the files.
 
     Raises:
-        ConfigError: If a folder has no file, or a file cannot be read or is not YAML.
+        ConfigError: If a folder has no file, or a file cannot be read.
     """
     finder = ToolFinder()
     sheets: list[ToolSheet] = []
@@ -109,20 +109,25 @@ class _SheetReader:
     """Reads one file."""
 
     def __init__(self, path: Path, finder: ToolFinder) -> None:
+        self._finder = finder
+        self._faults: list[SheetFinding] = []
         try:
-            file = read_yaml(path, PlainLoader)
+            self._place = SheetPlace(path, read_yaml(path, PlainLoader))
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}. Correct the path.") from error
         except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from error
-        self._place = SheetPlace(path, file)
-        self._finder = finder
-        self._faults = [
-            SheetFinding(path, line, f"{key} is said twice; keep one.") for line, key in file.find_repeated_keys()
-        ]
+            self._place = SheetPlace(path, YamlFile(None, None))
+            mark = getattr(error, "problem_mark", None)
+            problem = getattr(error, "problem", None) or str(error)
+            self._faults.append(SheetFinding(path, mark.line + 1 if mark else 1, f"it is not valid YAML: {problem}."))
+            return
+        for line, key in self._place.file.find_repeated_keys():
+            self._faults.append(SheetFinding(path, line, f"{key} is said twice; keep one."))
 
     def read(self) -> tuple[list[ToolSheet], list[SheetFinding]]:
         """Return the sheets without faults, and the faults of the others."""
+        if self._faults:
+            return [], self._faults
         content = self._validate(_SheetFile, self._place.file.values)
         if content is None:
             return [], self._faults

@@ -1,0 +1,78 @@
+"""`alpha-umi sheet`: faults, warnings and samples of sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Umi
+
+SHEET = """
+domain: rail
+tools:
+- name: find_train
+  description: Find a train.
+  parameters: {start: {from: [Brno, Graz]}}
+  ask: ["A train from {start}.", "Trains from {start}", "I must leave {start}.", "How do I get away from {start}?"]
+  cannot: find a train
+  returns: {number: id T-##}
+  reply: {train: "{number}"}
+  answer: "It is train {number}."
+- name: book_train
+  description: Book a train.
+  parameters: {number: {from: id T-## or find_train.number}}
+  ask: ["Book {number}."]
+  cannot: book a train
+  reply: "{number} is booked."
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rail.yaml").write_text(SHEET)
+    return tmp_path
+
+
+def test_check_warns_and_shows_what_comes_of_a_sheet(umi: Umi, folder: Path) -> None:
+    done = umi("sheet", "check", str(folder), "--samples", "2")
+    assert done.code == 0
+    assert f"warning: {folder / 'rail.yaml'}, line 15: book_train: there are 1 wordings; write 4 or more" in done.out
+    assert done.out.count("request: ") == 2
+    assert 'call:    find_train {"start": "' in done.out
+    assert 'reply:   {"train": "T-' in done.out
+    assert "answer:  It is train T-" in done.out
+    assert done.out.endswith("2 tools can be used. Faults: 0, warnings: 1.\n")
+
+
+def test_check_tells_all_faults_of_all_files(umi: Umi, folder: Path) -> None:
+    (folder / "wrong.yaml").write_text(
+        SHEET.replace("_train", "_bus").replace("{start}.", "{stat}.").replace("or find_bus.number", "or find_bus.no")
+    )
+    (folder / "broken.yaml").write_text("domain: x\ntools: [\n")
+    (folder / "twice.yaml").write_text("domain: x\ndomain: y\ntools: []\n")
+    done = umi("sheet", "check", str(folder / "rail.yaml"), str(folder), "--samples", "0")
+    assert done.code == 1
+    lines = [line.removeprefix(f"{folder}/") for line in done.out.splitlines() if not line.startswith("warning")]
+    assert [line.partition(": ")[0] for line in lines[:6]] == [
+        "broken.yaml, line 3",
+        "twice.yaml, line 2",
+        "wrong.yaml, line 7",
+        "wrong.yaml, line 7",
+        "wrong.yaml, line 14",
+        "",
+    ]
+    assert lines[-1] == "2 tools can be used. Faults: 5, warnings: 1."
+
+
+def test_check_without_arguments_is_about_the_sheets_that_ship(umi: Umi) -> None:
+    done = umi("sheet", "check", "--samples", "0")
+    assert done.code == 0
+    assert done.out.endswith("Faults: 0, warnings: 0.\n")
+    assert int(done.out.split()[0]) >= 1000
+
+
+def test_a_folder_that_is_not_there_is_a_wrong_use(umi: Umi, tmp_path: Path) -> None:
+    done = umi("sheet", "check", str(tmp_path / "none"))
+    assert done.code == 2
+    assert "cannot be read: No such file or directory. Correct the path." in done.err
