@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -37,6 +38,29 @@ def read_records(location: str | Path) -> Iterator[tuple[str, Record]]:
             file.seek(0)
             for where, record in read(file, path):
                 yield where, _check_object(record, where)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
+
+
+def read_table(location: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield `(where, record)` from a CSV file whose first line names the columns, gzipped or not.
+
+    Raises:
+        ConfigError: If there is no such file.
+        TrajectoryError: If a line is not CSV or has other columns; the message names file and line.
+    """
+    path = _check_file(Path(location))
+    try:
+        with open_text(path) as file:
+            rows = csv.DictReader(file, strict=True)
+            for row in rows:
+                if None in row or None in row.values():
+                    raise csv.Error("not as many columns as the first line names")
+                yield f"{path}:{rows.line_num}", row
+    except csv.Error as error:
+        raise TrajectoryError(
+            f"{path}:{rows.reader.line_num}: not valid CSV ({error}); repair or remove the line."
+        ) from error
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.files import write_atomically
 from alpha_umi.training.data import files
-from alpha_umi.training.data.files import blame, read_members, read_records
+from alpha_umi.training.data.files import blame, read_members, read_records, read_table
 
 RECORDS = [{"a": 1}, {"b": ["x,]", "}{"]}, {"c": "zwölf\n€"}]
 
@@ -134,3 +134,24 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Pat
 def test_blame_names_the_place_once(error: Exception, message: str) -> None:
     with pytest.raises(TrajectoryError, match=message), blame("f:3"):
         raise error
+
+
+def test_read_table_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b'a,b\n1,"x\ny"\n2,z\n'))
+    assert list(read_table(path)) == [(f"{path}:3", {"a": "1", "b": "x\ny"}), (f"{path}:4", {"a": "2", "b": "z"})]
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'a,b\n1,"x\n', b'a,b\n1,"x"y\n'])
+def test_read_table_refuses_broken_lines(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(TrajectoryError, match=r"a\.csv:2: not valid CSV"):
+        list(read_table(path))
+
+
+def test_read_table_refuses_what_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n" * 99)[:-9])
+    with pytest.raises(TrajectoryError, match="is the file complete"):
+        list(read_table(path))

@@ -65,3 +65,27 @@ def test_real_toolrl() -> None:
     decisions, tally = read_first("toolrl", "toolrl_sft.jsonl.gz")
     assert tally.kept >= 399
     assert decisions["caller"] > 350
+
+
+def test_real_star() -> None:
+    decisions, tally = read_first("star", "star.jsonl.gz")
+    assert tally.kept >= 495
+    assert decisions["caller"] > 1300
+    assert sum(tally.repaired.values()) < 30
+
+
+def test_real_taskmaster4() -> None:
+    decisions, tally = read_first("taskmaster4", "taskmaster4.jsonl.gz", n=3710)
+    assert tally.kept == 3708
+    assert decisions["caller"] == 15388
+    assert tally.repaired["value quoted twice"] == 70
+
+
+def test_real_metatool() -> None:
+    decisions, tally = read_first("metatool", "metatool.jsonl.gz", n=2000)
+    assert tally.kept == decisions["caller"] == 2000
+
+
+def test_real_toolverifier() -> None:
+    decisions, tally = read_first("toolverifier", "toolverifier.csv.gz")
+    assert tally.kept == decisions["caller"] == 500

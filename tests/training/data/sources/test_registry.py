@@ -13,6 +13,7 @@ from alpha_umi.training.data.sources import list_sources, load_reader
 def test_every_reader_is_listed_with_a_description() -> None:
     sources = list_sources()
     assert {"toolbench", "alpha_umi", "toolalpaca", "gsm8k", "complexfuncbench", "fireact"} <= sources.keys()
+    assert {"star", "taskmaster4", "metatool", "toolverifier"} <= sources.keys()
     assert {"sealtools", "toolrl", "openai_messages", "own", "builtin"} <= sources.keys()
     assert not {"base", "build", "clean", "files"} & sources.keys()
     assert all(len(text) > 20 for text in sources.values())

@@ -1,0 +1,61 @@
+"""Rationales for records that have none, in the form that the generated tasks have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from alpha_umi.nodes.format.trajectory import Call
+from alpha_umi.training.data.clean import describe_calls
+
+DONE = "All parts are done."
+NO_TOOL = "No tool is needed."
+_MAX_QUOTE_CHARS = 120
+_MIN_TELLING_CHARS = 2
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+
+
+def explain_calls(calls: Sequence[Call], request: str, results: Iterable[str] = (), *, number: int = 1) -> str:
+    """Say what leads to calls: a value from an earlier result, or the words of the request that they are about.
+
+    Args:
+        calls: One step's calls.
+        request: The user's words.
+        results: What earlier calls for this request returned.
+        number: Of the step, from 1.
+
+    Example:
+        >>> explain_calls([Call("1", "find_road", {"to": "Rome"})], "Hello. How do I get to Rome?")
+        'Part 1 (How do I get to Rome): I call find_road with to="Rome".'
+    """
+    values = [text for call in calls for text in _list_values(call.arguments)]
+    found = "\n".join(results)
+    for value in values:
+        if len(value) >= _MIN_TELLING_CHARS and value in found and value not in request:
+            return f"With {value}: {describe_calls(calls)}"
+    hints = _list_words([*values, *(call.name for call in calls)])
+    return f"Part {number} ({quote_request(request, hints)}): {describe_calls(calls)}"
+
+
+def quote_request(request: str, hints: Iterable[str]) -> str:
+    """Return the sentence of a request with the most words of `hints`, or the longest of several, cut to a bound."""
+    wanted = set(hints)
+    sentences = [sentence for sentence in _SENTENCE.split(request.strip()) if sentence.strip()] or [request]
+    best = max(sentences, key=lambda sentence: (len(wanted.intersection(_list_words([sentence]))), len(sentence)))
+    if len(best) > _MAX_QUOTE_CHARS:
+        best = best[:_MAX_QUOTE_CHARS].rpartition(" ")[0] or best[:_MAX_QUOTE_CHARS]
+    return best.strip().rstrip("?.!=,: ")
+
+
+def _list_values(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _list_values(part)
+    elif value is not None:
+        yield str(value)
+
+
+def _list_words(texts: Iterable[str]) -> set[str]:
+    return {word.lower() for text in texts for word in _WORD.findall(text)}
