@@ -30,16 +30,14 @@ _MAX_PATTERN_CHARS = 1000
 _MAX_MESSAGE_CHARS = 500
 _LINEAR = RegexOptions(size_limit=16 * 2**20)  # bytes of a compiled pattern, which counted repeats make large
 # Keywords whose value maps names to schemas, or is data.
-_SCHEMA_MAPS = frozenset(
-    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
-)
+SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
 # Bounds that every number keeps; pydantic writes them.
 _NO_BOUNDS = dict.fromkeys(("maximum", "exclusiveMaximum"), math.inf)
 _NO_BOUNDS |= dict.fromkeys(("minimum", "exclusiveMinimum"), -math.inf)
 # What RFC 3986 wants quoted in a fragment. Names of generic classes, `Box[int]`, hold such characters.
 _NOT_IN_FRAGMENT = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]|[^\x00-\x7f]")
 _CLASSES = {"d": r"\p{Nd}", "D": r"\P{Nd}", "w": r"[\p{L}\p{N}_]", "W": r"[^\p{L}\p{N}_]"}
-_DATA = frozenset({"const", "enum", "default", "example", "examples"})
+DATA_KEYS = frozenset({"const", "enum", "default", "example", "examples"})
 _NESTED = (float, Mapping, list, tuple)
 
 
@@ -142,7 +140,7 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
     may_recur = '"$dynamicRef"' in text or '"$recursiveRef"' in text
     if '"$ref"' in text:
         may_recur |= _check_references(relaxed, lookup)
-    if is_exact and map_schema(schema, _adapt) != relaxed:
+    if is_exact and map_schema(schema, adapt) != relaxed:
         raise Undecided("it holds a pattern that is not checked")
     return ArgumentValidator(schema, validator, is_exact, StepBound(relaxed, lookup) if may_recur else None)
 
@@ -155,9 +153,9 @@ def map_schema(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) 
         return schema
     copied: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _DATA or key.startswith("x-"):
+        if key in DATA_KEYS or key.startswith("x-"):
             copied[key] = value
-        elif key in _SCHEMA_MAPS and isinstance(value, Mapping):
+        elif key in SCHEMA_MAPS and isinstance(value, Mapping):
             copied[key] = {name: map_schema(part, change) for name, part in value.items()}
         else:
             copied[key] = map_schema(value, change)
@@ -170,7 +168,7 @@ def relax(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If one is no regular expression at all.
     """
-    relaxed = _adapt(schema)
+    relaxed = adapt(schema)
     if isinstance(pattern := schema.get("pattern"), str) and not _is_linear_or_refused(pattern):
         del relaxed["pattern"]
     patterns = schema.get("patternProperties")
@@ -198,7 +196,7 @@ def is_pattern(text: str) -> bool:
     return True
 
 
-def _adapt(schema: dict[str, Any]) -> dict[str, Any]:
+def adapt(schema: dict[str, Any]) -> dict[str, Any]:
     """Write what the validator would refuse or look up in another way that means the same.
 
     Bounds that everything keeps are dropped. One draft is stayed in: a part that named another would be looked up.

@@ -11,6 +11,7 @@ The modules, from the top; each imports only those below it::
     weights        what a model name means, and downloads
     grammar · kv_cache · lora
     argument_rules a tool's schema as a part of the caller's grammar
+    tightening     a tool's schema, closed and bounded
 
 The chat models in front import this room, never the other way round. This file is what both sides share; it imports no
 torch.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
-from alpha_umi.nodes.models.engine.argument_rules import make_rule
+from alpha_umi.nodes.models.engine.argument_rules import make_rules
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def caller_grammar(schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool =
     for call, (name, schema) in zip(calls, schemas.items(), strict=True):
         lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
         lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
-        lines.append(f"{call}_json: {make_rule(json.dumps(schema), may_omit=may_omit)}")
+        lines.append(make_rules(f"{call}_json", json.dumps(schema), may_omit=may_omit))
     return Grammar("\n".join(lines))
 
 

@@ -160,8 +160,14 @@ def write() -> Write:
 def follow(backbone: Backbone, grammar: Grammar, text: str) -> bool:
     """Tell whether the grammar lets exactly this text be written."""
     mask = backbone.grammars.make_mask(grammar, 1000)
-    n_vocab = backbone.model.config.vocab_size
-    for token in backbone.tokenizer.encode(text, add_special_tokens=False):
+    return follow_mask(
+        mask, backbone.tokenizer.encode(text, add_special_tokens=False), backbone.model.config.vocab_size
+    )
+
+
+def follow_mask(mask: TokenMask, ids: Sequence[int], n_vocab: int) -> bool:
+    """Tell whether a mask lets exactly these tokens be written."""
+    for token in ids:
         if mask.finished:
             return False
         wanted = torch.full((n_vocab,), -1.0)

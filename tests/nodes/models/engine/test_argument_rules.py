@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema_rs
 import pytest
@@ -20,6 +20,7 @@ from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
+from alpha_umi.nodes.models.engine.tightening import MAX_ITEMS
 from alpha_umi.nodes.models.local import LocalChatModel
 from tests.nodes.models.conftest import follow
 
@@ -119,3 +120,191 @@ def test_checkpoint_decides_whether_the_caller_may_omit(
     n_tokens = len(tokenizer.encode(SHORTEST, add_special_tokens=False))
     text = model.invoke("Go.", tools=[tool], max_tokens=n_tokens).text
     assert (text == SHORTEST) is may_omit, text
+
+
+LETTERS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=6)
+NAMES = st.sampled_from(["to", "größe", "a b", "required", "items", "n_1"])
+Field: TypeAlias = tuple[dict[str, Any], st.SearchStrategy[Any]]
+"""A schema, and the values that a caller may write for it."""
+
+
+@st.composite
+def lists_of_choices(draw: st.DrawFn) -> Field:
+    values = draw(st.lists(LETTERS, min_size=1, max_size=6, unique=True))
+    schema: dict[str, Any] = {"type": "array", "items": {"type": "string", "enum": values}}
+    least, most = sorted(draw(st.tuples(*[st.integers(0, len(values))] * 2)))
+    schema |= {"minItems": least, "maxItems": most} if draw(st.booleans()) else {"minItems": least}
+    n_most = schema.get("maxItems", len(values))
+    return schema, st.permutations(values).flatmap(lambda all_: st.integers(least, n_most).map(lambda n: all_[:n]))
+
+
+@st.composite
+def objects(draw: st.DrawFn, fields: st.SearchStrategy[Field]) -> Field:
+    parts = draw(st.dictionaries(NAMES, fields, min_size=1, max_size=4))
+    required = draw(st.lists(st.sampled_from(sorted(parts)), unique=True))
+    schema = {"type": "object", "properties": {name: part for name, (part, _) in parts.items()}, "required": required}
+    optional = {name: values for name, (_, values) in parts.items() if name not in required}
+    mapping = {name: values for name, (_, values) in parts.items() if name in required}
+    values = st.fixed_dictionaries(mapping, optional=optional)
+    return schema, values.map(lambda value: {name: value[name] for name in parts if name in value})
+
+
+def make_fields() -> st.SearchStrategy[Field]:
+    leaves: list[Field] = [
+        ({"type": "string"}, LETTERS),
+        ({"type": "string", "maxLength": 3}, LETTERS.map(lambda text: text[:3])),
+        ({"type": "string", "pattern": r"^\w\d$"}, st.sampled_from(["a1", "é2", "٣٣"])),
+        ({"type": "string", "format": "date"}, st.dates().map(str)),
+        ({"type": "string", "format": "date-time"}, st.datetimes().map(lambda time: time.isoformat())),
+        ({"type": "string", "format": "time"}, st.times().map(lambda time: time.isoformat("minutes"))),
+        ({"type": "integer"}, st.integers(-(10**9), 10**9)),
+        ({"type": "number"}, st.integers(-(10**6), 10**6).map(lambda n: n / 100)),
+        ({"enum": ["a", 3, None]}, st.sampled_from(["a", 3, None])),
+        ({"type": ["boolean", "null"]}, st.sampled_from([True, False, None])),
+    ]
+
+    def extend(fields: st.SearchStrategy[Field]) -> st.SearchStrategy[Field]:
+        lists = fields.map(lambda field: ({"type": "array", "items": field[0]}, st.lists(field[1], max_size=3)))
+        nullable = fields.map(lambda field: ({"anyOf": [field[0], {"type": "null"}]}, st.one_of(field[1], st.none())))
+        return st.one_of(lists, nullable, objects(fields))
+
+    return st.recursive(st.one_of(st.sampled_from(leaves), lists_of_choices()), extend, max_leaves=6)
+
+
+SCHEMAS = objects(make_fields())
+
+
+@given(data=st.data())
+def test_every_value_of_a_schema_can_be_written(backbone: Backbone, data: st.DataObject) -> None:
+    schema, values = data.draw(SCHEMAS)
+    assert allows(backbone, schema, data.draw(values))
+
+
+def is_closed(schema: Any, value: Any) -> bool:
+    """Tell whether a value has no unknown names, no repeated choices and no list beyond its bound."""
+    if "anyOf" in schema:
+        return value is None or is_closed(schema["anyOf"][0], value)
+    if isinstance(value, dict):
+        known = schema["properties"]
+        return value.keys() <= known.keys() and all(is_closed(known[name], part) for name, part in value.items())
+    if isinstance(value, list):
+        choices = "enum" in schema["items"] and schema["items"].get("type") == "string"
+        is_bounded = len(set(value)) == len(value) if choices else len(value) <= MAX_ITEMS
+        return is_bounded and all(is_closed(schema["items"], part) for part in value)
+    return True
+
+
+@given(field=SCHEMAS, seed=st.integers(0, 100))
+def test_whatever_is_written_fits_the_schema_and_is_closed(backbone: Backbone, field: Field, seed: int) -> None:
+    schema, _ = field
+    text = write_call(backbone, schema, seed=seed, max_tokens=400)
+    (call,) = parse_calls(text)
+    assert call.fault is None, text
+    jsonschema_rs.validate(schema, call.arguments)
+    assert is_closed(schema, call.arguments)
+
+
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}}}
+NAMED = {"type": "object", "properties": {"name": {"type": "string"}}}
+REFERENCE = {"$ref": "#/$defs/point"}
+
+
+def of(part: Any, **more: Any) -> dict[str, Any]:
+    """Return a schema of one argument."""
+    return {"type": "object", "properties": {"a": part}, "$defs": {"point": POINT}} | more
+
+
+@pytest.mark.parametrize(
+    ("schema", "unknown"),
+    [
+        ({"properties": {}}, {"y": 2}),
+        (of(POINT), {"a": {"x": 1, "y": 2}}),
+        (of({"type": "array", "items": POINT}), {"a": [{"y": 2}]}),
+        (of(REFERENCE), {"a": {"y": 2}}),
+        (of({"allOf": [REFERENCE], "description": "Where."}), {"a": {"y": 2}}),
+        (of({"anyOf": [POINT, {"type": "null"}]}), {"a": {"y": 2}}),
+        (of({"properties": {"x": {"type": "string"}}, "not": {"required": ["y"]}}), {"a": {"y": 2}}),
+        (of({"type": "string"}, anyOf=[{"required": ["a"]}, {"required": ["b"]}]), {"a": "", "y": 2}),
+    ],
+)
+def test_objects_at_every_level_are_closed(backbone: Backbone, schema: dict[str, Any], unknown: Any) -> None:
+    assert not allows(backbone, schema, unknown)
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (of({"allOf": [POINT, NAMED]}), {"a": {"x": 1, "name": "b"}}),
+        (of({"allOf": [REFERENCE, NAMED]}), {"a": {"x": 1, "name": "b"}}),
+        (of({"allOf": [POINT], "properties": {"name": {"type": "string"}}}), {"a": {"x": 1, "name": "b"}}),
+        (of({"anyOf": [POINT, NAMED], "required": ["z"]}), {"a": {"x": 1, "z": 3}}),
+        (of({**POINT, "additionalProperties": {"type": "integer"}}), {"a": {"x": 1, "z": 3}}),
+        (of({"type": "object"}), {"a": {"any": "thing"}}),
+        (
+            of({"allOf": [{"properties": {"p": POINT}}, {"properties": {"p": NAMED}}]}),
+            {"a": {"p": {"x": 1, "name": "b"}}},
+        ),
+    ],
+)
+def test_objects_that_are_described_in_parts_stay_open(
+    backbone: Backbone, schema: dict[str, Any], arguments: Any
+) -> None:
+    assert jsonschema_rs.is_valid(schema, arguments)
+    assert allows(backbone, schema, arguments)
+
+
+TAGS = {"type": "array", "items": {"enum": ["a", "b", "c"]}}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "is_allowed"),
+    [
+        (TAGS, ["c", "a", "b"], True),
+        (TAGS, ["a", "a"], False),
+        (TAGS, [], True),
+        ({**TAGS, "minItems": 1}, [], False),
+        ({**TAGS, "maxItems": 1}, ["a", "b"], False),
+        ({**TAGS, "uniqueItems": False}, ["a", "a"], True),
+        ({**TAGS, "maxItems": 4}, ["a", "a"], True),  # more items than values: repeats are meant
+        ({**TAGS, "minItems": 4}, ["a", "a", "b", "c"], True),
+        ({"type": "array", "items": {"$ref": "#/$defs/tag"}}, ["b", "b"], False),
+        ({"anyOf": [TAGS, {"type": "null"}]}, ["b", "b"], False),
+        ({"anyOf": [TAGS, {"type": "null"}]}, None, True),
+        ({"type": "object", "properties": {"tags": TAGS}}, {"tags": ["b", "b"]}, False),
+        ({"type": "array", "items": TAGS, "minItems": 1}, [["b", "b"]], False),
+        ({"type": "array", "items": TAGS, "minItems": 1}, [], False),
+        ({"type": "array", "items": TAGS, "minItems": 2, "maxItems": 3}, [["b"]], False),
+        ({"type": "array", "items": TAGS, "maxItems": 2}, [["b"], ["b", "a"]], True),
+        ({"type": "array", "items": TAGS, "maxItems": 2}, [[], [], []], False),
+        ({"$ref": "#/$defs/tree"}, {"tags": ["a"], "of": [{"tags": ["b"]}, {"of": []}]}, True),
+        ({"$ref": "#/$defs/tree"}, {"of": [{"of": [{"tags": ["b", "b"]}]}]}, False),
+        ({"type": ["array", "null"], "items": TAGS["items"]}, ["a", "b", "c", "a"], False),  # the length alone
+        ({"type": "array", "items": {"type": "integer"}}, [1] * MAX_ITEMS, True),
+        ({"type": "array", "items": {"type": "integer"}}, [1] * (MAX_ITEMS + 1), False),
+        ({"type": "array", "items": {"type": "integer"}, "maxItems": 40}, [1] * 40, True),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 40}, [1] * 40, True),
+    ],
+)
+def test_lists_come_to_an_end(backbone: Backbone, part: dict[str, Any], value: Any, is_allowed: bool) -> None:
+    branches = {"type": "array", "items": {"$ref": "#/$defs/tree"}}
+    tree = {"type": "object", "properties": {"tags": TAGS, "of": branches}}
+    schema = {"properties": {"a": part}, "$defs": {"tag": {"enum": ["a", "b", "c"]}, "tree": tree}}
+    assert allows(backbone, schema, {"a": value}) is is_allowed
+
+
+def test_forced_tokens_around_a_list_of_choices_are_the_tokenizers_own(backbone: Backbone) -> None:
+    grammar = caller_grammar({"go": {"properties": {"n": {"type": "integer"}, "tags": {**TAGS, "minItems": 3}}}})
+    assert grammar is not None
+    text = 'Action: go\nAction Input: {"n":12,"tags":["b","a","c"]}'
+    wanted: list[int] = backbone.tokenizer.encode(text, add_special_tokens=False)
+    assert follow(backbone, grammar, text)
+    mask = backbone.grammars.make_mask(grammar, 200)
+    for token in wanted:
+        assert mask.forced() in (None, token)
+        mask.accept(token)
+
+
+def test_schemas_that_refer_to_each_other_in_a_long_chain_are_left_open(backbone: Backbone) -> None:
+    chain = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}, POINT]} for i in range(30, 0, -1)}
+    schema = of({"$ref": "#/$defs/d30"}, **{"$defs": {"d0": NAMED, **dict(sorted(chain.items()))}})
+    assert allows(backbone, schema, {"a": {"name": "b", "x": 1}})
