@@ -27,12 +27,12 @@ def check(
 
     sheets, faults = check_sheets(places or [WORLD])
     warnings = find_warnings(sheets)
-    for fault in faults:
-        typer.echo(fault)
-    for warning in warnings:
-        typer.echo(f"warning: {warning}")
-    for text in render_samples(sheets, samples):
-        typer.echo(f"\n{text}")
-    typer.echo(f"\n{len(sheets)} tools can be used. Faults: {len(faults)}, warnings: {len(warnings)}.")
-    if faults:
+    for line in (*faults, *(f"warning: {warning}" for warning in warnings)):
+        typer.echo(line)
+    n_faults = len(faults)
+    for sample in render_samples(sheets, samples):
+        n_faults += not isinstance(sample, str)
+        typer.echo(f"\n{sample}")
+    typer.echo(f"\n{len(sheets)} tools can be used. Faults: {n_faults}, warnings: {len(warnings)}.")
+    if n_faults:
         raise typer.Exit(EXIT_FAILURE)

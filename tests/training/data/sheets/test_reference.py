@@ -11,6 +11,7 @@ from alpha_umi.training.data.sheets.form import ToolSheet
 from alpha_umi.training.data.sheets.load import check_sheets, load_sheets
 from alpha_umi.training.data.sheets.real_tool import read_reply
 from alpha_umi.training.data.sheets.request import draw_need, list_told, make_answer, make_sheet_tool
+from alpha_umi.training.data.sheets.sample import render_samples
 from alpha_umi.training.data.sheets.tasks import World
 
 OWN_TOOLS = '''
@@ -223,6 +224,8 @@ def test_an_answer_that_tells_a_part_which_is_not_there_says_so(sheet: Path) -> 
     find = load(sheet)["find_table"]
     with pytest.raises(ConfigError, match=r"line 4: answer: \{reply.table\} is no part of what find_table returned"):
         make_answer(find, {"day": "2027-01-01", "seats": 2})
+    [sample] = render_samples([find], 1)
+    assert isinstance(sample, ConfigError)
 
 
 def test_a_reply_that_is_no_json_has_no_parts() -> None:
