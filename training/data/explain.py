@@ -18,7 +18,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
 def explain_calls(calls: Sequence[Call], request: str, results: Iterable[str] = (), *, number: int = 1) -> str:
-    """Say what leads to calls: a value from an earlier result, or the words of the request that they are about.
+    """Say what leads to calls: the words of the request that they are about, and a value from an earlier result.
 
     Args:
         calls: One step's calls.
@@ -28,15 +28,22 @@ def explain_calls(calls: Sequence[Call], request: str, results: Iterable[str] = 
 
     Example:
         >>> explain_calls([Call("1", "find_road", {"to": "Rome"})], "Hello. How do I get to Rome?")
-        'Part 1 (How do I get to Rome): I call find_road with to="Rome".'
+        'Part 1 (How do I get to Rome): …'
     """
     values = [text for call in calls for text in _list_values(call.arguments)]
     found = "\n".join(results)
-    for value in values:
-        if len(value) >= _MIN_TELLING_CHARS and value in found and value not in request:
-            return f"With {value}: {describe_calls(calls)}"
+    passed_on = [
+        f" with {value}"
+        for value in values
+        if len(value) >= _MIN_TELLING_CHARS and value in found and value not in request
+    ]
     hints = _list_words([*values, *(call.name for call in calls)])
-    return f"Part {number} ({quote_request(request, hints)}): {describe_calls(calls)}"
+    return f"Part {number} ({quote_request(request, hints)}){''.join(passed_on[:1])}: {describe_calls(calls)}"
+
+
+def explain_refusal(request: str) -> str:
+    """Say that no tool does what is asked for."""
+    return f"Part 1 ({quote_request(request, ())}): no tool can do this."
 
 
 def quote_request(request: str, hints: Iterable[str]) -> str:

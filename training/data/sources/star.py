@@ -19,7 +19,7 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Example, Tally
-from alpha_umi.training.data.explain import DONE, NO_TOOL, explain_calls
+from alpha_umi.training.data.explain import DONE, NO_TOOL, explain_calls, explain_refusal
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.split import called_tools
 from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec
@@ -111,17 +111,18 @@ def _read_turns(events: list[Record], apis: _Apis, tally: Tally) -> tuple[Turn, 
             results = [call.observation.text for step in steps for call in step.calls if call.observation]
             steps.append(Step(explain_calls([call], request, results, number=len(steps) + 1), "caller", (call,)))
         elif answer := event["wizard"].strip():
-            request, steps = turns[-1]
-            steps.append(Step(_explain_answer(event.get("label") or "", steps), "conclusion", answer=answer))
+            turns[-1][1].append(
+                Step(_explain_answer(event.get("label") or "", *turns[-1]), "conclusion", answer=answer)
+            )
     return tuple(Turn(instruction, tuple(steps)) for instruction, steps in turns)
 
 
-def _explain_answer(label: str, steps: list[Step]) -> str:
+def _explain_answer(label: str, request: str, steps: list[Step]) -> str:
     """Say why the assistant answers: what it was told to say is labelled, ``ask_name``."""
     if steps:
         return DONE
     if label == "out_of_scope":
-        return "No tool can do this."
+        return explain_refusal(request)
     asking = _ASKING.fullmatch(label)
     return f"The request does not say the {asking[1].replace('_', ' ')}." if asking else NO_TOOL
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import TrajectoryError
+from alpha_umi.training.data.clean import describe_calls
 from tests.training.data.conftest import Read, WriteLines
 
 
@@ -71,11 +72,11 @@ def test_star_reads_questions_queries_and_answers(read: Read, write_lines: Write
     step, end = second.steps
     arguments = {"Kind": "canoe", "Hour": "3 o'clock", "Seats": 2, "Pin": "0314", "Sail": False}
     assert step.calls[0].arguments == arguments
-    assert step.rationale.startswith('Part 1 (Or no, 3 o\'clock please): I call boat_rent with Kind="canoe", ')
+    assert step.rationale == f"Part 1 (Or no, 3 o'clock please): {describe_calls(step.calls)}"
     assert step.calls[0].observation is not None
     assert step.calls[0].observation.text == '{"Number": "B-77"}'
     assert (end.rationale, end.answer) == ("All parts are done.", "It is boat B-77.")
-    assert third.steps[0].rationale == "No tool can do this."
+    assert third.steps[0].rationale == "Part 1 (Does it sing): no tool can do this."
     assert last.steps[0].rationale == "No tool is needed."
     assert (tally.repaired, tally.dropped) == ({}, {})
 

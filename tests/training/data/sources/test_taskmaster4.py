@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from alpha_umi.training.data.clean import describe_calls
 from tests.training.data.conftest import Read, WriteLines
 
 
@@ -28,8 +29,9 @@ def test_taskmaster4_chains_calls_and_answers(read: Read, write_lines: WriteLine
     record["utterances"][2]["annotations"] = call("show_menu", None, '{"success": true}')
     (example,), tally = read("taskmaster4", write_lines([record]))
     (first, second, last), (menu, end) = (turn.steps for turn in example.trajectory.turns)
-    assert first.rationale == 'Part 1 (Two teas please): I call get_menu_items with query="tea".'
-    assert second.rationale == 'With tea-7: I call add_order_item with menu_item_id="tea-7", quantity=2.'
+    assert first.rationale == f"Part 1 (Two teas please): {describe_calls(first.calls)}"
+    assert second.rationale == f"Part 2 (Two teas please) with tea-7: {describe_calls(second.calls)}"
+    assert second.calls[0].arguments == {"menu_item_id": "tea-7", "quantity": 2}
     assert second.calls[0].observation is not None
     assert second.calls[0].observation.text == '{"order_id": "55"}'
     assert (last.decision, last.answer, end.answer) == ("conclusion", "Is that all?", "Is that all?")
