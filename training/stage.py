@@ -26,9 +26,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
-from alpha_umi.training.attention import BLOCKWISE
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
+from alpha_umi.training.cpu_kernels import BLOCKWISE, keep_memory, merge_adapters
 from alpha_umi.training.trainer import (
     METRICS,
     WHOLE,
@@ -127,7 +127,9 @@ def make_model(run: StageRun) -> Any:
     is_full = settings.kind == "full"
     dtype = torch.float32 if is_full else getattr(torch, run.config.precision)
     model = load_merged(run.base, run.parent, dtype=dtype)
-    if run.config.precision == "bfloat16" and uses_cpu(run.config):
+    is_slow = run.config.precision == "bfloat16" and uses_cpu(run.config)
+    if is_slow:
+        keep_memory()
         model.set_attn_implementation(BLOCKWISE)
     if is_full:
         return model
@@ -136,6 +138,8 @@ def make_model(run: StageRun) -> Any:
     adapted = add_adapter(model, settings)
     if run.start.path is not None:
         _copy_adapter(run.start.path, adapted)
+    if is_slow and not settings.lora_dropout:
+        merge_adapters(adapted)
     return adapted
 
 

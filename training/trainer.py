@@ -28,6 +28,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import AlphaUmiError
 from alpha_umi.progress import make_progress
 from alpha_umi.training.batches import Tensors, make_turn_mask
+from alpha_umi.training.cpu_kernels import cross_entropy
 from alpha_umi.training.samples import IGNORE_INDEX
 
 WHOLE = "whole"
@@ -66,7 +67,7 @@ class UmiTrainer(Trainer):
         trained = labels[:, 1:] != IGNORE_INDEX
         # the head, a fifth of a small model's work, sees only the positions whose next token is trained
         outputs = model(input_ids=inputs["input_ids"], logits_to_keep=F.pad(trained, (0, 1)), **prefix)
-        losses = F.cross_entropy(outputs.logits.float(), labels[:, 1:][trained], reduction="none")
+        losses = cross_entropy(outputs.logits, labels[:, 1:][trained])
         if weights is not None:
             losses = losses * weights[:, 1:][trained]
         # the gradients of the processes are averaged, but the count, which the Trainer always gives, is that of all

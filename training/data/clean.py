@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Any
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
@@ -18,7 +16,6 @@ from alpha_umi.training.data.dataset import Example, Tally
 
 _NEXT = re.compile(r"\bnext([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
 
-_MAX_VALUE_CHARS = 80
 _MAX_RATIONALE_CHARS = 500
 _SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
 READY = "I have what I need to answer."
@@ -102,13 +99,25 @@ def _clean_rationale(rationale: str, calls: Sequence[Call], tally: Tally) -> str
 
 
 def describe_calls(calls: Sequence[Call]) -> str:
-    """Say which tools are called with which values; a value too long to repeat is named only.
+    """Say which tools are called; with which arguments is for the caller to find.
 
     Example:
         >>> describe_calls([Call("1", "get_weather", {"city": "Oslo", "days": 2})])
-        'I call get_weather with city="Oslo", days=2.'
+        'I call get_weather.'
     """
-    return "I call " + " and ".join(map(_describe, calls)) + "."
+    return f"I call {' and '.join(call.name for call in calls)}."
+
+
+def quote_part(number: int, words: str, request: str) -> str:
+    """Begin a rationale with the part it is about, as the request words it: a small model copies before it decides.
+
+    Example:
+        >>> quote_part(2, "What time is it?", "Add 2 and 3, and what time is it?")
+        'Part 2 (what time is it)'
+    """
+    words = words.rstrip("?.!= ")
+    start = request.lower().find(words.lower())
+    return f"Part {number} ({request[start : start + len(words)] if start >= 0 else words})"
 
 
 def shorten_rationale(rationale: str, name: str = "", *, tally: Tally | None = None) -> str:
@@ -132,14 +141,3 @@ def shorten_rationale(rationale: str, name: str = "", *, tally: Tally | None = N
     if naming and naming not in kept:
         kept.append(naming)
     return " ".join(kept) or rationale[:_MAX_RATIONALE_CHARS].rsplit(" ", 1)[0]
-
-
-def _describe(call: Call) -> str:
-    if not isinstance(call.arguments, dict) or not call.arguments:
-        return call.name
-    return f"{call.name} with " + ", ".join(f"{key}{_describe_value(value)}" for key, value in call.arguments.items())
-
-
-def _describe_value(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return f"={text}" if len(text) <= _MAX_VALUE_CHARS else " as found above"

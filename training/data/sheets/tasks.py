@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.data.clean import describe_calls
+from alpha_umi.training.data.clean import describe_calls, quote_part
 from alpha_umi.training.data.sheets.form import ToolSheet
 from alpha_umi.training.data.sheets.request import (
     ToolNeed,
@@ -27,7 +27,7 @@ from alpha_umi.training.data.sheets.request import (
     make_answer,
     make_sheet_tool,
 )
-from alpha_umi.training.data.sheets.wording import join_sentences, voice
+from alpha_umi.training.data.sheets.wording import join_sentences, say, voice
 
 PlanKind: TypeAlias = Literal["single", "several", "same tool", "chain", "follow-up", "missing", "no tool", "failure"]
 SHARES: Mapping[PlanKind, float] = {
@@ -42,7 +42,7 @@ SHARES: Mapping[PlanKind, float] = {
 }
 """How often which kind of request is made."""
 _MAX_TRIES = 40
-_N_TOOLS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 28, 40)
+_N_TOOLS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 8, 10, 12, 16, 20, 28, 40)
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class RequestPlan:
         needs: What is to be called, in this order.
         quotes: The words of the request that each need is about.
         refusal: Why it cannot be done, if that is clear without a call.
-        question: What to ask the user for, if that is clear without a call.
+        missing: What the tool needs and the request does not say.
         excluded: A tool that must not be at hand.
         failure: What the tool fails with.
     """
@@ -65,7 +65,7 @@ class RequestPlan:
     needs: tuple[ToolNeed, ...] = ()
     quotes: tuple[str, ...] = ()
     refusal: str = ""
-    question: str = ""
+    missing: str = ""
     excluded: ToolSheet | None = None
     failure: str = ""
 
@@ -109,12 +109,12 @@ class World:
 
     def make(self, rng: random.Random, *, n_requests: int | None = None) -> MadeConversation:
         """Return a conversation; the same state of `rng` gives the same one."""
-        wanted = n_requests or rng.choice((1, 1, 2, 3, 4))
+        wanted = n_requests or rng.choice((1, 2, 2, 3, 3, 4, 4))
         home = rng.choice(list(self._domains))
         asks: list[RequestPlan] = []
         for _ in range(_MAX_TRIES):
             ask = self._ask(rng, home if rng.random() < 0.7 else rng.choice(list(self._domains)))
-            if all(_fit(ask, other) for other in asks):
+            if all(_fit(ask, other) for other in asks) and self._leaves_some([*asks, ask]):
                 asks.append(ask)
                 if ask.kind == "follow-up":
                     asks.append(self._follow_up(ask, rng))
@@ -136,6 +136,11 @@ class World:
             "failure": self._failure,
         }
         return makers[kind](sheet, rng) or self._single(sheet, rng)
+
+    def _leaves_some(self, asks: Sequence[RequestPlan]) -> bool:
+        """Tell whether there are tools to offer though those that are asked for in vain are not."""
+        cannot = {ask.excluded.tool.cannot for ask in asks if ask.excluded}
+        return any(sheet.tool.cannot not in cannot for sheet in self.sheets)
 
     def _need(self, sheet: ToolSheet, rng: random.Random) -> ToolNeed:
         return draw_need(sheet, rng, held_out=self._held_out, typo=rng.random() < 0.03)
@@ -194,17 +199,14 @@ class World:
         need = draw_incomplete(sheet, rng, held_out=self._held_out)
         if need is None:
             return None
-        text, missing = self._voice(need.text, [need], rng), describe_missing(need)
-        if sheet.tool.missing == "ask":
-            return RequestPlan("missing", text, (need,), (), question=missing)
-        return RequestPlan("missing", text, (need,), (), refusal=f"The request does not say {missing}.")
+        text = self._voice(need.text, [need], rng)
+        return RequestPlan("missing", text, (need,), (need.text,), missing=describe_missing(need))
 
     def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
-        if all(each.tool.cannot == sheet.tool.cannot for each in self.sheets):
-            return None  # nothing would be left to offer
         need = self._need(sheet, rng)
-        refusal = f"No tool can {sheet.tool.cannot}."
-        return RequestPlan("no tool", self._voice(need.text, [need], rng), refusal=refusal, excluded=sheet)
+        refusal = f"no tool can {sheet.tool.cannot}."
+        text = self._voice(need.text, [need], rng)
+        return RequestPlan("no tool", text, quotes=(need.text,), refusal=refusal, excluded=sheet)
 
     def _failure(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
         if not sheet.tool.fails:
@@ -272,18 +274,17 @@ class _PlanSolver:
     def solve(self, ask: RequestPlan) -> list[Step]:
         """Return the steps of a perfect agent."""
         self.expected = None
-        if ask.refusal:
-            return [Step(ask.refusal, "give up")]
-        if ask.question:
-            self.expected = ()
-            reason, answer = f"The request does not say {ask.question}.", f"Please tell me {ask.question}."
-            return [Step(reason, "conclusion", answer=answer)]
         steps: list[Step] = []
         answers, told = [], []
+        if ask.refusal:
+            return [Step(f"{quote_part(1, ask.quotes[0], ask.text)}: {ask.refusal}", "give up")]
         for number, (need, quote) in enumerate(zip(ask.needs, ask.quotes, strict=True), 1):
-            step = self._call(need, f"Part {number} ({find_quote(quote, ask.text)})")
+            passed_on = [f" with {say(value.argument)}" for value in need.values.values() if not value.said]
+            step = self._call(need, "".join([quote_part(number, quote, ask.text), *passed_on]))
             steps.append(step)
             observation = step.calls[0].observation
+            if ask.missing:
+                return [*steps, self._refuse_incomplete(ask)]
             if observation is None or observation.is_error:
                 reason = observation.text.splitlines()[0].split(". ")[0].rstrip(".") if observation else ""
                 return [*steps, Step(f"I cannot answer: {reason}.", "give up")]
@@ -292,16 +293,16 @@ class _PlanSolver:
         self.expected = tuple(told)
         return [*steps, Step("All parts are done.", "conclusion", answer=" ".join(answers))]
 
+    def _refuse_incomplete(self, ask: RequestPlan) -> Step:
+        reason = f"The request does not say {ask.missing}."
+        if ask.needs[0].sheet.tool.missing != "ask":
+            return Step(reason, "give up")
+        self.expected = ()
+        return Step(reason, "conclusion", answer=f"Please tell me {ask.missing}.")
+
     def _call(self, need: ToolNeed, part: str) -> Step:
         self.n_calls += 1
         call = Call(f"call_{self.n_calls}", need.sheet.tool.name, need.arguments)
         message = self.toolbox.execute(call.name, need.arguments, call.id)
         observation = Observation(message.text, message.status == "error")
         return Step(f"{part}: {describe_calls([call])}", "caller", (replace(call, observation=observation),))
-
-
-def find_quote(words: str, text: str) -> str:
-    """Return a part as the request words it: a small model copies before it decides."""
-    words = words.rstrip("?.!= ")
-    start = text.lower().find(words.lower())
-    return text[start : start + len(words)] if start >= 0 else words

@@ -10,6 +10,7 @@ from itertools import repeat
 
 from langchain_core.tools import BaseTool
 
+from alpha_umi.training.data.clean import quote_part
 from alpha_umi.training.data.tasks.questions import (
     Question,
     make_incomplete_request,
@@ -165,20 +166,23 @@ class _TaskMaker:
         sampler = self._sampler
         if sampler.chance(0.25):
             question = self._sheet.impossible.say(sampler, topic=sampler.name(self._sheet.topics))
-            return _Draft((TaskRequest(self._say(question), refusal="No tool can do this."),))
+            return _Draft((self._refuse(question, question, "no tool can do this"),))
         # Half of the time what the built-in tools cannot do, so that these alone are often not enough.
         tool = sampler.pick(list_asked(held_out=sampler.held_out))
         impossible = make_invented_question(sampler, tool) if sampler.chance(0.6) else self._question()
         possible = [each for each in [self._question()] if sampler.chance(0.25) and each.ability != impossible.ability]
         questions = sampler.rng.sample([impossible, *possible], 1 + len(possible))
-        refusal = f"No tool can {describe_need(impossible.ability)}."
-        request = TaskRequest(self._say(join_questions(sampler, questions)), refusal=refusal)
+        joined = join_questions(sampler, questions)
+        request = self._refuse(joined, impossible.text, f"no tool can {describe_need(impossible.ability)}")
         return _Draft((request,), tuple(possible), (impossible.ability,))
 
     def _no_value(self) -> _Draft:
         missing, instruction = make_incomplete_request(self._sampler)
-        refusal = f"The request does not say {missing}."
-        return _Draft((TaskRequest(self._say(instruction), refusal=refusal),))
+        return _Draft((self._refuse(instruction, instruction, f"the request does not say {missing}"),))
+
+    def _refuse(self, text: str, part: str, reason: str) -> TaskRequest:
+        instruction = self._say(text)
+        return TaskRequest(instruction, refusal=f"{quote_part(1, part, instruction)}: {reason}.")
 
     def _outage(self) -> _Draft:
         """The tool that is tried first is out of order; half of the time there is another."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.toolbox import Toolbox
-from alpha_umi.training.data.clean import describe_calls
+from alpha_umi.training.data.clean import describe_calls, quote_part
 from alpha_umi.training.data.tasks.compose import GeneratedTask, TaskRequest
 from alpha_umi.training.data.tasks.questions import Arguments, Question
 
@@ -51,7 +51,7 @@ class _Solver:
         answers: list[str] = []
         for i, question in enumerate(request.questions, 1):
             # Not how many parts there are: small models fix the number before they have read the request.
-            part = f"Part {i} ({_quote(question, request)})" if question.text else f"With {self.results[-1]}"
+            part = quote_part(i, question.text, request.instruction) if question.text else f"With {self.results[-1]}"
             arguments, observation = yield from self._try(question, part)
             if observation.is_error:
                 error = observation.text.splitlines()[0].split(". ")[0].rstrip(".")
@@ -80,10 +80,3 @@ class _Solver:
             else:
                 break
         return arguments, observation
-
-
-def _quote(question: Question, request: TaskRequest) -> str:
-    """Return a part as the request words it: a small model copies before it decides."""
-    words = question.text.rstrip("?.= ")
-    start = request.instruction.lower().index(words.lower())
-    return request.instruction[start : start + len(words)]

@@ -1,0 +1,191 @@
+"""What a training step in bfloat16 on a CPU spends its time on, each with its own way back.
+
+- `attend_blockwise`: matrix products over blocks of queries. torch's kernel makes many small products and is slower at
+  the sizes of small models.
+- `merge_adapters`: a linear layer with its adapter added to the weights for the step, as it is served: one product in
+  the place of three, and no sum over all tokens.
+- `cross_entropy`: reads the logits once on the way there and once on the way back, without a copy in float32.
+- `keep_memory`: freed memory stays with the process, whose next step asks for the same again.
+
+In float32 torch's own are as fast, and a GPU has kernels of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import partial
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+BLOCKWISE: Final = "alpha_umi_blockwise"
+_BLOCK_TOKENS = 128
+_BLOCK_ROWS = 32
+_KEEP_BYTES = 128 * 1024**2
+"""Weights of one layer beyond this, of which causal attention has half, are computed again on the way back."""
+
+
+def attend_blockwise(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Attend as transformers' ``sdpa`` does, under the same contract; the mask is bool, or `None` for causal."""
+    if kwargs.get("dropout"):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    query = query * (kwargs.get("scaling") or query.shape[-1] ** -0.5)
+    output: Tensor = _Attention.apply(query, key, value, attention_mask)  # type: ignore[no-untyped-call]
+    return output.transpose(1, 2), None
+
+
+class _Attention(torch.autograd.Function):
+    """Query (B, H, T, D), key and value (B, G, S, D), mask (B, 1, T, S) or None; returns (B, H, T, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        n_bytes = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.element_size()
+        keeps = any(ctx.needs_input_grad) and n_bytes <= _KEEP_BYTES
+        ctx.weights = []
+        output = torch.empty_like(query)
+        for start, end, n_seen in _list_blocks(query, key, mask):
+            weights = _weigh(query[:, :, start:end], key[:, :, :n_seen], _cut(mask, start, end))
+            output[:, :, start:end] = (weights @ value[:, :, :n_seen]).view(output[:, :, start:end].shape)
+            ctx.weights += [weights] if keeps else []
+        ctx.save_for_backward(query, key, value, mask)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, mask = ctx.saved_tensors
+        (gradient,) = gradients
+        to_query = torch.empty_like(query)
+        to_key, to_value = (torch.zeros_like(each, dtype=_widen(each)) for each in (key, value))
+        for i, (start, end, n_seen) in enumerate(_list_blocks(query, key, mask)):
+            keys, block = key[:, :, :n_seen], query[:, :, start:end]
+            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end))
+            grouped = _group(gradient[:, :, start:end], key)
+            to_value[:, :, :n_seen] += weights.transpose(-1, -2) @ grouped
+            to_weights = grouped @ value[:, :, :n_seen].transpose(-1, -2)
+            to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
+            to_query[:, :, start:end] = (to_scores @ keys).view(block.shape)
+            to_key[:, :, :n_seen] += to_scores.transpose(-1, -2) @ _group(block, key)
+        return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None
+
+
+def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[tuple[int, int, int]]:
+    """Return start and end of each block of queries, and how many keys it may see."""
+    n_new, n_keys = query.shape[2], key.shape[2]
+    ends = [(start, min(start + _BLOCK_TOKENS, n_new)) for start in range(0, n_new, _BLOCK_TOKENS)]
+    return [(start, end, n_keys if mask is not None else n_keys - n_new + end) for start, end in ends]
+
+
+def _cut(mask: Tensor | None, start: int, end: int) -> Tensor | None:
+    return None if mask is None else mask[:, :, None, start:end]
+
+
+def _group(query: Tensor, key: Tensor) -> Tensor:
+    """Query heads that share a key head become further queries of it: keys are not copied for each."""
+    return query.reshape(*key.shape[:2], -1, query.shape[-1])
+
+
+def _weigh(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the weights of all keys, or those of a mask, causal among the last ones; (B, G, H / G * T, S)."""
+    n_rows, n_new = query.shape[0], query.shape[2]
+    scores = _group(query, key) @ key.transpose(-1, -2)
+    apart = scores.view(n_rows, key.shape[1], -1, n_new, key.shape[2])
+    if mask is None:
+        mask = torch.ones(n_new, n_new, dtype=torch.bool, device=query.device).tril()
+    apart[..., -mask.shape[-1] :].masked_fill_(~mask, -torch.inf)
+    return scores.softmax(-1)
+
+
+AttentionInterface.register(BLOCKWISE, attend_blockwise)
+AttentionMaskInterface.register(BLOCKWISE, sdpa_mask)
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Let every linear layer with a LoRA, without dropout, compute with both together; the weights stay apart."""
+    for layer in model.modules():
+        if isinstance(layer, LoraLinear):
+            layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
+
+
+def _forward(layer: LoraLinear, x: Tensor) -> Tensor:
+    base: Any = layer.base_layer
+    if layer.disable_adapters:
+        output: Tensor = base(x)
+        return output
+    down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    merged: Tensor = _MergedLinear.apply(x, base.weight, down, up, layer.scaling["default"])  # type: ignore[no-untyped-call]
+    return merged if base.bias is None else merged + base.bias
+
+
+class _MergedLinear(torch.autograd.Function):
+    """x (…, I), frozen weight (O, I), adapter (R, I) and (O, R) in float32; returns (…, O)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, down: Tensor, up: Tensor, scaling: float) -> Tensor:
+        ctx.scaling, ctx.dtype = scaling, down.dtype
+        down, up = down.to(weight.dtype), (up * scaling).to(weight.dtype)
+        merged = torch.addmm(weight, up, down)
+        ctx.save_for_backward(x, merged, down, up)
+        return F.linear(x, merged)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, Tensor, None]:
+        x, merged, down, up = ctx.saved_tensors
+        gradient, rows = gradients[0].reshape(-1, merged.shape[0]), x.reshape(-1, x.shape[-1])
+        to_down = (gradient @ up).T @ rows
+        to_up = gradient.T @ (rows @ down.T)
+        return (gradient @ merged).view(x.shape), None, to_down.to(ctx.dtype), to_up.to(ctx.dtype) * ctx.scaling, None
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of each row in float32, as `torch.nn.functional.cross_entropy` without reduction.
+
+    Args:
+        logits: Any float type, (N, V).
+        targets: int64, (N,).
+    """
+    if logits.device.type != "cpu":
+        return F.cross_entropy(logits.float(), targets, reduction="none")
+    losses: Tensor = _CrossEntropy.apply(logits, targets)  # type: ignore[no-untyped-call]
+    return losses
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        total = torch.cat([block.to(_widen(block)).logsumexp(-1) for block in logits.split(_BLOCK_ROWS)])  # type: ignore[no-untyped-call]
+        ctx.save_for_backward(logits, targets, total)
+        return total - logits.gather(1, targets[:, None])[:, 0].to(total.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        logits, targets, total = ctx.saved_tensors
+        to_logits = torch.empty_like(logits)
+        for start in range(0, len(logits), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            shares = (logits[rows].to(total.dtype) - total[rows, None]).exp_()
+            shares[torch.arange(len(shares)), targets[rows]] -= 1
+            to_logits[rows] = shares.mul_(gradients[0][rows, None])
+        return to_logits, None
+
+
+def _widen(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+
+
+def keep_memory() -> None:
+    """Keep freed memory where the C library is glibc; each step otherwise waits for the system to clear pages."""
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(_M_MMAP_MAX, 0)
+        set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
