@@ -28,12 +28,14 @@ from alpha_umi.nodes.approval import (
     make_id,
 )
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import Gate, Review, ToolTask, UmiState
+from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
 from alpha_umi.tools.observation import render_observation
 from alpha_umi.tools.toolbox import Toolbox
 
 _AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
+_RAN = "This very call ran before in this turn and must not run twice, so it did not run again. What came out of it:"
+_SAME_STEP = Outcome(text="see the same call of this step.", is_error=False)
 
 
 def start_gate() -> Gate:
@@ -85,16 +87,22 @@ class ApprovalGate:
         return self._take_answer(state, asked) if asked else {}
 
     def _review(self, state: UmiState, calls: Sequence[ToolCall]) -> Update:
-        """Apply the rules to every open call; one that was rejected before, or that cannot run, is answered."""
+        """Apply the rules to every open call; one that was rejected before, ran before or cannot run is answered."""
         gate = _get_gate(state)
         reviews: dict[str, Review] = {}
         messages: list[ToolMessage] = []
+        ran = dict(state.get("ran") or {})
         for call in calls:
             allow = self._list_decisions(state, call)
-            fault = _AGAIN if make_id(call["name"], call["args"]) in gate["rejected"] else ""
+            digest = make_id(call["name"], call["args"])
+            fault = _AGAIN if digest in gate["rejected"] else ""
             if fault := fault or (self._find_fault(state, call) if allow else ""):
                 messages.append(self._make_observation(call, fault, is_error=True))
+            elif self._toolbox.runs_once(call["name"]) and (outcome := ran.get(digest)):
+                messages.append(self._make_observation(call, f"{_RAN} {outcome['text']}", is_error=outcome["is_error"]))
             else:
+                if not allow:  # a person may want two at once
+                    ran[digest] = _SAME_STEP
                 reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
         return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
 

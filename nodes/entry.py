@@ -64,6 +64,7 @@ def entry(
         "tree": None,
         "offered": pick_tools(state),
         "gate": start_gate(),
+        "ran": {},
         "answer": None,
         "finish": None,
         "reason": None,

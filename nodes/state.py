@@ -90,6 +90,18 @@ class Gate(TypedDict):
     fault: str | None
 
 
+class Outcome(TypedDict):
+    """What came out of a call that ran."""
+
+    text: str
+    is_error: bool
+
+
+def add_outcomes(known: dict[str, Outcome], new: dict[str, Outcome]) -> dict[str, Outcome]:
+    """Add what calls that ran at the same time gave; an empty dictionary begins a turn."""
+    return {**known, **new} if new else {}
+
+
 class TreeNode(TypedDict):
     """One node.
 
@@ -119,6 +131,8 @@ class UmiState(UmiOutput):
 
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
     `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
+    `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
+    given up.
     `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
     """
 
@@ -132,6 +146,7 @@ class UmiState(UmiOutput):
     tree: Tree | None
     offered: list[str] | None
     gate: Gate
+    ran: Annotated[dict[str, Outcome], add_outcomes]
 
 
 class ToolTask(TypedDict):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
 
+from alpha_umi.nodes.approval import make_id
 from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import ToolTask
+from alpha_umi.nodes.state import Outcome, ToolTask
 from alpha_umi.tools.toolbox import Toolbox
 
 
@@ -18,6 +20,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
     """Graph node that runs one tool call and appends its observation.
 
     A call of a tool with the effect ``once`` runs between two records, so that a resumed thread does not run it again.
+    What it gave is kept for the turn, in which `ApprovalGate` lets no equal call run.
 
     Args:
         toolbox: Runs the call; never raises for a tool's or a model's mistake.
@@ -33,7 +36,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
         call = (input["name"], input["arguments"], input["id"], config)
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return {"messages": [self._toolbox.execute(*call)]}
+            return self._note(input, self._toolbox.execute(*call))
         record.wait_until_decided()
         message = record.begin()
         if message is None:
@@ -43,14 +46,14 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 record.forget()
                 raise
             record.finish(message)
-        return {"messages": [message]}
+        return self._note(input, message)
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Do what `invoke` does without blocking the event loop."""
         call = (input["name"], input["arguments"], input["id"], config)
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return {"messages": [await self._toolbox.aexecute(*call)]}
+            return self._note(input, await self._toolbox.aexecute(*call))
         await record.await_decided()
         message = await asyncio.to_thread(record.begin)
         if message is None:
@@ -60,4 +63,11 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 await asyncio.to_thread(record.forget)
                 raise
             await asyncio.to_thread(record.finish, message)
-        return {"messages": [message]}
+        return self._note(input, message)
+
+    def _note(self, task: ToolTask, message: ToolMessage) -> Update:
+        name, arguments = task["name"], task["arguments"]
+        if not self._toolbox.runs_once(name) or self._toolbox.find_fault(name, arguments):
+            return {"messages": [message]}
+        outcome = Outcome(text=message.text, is_error=message.status == "error")
+        return {"messages": [message], "ran": {make_id(name, arguments): outcome}}

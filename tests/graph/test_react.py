@@ -244,7 +244,7 @@ def test_approval_asks_again_when_the_response_cannot_be_read(response: Any) -> 
 
 
 def test_approval_gate_survives_a_resume_without_its_context() -> None:
-    agent, config, _ = interrupted(planner=[PLANS[0], *PLANS], caller=[CALL, CALL])
+    agent, config, _ = interrupted(planner=[PLANS[0], *PLANS], caller=[CALL, CALL.replace("3", "4")])
     second = agent.invoke(Command(resume=APPROVE), config)
     assert second["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
 
