@@ -44,7 +44,7 @@ def vary_names(trajectory: Trajectory, rng: random.Random) -> Trajectory:
     """Return the trajectory with other names; a call that fitted its tool's schema fits the new one.
 
     Example:
-        ``I call get_weather with city="Oslo".`` becomes ``I call weather.get with p_city="Oslo".``
+        ``I call get_weather.`` becomes ``I call weather.get.``, and its argument ``city`` perhaps ``p_city``.
     """
     fixed, arguments = "\n".join(_list_fixed_texts(trajectory)), "\n".join(_list_arguments(trajectory))
     tools = [tool.name for tool in trajectory.tools]
