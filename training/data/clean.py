@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import Any, cast
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
@@ -39,7 +40,7 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     if len(tools) < len(example.trajectory.tools):
         tally.repair("second tool of one name removed")
     turns = [
-        replace(turn, steps=tuple(_clean_steps(turn.steps, tools.keys(), tally, max_observation_chars)))
+        replace(turn, steps=tuple(_clean_steps(turn.steps, tools, tally, max_observation_chars)))
         for turn in example.trajectory.turns
     ]
     while turns and not turns[-1].steps:
@@ -53,9 +54,9 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
     return Trajectory(tuple(tools.values()), tuple(turns), example.trajectory.system)
 
 
-def _clean_steps(steps: Sequence[Step], tool_names: AbstractSet[str], tally: Tally, max_chars: int) -> Iterator[Step]:
+def _clean_steps(steps: Sequence[Step], tools: Mapping[str, ToolSpec], tally: Tally, max_chars: int) -> Iterator[Step]:
     for i, step in enumerate(steps):
-        kept = (call for call in step.calls if _is_callable(call, tool_names, tally))
+        kept = (_order(call, tools) for call in step.calls if _is_callable(call, tools.keys(), tally))
         calls = tuple(_clean_observation(call, tally, max_chars) for call in kept)
         if step.decision == "caller" and not calls:
             tally.repair("step without a call removed")
@@ -75,6 +76,15 @@ def _is_callable(call: Call, tool_names: AbstractSet[str], tally: Tally) -> bool
     else:
         return True
     return False
+
+
+def _order(call: Call, tools: Mapping[str, ToolSpec]) -> Call:
+    """Put the arguments into the order of the schema, in which the caller's grammar has them."""
+    places = {name: i for i, name in enumerate(tools[call.name].parameters.get("properties", ()))}
+    arguments = cast(Mapping[str, Any], call.arguments)
+    return replace(
+        call, arguments={name: arguments[name] for name in sorted(arguments, key=lambda n: places.get(n, 99))}
+    )
 
 
 def _clean_observation(call: Call, tally: Tally, max_chars: int) -> Call:
