@@ -126,8 +126,8 @@ def quote_part(number: int, words: str, request: str) -> str:
         'Part 2 (what time is it)'
     """
     words = words.rstrip("?.!= ")
-    start = request.lower().find(words.lower())
-    return f"Part {number} ({request[start : start + len(words)] if start >= 0 else words})"
+    found = re.search(re.escape(words), request, re.IGNORECASE)
+    return f"Part {number} ({found[0] if found else words})"
 
 
 def shorten_rationale(rationale: str, name: str = "", *, tally: Tally | None = None) -> str:

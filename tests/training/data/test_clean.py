@@ -10,7 +10,7 @@ from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.clean import READY, clean, describe_calls, shorten_rationale
+from alpha_umi.training.data.clean import READY, clean, describe_calls, quote_part, shorten_rationale
 from alpha_umi.training.data.dataset import Example, Tally
 
 ADD = ToolSpec("add", "Adds.")
@@ -107,14 +107,25 @@ def test_clean_leaves_only_what_may_be_learnt(
             assert all(isinstance(call.arguments, dict) and call.name in names for call in step.calls)
 
 
-def test_describe_calls_names_every_tool_and_value() -> None:
+def test_describe_calls_names_every_tool_and_no_argument() -> None:
     calls = [Call("1", "find", {"city": "Oslo", "days": 2}), Call("2", "list_all", {})]
-    assert describe_calls(calls) == 'I call find with city="Oslo", days=2 and list_all.'
+    assert describe_calls(calls) == "I call find and list_all."
+    assert describe_calls(calls[:1]) == "I call find."
 
 
-def test_describe_calls_does_not_repeat_long_values() -> None:
-    text = describe_calls([Call("1", "book", {"token": "x" * 500})])
-    assert text == "I call book with token as found above."
+@pytest.mark.parametrize(
+    ("words", "quote"),
+    [
+        ("What time is it?", "what time is it"),
+        ("the price of A+B (net).", "The price of A+B (net)"),
+        ("how far is İzmir?", "How far is İzmir"),
+        ("what comes after?", "what comes after"),
+        ("not there.", "not there"),
+    ],
+)
+def test_quote_part_quotes_as_the_request_words_it(words: str, quote: str) -> None:
+    request = "The price of A+B (net), and what time is it? How far is İzmir, and what comes after?"
+    assert quote_part(2, words, request) == f"Part 2 ({quote})"
 
 
 def test_clean_writes_a_rationale_only_where_there_is_none() -> None:

@@ -1,7 +1,8 @@
 """GSM8K: `{"question", "answer"}` in JSON Lines; every `<<48/2=24>>` becomes a call of the built-in calculator.
 
-The people's own words are the rationales, up to the result, which the planner must not know before the call. The
-calculator really runs; a problem where it disagrees with the stated value is dropped. Other tools are offered as well.
+The people's own words are the rationales, up to the result, which the planner must not know before the call. Where
+they do not say the expression, it is added, since the caller finds it nowhere else. The calculator really runs; a
+problem where it disagrees with the stated value is dropped. Other tools are offered as well.
 
 Source: openai/grade-school-math.
 """
@@ -64,7 +65,8 @@ def _read_steps(text: str, toolbox: Toolbox, tally: Tally) -> tuple[Step, ...] |
                 tally.drop("calculator disagrees with the stated value")
                 return None
             said = _without_results(line) if match is matches[0] else ""
-            rationale = " ".join(filter(None, [*thoughts, said, describe_calls([call])]))
+            thought = _say_expression(" ".join(filter(None, [*thoughts, said])), match["expression"].strip())
+            rationale = f"{thought} {describe_calls([call])}"
             steps.append(Step(rationale, "caller", (call,)))
             thoughts = []
     if not steps:
@@ -85,6 +87,18 @@ def _calculate(match: re.Match[str], number: int, toolbox: Toolbox) -> Call | No
     except (ValueError, ZeroDivisionError):
         return None
     return Call(f"call_{number}", "calculator", arguments, Observation(message.text)) if agrees else None
+
+
+def _say_expression(thought: str, expression: str) -> str:
+    """Add the expression to a thought that does not say it.
+
+    Example:
+        >>> _say_expression("They are worth 6 x 1.5.", "6*1.5")
+        'They are worth 6 x 1.5. I work out 6*1.5.'
+    """
+    spaced = r"\s*".join(map(re.escape, "".join(expression.split())))
+    is_said = re.search(rf"(?<![\w.,*/+-]){spaced}(?!\s*[%*/+-]|[.,]?\w)", thought)
+    return thought if is_said else f"{thought} I work out {expression}.".lstrip()
 
 
 def _without_results(line: str) -> str:

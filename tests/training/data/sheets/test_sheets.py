@@ -1,4 +1,7 @@
+import json
 import random
+import re
+from collections import Counter
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import pytest
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.trajectory import Step
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.sheets.form import ToolSheet
 from alpha_umi.training.data.sheets.load import load_sheets, load_world
@@ -210,11 +214,88 @@ def test_what_no_tool_can_do_has_no_tool_for_it(folder: Path) -> None:
         for kind, turn in zip(made.kinds, made.trajectory.turns, strict=True):
             if kind == "no tool":
                 refused += 1
-                assert [step.decision for step in turn.steps] == ["give up"]
-                needs = {"book": "book a haircut", "cancel": "cancel a booking", "place": "send a barber"}
-                offered = {needs[tool.name] for tool in made.trajectory.tools}
-                assert turn.steps[0].rationale.removeprefix("No tool can ").rstrip(".") not in offered
+                (step,) = turn.steps
+                assert step.decision == "give up"
+                said = re.fullmatch(r"Part 1 \((.+)\): no tool can (.+)\.", step.rationale)
+                assert said is not None
+                assert said[1] in turn.instruction
+                offered = {tool.name for tool in made.trajectory.tools}
+                names = {"book a haircut": "book", "cancel a booking": "cancel", "send a barber": "place"}
+                assert names[said[2]] not in offered
     assert refused > 10
+
+
+@pytest.mark.parametrize("cannot", ["send a barber", "cancel a booking"])
+def test_there_is_always_a_tool_on_offer(folder: Path, cannot: str) -> None:
+    (folder / "barber.yaml").write_text(SHEET.replace("cannot: send a barber", f"cannot: {cannot}"))
+    world, refused = World(load_sheets(folder)), Counter[int]()
+    for i in range(400):
+        made = world.make(random.Random(i), n_requests=4)
+        assert made.trajectory.tools, i
+        refused[made.kinds.count("no tool")] += 1
+    assert refused[2] > 10 or cannot == "cancel a booking"
+
+
+def test_what_is_not_said_is_left_out_of_the_call(folder: Path) -> None:
+    world, n_missing = World(load_sheets(folder)), 0
+    for i in range(200):
+        made = world.make(random.Random(i))
+        for kind, turn in zip(made.kinds, made.trajectory.turns, strict=True):
+            if kind == "missing":
+                n_missing += 1
+                step, end = turn.steps
+                (call,) = step.calls
+                assert re.fullmatch(rf"Part 1 \((.+)\): I call {call.name}\.", step.rationale)
+                assert isinstance(call.arguments, dict)
+                assert "barber" in call.arguments
+                assert "day" not in call.arguments
+                assert call.observation is not None
+                assert call.observation.is_error
+                assert "day: missing" in call.observation.text
+                assert end == Step("The request does not say the day.", "give up")
+    assert n_missing > 10
+
+
+def test_a_tool_may_have_the_user_asked_for_what_is_missing(folder: Path) -> None:
+    (folder / "barber.yaml").write_text(SHEET.replace("  effects: once\n", "  effects: once\n  missing: ask\n"))
+    world, n_asked = World(load_sheets(folder)), 0
+    for i in range(60):
+        made = world.make(random.Random(i), n_requests=1)
+        if made.kinds == ("missing",):
+            n_asked += 1
+            step, end = made.trajectory.turns[0].steps
+            assert step.calls[0].observation is not None
+            assert step.calls[0].observation.is_error
+            reason, answer = "The request does not say the day.", "Please tell me the day."
+            assert end == Step(reason, "conclusion", answer=answer)
+            assert made.expected == ()
+    assert n_asked > 2
+
+
+def test_a_chained_call_says_which_result_it_goes_on_with(folder: Path) -> None:
+    world, n_chained = World(load_sheets(folder)), 0
+    for i in range(200):
+        made = world.make(random.Random(i))
+        for kind, turn in zip(made.kinds, made.trajectory.turns, strict=True):
+            if kind == "chain":
+                n_chained += 1
+                first, second, _ = turn.steps
+                assert first.calls[0].observation is not None
+                number = json.loads(first.calls[0].observation.text)["number"]
+                assert second.calls[0].arguments == {"number": number}
+                assert re.fullmatch(rf"Part 2 \(.+\) with {number}: I call cancel\.", second.rationale)
+                assert number not in turn.instruction
+            else:
+                assert not any(re.search(r"\) with .+: I call", step.rationale) for step in turn.steps)
+    assert n_chained > 10
+
+
+def test_no_rationale_repeats_an_argument(folder: Path) -> None:
+    world = World(load_sheets(folder))
+    for i in range(100):
+        steps = [step for turn in world.make(random.Random(i)).trajectory.turns for step in turn.steps]
+        for step in (step for step in steps if step.calls):
+            assert step.rationale.endswith(f": I call {step.calls[0].name}.")
 
 
 FAULTS: list[tuple[str, str, str]] = [

@@ -21,6 +21,7 @@ from alpha_umi.training.data.tasks.sampler import Sampler
 from alpha_umi.training.data.tasks.sheets import InventedToolSheet, load_sheet
 from alpha_umi.training.data.tasks.solve import Solution, solve
 from alpha_umi.training.data.tasks.toolset import OUTAGE, list_abilities, list_heldout_names
+from alpha_umi.training.evaluation.suites import read_tokens
 
 N_TASKS = 300
 
@@ -81,17 +82,51 @@ def test_unanswerable_tasks_are_given_up_without_a_call(solved: list[tuple[Gener
             assert [step.decision for turn in solution.trajectory.turns for step in turn.steps] == ["give up"]
 
 
-def test_rationale_names_the_tool_and_every_value_that_the_caller_copies(
+def test_rationale_names_the_part_and_the_tool_and_leaves_the_arguments_to_the_caller(
     solved: list[tuple[GeneratedTask, Solution]],
 ) -> None:
     for _, solution in solved:
         for turn in solution.trajectory.turns:
             for step in turn.steps:
                 for call in step.calls:
-                    assert call.name in step.rationale
-                    assert isinstance(call.arguments, dict)
-                    assert all(f"{name}=" in step.rationale for name in call.arguments)
+                    begin = r"(?:The call failed\. )?(?:Part \d \(.+\)|With .+)"
+                    assert re.fullmatch(rf"{begin}: I call {re.escape(call.name)}\.", step.rationale, re.DOTALL)
                     assert len(step.rationale) < 250
+
+
+def test_every_number_that_the_caller_writes_is_in_a_request_or_a_result(
+    solved: list[tuple[GeneratedTask, Solution]],
+) -> None:
+    for _, solution in solved:
+        found = {"3", "7"}  # in the average of three numbers, and in the days of a week
+        for turn in solution.trajectory.turns:
+            found |= read_numbers(turn.instruction)
+            for call in (call for step in turn.steps for call in step.calls):
+                assert isinstance(call.arguments, dict)
+                assert set().union(*(read_numbers(str(value)) for value in call.arguments.values())) <= found, call
+                assert call.observation is not None
+                found |= read_numbers(call.observation.text)
+
+
+def read_numbers(text: str) -> set[str]:
+    """Return numbers, dates and times in one notation, without the sign."""
+    tokens = read_tokens(re.sub(r"(?<=\d),(?=\d{3})", "", text))
+    return {token.lstrip("-") for token in tokens if re.search(r"\d", token)}
+
+
+def test_refusal_without_a_call_begins_with_the_part(solved: list[tuple[GeneratedTask, Solution]]) -> None:
+    reasons: Counter[str] = Counter()
+    for task, solution in solved:
+        for request, turn in zip(task.requests, solution.trajectory.turns, strict=True):
+            if request.refusal:
+                (step,) = turn.steps
+                refusal = re.fullmatch(
+                    r"Part 1 \((.+)\): (no tool can|the request does not say) .+\.", step.rationale, re.DOTALL
+                )
+                assert refusal is not None, task
+                assert refusal[1] in request.instruction
+                reasons[refusal[2]] += 1
+    assert min(reasons["no tool can"], reasons["the request does not say"]) > 3
 
 
 def test_every_part_is_quoted_as_the_request_words_it(solved: list[tuple[GeneratedTask, Solution]]) -> None:

@@ -22,7 +22,8 @@ def read_output(read: Read, write_lines: WriteLines, output: str) -> tuple[list[
 def test_fireact_reads_search_and_answer(read: Read, write_lines: WriteLines) -> None:
     (search, answer), instruction, tally = read_output(read, write_lines, GOOD)
     assert instruction == "When was it built?"
-    assert search.rationale == 'I look for the bridge. I call search with query="old bridge Graz".'
+    assert search.rationale == "I look for the bridge. I call search."
+    assert search.calls[0].arguments == {"query": "old bridge Graz"}
     assert search.calls[0].observation is not None
     assert search.calls[0].observation.text == "It was built\nin 1900."
     assert answer == Step("That is it.", "conclusion", answer="1900")

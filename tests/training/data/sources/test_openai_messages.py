@@ -29,7 +29,7 @@ def test_openai_dialogue_becomes_steps(read: Read, write_lines: WriteLines) -> N
     call, answer = example.trajectory.turns[0].steps
     assert example.id == "openai_messages-x"
     assert example.trajectory.turns[0].instruction == "2 and 2?"
-    assert (call.rationale, call.calls[0].arguments) == ("I call add with a=2.", {"a": 2})
+    assert (call.rationale, call.calls[0].arguments) == ("I call add.", {"a": 2})
     assert call.calls[0].observation is not None
     assert call.calls[0].observation.text == "4"
     assert answer == Step("Added.", "conclusion", answer="It is 4.")

@@ -40,10 +40,11 @@ def location(write_lines: WriteLines) -> str:
     return f"{write_lines([QUERY], 'queries.jsonl')},{write_lines(TOOLS, 'tools.jsonl')}"
 
 
-def test_sealtools_names_tool_and_values_and_chains_results(read: Read, location: str) -> None:
+def test_sealtools_names_the_tool_and_chains_results(read: Read, location: str) -> None:
     (example,), tally = read("sealtools", location)
     first, second, last = example.trajectory.turns[0].steps
-    assert first.rationale == 'I call plantCrop with crop="rye", n=3.'
+    assert first.rationale == "I call plantCrop."
+    assert first.calls[0].arguments == {"crop": "rye", "n": 3}
     assert first.calls[0].observation is not None
     assert first.calls[0].observation.text == '{"report": "API_call_0"}'
     assert second.calls[0].name == "request_Crop"
