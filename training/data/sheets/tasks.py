@@ -236,6 +236,8 @@ class World:
             each for each in rng.sample(self.sheets, min(len(self.sheets), 3 * wanted)) if each.tool.name not in taken
         ]
         chosen += others[: wanted - len(needed) - len(chosen)]
+        if not (needed or chosen):  # the few that were drawn all do what must not be at hand
+            chosen = [next(each for each in self.sheets if each.tool.name not in forbidden)]
         tools = [make_sheet_tool(each, failure=broken.get(each.tool.name, "")) for each in (*needed.values(), *chosen)]
         return rng.sample(tools, len(tools))
 

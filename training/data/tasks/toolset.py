@@ -85,7 +85,7 @@ def list_heldout_names() -> frozenset[str]:
 
 
 def describe_need(ability: str) -> str:
-    """Return what the user wants, to go after "No tool can"."""
+    """Return what the user wants, to go after "no tool can"."""
     needs = {tool.name: tool.need for tool in load_sheet("tools", InventedToolSheet).tools}
     return list_abilities()[ability].need if ability in list_abilities() else needs[ability]
 
