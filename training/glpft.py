@@ -286,7 +286,10 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
 
 
 def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank and alpha."""
+    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank and alpha.
+
+    A role that the backbone played alone begins with a new adapter.
+    """
     if config.start_from is None:
         return None
     start = read_checkpoint(resolve(config.start_from))
@@ -294,6 +297,8 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
         raise ConfigError(f"start_from: {start.path} stands on other weights ({start.base}) than {config.base}.")
     for name in config.stage_names:
         part = start.backbone if name == "backbone" else start.roles[name]
+        if part.kind == "none" and name != "backbone":
+            continue
         if part.path is None or part.kind == "full":
             raise ConfigError(f"start_from: {start.path} has no adapter for stage {name!r}.")
         trained, settings = read_adapter_config(part.path), config.stages[name]
