@@ -172,7 +172,7 @@ class _RequestPair:
         if any(call.name not in wanted for call in failed):
             return "wrong tool"
         if end is not None and not self.stopped and (end.decision == "give up" or _is_asking(end)):
-            if _is_asking(end) or _NOT_SAID.search(end.rationale) or _leaves_out(failed, remaining):
+            if _is_asking(end) or _says_not_said(end) or _leaves_out(failed, remaining):
                 return "asked or gave up for a value that was said"
             if not failed:
                 return "gave up though it could be done"
@@ -289,10 +289,15 @@ def _is_asking(step: Step) -> bool:
     return step.decision == "conclusion" and bool(_ASKS.search(step.answer or ""))
 
 
+def _says_not_said(step: Step) -> bool:
+    """Tell whether a rationale says, after the words of the user that it may quote, that something was not said."""
+    return bool(_NOT_SAID.search(step.rationale.rpartition("): ")[2]))
+
+
 def _lacks_value(right: Turn) -> bool:
     """Tell whether the right way ends because the request does not say a value."""
     n_refused = sum(len(step.calls) for step in right.steps) - len(list_ran_calls([right]))
-    return n_refused > 0 or bool(_NOT_SAID.search(_get_end(right).rationale))
+    return n_refused > 0 or _says_not_said(_get_end(right))
 
 
 def _leaves_out(calls: Iterable[Call], wanted: Sequence[Call]) -> bool:

@@ -24,8 +24,9 @@ from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask, load_sui
 REQUEST = "Book a table for 4 at Luigi on 1 May 2027 under the name Ann Lee, and tell me what parking there costs."
 BOOK = {"guests": 4, "name": "Ann Lee", "day": "2027-05-01"}
 FAILED = Observation("park failed: the lot is closed", True)
-GIVE_UP = Step("No tool can do it.", "give up")
+GIVE_UP = Step("Part 1 (What parking costs, it does not say): no tool can do it.", "give up")
 NOT_SAID = Step("The request does not say the name.", "give up")
+QUOTING = Step("Part 1 (Book a table): the request does not say the name.", "give up")
 ASK = Step("The request does not say the name.", "conclusion", answer="Please tell me the name.")
 DONE = Step("All parts are done.", "conclusion", answer="Table T7; parking is 12 euros.")
 BAD = Step("All parts are done.", "conclusion", answer="It is booked.")
@@ -118,6 +119,7 @@ TOOL_FAILS = make_task(call("park", {"table": "T7"}, FAILED), GIVE_UP, expected=
         (NOT_SAID_TASK, (refused("book", {}), NOT_SAID), None),
         (NOT_SAID_TASK, (book(), NOT_SAID), "called though a required value was not said"),
         (make_task(NOT_SAID, expected=None), (book(), NOT_SAID), "called though a required value was not said"),
+        (make_task(QUOTING, expected=None), (book(), NOT_SAID), "called though a required value was not said"),
         (ASKING_TASK, (ASK,), None),
         (ASKING_TASK, (book(), DONE), "called though a required value was not said"),
         (ASKING_TASK, (NOT_SAID,), "gave up where an answer or a question was right"),
