@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from langchain_core.messages import ChatMessage
@@ -48,6 +48,10 @@ class TrainingItem:
         labels: int32, (T,); `IGNORE_INDEX` where nothing is trained.
         turns: The trained turns, in order.
         weights: float32, (T,), weight of each label; `None` if all weigh 1.
+        n_shared: How many tokens at the beginning say which tools there are.
+        positions: int32, (T,); `None` for 0 … T - 1.
+        branches: int32, (T,), of several conversations which one a token belongs to, from 1; 0 what all share. `None`
+            for a single conversation.
     """
 
     id: str
@@ -55,6 +59,9 @@ class TrainingItem:
     labels: Tensor
     turns: tuple[TrainedTurn, ...]
     weights: Tensor | None = None
+    n_shared: int = 0
+    positions: Tensor | None = None
+    branches: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -115,14 +122,77 @@ def make_stage_samples(
             continue
         is_weighted = config.token_weights != TokenWeights()
         weights = make_weights(sample, tokenizer, config.token_weights) if is_weighted else None
-        items.append(make_item(id_, sample, weights))
+        items.append(make_item(id_, sample, weights, n_shared=find_second_turn(sample.input_ids, tokenizer)))
     if not items:
         raise TrajectoryError(
             f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are "
             f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
             "Raise max_tokens, or build the data from more sources."
         )
-    return StageSamples(items, n_too_long)
+    return StageSamples(share_tools(items, config.max_tokens), n_too_long)
+
+
+def find_second_turn(input_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return where the system's turn, which lists the tools, has ended."""
+    return input_ids.index(cast(int, tokenizer.convert_tokens_to_ids("<|im_start|>")), 1)
+
+
+def share_tools(items: Iterable[TrainingItem], max_tokens: int) -> list[TrainingItem]:
+    """Join conversations that begin with the same list of tools into one sequence that reads it once.
+
+    Each still sees the tools and itself alone, so losses and gradients stay the same.
+
+    Worked example, with tools ``ss`` and conversations ``ab`` and ``cde``::
+
+        input_ids    s s a b c d e
+        positions    0 1 2 3 2 3 4
+        branches     0 0 1 1 2 2 2
+    """
+    groups: dict[bytes, list[TrainingItem]] = {}
+    for item in items:
+        groups.setdefault(item.input_ids[: item.n_shared].numpy().tobytes(), []).append(item)
+    joined: list[TrainingItem] = []
+    for group in groups.values():
+        part: list[TrainingItem] = []
+        for item in group:
+            n_tokens = sum(len(each) - each.n_shared for each in (*part, item)) + item.n_shared
+            if part and n_tokens > max_tokens:
+                joined.append(_join(part))
+                part = []
+            part.append(item)
+        joined.append(_join(part))
+    return joined
+
+
+def _join(items: Sequence[TrainingItem]) -> TrainingItem:
+    if len(items) == 1:
+        return items[0]
+    first, n = items[0], items[0].n_shared
+    lengths = [len(item) - n for item in items]
+    offsets = [sum(lengths[:i]) for i in range(len(items))]
+    turns = [
+        replace(turn, start=turn.start + offset, end=turn.end + offset)
+        for item, offset in zip(items, offsets, strict=True)
+        for turn in item.turns
+    ]
+
+    def cat(rows: Sequence[Tensor]) -> Tensor:
+        return torch.cat([rows[0][:n], *(row[n:] for row in rows)])
+
+    weights = [item.weights for item in items if item.weights is not None]
+    return TrainingItem(
+        id=", ".join(item.id for item in items),
+        input_ids=cat([item.input_ids for item in items]),
+        labels=cat([item.labels for item in items]),
+        turns=tuple(turns),
+        weights=cat(weights) if weights else None,
+        n_shared=first.n_shared,
+        positions=cat([torch.arange(len(item), dtype=torch.int32) for item in items]),
+        branches=torch.cat(
+            [torch.zeros(n, dtype=torch.int32)]
+            + [torch.full((length,), i, dtype=torch.int32) for i, length in enumerate(lengths, 1)]
+        ),
+    )
 
 
 def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[tuple[str, Trajectory]]:
@@ -147,11 +217,12 @@ def _has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
     return any(has_turn[role] for role in roles)
 
 
-def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None) -> TrainingItem:
+def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None, *, n_shared: int = 0) -> TrainingItem:
     """Put a sample into compact tensors: a large data set is held in memory."""
     input_ids = torch.tensor(sample.input_ids, dtype=torch.int32)
     labels = torch.tensor(sample.labels, dtype=torch.int32)
-    return TrainingItem(id, input_ids, labels, sample.turns, None if weights is None else torch.tensor(weights))
+    tensor = None if weights is None else torch.tensor(weights)
+    return TrainingItem(id, input_ids, labels, sample.turns, tensor, n_shared)
 
 
 TrainingBatch: TypeAlias = tuple[TrainingItem, ...]
@@ -172,7 +243,10 @@ def make_batches(items: Iterable[TrainingItem], tokens_per_forward: int) -> list
 
 
 def collate_whole(batches: Sequence[TrainingBatch]) -> Tensors:
-    """Return the tensors of whole trajectories; all (B, T), padded on the right."""
+    """Return the tensors of whole trajectories; all (B, T), padded on the right.
+
+    Only where several share a sequence are there ``position_ids`` and ``branches``.
+    """
     (batch,) = batches  # a data loader hands over lists
     tensors: Tensors = {
         "ids": [item.id for item in batch],
@@ -180,7 +254,21 @@ def collate_whole(batches: Sequence[TrainingBatch]) -> Tensors:
         "labels": _pad([item.labels for item in batch], IGNORE_INDEX),
     }
     weights = [item.weights for item in batch if item.weights is not None]
+    if any(item.branches is not None for item in batch):
+        tensors["position_ids"] = _pad([_get_positions(item) for item in batch], 0)
+        tensors["branches"] = _pad([_get_branches(item) for item in batch], _PADDING)
     return tensors | ({"weights": _pad(weights, 0)} if weights else {})
+
+
+_PADDING = -1
+
+
+def _get_positions(item: TrainingItem) -> Tensor:
+    return torch.arange(len(item), dtype=torch.int32) if item.positions is None else item.positions
+
+
+def _get_branches(item: TrainingItem) -> Tensor:
+    return torch.zeros(len(item), dtype=torch.int32) if item.branches is None else item.branches
 
 
 @dataclass(frozen=True)
@@ -204,14 +292,20 @@ class CollateTurns:
         """Return int64 tensors: ``prefix_ids`` (B, P), the others (B, T); padded on the right."""
         (batch,) = batches
         spans = [[(self._find_start(item, turn), turn.end) for turn in item.turns] for item in batch]
+        ends = [each[-1][0] for each in spans]
+        positions, branches = [_get_positions(item) for item in batch], [_get_branches(item) for item in batch]
         tensors: Tensors = {
             "ids": [item.id for item in batch],
-            "prefix_ids": _pad([item.input_ids[: each[-1][0]] for item, each in zip(batch, spans, strict=True)], 0),
+            "prefix_ids": _pad([item.input_ids[:end] for item, end in zip(batch, ends, strict=True)], 0),
             "input_ids": _pad(_cut([item.input_ids for item in batch], spans), 0),
             "labels": _pad(_cut([item.labels for item in batch], spans), IGNORE_INDEX),
-            "position_ids": _pad(_cut([torch.arange(len(item)) for item in batch], spans), 0),
+            "position_ids": _pad(_cut(positions, spans), 0),
             "turn_starts": _pad([torch.cat([torch.full((e - s,), s) for s, e in each]) for each in spans], 0),
         }
+        if any(item.branches is not None for item in batch):
+            tensors["prefix_position_ids"] = _pad([row[:end] for row, end in zip(positions, ends, strict=True)], 0)
+            tensors["prefix_branches"] = _pad([row[:end] for row, end in zip(branches, ends, strict=True)], _PADDING)
+            tensors["branches"] = _pad(_cut(branches, spans), _PADDING)
         weights = [item.weights for item in batch if item.weights is not None]
         return tensors | ({"weights": _pad(_cut(weights, spans), 0)} if weights else {})
 
@@ -226,21 +320,45 @@ class CollateTurns:
         return start
 
 
-def make_turn_mask(turn_starts: Tensor, n_prefix: int) -> Tensor:
+def make_branch_mask(branches: Tensor) -> Tensor:
+    """Return which tokens each token sees: of those up to itself what all share, and its own conversation.
+
+    Args:
+        branches: int64, (B, T); see `TrainingItem`, -1 for padding.
+
+    Returns:
+        bool, (B, 1, T, T).
+    """
+    causal = torch.ones(branches.shape[1], branches.shape[1], dtype=torch.bool, device=branches.device).tril()
+    return (_sees(branches, branches) & causal)[:, None]
+
+
+def make_turn_mask(
+    turn_starts: Tensor, n_prefix: int, branches: Tensor | None = None, prefix_branches: Tensor | None = None
+) -> Tensor:
     """Return which keys each turn token sees: the prefix before its own turn, and its turn up to itself.
 
     Args:
         turn_starts: int64, (B, T); where the turn of each token starts in its trajectory, 0 for padding.
         n_prefix: P, length of the padded prefix. Padding there is never seen: no turn starts after its own prefix.
+        branches: int64, (B, T), where several conversations share a sequence: of the prefix, the others are not seen.
+        prefix_branches: int64, (B, P).
 
     Returns:
         bool, (B, 1, T, P + T). Padding sees at least itself: a row without keys would make attention give NaN.
     """
     n_turn = turn_starts.shape[1]
     sees_prefix = torch.arange(n_prefix, device=turn_starts.device) < turn_starts[:, :, None]
+    if branches is not None and prefix_branches is not None:
+        sees_prefix &= _sees(branches, prefix_branches)
     same_turn = turn_starts[:, :, None] == turn_starts[:, None, :]
     causal = torch.ones(n_turn, n_turn, dtype=torch.bool, device=turn_starts.device).tril()
     return torch.cat([sees_prefix, same_turn & causal], dim=-1)[:, None]
+
+
+def _sees(branches: Tensor, key_branches: Tensor) -> Tensor:
+    keys = key_branches[:, None, :]
+    return (keys == 0) | (keys == branches[:, :, None])
 
 
 def make_marker(tokenizer: PreTrainedTokenizerBase, role: Role) -> list[int]:

@@ -52,7 +52,7 @@ class _Attention(torch.autograd.Function):
         ctx.weights = []
         output = torch.empty_like(query)
         for start, end, n_seen in _list_blocks(query, key, mask):
-            weights = _weigh(query[:, :, start:end], key[:, :, :n_seen], _cut(mask, start, end))
+            weights = _weigh(query[:, :, start:end], key[:, :, :n_seen], _cut(mask, start, end, n_seen))
             output[:, :, start:end] = (weights @ value[:, :, :n_seen]).view(output[:, :, start:end].shape)
             ctx.weights += [weights] if keeps else []
         ctx.save_for_backward(query, key, value, mask)
@@ -66,7 +66,7 @@ class _Attention(torch.autograd.Function):
         to_key, to_value = (torch.zeros_like(each, dtype=_widen(each)) for each in (key, value))
         for i, (start, end, n_seen) in enumerate(_list_blocks(query, key, mask)):
             keys, block = key[:, :, :n_seen], query[:, :, start:end]
-            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end))
+            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end, n_seen))
             grouped = _group(gradient[:, :, start:end], key)
             to_value[:, :, :n_seen] += weights.transpose(-1, -2) @ grouped
             to_weights = grouped @ value[:, :, :n_seen].transpose(-1, -2)
@@ -77,14 +77,16 @@ class _Attention(torch.autograd.Function):
 
 
 def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[tuple[int, int, int]]:
-    """Return start and end of each block of queries, and how many keys it may see."""
+    """Return start and end of each block of queries, and how many keys it may see; without a cache none behind it."""
     n_new, n_keys = query.shape[2], key.shape[2]
     ends = [(start, min(start + _BLOCK_TOKENS, n_new)) for start in range(0, n_new, _BLOCK_TOKENS)]
-    return [(start, end, n_keys if mask is not None else n_keys - n_new + end) for start, end in ends]
+    return [
+        (start, end, n_keys if mask is not None and n_new < n_keys else n_keys - n_new + end) for start, end in ends
+    ]
 
 
-def _cut(mask: Tensor | None, start: int, end: int) -> Tensor | None:
-    return None if mask is None else mask[:, :, None, start:end]
+def _cut(mask: Tensor | None, start: int, end: int, n_seen: int) -> Tensor | None:
+    return None if mask is None else mask[:, :, None, start:end, :n_seen]
 
 
 def _group(query: Tensor, key: Tensor) -> Tensor:

@@ -176,6 +176,7 @@ def _find_turns(
 
 _DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
+_CHOICE = re.compile(r"\): (I call \S+|no tool|the request)\b")
 
 
 def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights) -> list[float]:
@@ -212,6 +213,8 @@ def _find_spans(text: str, role: Role, weights: TokenWeights) -> Iterator[tuple[
         decision = _DECISION.search(text)
         if decision is None:
             return
+        for choice in _CHOICE.finditer(text, 0, decision.start()):
+            yield *choice.span(1), weights.action
         yield *decision.span(1), weights.decision
         start = decision.end()
     for action in _ACTION.finditer(text, start):

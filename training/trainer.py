@@ -27,7 +27,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
 from alpha_umi.progress import make_progress
-from alpha_umi.training.batches import Tensors, make_turn_mask
+from alpha_umi.training.batches import Tensors, make_branch_mask, make_turn_mask
 from alpha_umi.training.cpu_kernels import cross_entropy
 from alpha_umi.training.samples import IGNORE_INDEX
 
@@ -63,10 +63,10 @@ class UmiTrainer(Trainer):
     ) -> Any:
         """Return the loss of one forward pass as its share of the step's loss."""
         labels, weights = inputs["labels"], inputs.get("weights")
-        prefix = self._read_prefix(model, inputs) if "prefix_ids" in inputs else {}
+        context = self._read_prefix(model, inputs) if "prefix_ids" in inputs else _read_branches(inputs)
         trained = labels[:, 1:] != IGNORE_INDEX
         # the head, a fifth of a small model's work, sees only the positions whose next token is trained
-        outputs = model(input_ids=inputs["input_ids"], logits_to_keep=F.pad(trained, (0, 1)), **prefix)
+        outputs = model(input_ids=inputs["input_ids"], logits_to_keep=F.pad(trained, (0, 1)), **context)
         losses = cross_entropy(outputs.logits, labels[:, 1:][trained])
         if weights is not None:
             losses = losses * weights[:, 1:][trained]
@@ -80,11 +80,14 @@ class UmiTrainer(Trainer):
         backbone: Any = self.accelerator.unwrap_model(model)
         with torch.no_grad(), backbone.disable_adapter():
             none = prefix_ids.new_empty(0)  # no logits: for a single row of hidden states torch copies the whole head
-            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=none).past_key_values
+            context = _read_branches(inputs, "prefix_")
+            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=none, **context).past_key_values
         return {
             "past_key_values": cache,
             "position_ids": inputs["position_ids"],
-            "attention_mask": make_turn_mask(inputs["turn_starts"], prefix_ids.shape[1]),
+            "attention_mask": make_turn_mask(
+                inputs["turn_starts"], prefix_ids.shape[1], inputs.get("branches"), inputs.get("prefix_branches")
+            ),
         }
 
     def training_step(
@@ -143,6 +146,14 @@ class UmiTrainer(Trainer):
         """
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
+
+def _read_branches(inputs: Tensors, prefix: str = "") -> Tensors:
+    """Return what the model needs where several conversations share a sequence."""
+    branches = inputs.get(f"{prefix}branches")
+    if branches is None:
+        return {}
+    return {"position_ids": inputs[f"{prefix}position_ids"], "attention_mask": make_branch_mask(branches)}
 
 
 def find_checkpoint(run: Path) -> Path | None:

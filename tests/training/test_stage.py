@@ -16,7 +16,7 @@ from transformers import TrainerState
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training import cpu_kernels
-from alpha_umi.training.batches import CollateTurns, collate_whole
+from alpha_umi.training.batches import CollateTurns, collate_whole, share_tools
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.cpu_kernels import BLOCKWISE, merge_adapters
 from alpha_umi.training.glpft import train
@@ -166,6 +166,34 @@ def test_the_kernels_for_cpus_give_the_same_loss_and_gradients(
         loss.backward()
         found.append([loss.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
     assert len(found[0]) > 1
+    for new, old in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(new, old, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["backbone", "caller"])
+@pytest.mark.parametrize("attention", ["sdpa", BLOCKWISE])
+def test_conversations_that_share_their_tools_have_the_same_loss_and_gradients(
+    stage: str, attention: str, make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpha_umi.training.batches.share_tools", lambda items, max_tokens: list(items))
+    run = make_run(make_config(roles="alora"), stage)
+    model = make_model(run).double()
+    model.get_base_model().set_attn_implementation(attention)
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_(std=0.2) if "lora_" in name else None
+    collate: Any = CollateTurns(run.markers) if stage == "caller" else collate_whole
+    apart = run.items
+    joined = share_tools(apart, max_tokens=10_000)
+    assert len(joined) < len(apart)
+    assert sum(map(len, joined)) < sum(map(len, apart))
+    found = []
+    for items in (apart, joined):
+        model.zero_grad()
+        trainer = make_trainer(run, model)
+        losses = [trainer.compute_loss(model, collate([(item,)]), num_items_in_batch=100) for item in items]
+        torch.stack(losses).sum().backward()
+        found.append([torch.stack(losses).sum().detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+        found[-1] = [tensor.clone() for tensor in found[-1]]
     for new, old in zip(found[1], found[0], strict=True):
         torch.testing.assert_close(new, old, atol=1e-6, rtol=1e-6)
 

@@ -220,8 +220,12 @@ class _Builder:
         return replace(example, split=split, trajectory=trajectory)
 
     def _vary(self, example: Example) -> Example:
-        """Give other names to the tools of a share of the training data; what is held out is told by its old ones."""
-        rng = random.Random(f"{self._settings.seed} names {example.id}".encode("utf-8", "replace"))
+        """Give other names to the tools of a share of the training data; what is held out is told by its old ones.
+
+        Conversations that offer the same tools still do so afterwards.
+        """
+        offered = " ".join(tool.name for tool in example.trajectory.tools)
+        rng = random.Random(f"{self._settings.seed} names {offered}".encode("utf-8", "replace"))
         if example.split != "train" or rng.random() >= self._settings.vary_names:
             return example
         return replace(example, trajectory=vary_names(example.trajectory, rng))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -80,22 +80,24 @@ class Bystanders:
         self._tools = _read_tools(tools, tally, held_out=held_out) if tools else []
         self._requests = _read_requests(requests, held_out=held_out) if requests else []
 
-    def join(self, trajectory: Trajectory, rng: random.Random) -> Trajectory:
-        """Return a conversation with tools and a request added, or without."""
+    def join(self, group: Sequence[Trajectory], rng: random.Random) -> list[Trajectory]:
+        """Return conversations for one list of tools with tools added to it, and requests to some of them."""
         if self._tools and rng.random() < _TOOLS_SHARE:
-            trajectory = self._add_tools(trajectory, rng)
-        if self._requests and rng.random() < _REQUEST_SHARE:
-            trajectory = self._add_request(trajectory, rng)
-        return trajectory
+            tools = self._add_tools(group, rng)
+            group = [replace(trajectory, tools=tools) for trajectory in group]
+        return [
+            self._add_request(trajectory, rng) if self._requests and rng.random() < _REQUEST_SHARE else trajectory
+            for trajectory in group
+        ]
 
-    def _add_tools(self, trajectory: Trajectory, rng: random.Random) -> Trajectory:
-        spoken = _list_stems(_list_texts(trajectory))
-        wanted, tools = rng.randint(*_N_TOOLS), list(trajectory.tools)
+    def _add_tools(self, group: Sequence[Trajectory], rng: random.Random) -> tuple[ToolSpec, ...]:
+        spoken = _list_stems([text for trajectory in group for text in _list_texts(trajectory)])
+        wanted, tools = rng.randint(*_N_TOOLS), list(group[0].tools)
         for tool in rng.sample(self._tools, min(len(self._tools), _MAX_TRIES)):
             if wanted and tool.stems.isdisjoint(spoken) and tool.spec.name not in {each.name for each in tools}:
                 tools.insert(rng.randint(0, len(tools)), tool.spec)
                 wanted -= 1
-        return replace(trajectory, tools=tuple(tools))
+        return tuple(tools)
 
     def _add_request(self, trajectory: Trajectory, rng: random.Random) -> Trajectory:
         offered = frozenset[str]().union(*map(_list_tool_stems, trajectory.tools))

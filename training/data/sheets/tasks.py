@@ -43,6 +43,9 @@ SHARES: Mapping[PlanKind, float] = {
 """How often which kind of request is made."""
 _MAX_TRIES = 40
 _N_TOOLS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 8, 10, 12, 16, 20, 28, 40)
+_N_TOOLS_IN_GROUPS = (1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12, 16, 24)
+_ENDS_WITH_CALL = 0.5
+"""Share of conversations in groups that end with their last call: which tool is called how is what is hard."""
 
 
 @dataclass(slots=True)
@@ -114,13 +117,42 @@ class World:
         asks: list[RequestPlan] = []
         for _ in range(_MAX_TRIES):
             ask = self._ask(rng, home if rng.random() < 0.7 else rng.choice(list(self._domains)))
-            if all(_fit(ask, other) for other in asks) and self._leaves_some([*asks, ask]):
+            if self._can_join([ask], asks):
                 asks.append(ask)
                 if ask.kind == "follow-up":
                     asks.append(self._follow_up(ask, rng))
             if len(asks) >= wanted:
                 break
-        return _solve(asks, self._offer(asks, rng))
+        return _solve(asks, self._offer(asks, rng, rng.choice(_N_TOOLS)))
+
+    def make_group(self, rng: random.Random, n_conversations: int) -> list[MadeConversation]:
+        """Return conversations of one to three requests for one list of tools, which training reads once for all."""
+        near = self._domains[rng.choice(list(self._domains))]
+        n_near, n_far = rng.choice(((1, 0), (2, 1), (3, 0), (3, 3), (5, 2), (6, 0), (9, 3)))
+        pool = rng.sample(near, min(len(near), n_near)) + rng.sample(self.sheets, min(len(self.sheets), n_far))
+        offered = World(list({sheet.tool.name: sheet for sheet in pool}.values()), held_out=self._held_out)
+        conversations: list[list[RequestPlan]] = []
+        before: list[RequestPlan] = []
+        for _ in range(_MAX_TRIES):
+            asks: list[RequestPlan] = []
+            for _ in range(rng.choice((1, 1, 1, 2))):
+                ask = offered._ask(rng, rng.choice(list(offered._domains)))
+                asks.append(self._no_tool(rng.choice(near), rng) if ask.kind == "no tool" else ask)
+            if asks[-1].kind == "follow-up":
+                asks.append(self._follow_up(asks[-1], rng))
+            if self._can_join(asks, before):
+                conversations.append(asks)
+                before += asks
+            if len(conversations) == n_conversations:
+                break
+        tools = self._offer(before, rng, rng.choice(_N_TOOLS_IN_GROUPS))
+        made = [_solve(asks, tools) for asks in conversations]
+        return [_end_with_call(each) if rng.random() < _ENDS_WITH_CALL else each for each in made]
+
+    def _can_join(self, asks: Sequence[RequestPlan], others: Sequence[RequestPlan]) -> bool:
+        every = [*others, *asks]
+        fit = all(_fit(ask, other) for i, ask in enumerate(asks, len(others)) for other in every[:i])
+        return fit and self._leaves_some(every)
 
     def _ask(self, rng: random.Random, domain: str) -> RequestPlan:
         kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
@@ -202,7 +234,7 @@ class World:
         text = self._voice(need.text, [need], rng)
         return RequestPlan("missing", text, (need,), (need.text,), missing=describe_missing(need))
 
-    def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
+    def _no_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
         need = self._need(sheet, rng)
         refusal = f"no tool can {sheet.tool.cannot}."
         text = self._voice(need.text, [need], rng)
@@ -218,14 +250,14 @@ class World:
             text = text.replace(f"{{{path}}}", facts.get(path, ""))
         return replace(ask, kind="failure", failure=text)
 
-    def _offer(self, asks: Sequence[RequestPlan], rng: random.Random) -> list[BaseTool]:
+    def _offer(self, asks: Sequence[RequestPlan], rng: random.Random, n_tools: int) -> list[BaseTool]:
         """Return the tools at hand, in any order."""
         needed = {need.sheet.tool.name: need.sheet for ask in asks for need in ask.needs}
         excluded = [ask.excluded for ask in asks if ask.excluded]
         broken = {ask.needs[0].sheet.tool.name: ask.failure for ask in asks if ask.failure}
         cannot = {sheet.tool.cannot for sheet in excluded}
         forbidden = {sheet.tool.name for sheet in self.sheets if sheet.tool.cannot in cannot}
-        wanted = max(len(needed), rng.choice(_N_TOOLS), 1)
+        wanted = max(len(needed), n_tools)
         homes = [each.domain for each in (*needed.values(), *excluded)]
         near = [each for home in dict.fromkeys(homes) for each in self._domains[home]]
         pool = [each for each in rng.sample(near, len(near)) if each.tool.name not in needed.keys() | forbidden]
@@ -257,6 +289,17 @@ def _fit(ask: RequestPlan, other: RequestPlan) -> bool:
         if two.excluded and any(need.sheet.tool.cannot == two.excluded.tool.cannot for need in one.needs):
             return False
     return True
+
+
+def _end_with_call(made: MadeConversation) -> MadeConversation:
+    """Leave out what follows the last call, if the conversation is answered."""
+    *turns, last = made.trajectory.turns
+    if last.steps[-1].answer is None or len(last.steps) == 1:
+        return made
+    step = last.steps[-2]
+    step = replace(step, calls=tuple(replace(call, observation=None) for call in step.calls))
+    ended = replace(last, steps=(*last.steps[:-2], step))
+    return replace(made, trajectory=replace(made.trajectory, turns=(*turns, ended)))
 
 
 def _solve(asks: Sequence[RequestPlan], tools: Sequence[BaseTool]) -> MadeConversation:

@@ -20,6 +20,8 @@ from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.tasks import World
 
 _HELD_OUT_SHARE = 0.1
+_GROUP = 12
+"""Conversations for one list of tools."""
 _EXTRAS = ("mcp=", "clinc=")
 
 
@@ -43,8 +45,10 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     for split, drawn, n_tasks in splits:
         held_out = split != "train"
         world = World(drawn, held_out=held_out)
-        for number in range(n_tasks):
-            name = f"world-{split}-{number}"
-            rng = random.Random(f"{seed} {name}")
-            trajectory = bystanders[held_out].join(world.make(rng).trajectory, rng)
-            yield Example(name, "world", trajectory, f"world:{name}", split=split)
+        for first in range(0, n_tasks, _GROUP):
+            rng = random.Random(f"{seed} world-{split}-{first}")
+            made = world.make_group(rng, min(_GROUP, n_tasks - first))
+            trajectories = bystanders[held_out].join([each.trajectory for each in made], rng)
+            for number, trajectory in enumerate(trajectories, first):
+                name = f"world-{split}-{number}"
+                yield Example(name, "world", trajectory, f"world:{name}", split=split)
