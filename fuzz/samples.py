@@ -141,6 +141,17 @@ READERS: dict[str, list[Any]] = {
             ],
             "functions": [_FUNCTION],
         },
+        {
+            "conversations": [
+                {"from": "system", "value": "<tools>[{'name': 'find', 'parameters': {'town': 'str'}}]</tools>"},
+                {"from": "human", "value": "Where?"},
+                {"from": "gpt", "value": "<tool_call>{'name': 'find', 'arguments': {'town': 'Graz'}}</tool_call>"},
+                {"from": "tool", "value": '<tool_response>{"name": "find", "content": 1}</tool_response>'},
+                {"from": "gpt", "value": '[find(town="Linz")]'},
+                {"from": "observation", "value": '[{"name": "find", "results": 1}]'},
+            ],
+        },
+        {"query": "Where?", "tools": json.dumps([_FUNCTION]), "answers": json.dumps([_CALL])},
     ],
     "own": [
         {"id": "1", "source": "own", "split": "train", "trajectory": TRAJECTORY},

@@ -208,7 +208,7 @@ def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[t
 
 
 def _has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
-    steps = [step for turn in trajectory.turns for step in turn.steps]
+    steps = [step for turn in trajectory.turns for step in turn.steps if step.weight]
     has_turn = {
         "planner": bool(steps),
         "caller": any(step.calls for step in steps),

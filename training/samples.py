@@ -100,11 +100,16 @@ def make_single_sample(
         TrajectoryError: If there is no turn to train.
         ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
     """
-    _, input_ids = _encode(trajectory, tokenizer, "single", limit_tokens)
+    messages, input_ids = _encode(trajectory, tokenizer, "single", limit_tokens)
+    plans = [message for message in messages if message.role == "planner"]
     opening = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     end_id = cast(int, tokenizer.convert_tokens_to_ids("<|im_end|>"))
     starts = [i for i in range(len(opening), len(input_ids)) if input_ids[i - len(opening) : i] == opening]
-    turns = [TrainedTurn("planner", start, input_ids.index(end_id, start) + 1) for start in starts]
+    turns = [
+        TrainedTurn("planner", start, input_ids.index(end_id, start) + 1)
+        for plan, start in zip(plans, starts, strict=True)
+        if _is_trained(plan)
+    ]
     return _label(input_ids, turns, "the assistant")
 
 
@@ -155,7 +160,7 @@ def _label(input_ids: list[int], turns: list[TrainedTurn], who: str) -> Sample:
 def _find_turns(
     input_ids: list[int], messages: list[ChatMessage], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[TrainedTurn]:
-    """Find the model turns by the control tokens, which content cannot hold.
+    """Find the model turns to train by the control tokens, which content cannot hold.
 
     Not by the offsets behind `return_assistant_tokens_mask`: where a tokenizer drops a turn's first character, as that
     of SmolLM2 does with some control characters, that mask silently ends.
@@ -167,11 +172,15 @@ def _find_turns(
     if len(starts) != len(messages) or len(ends) != len(messages):
         raise ConfigError("The tokenizer lacks <|im_start|> or <|im_end|>; add both as special tokens, then train.")
     for message, start, end in zip(messages, starts, ends, strict=True):
-        if message.role in ROLES:
+        if message.role in ROLES and _is_trained(message):
             seam = start + len(markers[message.role])
             if input_ids[start:seam] != markers[message.role]:
                 raise ConfigError("The tokenizer merges a role's marker with its text; the umi style cannot use it.")
             yield TrainedTurn(message.role, seam, end)
+
+
+def _is_trained(message: ChatMessage) -> bool:
+    return bool(message.additional_kwargs.get("weight", 1))
 
 
 _DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)

@@ -92,6 +92,8 @@ def _render_step(step: Step, style: Style) -> list[ChatMessage]:
         messages.append(ChatMessage(role="observation", content=escape(text, style=style)))
     if step.decision == "conclusion" and step.answer is not None:
         messages.append(ChatMessage(role="summarizer", content=escape(step.answer.strip(), style=style)))
+    if not step.weight:
+        messages = [message.model_copy(update={"additional_kwargs": {"weight": 0}}) for message in messages]
     return messages
 
 

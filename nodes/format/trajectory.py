@@ -51,12 +51,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision of the planner and what followed from it."""
+    """One decision of the planner and what followed from it; with `weight` 0 it is read, but not trained."""
 
     rationale: str
     decision: Decision
     calls: tuple[Call, ...] = ()
     answer: str | None = None
+    weight: Literal[0, 1] = 1
 
     def __post_init__(self) -> None:
         """Keep the order that a LangChain message can express: parsed calls, then unparsable ones."""
@@ -139,6 +140,9 @@ class Trajectory:
         row = asdict(self)
         for tool in row["tools"]:
             del tool["effects"], tool["source"]  # how a call is run is nothing that a model learns
+        for step in (step for turn in row["turns"] for step in turn["steps"]):
+            if step["weight"]:
+                del step["weight"]
         return row
 
     @classmethod
@@ -205,8 +209,8 @@ def make_message(step: Step) -> AIMessage:
             invalid.append(invalid_tool_call(name=call.name, args=call.arguments, id=call.id, error=error))
         else:
             calls.append(tool_call(name=call.name, args=call.arguments, id=call.id))
-    decision = {"decision": step.decision}
-    return AIMessage(content=content, tool_calls=calls, invalid_tool_calls=invalid, additional_kwargs=decision)
+    extra: dict[str, Any] = {"decision": step.decision} | ({} if step.weight else {"weight": 0})
+    return AIMessage(content=content, tool_calls=calls, invalid_tool_calls=invalid, additional_kwargs=extra)
 
 
 def make_observation_message(call: Call) -> ToolMessage:
@@ -221,13 +225,14 @@ def parse_message(message: AIMessage) -> Step:
     calls = [Call(call["id"] or "", call["name"], dict(call["args"])) for call in message.tool_calls]
     calls += [Call(bad["id"] or "", bad["name"] or "", bad["args"] or "") for bad in message.invalid_tool_calls]
     decision = message.additional_kwargs.get("decision")
+    weight: Literal[0, 1] = 0 if message.additional_kwargs.get("weight") == 0 else 1
     if decision not in DECISIONS:
-        return _parse_foreign(message, tuple(calls))
+        return replace(_parse_foreign(message, tuple(calls)), weight=weight)
     # not `content_blocks`, which costs ten times as much and is asked for at every step of a run
     blocks = [block for block in message.content if isinstance(block, dict)]
     thoughts = [block["reasoning"] for block in blocks if block["type"] == "reasoning"]
     texts = [block["text"] for block in blocks if block["type"] == "text"]
-    return Step("\n".join(thoughts), decision, tuple(calls), "".join(texts) if texts else None)
+    return Step("\n".join(thoughts), decision, tuple(calls), "".join(texts) if texts else None, weight)
 
 
 def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:

@@ -18,7 +18,7 @@ from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.render import STUB, encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample, make_single_sample
 
 ADD = ToolSpec("add")
 WORKED = Trajectory(
@@ -206,6 +206,23 @@ def test_make_sample_refuses_trajectory_without_trained_turn(tokenizer: PreTrain
     roles: tuple[Role, ...] = ("caller",)
     with pytest.raises(TrajectoryError, match="no turn of caller to train"):
         make_sample(Trajectory((), (Turn("Hi", (Step("", "give up"),)),)), tokenizer, roles=roles)
+
+
+def test_a_step_of_weight_0_is_read_and_not_trained(tokenizer: PreTrainedTokenizerFast) -> None:
+    call, answer = WORKED.turns[0].steps
+    masked = replace(WORKED, turns=(Turn("2+3?", (replace(call, weight=0), answer)),))
+    assert (
+        Trajectory.from_messages(masked.to_messages(), masked.tools) == Trajectory.from_row(masked.to_row()) == masked
+    )
+    for make in (make_sample, make_single_sample):
+        sample, whole = make(masked, tokenizer), make(WORKED, tokenizer)
+        assert sample.input_ids == whole.input_ids
+        assert sample.turns == tuple(turn for turn in whole.turns if turn.start >= sample.turns[0].start)
+        trained = tokenizer.decode([label for label in sample.labels if label != IGNORE_INDEX])
+        assert "Next: conclusion." in trained
+        assert "I add." not in trained
+    with pytest.raises(TrajectoryError, match="no turn of caller"):
+        make_sample(masked, tokenizer, roles=["caller"])
 
 
 def test_make_sample_refuses_tokenizer_without_control_tokens(llama_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -27,7 +27,7 @@ from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.progress import make_progress
 from alpha_umi.training.data.clean import clean
-from alpha_umi.training.data.dataset import ROWS_FILE, Example, Reader, Tally, make_row
+from alpha_umi.training.data.dataset import ROWS_FILE, UNREADABLE, Example, Reader, Tally, make_row
 from alpha_umi.training.data.report import BuildReport, render_report
 from alpha_umi.training.data.sources import load_reader
 from alpha_umi.training.data.split import Exclusions, ToolUse, assign_split, choose_heldout_tools, normalize
@@ -156,6 +156,10 @@ class _Builder:
                 if tally.kept == self._settings.limits.get(name):
                     break
             self._progress.stop_task(task)
+            if not tally.kept and set(tally.dropped) == {UNREADABLE}:
+                raise TrajectoryError(
+                    f"No record of {name}:{location} can be read. The first: {tally.first[UNREADABLE]}"
+                )
         return use
 
     def _keep(self, example: Example, tally: Tally) -> Example | None:

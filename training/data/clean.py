@@ -8,9 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, cast
 
-from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory
+from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Example, Tally
@@ -25,15 +24,14 @@ READY = "I have what I need to answer."
 def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Trajectory | None:
     """Return the trajectory as it may be trained on, or None if nothing of it is left.
 
-    Removed are calls that no tool could have answered, and what follows the end of a turn. Missing rationales are
-    written from the calls, and observations are cut as `alpha_umi.tools.toolbox.Toolbox` cuts them.
-
-    Raises:
-        TrajectoryError: If there are no tools.
+    Removed are failed calls that no tool could have answered, and what follows the end of a turn. Where such a call did
+    not fail, later steps may rest on it, so the trajectory ends before it. Missing rationales are written from the
+    calls, and observations are cut as `alpha_umi.tools.toolbox.Toolbox` cuts them.
     """
     tally.place = example.where
     if not example.trajectory.tools:
-        raise TrajectoryError(f"{example.where}: the row has no tools; add the tools that were offered, or remove it.")
+        tally.drop("no tools")
+        return None
     tools: dict[str, ToolSpec] = {}
     for tool in example.trajectory.tools:
         tools.setdefault(tool.name, tool)
@@ -41,12 +39,15 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
         tally.repair("second tool of one name removed")
     turns = [
         replace(turn, steps=tuple(_clean_steps(turn.steps, tools, tally, max_observation_chars)))
-        for turn in example.trajectory.turns
+        for turn in _remove_lost_calls(example.trajectory.turns, tools, tally)
     ]
     while turns and not turns[-1].steps:
         turns.pop()
     if not turns:
         tally.drop("no usable step")
+        return None
+    if not any(step.weight for turn in turns for step in turn.steps):
+        tally.drop("every step has weight 0")
         return None
     if not all(turn.instruction.strip() for turn in turns):
         tally.drop("no instruction")
@@ -56,8 +57,9 @@ def clean(example: Example, tally: Tally, *, max_observation_chars: int) -> Traj
 
 def _clean_steps(steps: Sequence[Step], tools: Mapping[str, ToolSpec], tally: Tally, max_chars: int) -> Iterator[Step]:
     for i, step in enumerate(steps):
-        kept = (_order(call, tools) for call in step.calls if _is_callable(call, tools.keys(), tally))
-        calls = tuple(_clean_observation(call, tally, max_chars) for call in kept)
+        calls = tuple(_clean_observation(_order(call, tools), tally, max_chars) for call in step.calls)
+        if not step.weight:
+            tally.repair("step with weight 0 kept as context, not trained")
         if step.decision == "caller" and not calls:
             tally.repair("step without a call removed")
             continue
@@ -68,14 +70,30 @@ def _clean_steps(steps: Sequence[Step], tools: Mapping[str, ToolSpec], tally: Ta
             return
 
 
-def _is_callable(call: Call, tool_names: AbstractSet[str], tally: Tally) -> bool:
+def _remove_lost_calls(turns: Sequence[Turn], tools: Mapping[str, ToolSpec], tally: Tally) -> Iterator[Turn]:
+    """Leave out failed calls that cannot be used, and all from the first on whose result later steps may rest on."""
+    for turn in turns:
+        steps: list[Step] = []
+        for step in turn.steps:
+            kept: list[Call] = []
+            for call in step.calls:
+                fault = _find_fault(call, tools.keys())
+                if not fault:
+                    kept.append(call)
+                    continue
+                if call.observation is None or not call.observation.is_error:
+                    tally.repair(f"trajectory cut before a call {fault}")
+                    yield replace(turn, steps=tuple(steps))
+                    return
+                tally.repair(f"call {fault} removed")
+            steps.append(replace(step, calls=tuple(kept)))
+        yield replace(turn, steps=tuple(steps))
+
+
+def _find_fault(call: Call, tool_names: AbstractSet[str]) -> str:
     if isinstance(call.arguments, str):
-        tally.repair("call with malformed arguments removed")
-    elif call.name not in tool_names:
-        tally.repair("call of a tool that does not exist removed")
-    else:
-        return True
-    return False
+        return "with malformed arguments"
+    return "" if call.name in tool_names else "of a tool that does not exist"
 
 
 def _order(call: Call, tools: Mapping[str, ToolSpec]) -> Call:

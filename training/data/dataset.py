@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_FILE = "trajectories.jsonl"
+UNREADABLE = "record that cannot be read"
+_MAX_FAULT_CHARS = 400
 ROLE_COLOURS = {"planner": "bold cyan", "caller": "bold yellow", "summarizer": "bold green"}
 Split: TypeAlias = Literal["train", "dev-tools", "dev-instructions"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -62,10 +64,17 @@ class Tally:
 
     @contextmanager
     def reading(self, where: str) -> Iterator[None]:
-        """Read one record: faults, repairs and drops in this block name its place."""
+        """Read one record: repairs and drops in this block name its place; one with any other fault is skipped."""
         self.place = where
-        with blame(where):
-            yield
+        try:
+            with blame(where):
+                yield
+        except TrajectoryError as error:
+            self.skip(error)
+
+    def skip(self, error: TrajectoryError) -> None:
+        """Count a record that cannot be read; the error names its place."""
+        self.drop(UNREADABLE, " ".join(str(error).split())[:_MAX_FAULT_CHARS])
 
     def repair(self, reason: str, where: str = "") -> None:
         """Count one repair, of the record being read or of the one at `where`."""
@@ -89,8 +98,9 @@ class Tally:
 class Reader(Protocol):
     """How a source is read.
 
-    A record with a fault that is known of the source is repaired or dropped, and counted in `tally`. Anything else that
-    is wrong raises `TrajectoryError` with file and line: it is not what the source is documented to hold.
+    A record with a fault that is known of the source is repaired or dropped, and counted in `tally`. One with any other
+    fault is read, and its example yielded, within `tally.reading`, which drops and counts it: an odd record never stops
+    a build. A file that cannot be read at all raises `TrajectoryError`.
     """
 
     def __call__(self, location: str, tally: Tally, *, seed: int) -> Iterator[Example]:

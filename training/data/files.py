@@ -9,7 +9,7 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
@@ -22,14 +22,25 @@ _MAX_ITEM = 1 << 26
 _BETWEEN_ITEMS = re.compile(r"[\s,]*")
 
 
-def read_records(location: str | Path) -> Iterator[tuple[str, Record]]:
+def _raise(error: TrajectoryError) -> None:
+    raise error
+
+
+OnFault: TypeAlias = Callable[[TrajectoryError], None]
+
+
+def read_records(location: str | Path, on_fault: OnFault = _raise) -> Iterator[tuple[str, Record]]:
     """Yield `(where, record)` from a JSON Lines file or a file that is one JSON array, gzipped or not.
 
     Neither form is read into memory as a whole.
 
+    Args:
+        location: The file.
+        on_fault: Gets the error of a line or item that is not a JSON object, which is then left out; it may raise it.
+
     Raises:
         ConfigError: If there is no such file.
-        TrajectoryError: If a line or item is not a JSON object; the message names file and line.
+        TrajectoryError: If the file, or an array, cannot be read to its end; the message names file and line.
     """
     path = _check_file(Path(location))
     try:
@@ -37,26 +48,36 @@ def read_records(location: str | Path) -> Iterator[tuple[str, Record]]:
             read = _read_array if file.read(256).lstrip("\ufeff \t\r\n").startswith("[") else _read_lines
             file.seek(0)
             for where, record in read(file, path):
-                yield where, _check_object(record, where)
+                if isinstance(record, dict):
+                    yield where, record
+                else:
+                    on_fault(record if isinstance(record, TrajectoryError) else _describe_no_object(record, where))
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
 
 
-def read_table(location: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
+def read_table(location: str | Path, on_fault: OnFault = _raise) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield `(where, record)` from a CSV file whose first line names the columns, gzipped or not.
+
+    Args:
+        location: The file.
+        on_fault: Gets the error of a line with other columns, which is then left out; it may raise it.
 
     Raises:
         ConfigError: If there is no such file.
-        TrajectoryError: If a line is not CSV or has other columns; the message names file and line.
+        TrajectoryError: If a line is not CSV; the message names file and line.
     """
     path = _check_file(Path(location))
     try:
         with open_text(path) as file:
             rows = csv.DictReader(file, strict=True)
             for row in rows:
+                where = f"{path}:{rows.line_num}"
                 if None in row or None in row.values():
-                    raise csv.Error("not as many columns as the first line names")
-                yield f"{path}:{rows.line_num}", row
+                    fault = f"{where}: not valid CSV (not as many columns as the first line names); repair the line."
+                    on_fault(TrajectoryError(fault))
+                else:
+                    yield where, row
     except csv.Error as error:
         raise TrajectoryError(
             f"{path}:{rows.reader.line_num}: not valid CSV ({error}); repair or remove the line."
@@ -65,17 +86,30 @@ def read_table(location: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise TrajectoryError(f"{path}: cannot be read ({error}); is the file complete?") from error
 
 
-def read_members(location: str | Path) -> Iterator[tuple[str, Record]]:
+def read_members(location: str | Path, on_fault: OnFault = _raise) -> Iterator[tuple[str, Record]]:
     """Yield `(where, record)` for a ``.json`` file, or every one in a folder (at any depth) or a (gzipped) tar archive.
+
+    Args:
+        location: The file, folder or archive.
+        on_fault: Gets the error of a member that is not one JSON object, which is then left out; it may raise it.
 
     Raises:
         ConfigError: If the location does not exist.
-        TrajectoryError: If a member is not one JSON object; the message names it.
+        TrajectoryError: If the archive cannot be read.
     """
-    path = Path(location)
+    for where, raw in _read_raw_members(Path(location)):
+        try:
+            record = _parse_object(raw, where)
+        except TrajectoryError as error:
+            on_fault(error)
+        else:
+            yield where, record
+
+
+def _read_raw_members(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir() or path.suffix == ".json":
         for member in sorted(path.rglob("*.json")) if path.is_dir() else [_check_file(path)]:
-            yield str(member), _parse_object(member.read_bytes(), str(member))
+            yield str(member), member.read_bytes()
         return
     try:
         with tarfile.open(_check_file(path), "r|*") as archive:
@@ -85,7 +119,7 @@ def read_members(location: str | Path) -> Iterator[tuple[str, Record]]:
                     where = f"{path}!{info.name}"
                     if info.size > _MAX_ITEM:
                         raise TrajectoryError(f"{where}: over {_MAX_ITEM:,} bytes long; split or remove it.")
-                    yield where, _parse_object(stream.read(), where)
+                    yield where, stream.read()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise TrajectoryError(f"{path}: not a readable tar archive ({error}); give a folder or a .tar(.gz).") from error
 
@@ -98,7 +132,7 @@ def blame(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AlphaUmiError, LookupError, TypeError, AttributeError, ValueError) as error:
+    except (AlphaUmiError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         if str(error).startswith(where):
             raise
         problem = str(error)
@@ -139,6 +173,7 @@ def _check_file(path: Path) -> Path:
 
 
 def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
+    """Decode each line; in place of one that is no JSON comes the error that says so."""
     for number, line in enumerate(iter(lambda: file.readline(_MAX_ITEM + 1), ""), 1):
         where = f"{path}:{number}"
         if len(line) > _MAX_ITEM:  # a few kilobytes of gzip can hold a line that fills the memory
@@ -147,9 +182,8 @@ def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise TrajectoryError(
-                    f"{where}: not valid JSON ({error}); repair or remove the line, or write one object per line."
-                ) from error
+                fault = f"{where}: not valid JSON ({error}); repair or remove the line, or write one object per line."
+                record = TrajectoryError(fault)
             yield where, record
 
 
@@ -183,10 +217,10 @@ def _parse_object(raw: bytes, where: str) -> Record:
         record = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove it.") from error
-    return _check_object(record, where)
-
-
-def _check_object(record: Any, where: str) -> Record:
     if not isinstance(record, dict):
-        raise TrajectoryError(f"{where}: expected a JSON object, found {type(record).__name__}.")
+        raise _describe_no_object(record, where)
     return record
+
+
+def _describe_no_object(record: Any, where: str) -> TrajectoryError:
+    return TrajectoryError(f"{where}: expected a JSON object, found {type(record).__name__}.")

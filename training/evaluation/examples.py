@@ -175,7 +175,7 @@ def hash_examples(examples: Sequence[Example]) -> str:
 
 
 def make_queries(examples: Sequence[Example]) -> list[StepQuery]:
-    """Return one query per step of the examples, in order; an id that occurs twice is a `ConfigError`."""
+    """Return one query per step that is to be learnt, in order; an id that occurs twice is a `ConfigError`."""
     queries: list[StepQuery] = []
     seen: set[str] = set()
     for example in examples:
@@ -186,5 +186,6 @@ def make_queries(examples: Sequence[Example]) -> list[StepQuery]:
         for i, turn in enumerate(turns):
             for j, step in enumerate(turn.steps):
                 history = replace(example.trajectory, turns=(*turns[:i], replace(turn, steps=turn.steps[:j])))
-                queries.append(StepQuery(f"{example.id}/{i}.{j}", example, history, step))
+                if step.weight:
+                    queries.append(StepQuery(f"{example.id}/{i}.{j}", example, history, step))
     return queries

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.clean import clean
-from alpha_umi.training.data.dataset import Example, Tally
+from alpha_umi.training.data.dataset import UNREADABLE, Example, Tally
 from alpha_umi.training.data.sources import load_reader
 
 Read = Callable[..., tuple[list[Example], Tally]]
@@ -32,15 +33,21 @@ def write_lines(tmp_path: Path) -> WriteLines:
 
 @pytest.fixture
 def read() -> Read:
-    """Read a source to its end, clean every trajectory as a build does, and return what is left and the counts."""
+    """Read a source to its end, clean every trajectory as a build does, and return what is left and the counts.
 
-    def read_all(name: str, location: str, seed: int = 0) -> tuple[list[Example], Tally]:
+    Raises:
+        TrajectoryError: If a record cannot be read, unless `is_lenient`.
+    """
+
+    def read_all(name: str, location: str, seed: int = 0, *, is_lenient: bool = False) -> tuple[list[Example], Tally]:
         tally = Tally()
         kept = []
         for example in load_reader(name)(location, tally, seed=seed):
             trajectory = clean(example, tally, max_observation_chars=4000)
             if trajectory is not None:
                 kept.append(replace_trajectory(example, trajectory))
+        if UNREADABLE in tally.dropped and not is_lenient:
+            raise TrajectoryError(tally.first[UNREADABLE])
         return kept, tally
 
     return read_all

@@ -138,20 +138,30 @@ def test_build_measures_lengths_with_a_tokenizer(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "reason"),
     [
-        ('{"id": "a"\n', r"data\.jsonl:2: not valid JSON"),
-        (json.dumps({"trajectory": {"tools": [], "turns": []}}) + "\n", r"data\.jsonl:2: the row has no tools"),
-        ('{"id": "a"}\n', r"data\.jsonl:2: neither 'trajectory' nor 'messages'"),
+        ('{"id": "a"\n', r"data.jsonl:2: not valid JSON"),
+        ('["a"]\n', r"data.jsonl:2: expected a JSON object"),
+        ('{"id": "a"}\n', r"data.jsonl:2: neither 'trajectory' nor 'messages'"),
     ],
 )
-def test_build_error_names_file_and_line_and_leaves_the_old_data(tmp_path: Path, content: str, message: str) -> None:
+def test_build_leaves_out_an_odd_row_and_names_file_and_line(tmp_path: Path, content: str, reason: str) -> None:
+    out = tmp_path / "out"
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(row(1)) + "\n" + content + json.dumps(row(2)) + "\n")
+    report = build([f"own:{path}"], out, console=QUIET)
+    assert [row["id"] for row in rows_in(out)] == ["row-1", "row-2"]
+    assert report.tallies["own"].dropped == {"record that cannot be read": 1}
+    assert reason in (out / "report.md").read_text()
+
+
+def test_build_of_a_file_of_another_kind_says_so_and_leaves_the_old_data(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "trajectories.jsonl").write_text("old")
     path = tmp_path / "data.jsonl"
-    path.write_text(json.dumps(row(1)) + "\n" + content)
-    with pytest.raises(TrajectoryError, match=message):
+    path.write_text('{"id": "a"}\n{"id": "b"}\n')
+    with pytest.raises(TrajectoryError, match=r"No record of own:.* can be read.*data\.jsonl:1: neither"):
         build([f"own:{path}"], out, console=QUIET)
     assert [(file.name, file.read_text()) for file in out.iterdir()] == [("trajectories.jsonl", "old")]
 

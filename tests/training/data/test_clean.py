@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
@@ -70,9 +69,24 @@ def test_clean_drops_a_trajectory_without_instruction() -> None:
     assert tally.first == {"no instruction": "file:1"}
 
 
-def test_clean_refuses_a_row_without_tools() -> None:
-    with pytest.raises(TrajectoryError, match="file:1: the row has no tools"):
-        clean_steps(DONE, tools=())
+def test_clean_drops_a_row_without_tools() -> None:
+    trajectory, tally = clean_steps(DONE, tools=())
+    assert trajectory is None
+    assert tally.dropped == {"no tools": 1}
+
+
+def test_clean_cuts_before_a_lost_call_unless_it_failed() -> None:
+    good = Step("I add.", "caller", (Call("c", "add", {}, Observation("4")),))
+    for lost in (Call("d", "sub", {}, Observation("2")), Call("d", "add", "{", Observation("2")), Call("d", "sub", {})):
+        trajectory, tally = clean_steps(good, Step("I sub.", "caller", (lost,)), DONE)
+        assert trajectory is not None
+        assert trajectory.turns[0].steps == (good,)
+        assert tally.repaired.total() == 1
+    failed = Call("d", "sub", {}, Observation("no such tool", is_error=True))
+    trajectory, tally = clean_steps(Step("I sub.", "caller", (failed,)), good, DONE)
+    assert trajectory is not None
+    assert trajectory.turns[0].steps == (good, DONE)
+    assert tally.repaired["call of a tool that does not exist removed"] == 1
 
 
 def test_a_rationale_written_from_calls_never_reads_as_a_decision() -> None:
@@ -93,7 +107,7 @@ def test_clean_leaves_only_what_may_be_learnt(
     tally = Tally()
     cleaned = clean(Example("x", "own", trajectory, "file:1"), tally, max_observation_chars=120)
     if cleaned is None:
-        assert list(tally.dropped) in (["no usable step"], ["no instruction"])
+        assert list(tally.dropped) in (["no usable step"], ["no instruction"], ["every step has weight 0"])
         return
     assert cleaned.turns
     assert cleaned.turns[-1].steps

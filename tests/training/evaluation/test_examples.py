@@ -108,6 +108,13 @@ def test_every_step_is_asked_with_what_happened_before(examples: list[Example]) 
     assert second.extend(second.step).turns[-1].steps[-1] == second.step
 
 
+def test_a_step_of_weight_0_is_not_asked_for(examples: list[Example]) -> None:
+    turn = examples[0].trajectory.turns[0]
+    steps = (replace(turn.steps[0], weight=0), *turn.steps[1:])
+    masked = replace(examples[0], trajectory=replace(examples[0].trajectory, turns=(replace(turn, steps=steps),)))
+    assert [query.key for query in make_queries([masked])] == [f"e0/0.{j}" for j in range(1, len(steps))]
+
+
 def test_an_id_that_occurs_twice_is_refused(examples: list[Example]) -> None:
     with pytest.raises(ConfigError, match="twice"):
         make_queries([examples[0], replace(examples[1], id="e0")])

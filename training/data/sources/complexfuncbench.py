@@ -27,7 +27,7 @@ from alpha_umi.tools.replay.complexfuncbench import (
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.clean import READY, describe_calls
 from alpha_umi.training.data.dataset import Example, Tally
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record, blame, read_records
 from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
 
 _MAX_PARALLEL = 4
@@ -36,9 +36,9 @@ _MIN_TELLING_CHARS = 4
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per task, cut before the first call whose references its responses do not answer."""
-    records = read_records(location)
+    records = read_records(location, tally.skip)
     where, first = next(records, (location, {}))
-    with tally.reading(where):
+    with blame(where):
         if not isinstance(first.get("specs"), list):
             raise TrajectoryError("the first line must hold the tools as 'specs'.")
         specs = {spec["name"]: _make_tool(spec) for spec in first["specs"]}
@@ -52,7 +52,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             if len(calls) == len(record["calls"]):
                 steps.append(Step(READY, "conclusion"))
             trajectory = Trajectory(tools, (Turn(record["input"].strip(), tuple(steps)),))
-        yield Example(name, "complexfuncbench", trajectory, where, group=sequence)
+            yield Example(name, "complexfuncbench", trajectory, where, group=sequence)
 
 
 def _make_tool(spec: Record) -> ToolSpec:

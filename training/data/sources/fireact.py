@@ -27,12 +27,12 @@ _ACTION = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per record that ends in a right answer."""
-    for number, (where, record) in enumerate(read_records(location)):
+    for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             instruction, output = get_texts(record, "instruction", "output")
             turn = _read_turn(instruction, output, tally)
-        if turn is not None:
-            yield Example(f"fireact-{number}", "fireact", Trajectory((SEARCH,), (turn,)), where)
+            if turn is not None:
+                yield Example(f"fireact-{number}", "fireact", Trajectory((SEARCH,), (turn,)), where)
 
 
 def _read_turn(instruction: str, output: str, tally: Tally) -> Turn | None:

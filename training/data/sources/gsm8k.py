@@ -34,15 +34,15 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     toolbox = Toolbox(load_tools(["builtin:*", *invented]))
     others = [spec for spec in toolbox.specs if spec.name != "calculator"]
     (calculator,) = (spec for spec in toolbox.specs if spec.name == "calculator")
-    for number, (where, record) in enumerate(read_records(location)):
+    for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             question, solution = get_texts(record, "question", "answer")
             steps = _read_steps(solution, toolbox, tally)
-        if steps is not None:
-            rng = random.Random(f"{seed} {question}".encode("utf-8", "replace"))
-            tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
-            trajectory = Trajectory(tuple(rng.sample(tools, len(tools))), (Turn(question.strip(), steps),))
-            yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)
+            if steps is not None:
+                rng = random.Random(f"{seed} {question}".encode("utf-8", "replace"))
+                tools = [calculator, *rng.sample(others, rng.randint(0, _MAX_DISTRACTORS))]
+                trajectory = Trajectory(tuple(rng.sample(tools, len(tools))), (Turn(question.strip(), steps),))
+                yield Example(f"gsm8k-{number}", "gsm8k", trajectory, where)
 
 
 def _read_steps(text: str, toolbox: Toolbox, tally: Tally) -> tuple[Step, ...] | None:

@@ -32,7 +32,7 @@ _WORD = re.compile(r"[a-z]{4,}")
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per query."""
     catalogue: _Catalogue | None = None
-    for number, (where, record) in enumerate(read_records(location)):
+    for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             if catalogue is None:
                 catalogue = _Catalogue(record)
@@ -47,7 +47,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             calls = tuple(Call(f"call_{i}", clean_name(name), {}) for i, name in enumerate(names, 1))
             steps = (Step(explain_calls(calls, query), "caller", calls),)
             tools = catalogue.sample(names, random.Random(f"{seed} {query}".encode("utf-8", "replace")))
-        yield Example(f"metatool-{number}", "metatool", Trajectory(tools, (Turn(query, steps),)), where)
+            yield Example(f"metatool-{number}", "metatool", Trajectory(tools, (Turn(query, steps),)), where)
 
 
 class _Catalogue:

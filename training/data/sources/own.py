@@ -25,13 +25,13 @@ _make_adapter = cache(lambda: TypeAdapter(list[AnyMessage]))
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per line; a row keeps its id, its source and its split."""
-    for number, (where, record) in enumerate(read_records(location)):
+    for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             if "trajectory" not in record:
                 record = {**record, "trajectory": _read_transcript(record).to_row()}
             named = {"source": "own", **record, "id": str(record.get("id", f"own-{number}"))}
             example = parse_row(named, where)
-        yield example
+            yield example
 
 
 def _read_transcript(record: Record) -> Trajectory:

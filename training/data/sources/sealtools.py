@@ -33,7 +33,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     if not comma:
         raise ConfigError("Seal-Tools needs two files: --source sealtools:QUERIES.jsonl,TOOLS.jsonl")
     catalogue = _Catalogue(tool_list)
-    for where, record in read_records(queries):
+    for where, record in read_records(queries, tally.skip):
         with tally.reading(where):
             names = list(dict.fromkeys(call["api"] for call in record["calling"]))
             if not names or not all(name in catalogue.specs for name in names):
@@ -42,7 +42,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
             steps = tuple(_read_steps(record["calling"], catalogue, tally))
             trajectory = Trajectory(catalogue.sample(names, rng), (Turn(record["query"].strip(), steps),))
-        yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=str(record["id"]))
+            yield Example(f"sealtools-{record['id']}", "sealtools", trajectory, where, task_id=str(record["id"]))
 
 
 def _read_steps(calling: Sequence[Record], catalogue: _Catalogue, tally: Tally) -> Iterator[Step]:

@@ -72,7 +72,7 @@ class _RefusedQuery(ValueError):
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per dialogue in which something is looked up or done."""
     apis: _Apis | None = None
-    for where, record in read_records(location):
+    for where, record in read_records(location, tally.skip):
         with tally.reading(where):
             if apis is None:
                 apis = _Apis(record)
@@ -85,7 +85,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
             name = f"star-{record['id']}"
             trajectory = Trajectory(apis.sample(called_tools(trajectory), rng), turns)
-        yield Example(name, "star", trajectory, where, task_id=str(record["id"]), group=name)
+            yield Example(name, "star", trajectory, where, task_id=str(record["id"]), group=name)
 
 
 def _read_turns(events: list[Record], apis: _Apis, tally: Tally) -> tuple[Turn, ...]:

@@ -86,7 +86,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
         name: make_spec(name, text, make_schema(properties, required))
         for name, (text, properties, required) in _TOOLS.items()
     }
-    for where, record in read_records(location):
+    for where, record in read_records(location, tally.skip):
         with tally.reading(where):
             turns = _read_turns(record["utterances"], specs, tally)
             used = called_tools(Trajectory((), turns))
@@ -95,7 +95,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             chosen = [*sorted(used), *rng.sample(others, min(rng.randint(*_N_DISTRACTORS), len(others)))]
             tools = tuple(specs[name] for name in rng.sample(chosen, len(chosen)))
             name = f"taskmaster4-{record['id']}"
-        yield Example(name, "taskmaster4", Trajectory(tools, turns), where, task_id=str(record["id"]))
+            yield Example(name, "taskmaster4", Trajectory(tools, turns), where, task_id=str(record["id"]))
 
 
 def _read_turns(utterances: Sequence[Record], specs: dict[str, ToolSpec], tally: Tally) -> tuple[Turn, ...]:

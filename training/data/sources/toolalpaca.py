@@ -39,17 +39,17 @@ _BASE_URL = "http://localhost"
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per usable instance, or per golden answer where an API has no instances."""
-    for where, api in read_records(location):
+    for where, api in read_records(location, tally.skip):
         with tally.reading(where):
             if "Documentation" not in api or "Function_Projection" not in api:
                 raise TrajectoryError("no 'Documentation' and 'Function_Projection'; is this ToolAlpaca data?")
             name = clean_name(api["Name"])
             tools = {tool.name: tool for tool in _make_tools(api)}
             runs = list(_read_runs(api, tools, tally))
-        for number, (instruction, steps) in enumerate(runs):
-            if steps:
-                trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
-                yield Example(f"toolalpaca-{name}-{number}", "toolalpaca", trajectory, where)
+            for number, (instruction, steps) in enumerate(runs):
+                if steps:
+                    trajectory = Trajectory(tuple(tools.values()), (Turn(instruction, steps),))
+                    yield Example(f"toolalpaca-{name}-{number}", "toolalpaca", trajectory, where)
 
 
 def _read_runs(api: Record, tools: Mapping[str, ToolSpec], tally: Tally) -> Iterator[tuple[str, tuple[Step, ...]]]:

@@ -35,7 +35,7 @@ _MAX_EXAMPLE_CHARS = 40
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per answer file: the last chain of `train_messages`."""
-    for where, record in read_members(location):
+    for where, record in read_members(location, tally.skip):
         with tally.reading(where):
             answer = record.get("answer_generation")
             if not isinstance(answer, dict) or not isinstance(answer.get("train_messages"), list):
@@ -44,14 +44,14 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             instruction = str(answer["query"]).strip()
             chain = answer["train_messages"][-1] if answer["train_messages"] else []
             steps = _ChainReader({tool.name for tool in tools}, tally).read(chain)
-        member = PurePath(where.rpartition("!")[2])
-        yield Example(
-            id=f"toolbench-{member.parent.name}-{member.stem}",
-            source="toolbench",
-            trajectory=Trajectory(tools, (Turn(instruction, steps),)),
-            where=where,
-            task_id=member.stem.split("_")[0],
-        )
+            member = PurePath(where.rpartition("!")[2])
+            yield Example(
+                id=f"toolbench-{member.parent.name}-{member.stem}",
+                source="toolbench",
+                trajectory=Trajectory(tools, (Turn(instruction, steps),)),
+                where=where,
+                task_id=member.stem.split("_")[0],
+            )
 
 
 def _make_tool(function: Record) -> ToolSpec:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec, clean_name
 from alpha_umi.training.data.clean import describe_calls, shorten_rationale
 from alpha_umi.training.data.dataset import Example, Tally
 from alpha_umi.training.data.files import get_texts, read_records, to_text
-from alpha_umi.training.data.tool_specs import fit_arguments, make_schema, make_spec, parse_type
+from alpha_umi.training.data.tool_specs import fit_arguments, make_parameters, make_spec
 
 _TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: (.*)\nParameters: (.*)$", re.MULTILINE)
 _PART = re.compile(r"<(user|think|tool_call|obs|response)>(.*?)</\1>", re.DOTALL)
@@ -28,7 +27,7 @@ _STOCK_THOUGHT = re.compile(r"I should (?:use the appropriate tool|directly resp
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per record."""
-    for number, (where, record) in enumerate(read_records(location)):
+    for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             instruction, history, output = get_texts(record, "instruction", "input", "output")
             tools = _parse_tools(instruction, tally)
@@ -36,7 +35,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             thought, _, rest = output.rpartition("</think>")
             parts = [*_PART.findall(history), ("think", thought.replace("<think>", "")), *_PART.findall(rest)]
             turns = _Dialogue(tools, tally).read(parts)
-        yield Example(f"toolrl-{number}", "toolrl", Trajectory(tools, turns), where)
+            yield Example(f"toolrl-{number}", "toolrl", Trajectory(tools, turns), where)
 
 
 def _parse_tools(instruction: str, tally: Tally) -> tuple[ToolSpec, ...]:
@@ -47,23 +46,9 @@ def _parse_tools(instruction: str, tally: Tally) -> tuple[ToolSpec, ...]:
         except json.JSONDecodeError:
             tally.repair("tool whose parameters do not parse removed")
             continue
-        schema = make_schema(
-            {key: _make_property(value) for key, value in properties.items()},
-            [key for key, value in properties.items() if not _is_optional(value)],
-        )
-        spec = make_spec(name, description, schema)
+        spec = make_spec(name, description, make_parameters(properties))
         tools.setdefault(spec.name, spec)
     return tuple(tools.values())
-
-
-def _make_property(value: Mapping[str, Any]) -> dict[str, Any]:
-    default = value.get("default")
-    text = str(value.get("description", "")) + (f" (default: {default})" if default not in (None, "") else "")
-    return parse_type(value.get("type")) | ({"description": text} if text else {})
-
-
-def _is_optional(value: Mapping[str, Any]) -> bool:
-    return value.get("default") not in (None, "") or "optional" in str(value.get("type"))
 
 
 class _Dialogue:

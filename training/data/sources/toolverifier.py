@@ -30,7 +30,7 @@ _TURNS_AWAY = re.compile(r"\bother (?:available )?tools?\b|\bin contrast\b", re.
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     """Yield one example per choice."""
-    for number, (where, row) in enumerate(read_table(location)):
+    for number, (where, row) in enumerate(read_table(location, tally.skip)):
         with tally.reading(where):
             match = _RECORD.search(row["text"])
             if match is None:
@@ -47,7 +47,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             rationale = f"{thought} {describe_calls([call])}" if thought else explain_calls([call], request)
             tools = tuple(_make_tool(name, text) for name, text in descriptions.items())
             steps = (Step(rationale, "caller", (call,)),)
-        yield Example(f"toolverifier-{number}", "toolverifier", Trajectory(tools, (Turn(request, steps),)), where)
+            yield Example(f"toolverifier-{number}", "toolverifier", Trajectory(tools, (Turn(request, steps),)), where)
 
 
 def _read_tools(text: str) -> Iterator[tuple[str, str]]:

@@ -69,10 +69,10 @@ def test_alpha_umi_removes_steps_with_wrong_calls(read: Read, write_lines: Write
         write_lines,
         plan,
         ("caller", "Action: find_town\nAction Input: {"),
-        ("observation", "broken"),
+        ("observation", '{"error": "broken"}'),
         plan,
         ("caller", "Action: fly\nAction Input: {}"),
-        ("observation", "unknown"),
+        ("observation", '{"error": "unknown"}'),
         plan,
         ("caller", CALL),
         ("observation", "South."),
@@ -87,12 +87,27 @@ def test_alpha_umi_removes_steps_with_wrong_calls(read: Read, write_lines: Write
 def test_alpha_umi_counts_plans_without_a_decision_and_answers_without_a_plan(
     read: Read, write_lines: WriteLines
 ) -> None:
-    turns, tally = read_one(read, write_lines, ("assistant", "Hm."), ("conclusion", "South."), ("caller", CALL))
-    assert turns == ()
+    turns, tally = read_one(read, write_lines, ("assistant", "Hm."), ("assistant", "Hm."), ("conclusion", "South."))
+    assert turns == (Turn("Where is Graz?", (Step("Hm.", "conclusion", answer="South."),)),)
     assert tally.repaired["plan without a decision removed"] == 1
+    assert tally.repaired["plan without a decision given the one that was followed"] == 1
+    turns, tally = read_one(read, write_lines, ("conclusion", "South."))
     assert tally.repaired["conclusion without an answer or a plan removed"] == 1
-    assert tally.repaired["call without a plan removed"] == 1
     assert tally.dropped == {"no usable step": 1}
+
+
+def test_alpha_umi_keeps_every_call_that_an_answer_rests_on(read: Read, write_lines: WriteLines) -> None:
+    plans = (("assistant", "I look. Next: caller."), ("assistant", "Hm."))
+    called = (("caller", CALL), ("observation", "South."))
+    done = (("assistant", "Known. Next: conclusion."), ("conclusion", "South."))
+    (turn,), tally = read_one(read, write_lines, plans[0], *called, plans[1], *called, *called, *done)
+    assert [(step.rationale, len(step.calls)) for step in turn.steps] == [
+        ("I look.", 1),
+        ("Hm.", 1),
+        ("I call find_town.", 1),
+        ("Known.", 0),
+    ]
+    assert tally.repaired["call without a plan given one"] == 1
 
 
 @pytest.mark.parametrize(
@@ -101,7 +116,6 @@ def test_alpha_umi_counts_plans_without_a_decision_and_answers_without_a_plan(
         ({"messages": []}, "no 'conversations' list"),
         (said(("narrator", "…")), "unknown speaker 'narrator'"),
         ({**said(), "conversations": [{"from": "assistant", "value": "Next: caller."}]}, "must start with the user"),
-        ({**said(("assistant", "Next: give up.")), "tools": []}, "the row has no tools"),
     ],
 )
 def test_alpha_umi_row_of_another_kind_is_named(

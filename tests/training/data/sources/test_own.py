@@ -48,7 +48,6 @@ def test_own_transcript_is_read_as_it_was_printed(
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"messages": [{"type": "human", "content": "2?"}]}, "the row has no tools"),
         ({"answer": "4."}, "neither 'trajectory' nor 'messages'"),
         ({"trajectory": {"tools": [], "turns": [{}]}}, "turns.0"),
         ({"messages": [{"type": "alien"}], "tools": []}, "messages.0"),
