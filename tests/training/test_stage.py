@@ -191,7 +191,7 @@ def test_conversations_that_share_their_tools_have_the_same_loss_and_gradients(
         model.zero_grad()
         trainer = make_trainer(run, model)
         losses = [trainer.compute_loss(model, collate([(item,)]), num_items_in_batch=100) for item in items]
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         found.append([torch.stack(losses).sum().detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
         found[-1] = [tensor.clone() for tensor in found[-1]]
     for new, old in zip(found[1], found[0], strict=True):

@@ -42,7 +42,7 @@ def make(write_lines: WriteLines) -> Make:
 
 
 def join_often(bystanders: Bystanders, trajectory: Trajectory) -> list[Trajectory]:
-    return [bystanders.join(trajectory, random.Random(seed)) for seed in SEEDS]
+    return [each for seed in SEEDS for each in bystanders.join([trajectory], random.Random(seed))]
 
 
 def names_in(trajectories: list[Trajectory]) -> set[str]:
