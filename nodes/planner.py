@@ -37,7 +37,7 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
     """
     plan = parse_plan(reply.text)
     if plan.decision is None:
-        return _read_bad_plan(state, reply)
+        return _read_bad_plan(state, reply, plan.rationale)
     reason = find_stall(state["messages"], state["settings"])
     update: Update = {"stall": Stall(reason=reason, told_at_step=state["n_steps"])} if reason else {}
     if plan.decision != "caller":
@@ -52,14 +52,14 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
     return update | {"n_steps": state["n_steps"] + 1} | make_plan(plan.rationale, "caller", reply)
 
 
-def _read_bad_plan(state: UmiState, reply: AIMessage) -> Update:
+def _read_bad_plan(state: UmiState, reply: AIMessage, text: str) -> Update:
     """Ask once more for a plan without a decision; after that the agent gives up."""
     n_bad_plans = state["n_bad_plans"] + 1
     update: Update = {"decision": None, "n_bad_plans": n_bad_plans}
     if n_bad_plans < MAX_BAD_PLANS:
         return update
     reason = f"The planner wrote no decision ('Next: …') in {n_bad_plans} attempts."
-    return update | {"reason": reason} | make_plan(reply.text, "give up", reply) | {"n_bad_plans": n_bad_plans}
+    return update | {"reason": reason} | make_plan(text, "give up", reply) | {"n_bad_plans": n_bad_plans}
 
 
 def make_plan(rationale: str, decision: Decision, reply: AIMessage) -> Update:

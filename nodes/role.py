@@ -14,6 +14,7 @@ from langchain_core.messages.ai import add_usage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
 
+from alpha_umi.nodes.format.reasoning import THOUGHTS, read_thoughts
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleRequest, make_request
 from alpha_umi.nodes.state import UmiState
@@ -73,7 +74,13 @@ class RoleNode(Runnable[UmiState, Update]):
         return max(temperature, RETRY_TEMPERATURE) if is_new_chain else temperature
 
     def _make_update(self, state: UmiState, reply: AIMessage) -> Update:
-        return {**self._read_reply(state, reply), "n_queries": state["n_queries"] + 1}
+        update = self._read_reply(state, reply)
+        thoughts = read_thoughts(reply)
+        for message in update.get("messages", ()):
+            if thoughts and isinstance(message, AIMessage):
+                kwargs = message.additional_kwargs
+                kwargs[THOUGHTS] = "\n".join(filter(None, [kwargs.get(THOUGHTS), thoughts]))
+        return {**update, "n_queries": state["n_queries"] + 1}
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
@@ -102,5 +109,6 @@ def complete(pending: AIMessage, step: Step, reply: AIMessage) -> AIMessage:
     """Return `pending` with the rest of its step filled in; the same id makes LangGraph replace it."""
     message = make_message(step)
     message.id = pending.id
+    message.additional_kwargs = {**pending.additional_kwargs, **message.additional_kwargs}
     message.usage_metadata = add_usage(pending.usage_metadata, reply.usage_metadata)
     return message

@@ -8,6 +8,7 @@ from dataclasses import replace
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from alpha_umi.nodes.format.parsing import parse_answer
 from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
@@ -22,7 +23,7 @@ def make_summarizer(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode
 def read_answer(state: UmiState, reply: AIMessage) -> Update:
     """Complete the pending message with the answer and end the turn."""
     pending = get_pending(state)
-    answer = reply.text.strip()
+    answer = parse_answer(reply.text)
     message = complete(pending, replace(parse_message(pending), answer=answer), reply)
     if not answer:
         reason = " ".join(filter(None, [state["reason"], "The summarizer wrote nothing."]))

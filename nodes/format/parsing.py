@@ -1,15 +1,21 @@
-"""What the planner and the caller wrote, read back. Total: any text gives a value or a readable fault."""
+"""What the roles wrote, read back. Total: any text gives a value or a readable fault.
+
+What a model thought before (`alpha_umi.nodes.format.reasoning`) is left out.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from alpha_umi.nodes.format.escaping import replace_surrogates
+from alpha_umi.nodes.format.reasoning import split_reasoning
 from alpha_umi.nodes.format.trajectory import Decision
 
 MAX_DEPTH = 50
@@ -29,6 +35,9 @@ _SPACE = re.compile(r"\s*")
 _OPENING = re.compile(r"\s*(?:```\w{0,16}\s*)?")
 _CLOSING = re.compile(r"(?:[\s`,;]|</?tool_call>)*")
 _JSON_START = re.compile(r"\{|\[\s*\{")
+_AROUND_NAME = " \t\r`\"'*,。，、；“”‘’「」"
+# Strings of JSON, also between full-width or curly quotes, and the signs around them.
+_JSON_PART = re.compile(r'("(?:[^"\\]|\\.)*")|[＂“”]((?:[^"＂“”\\]|\\.)*)[＂“”]|[^\x00-\x7f]')
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _HOW = "write 'Action: ' and the tool's name, then a line 'Action Input: ' and one JSON object"
 _JSON_NAMES = {
@@ -92,8 +101,8 @@ def parse_plan(text: str) -> Plan:
         >>> parse_plan("I need the weather. Next: caller.")
         Plan(rationale='I need the weather.', decision='caller')
     """
-    text = replace_surrogates(text)
-    match = _DECISION.search(text)
+    text = _take_said(text)
+    match = _DECISION.search(fold(text))
     if match is None:
         return Plan(text.strip(), None)
     decisions: dict[str, Decision] = {"give_up": "give up", "conclusion": "conclusion", "caller": "caller"}
@@ -107,16 +116,44 @@ def parse_calls(text: str) -> tuple[ParsedCall, ...]:
         >>> parse_calls('Action: add\nAction Input: {"a": 1}')
         (ParsedCall(name='add', arguments={'a': 1}, fault=None),)
     """
-    text = replace_surrogates(text)
-    start = _skip(_OPENING, text, 0)
-    if _JSON_START.match(text, start) is None:
-        if (action := _ACTION.search(text)) is not None:
-            return tuple(_read_actions(text, action))
-        found = _JSON_START.search(text)
+    text = _take_said(text)
+    folded = fold(text)
+    start = _skip(_OPENING, folded, 0)
+    if _JSON_START.match(folded, start) is None:
+        if (action := _ACTION.search(folded)) is not None:
+            return tuple(_read_actions(text, folded, action))
+        found = _JSON_START.search(folded)
         if found is None:
             return (ParsedCall("", text, f"There is no tool call; {_HOW}."),)
         start = found.start()
-    return tuple(_read_objects(text, start))
+    return tuple(_read_objects(text, folded, start))
+
+
+def parse_answer(text: str) -> str:
+    """Read the answer of the summarizer, empty if there is none."""
+    return _take_said(text).strip()
+
+
+def fold(text: str) -> str:
+    """Return the text with full-width signs and letters as ASCII has them, each in its old place.
+
+    Markers are looked for in it; what stands around them is taken from the text itself.
+
+    Example:
+        >>> fold("Next：caller。")
+        'Next:caller。'
+    """
+    return text if text.isascii() else "".join(map(_fold_character, text))
+
+
+@lru_cache(maxsize=4096)
+def _fold_character(character: str) -> str:
+    folded = unicodedata.normalize("NFKC", character)
+    return folded if len(folded) == 1 else character
+
+
+def _take_said(text: str) -> str:
+    return split_reasoning(replace_surrogates(text))[1]
 
 
 def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
@@ -124,19 +161,19 @@ def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
     return start if match is None else match.end()
 
 
-def _read_actions(text: str, action: re.Match[str] | None) -> Iterator[ParsedCall]:
+def _read_actions(text: str, folded: str, action: re.Match[str] | None) -> Iterator[ParsedCall]:
     """Read ``Action: … Action Input: …`` pairs that follow each other with nothing in between."""
     while action is not None:
         end_of_line = text.find("\n", action.end())
         end_of_line = len(text) if end_of_line < 0 else end_of_line
-        marker = _INPUT.search(text, action.end(), end_of_line)
+        marker = _INPUT.search(folded, action.end(), end_of_line)
         end_of_name = marker.start() if marker else end_of_line
-        name = text[action.end() : end_of_name].strip(" \t\r`\"'*,")
-        marker = marker or _INPUT.match(text, _skip(_SPACE, text, end_of_name))
+        name = text[action.end() : end_of_name].strip(_AROUND_NAME)
+        marker = marker or _INPUT.match(folded, _skip(_SPACE, text, end_of_name))
         if marker is None:
             yield ParsedCall(name, text[end_of_name:].strip(), f"There is no Action Input; {_HOW}.")
             return
-        start = _skip(_OPENING, text, marker.end())
+        start = _skip(_OPENING, folded, marker.end())
         try:
             value, end = _decode(text, start)
             arguments = _as_arguments(value)
@@ -147,10 +184,10 @@ def _read_actions(text: str, action: re.Match[str] | None) -> Iterator[ParsedCal
             yield ParsedCall("", text[action.start() :].strip(), f"There is no tool name; {_HOW}.")
             return
         yield ParsedCall(name, arguments)
-        action = _ACTION.match(text, _skip(_CLOSING, text, end))
+        action = _ACTION.match(folded, _skip(_CLOSING, folded, end))
 
 
-def _read_objects(text: str, start: int) -> Iterator[ParsedCall]:
+def _read_objects(text: str, folded: str, start: int) -> Iterator[ParsedCall]:
     """Read calls that are JSON objects, one after the other or in lists."""
     while True:
         try:
@@ -160,8 +197,8 @@ def _read_objects(text: str, start: int) -> Iterator[ParsedCall]:
         except ValueError as error:
             yield ParsedCall("", text[start:].strip(), f"The tool call {error}")
             return
-        start = _skip(_CLOSING, text, end)
-        if not _JSON_START.match(text, start):
+        start = _skip(_CLOSING, folded, end)
+        if not _JSON_START.match(folded, start):
             return
 
 
@@ -194,7 +231,7 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
         ValueError: With a sentence that says what is wrong.
     """
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = _decode_signs(text, start)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"is not valid JSON: {error.msg} at character {error.pos - start}; write one JSON object."
@@ -208,6 +245,21 @@ def _decode(text: str, start: int) -> tuple[Any, int]:
     written = json.dumps(value, ensure_ascii=False)
     safe = replace_surrogates(written)
     return (value if safe == written else json.loads(safe)), end
+
+
+def _decode_signs(text: str, start: int) -> tuple[Any, int]:
+    """Decode what is valid JSON, if need be with full-width signs."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError:
+        if text.isascii():
+            raise
+        return _DECODER.raw_decode(text[:start] + _JSON_PART.sub(_fold_json, text[start:]), start)
+
+
+def _fold_json(part: re.Match[str]) -> str:
+    """Write what is no content of JSON as ASCII has it; nothing changes its length."""
+    return part[1] or (_fold_character(part[0]) if part[2] is None else f'"{part[2]}"')
 
 
 def _depth(value: Any) -> int:

@@ -16,6 +16,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
+from alpha_umi.nodes.format.reasoning import split_reasoning
 from alpha_umi.tools.spec import ToolSpec
 
 Role: TypeAlias = Literal["planner", "caller", "summarizer"]
@@ -119,7 +120,7 @@ class Trajectory:
         """Read a transcript, ours or that of any LangChain agent, also as the JSON of a server or a LangSmith trace.
 
         Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`. What
-        tools were offered, messages do not say.
+        a reasoning model thought is left out. What tools were offered, messages do not say.
         """
         system: list[str] = []
         turns: list[Turn] = []
@@ -236,11 +237,8 @@ def parse_message(message: AIMessage) -> Step:
 
 
 def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
-    thoughts = [str(block.get("reasoning", "")) for block in message.content_blocks if block["type"] == "reasoning"]
-    text = str(message.text)
-    if calls:
-        return Step("\n".join(filter(None, [*thoughts, text])), "caller", calls)
-    return Step("\n".join(thoughts), "conclusion", (), text)
+    said = split_reasoning(str(message.text))[1]
+    return Step(said, "caller", calls) if calls else Step("", "conclusion", (), said)
 
 
 def _attach(turn: Turn, message: ToolMessage) -> Turn:

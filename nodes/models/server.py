@@ -8,17 +8,18 @@ Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
 from alpha_umi.errors import AlphaUmiError, ModelFault
+from alpha_umi.nodes.format.reasoning import THOUGHTS
 from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleAwareChatModel
@@ -68,6 +69,19 @@ class GuardedChatOpenAI(ChatOpenAI):
                 yield chunk
             _require(chunk)
 
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        result = super()._create_chat_result(response, generation_info)
+        answered = response if isinstance(response, dict) else response.model_dump(warnings=False)
+        for choice, generation in zip(answered["choices"], result.generations, strict=True):
+            _keep_thoughts(choice.get("message"), generation)
+        return result
+
+    def _convert_chunk_to_generation_chunk(self, chunk: dict[str, Any], *args: Any) -> ChatGenerationChunk | None:
+        generation = super()._convert_chunk_to_generation_chunk(chunk, *args)
+        if generation and (choices := chunk.get("choices")):
+            _keep_thoughts(choices[0].get("delta"), generation)
+        return generation
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc.rpartition("@")[2]  # no password
@@ -87,6 +101,14 @@ class GuardedChatOpenAI(ChatOpenAI):
             if not _is_server_fault(error):
                 raise
             raise ModelFault(f"The model server {server} cannot answer: {error} {_ADVICE}") from error
+
+
+def _keep_thoughts(written: Mapping[str, Any] | None, generation: ChatGeneration) -> None:
+    """Keep what a server that parses the thoughts of a reasoning model sends of them; LangChain drops it."""
+    for key in (THOUGHTS, "reasoning"):
+        if isinstance(thoughts := (written or {}).get(key), str) and thoughts:
+            generation.message.additional_kwargs[THOUGHTS] = thoughts
+            return
 
 
 def _is_server_fault(error: Exception) -> bool:

@@ -136,6 +136,16 @@ def test_react_tells_the_planner_what_is_wrong_with_a_call(call: str, expected: 
     assert Trajectory.from_messages(result["messages"]).turns[0].steps[0].calls[0].observation is not None
 
 
+def test_react_keeps_what_a_model_thinks_apart_from_what_it_says() -> None:
+    planner = ["<think>Next: conclusion.</think>" + PLANS[0], "Or Next: give up.\n</think>\n" + PLANS[1]]
+    result = ask(make_agent(planner, ["<think>Action: x</think>" + CALL], ["<think>Five.</think>\nThe sum is 5."]))
+    assert (result["answer"], kinds(result["messages"])) == ("The sum is 5.", ["human", "ai", "tool", "ai"])
+    call, answer = result["messages"][1], result["messages"][3]
+    assert call.additional_kwargs["reasoning_content"] == "Next: conclusion.\nAction: x"
+    assert answer.additional_kwargs["reasoning_content"] == "Or Next: give up.\nFive."
+    assert Trajectory.from_messages(result["messages"]).turns[0].steps[1].rationale == "The sum is known."
+
+
 def test_react_tool_that_raises_becomes_an_observation() -> None:
     def burn() -> str:
         """Always fails."""

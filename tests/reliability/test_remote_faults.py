@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -144,6 +145,26 @@ def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(
         assert len(server.asked_at) == 2
         let_pass(600, monkeypatch)
         assert agent.invoke(None, config)["finish"] == "answer"
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_what_a_server_sends_as_thoughts_is_kept_as_such(serving: Any, key: str) -> None:
+    thought = {key: "Next: give up."}
+    whole = json.loads(COMPLETION)
+    whole["choices"][0]["message"] |= thought
+    deltas = [thought, thought, {"content": PLAN["message"]["content"]}]  # type: ignore[index]
+    events = [{**whole, "choices": [{"index": 0, "delta": {"role": "assistant", **delta}}]} for delta in deltas]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
+    answers = [(200, {"Content-Type": "text/event-stream"}, body.encode())] * 3
+    with serving(Server(*answers, then=json.dumps(whole).encode()).answer) as host:
+        model = make_openai("m", {"remote": QUICK}, base_url=f"http://{host}/v1")
+        streamed = sum(list(model.stream("Hi"))[1:], start=AIMessageChunk(""))
+        assert streamed.additional_kwargs == {"reasoning_content": "Next: give up."}
+        *_, (_, state) = create_umi_agent(model, []).stream({"messages": "Hi"}, stream_mode=["messages", "values"])
+        reply = model.invoke("Hi")
+    assert (reply.text, reply.additional_kwargs["reasoning_content"]) == (PLAN["message"]["content"], thought[key])  # type: ignore[index]
+    assert state["messages"][-1].additional_kwargs["reasoning_content"].startswith("Next: give up.")
+    assert state["finish"] == "answer"
 
 
 def test_error_in_the_middle_of_a_stream_is_a_fault(serving: Any) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, cast
 
-from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.parsing import fold, parse_answer, parse_plan
+from alpha_umi.nodes.format.reasoning import split_reasoning
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Example, Tally
 
-_NEXT = re.compile(r"\bnext([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
+_NEXT = re.compile(r"(?<![^\W_])next([*_`]{0,4}[ \t]{0,4}):", re.IGNORECASE)
 
 _MAX_RATIONALE_CHARS = 500
 _SENTENCE = re.compile(r"(?<=[.!?:])\s+|\n+")
@@ -63,7 +64,8 @@ def _clean_steps(steps: Sequence[Step], tools: Mapping[str, ToolSpec], tally: Ta
         if step.decision == "caller" and not calls:
             tally.repair("step without a call removed")
             continue
-        yield replace(step, calls=calls, rationale=_clean_rationale(step.rationale, calls, tally))
+        answer = parse_answer(step.answer or "") or None
+        yield replace(step, calls=calls, rationale=_clean_rationale(step.rationale, calls, tally), answer=answer)
         if step.decision != "caller":
             if steps[i + 1 :]:
                 tally.repair("steps after the end of a turn removed")
@@ -117,12 +119,14 @@ def _clean_observation(call: Call, tally: Tally, max_chars: int) -> Call:
 
 
 def _clean_rationale(rationale: str, calls: Sequence[Call], tally: Tally) -> str:
+    rationale = split_reasoning(rationale)[1]
     if not rationale.strip():
         tally.repair("missing rationale written from the calls")
         rationale = describe_calls(calls) if calls else READY
     if parse_plan(rationale).decision is not None:
         tally.repair("decision inside a rationale disarmed")
-        rationale = _NEXT.sub(r"next\1", rationale)
+        for found in reversed([*_NEXT.finditer(fold(rationale))]):
+            rationale = f"{rationale[: found.start()]}next{found[1]}{rationale[found.end() :]}"
     return rationale.strip()
 
 

@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableLambda
 
 from alpha_umi.errors import ContextOverflow
 from alpha_umi.nodes.format.parsing import parse_plan
+from alpha_umi.nodes.format.reasoning import split_reasoning
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import CARD, hash_file, hash_weights
 from alpha_umi.nodes.models.engine.weights import resolve
@@ -257,4 +258,4 @@ def _make_completion(reply: AIMessage | Exception) -> Completion:
         return Completion("", Usage(), overflowed=True)
     if isinstance(reply, Exception):
         raise reply
-    return Completion(str(reply.text), Usage.from_metadata(reply.usage_metadata))
+    return Completion(split_reasoning(str(reply.text))[1], Usage.from_metadata(reply.usage_metadata))

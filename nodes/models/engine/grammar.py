@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 # The rationale ends at the first "next:" that `alpha_umi.nodes.format.parsing.parse_plan` would take for the decision.
 _PLANNER = r"""start: rationale decision
-rationale[lazy]: /((?s:.*)[\W_])?(?i:next)[*_`]{0,4}[ \t]{0,4}:/
+rationale[lazy]: /((?s:.*)[\W_])?(?i:next)[*_`]{0,4}[ \t]{0,4}[:：﹕︓]/
 decision: " caller." | " conclusion." | " give up."
 """
 _CUT = "\nNext:"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.escaping import Style, escape
-from alpha_umi.nodes.format.parsing import MAX_DEPTH, ParsedCall, Plan, parse_calls, parse_plan
+from alpha_umi.nodes.format.parsing import MAX_DEPTH, ParsedCall, Plan, parse_answer, parse_calls, parse_plan
 from alpha_umi.nodes.format.render import render_messages, render_plan
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision, Trajectory
 
@@ -173,3 +174,58 @@ def test_parse_calls_inverts_render(
         parsed = [call for call in step.calls if isinstance(call.arguments, dict)]
         read = [(call.name, call.arguments) for call in parse_calls(str(text))]
         assert read[: len(parsed)] == [(call.name, call.arguments) for call in parsed]
+
+
+@pytest.mark.parametrize("tag", ["think", "thinking", "reasoning", "Thought"])
+@pytest.mark.parametrize("opening", [True, False])
+def test_thoughts_are_no_plan_no_call_and_no_answer(tag: str, opening: bool) -> None:
+    thought = (
+        f'{"<" * opening}{tag * opening}{">" * opening}Next: give up.\nAction: a\nAction Input: {{"x": 1}}\n</{tag}>\n'
+    )
+    assert parse_plan(f"{thought}I add. Next: caller.") == Plan("I add.", "caller")
+    assert parse_calls(f'{thought}Action: b\nAction Input: {{"y": 2}}') == (ParsedCall("b", {"y": 2}),)
+    assert parse_answer(f"{thought}It is 3.") == "It is 3."
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>Next: caller.", " \n<think>\nNext: caller. Next: give up.", "Next: caller.</think>"]
+)
+def test_thoughts_that_were_cut_hold_no_decision(text: str) -> None:
+    assert parse_plan(text) == Plan("", None)
+
+
+def test_thoughts_between_parts_of_a_plan_are_left_out() -> None:
+    text = "I add. <think>Or Next: give up.? <think>No.</think></think> Then I see. Next: caller."
+    assert parse_plan("<think>Hm.</think>" + text.replace("<think>No.</think>", "")).decision == "caller"
+    assert parse_plan(text) == Plan("Then I see.", "caller")
+
+
+def test_tags_in_arguments_and_in_code_are_content() -> None:
+    arguments = {"text": "<think>a</think>", "list": ["</think>"]}
+    assert parse_calls(f"Action: write\nAction Input: {json.dumps(arguments)}") == (ParsedCall("write", arguments),)
+    assert parse_answer("Close it by `</think>`.") == "Close it by `</think>`."
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("我需要查询天气。\nNext：caller。", Plan("我需要查询天气。", "caller")),
+        ("１＋１ is 2.　Ｎｅｘｔ　：　（conclusion）", Plan("１＋１ is 2.", "conclusion")),
+        ("够了。\n**Next﹕** give up", Plan("够了。", "give up")),
+    ],
+)
+def test_parse_plan_reads_full_width_signs(text: str, plan: Plan) -> None:
+    assert parse_plan(text) == plan
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Action：weather\nAction Input：{"city": "Ｏｓｌｏ，奥斯陆："}',
+        'Ａｃｔｉｏｎ：「weather」。\nAction　Input：｛"city"："Ｏｓｌｏ，奥斯陆："｝',
+        "Action：weather，Action Input：｛＂city＂：“Ｏｓｌｏ，奥斯陆：”｝",
+        '｛"name"："weather"，"arguments"：{"city"："Ｏｓｌｏ，奥斯陆："}｝',
+    ],
+)
+def test_parse_calls_reads_full_width_signs_and_keeps_content(text: str) -> None:
+    assert parse_calls(text) == (ParsedCall("weather", {"city": "Ｏｓｌｏ，奥斯陆："}),)

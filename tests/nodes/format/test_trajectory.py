@@ -83,10 +83,17 @@ def test_from_messages_reads_foreign_tool_call() -> None:
     )
 
 
-def test_from_messages_reads_foreign_reasoning_as_rationale() -> None:
-    blocks: list[str | dict[Any, Any]] = [{"type": "reasoning", "reasoning": "Easy."}, {"type": "text", "text": "42"}]
-    trajectory = Trajectory.from_messages([HumanMessage("?"), AIMessage(blocks)])
-    assert trajectory.turns[0].steps == (Step("Easy.", "conclusion", answer="42"),)
+@pytest.mark.parametrize(
+    "message",
+    [
+        AIMessage([{"type": "reasoning", "reasoning": "Next: give up."}, {"type": "text", "text": "42"}]),
+        AIMessage("42", additional_kwargs={"reasoning_content": "Next: give up."}),
+        AIMessage("<think>\nNext: give up.\n</think>\n\n42"),
+    ],
+)
+def test_from_messages_leaves_out_what_a_foreign_model_thought(message: AIMessage) -> None:
+    (turn,) = Trajectory.from_messages([HumanMessage("?"), message]).turns
+    assert turn.steps == (Step("", "conclusion", answer="42"),)
 
 
 def test_from_messages_matches_parallel_calls_answered_in_any_order() -> None:

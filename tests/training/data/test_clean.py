@@ -48,10 +48,19 @@ def test_clean_cuts_and_marks_observations() -> None:
 
 
 def test_clean_disarms_a_decision_inside_a_rationale() -> None:
-    trajectory, tally = clean_steps(Step("First Next: caller. Then Next: give up.", "conclusion", answer="4."))
+    rationale = "First Next: caller. Then Next：give up. _next: caller"
+    trajectory, tally = clean_steps(Step(rationale, "conclusion", answer="4."))
     assert trajectory is not None
     assert parse_plan(trajectory.turns[0].steps[0].rationale).decision is None
     assert tally.repaired == {"decision inside a rationale disarmed": 1}
+
+
+def test_clean_takes_out_what_a_reasoning_model_thought() -> None:
+    call = Call("c", "add", {}, Observation("<think>4</think>"))
+    steps = (Step("<think>Hm.", "caller", (call,)), Step("Hm. </think>Done.", "conclusion", answer="<think>…</think>"))
+    trajectory, _ = clean_steps(*steps)
+    assert trajectory is not None
+    assert trajectory.turns[0].steps == (Step("I call add.", "caller", (call,)), Step("Done.", "conclusion"))
 
 
 def test_clean_keeps_the_first_of_two_tools_with_one_name() -> None:

@@ -101,6 +101,7 @@ def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: 
         ("Two lines\n\nof thought 🙂.\nNext: conclusion.", True),
         ("I add them.\nNext: planner.", False),
         ("First Next: caller. Then\nNext: conclusion.", False),
+        ("First Next： caller. Then\nNext: conclusion.", False),
         ("I add them.", False),
         ("I add them.\nNext: caller. And more", False),
     ],
