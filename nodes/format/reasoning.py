@@ -6,6 +6,7 @@ Models write it between tags into their text, or a server has put it into a fiel
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from langchain_core.messages import AIMessage
 
@@ -43,6 +44,11 @@ def split_reasoning(text: str) -> tuple[str, str]:
         end, is_open = tag.end(), not is_closing
     (thoughts if is_open else said).append(text[end:])
     return "\n".join(filter(None, map(str.strip, thoughts))), "".join(said).strip()
+
+
+def is_thought(part: object) -> bool:
+    """Tell whether a block of a message's content holds what was thought."""
+    return isinstance(part, Mapping) and part.get("type") in ("reasoning", "thinking", "redacted_thinking")
 
 
 def read_thoughts(message: AIMessage) -> str:

@@ -158,9 +158,11 @@ def test_what_a_server_sends_as_thoughts_is_kept_as_such(serving: Any, key: str)
     answers = [(200, {"Content-Type": "text/event-stream"}, body.encode())] * 3
     with serving(Server(*answers, then=json.dumps(whole).encode()).answer) as host:
         model = make_openai("m", {"remote": QUICK}, base_url=f"http://{host}/v1")
-        streamed = sum(list(model.stream("Hi"))[1:], start=AIMessageChunk(""))
+        streamed = sum(list(model.stream("Hi"))[1:], start=AIMessageChunk(content=""))
         assert streamed.additional_kwargs == {"reasoning_content": "Next: give up."}
-        *_, (_, state) = create_umi_agent(model, []).stream({"messages": "Hi"}, stream_mode=["messages", "values"])
+        question: Any = {"messages": "Hi"}
+        parts: list[Any] = [*create_umi_agent(model, []).stream(question, stream_mode=["messages", "values"])]
+        state = parts[-1][1]
         reply = model.invoke("Hi")
     assert (reply.text, reply.additional_kwargs["reasoning_content"]) == (PLAN["message"]["content"], thought[key])  # type: ignore[index]
     assert state["messages"][-1].additional_kwargs["reasoning_content"].startswith("Next: give up.")

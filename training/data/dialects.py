@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.format.reasoning import is_thought, split_reasoning
 from alpha_umi.nodes.format.trajectory import Call
 from alpha_umi.tools.observation import render_observation
 from alpha_umi.tools.spec import ToolSpec, clean_name
@@ -175,7 +176,9 @@ class _MessageReader:
     def _read_assistant(self, raw: Record, content: Any, *, is_call: bool) -> Message:
         is_masked = any(raw.get(key) is not None and not raw[key] for key in ("weight", "loss", "train"))
         message = Message("assistant", weight=0 if is_masked else 1)
-        text = _to_text(content)
+        if isinstance(content, list):
+            content = [part for part in content if not is_thought(part)]
+        _, text = split_reasoning(_to_text(content))
         if is_call and not _TAGGED_CALL.search(text):
             message.calls = self._read_calls(_decode_lines(text))
         else:

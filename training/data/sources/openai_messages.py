@@ -1,8 +1,8 @@
 """Dialogues with tool calls in JSON Lines: OpenAI's messages, ShareGPT, Hermes, ToolACE, xLAM or ms-swift.
 
 `alpha_umi.training.data.dialects` says how each is written. Assistant text before a call is its rationale; a call
-without one gets a templated one. What has `weight: 0` is read, and not trained. What a reasoning
-model thought, in `reasoning_content` or between tags, is not.
+without one gets a templated one. What has `weight: 0` is read, and not trained. What a reasoning model thought, in
+`reasoning_content`, in blocks or between tags, is not read.
 """
 
 from __future__ import annotations

@@ -60,6 +60,16 @@ def test_openai_older_function_calls_are_linked(read: Read, write_lines: WriteLi
     assert list_results(step) == [({}, "0")]
 
 
+def test_openai_thoughts_are_no_call_and_no_text(read: Read, write_lines: WriteLines) -> None:
+    thought = '<think>Or <tool_call>{"name": "add", "arguments": {"a": 9}}</tool_call>?</think>'
+    called = {"role": "assistant", "content": thought + '<tool_call>{"name": "add", "arguments": {"a": 2}}</tool_call>'}
+    blocks = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "It is 4."}]
+    result = {"role": "tool", "content": "4"}
+    steps = read_steps(read, write_lines, dialogue(called, result, {"role": "assistant", "content": blocks}))
+    assert list_results(*steps) == [({"a": 2}, "4")]
+    assert [(step.rationale, step.answer) for step in steps] == [("I call add.", None), (READY, "It is 4.")]
+
+
 @pytest.mark.parametrize(
     "call",
     [
