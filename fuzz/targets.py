@@ -28,7 +28,7 @@ from alpha_umi.nodes.format.trajectory import DECISIONS, Call, Observation, Step
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.openapi import load_openapi
-from alpha_umi.tools.openapi.document import parse_yaml
+from alpha_umi.tools.openapi.yaml_text import parse_yaml
 from alpha_umi.tools.schema import is_pattern
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbench import read_api_list

@@ -61,6 +61,13 @@ def test_repeated_keys_are_found_at_every_depth(tmp_path: Path) -> None:
     assert sorted(file.find_repeated_keys()) == [(3, "c"), (4, "a")]
 
 
+def test_keys_that_are_merged_are_neither_repeated_nor_in_the_way(tmp_path: Path) -> None:
+    file = read(tmp_path, "x: &x\n  a: 1\n  b: 2\ny:\n  a: 3\n  <<: *x\n")
+    assert file.values["y"] == {"a": 3, "b": 2}
+    assert list(file.find_repeated_keys()) == []
+    assert [file.find_line(["y", key]) for key in ("a", "b")] == [5, 3]
+
+
 @pytest.mark.parametrize("text", ["a: [", "a: !!python/object:os.system x", "a: 2020-99-99", "a: 1\n---\nb: 2"])
 def test_what_is_no_data_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises((yaml.YAMLError, ValueError)):

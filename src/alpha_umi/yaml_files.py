@@ -48,15 +48,23 @@ def read_yaml(path: Path, loader_type: Any = yaml.SafeLoader) -> YamlFile:
 def _list_items(node: yaml.Node | None) -> list[tuple[str, yaml.Node, yaml.Node]]:
     """Return name or position of each item, where it begins, and its value."""
     if isinstance(node, yaml.MappingNode):
-        return [(str(name.value), name, value) for name, value in node.value]
+        items = [(str(name.value), name, value) for name, value in node.value]
+        return sorted(items, key=lambda item: _is_merged(item[1], node))
     if isinstance(node, yaml.SequenceNode):
         return [(str(i), value, value) for i, value in enumerate(node.value)]
     return []
 
 
+def _is_merged(place: yaml.Node, node: yaml.Node) -> bool:
+    """Tell whether a key came into a mapping by a merge key; it then stands where its anchor is."""
+    return bool(place.start_mark.index < node.start_mark.index)
+
+
 def _find_repeated_keys(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
     seen: set[str] = set()
     for name, place, value in _list_items(node):
+        if node and _is_merged(place, node):
+            continue
         if name in seen:
             yield place.start_mark.line + 1, name
         seen.add(name)

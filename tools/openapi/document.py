@@ -1,19 +1,18 @@
 """Reads an OpenAPI 3 document, from a file, an address or memory, and looks up what its references name.
 
-YAML is read as OpenAPI means it: YAML 1.2 that says what JSON could say, so ``no`` is a text and so is ``2020-01-01``.
-PyYAML's loader reads YAML 1.1, takes seven times as long, and its C composer overflows the stack on deep nesting, so
-only its parser is used. Merge keys (``<<``) are no part of YAML 1.2.
+References also lead into other files: those in the folder of a document that is a file, and those at the host of one
+that was fetched. In such a file every reference is made absolute when it is read, so that nothing else has to know
+where a part of a document came from.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
 
 import httpx
 import yaml
@@ -21,62 +20,149 @@ from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.client import HttpClient
+from alpha_umi.tools.openapi.yaml_text import parse_yaml
 
 _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+_MAX_FETCHED = 200  # files of one document
 _FETCH_TIMEOUT_S = 30.0
 _MAX_CHAIN = 32
-_MAX_DEPTH = 200
-_MAX_NODES = 5_000_000  # with aliases written out: a few lines of them can mean a billion values
-_CONSTANTS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ENDLESS = "a chain of references that does not end"
 
 
 class BadReference(Exception):
     """A ``$ref`` that leads nowhere; its message names it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document and where it came from.
+    """A parsed document, where it came from, and the files it refers to.
 
     Args:
         content: The document.
         name: What messages call it.
         url: Address it was fetched from, to which relative servers are relative; ``""`` if it was not.
+        path: File it was read from, None if it was not.
     """
 
-    content: Mapping[str, Any]
-    name: str
-    url: str = ""
+    def __init__(self, content: Mapping[str, Any], name: str, url: str = "", path: Path | None = None) -> None:
+        """Read no other file yet."""
+        self.content = content
+        self.name = name
+        self.url = url
+        self._folder = path.resolve().parent if path else None
+        self._base = path.resolve().as_uri() if path else url
+        self._files: dict[str, Any] = {self._base: content}
+        self._names: dict[str, Any] | None = None
 
     def resolve(self, node: Any) -> Any:
-        """Follow a node's ``$ref``, and that of its target, until there is none."""
+        """Follow a node's ``$ref``, and that of its target, until there is none; what stands beside it is kept."""
+        beside: dict[str, Any] = {}
         for _ in range(_MAX_CHAIN):
             if not isinstance(node, Mapping) or not isinstance(node.get("$ref"), str):
-                return node
+                return {**node, **beside} if beside and isinstance(node, Mapping) else node
+            beside = {**{key: value for key, value in node.items() if key != "$ref"}, **beside}
             node = self.lookup(node["$ref"])
-        raise BadReference("a chain of references that does not end")
+        raise BadReference(_ENDLESS)
 
     def lookup(self, reference: str) -> Any:
-        """Return what a reference such as ``#/components/schemas/Pet`` names."""
-        if not reference.startswith("#"):
-            raise BadReference(f"{reference!r}, which is outside the document (bundle it into one file)")
-        node: Any = self.content
-        for part in filter(None, reference[1:].split("/")):
-            key = unquote(part).replace("~1", "/").replace("~0", "~")
-            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
-                node = node[int(key)]
-            elif isinstance(node, Mapping) and key in node:
-                node = node[key]
-            else:
-                raise BadReference(f"{reference!r}, which leads nowhere")
+        """Return what a reference such as ``#/components/schemas/Pet`` or ``pets.yaml#/Pet`` names."""
+        try:
+            address, _, pointer = urljoin(self._base, reference).partition("#")
+            node = self._open(address)
+            if not pointer.startswith("/") and (named := self._find_name(f"{address}#{pointer}")) is not None:
+                return named
+            for part in filter(None, pointer.split("/")):
+                node = self._step(node, unquote(part).replace("~1", "/").replace("~0", "~"), reference)
+        except RecursionError as error:
+            raise BadReference(_ENDLESS) from error
+        except ValueError as error:  # brackets that hold no IPv6 address
+            raise BadReference(f"{reference!r}, which is no address") from error
         return node
+
+    def _step(self, node: Any, key: str, reference: str) -> Any:
+        """Return what a node holds; on the way there may be further references."""
+        if isinstance(node, Mapping) and key not in node:
+            node = self.resolve(node)
+        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            return node[int(key)]
+        if isinstance(node, Mapping) and key in node:
+            return node[key]
+        raise BadReference(f"{self._shorten(reference)!r}, which leads nowhere")
+
+    def _open(self, address: str) -> Any:
+        """Return what a file holds, which is read once, or the schema that calls itself so by ``$id``."""
+        if address not in self._files:
+            self._files[address] = self._find_name(address) or self._try_to_read(address)
+        if isinstance(self._files[address], BadReference):
+            raise self._files[address]
+        return self._files[address]
+
+    def _find_name(self, name: str) -> Any:
+        """Return the schema with this ``$anchor`` or ``$id``, None if there is none."""
+        if self._names is None:
+            self._names = dict(_iter_names(self.content, self._base))
+        return self._names.get(name)
+
+    def _try_to_read(self, address: str) -> Any:
+        """Return what a file holds, or why it cannot be had."""
+        try:
+            if self._folder and address.startswith("file:"):
+                content = _parse_text(_find_file(address, self._folder).read_text("utf-8-sig"))
+            elif self.url and urlsplit(address)[:2] == urlsplit(self.url)[:2] and len(self._files) < _MAX_FETCHED:
+                content = _parse_text(_fetch(address))
+            else:
+                return BadReference(f"{address!r}, which is outside the document (bundle it into one file)")
+        except (ValueError, OSError, yaml.YAMLError, RecursionError, ConfigError) as error:
+            return BadReference(f"{self._shorten(address)!r}, which cannot be read: {error}")
+        _make_absolute(content, address)
+        assert self._names is not None  # by `_find_name`
+        self._names |= _iter_names(content, address)
+        return content
+
+    def _shorten(self, reference: str) -> str:
+        """Return a reference as people know it: relative to the document's folder."""
+        if not self._base:
+            return reference
+        return reference.removeprefix(
+            self._base if reference.startswith(f"{self._base}#") else urljoin(self._base, ".")
+        )
+
+
+def _find_file(address: str, folder: Path) -> Path:
+    """Return the path of an address, which must not lead out of the document's folder."""
+    path = Path(url2pathname(urlsplit(address).path)).resolve()
+    if not path.is_relative_to(folder):
+        raise ValueError(f"it is outside {folder}; copy it there, or bundle the document into one file")
+    return path
+
+
+def _iter_nodes(content: Any) -> Iterator[dict[str, Any]]:
+    """Yield each mapping once; aliases of YAML may be in many places."""
+    pending, seen = [content], set()
+    while pending:
+        node = pending.pop()
+        if not isinstance(node, dict | list) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, dict):
+            yield node
+            pending += node.values()
+        else:
+            pending += node
+
+
+def _make_absolute(content: Any, address: str) -> None:
+    """Let every reference in a file name its file."""
+    for node in _iter_nodes(content):
+        if isinstance(node.get("$ref"), str):
+            node["$ref"] = urljoin(address, node["$ref"])
+
+
+def _iter_names(content: Any, address: str) -> Iterator[tuple[str, Any]]:
+    """Yield what a file's schemas call themselves, as absolute references."""
+    for node in _iter_nodes(content):
+        for key, mark in (("$id", ""), ("$anchor", "#")):
+            if isinstance(node.get(key), str):
+                yield urljoin(address, f"{mark}{node[key]}").removesuffix("#"), node
 
 
 def load_document(source: str | Path | Mapping[str, Any]) -> Document:
@@ -89,13 +175,14 @@ def load_document(source: str | Path | Mapping[str, Any]) -> Document:
         return Document(source, str(_get_title(source) or "the OpenAPI document"))
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         return Document(_parse(_fetch(source), source), source, source)
+    path = Path(source).expanduser()
     try:
-        text = Path(source).expanduser().read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"The OpenAPI document {str(source)!r} cannot be read: {error}. Give the path of a JSON or YAML file."
         ) from error
-    return Document(_parse(text, str(source)), str(source))
+    return Document(_parse(text, str(source)), str(source), path=path)
 
 
 def require_openapi_3(document: Document) -> None:
@@ -105,7 +192,11 @@ def require_openapi_3(document: Document) -> None:
         raise ConfigError(f"{document.name} is Swagger {content['swagger']}; convert it to OpenAPI 3 first.")
     if not str(content.get("openapi", "")).startswith("3"):
         raise ConfigError(f"{document.name} is no OpenAPI 3 document: it has no line 'openapi: 3…'.")
-    if not isinstance(content.get("paths"), Mapping):
+    try:
+        paths = document.resolve(content.get("paths"))
+    except BadReference as error:
+        raise ConfigError(f"The 'paths' of {document.name} refer to {error}; correct that.") from error
+    if not isinstance(paths, Mapping):
         raise ConfigError(f"{document.name} has no 'paths', so there is nothing to call; give a complete document.")
 
 
@@ -131,8 +222,7 @@ def _fetch(url: str) -> str:
 
 def _parse(text: str, name: str) -> Mapping[str, Any]:
     try:
-        # JSON is YAML as well, but takes much longer to read as such.
-        content = json.loads(text) if text.lstrip().startswith("{") else parse_yaml(text)
+        content = _parse_text(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name} is neither valid JSON nor valid YAML: {error}") from error
     if not isinstance(content, Mapping):
@@ -140,82 +230,6 @@ def _parse(text: str, name: str) -> Mapping[str, Any]:
     return content
 
 
-def parse_yaml(text: str) -> Any:
-    r"""Return the values of a document of one part.
-
-    Raises:
-        yaml.YAMLError: If it is no YAML, nested too deeply, or contains itself.
-
-    Example:
-        >>> parse_yaml("country: no\nsince: 1999-12-31\nparts: [1, 2.5, null]")
-        {'country': 'no', 'since': '1999-12-31', 'parts': [1, 2.5, None]}
-    """
-    root: list[Any] = []
-    stack: list[_YamlCollection] = [_YamlCollection(root)]
-    anchors: dict[str, Any] = {}
-    sizes: dict[int, int] = {}
-    for event in yaml.parse(text, Loader=_YamlLoader):
-        if stack[-1].n_nodes > _MAX_NODES:
-            raise yaml.YAMLError(f"it stands for more than {_MAX_NODES:,} values, {event.start_mark}")
-        if isinstance(event, yaml.CollectionEndEvent):
-            closed = stack.pop()
-            stack[-1].n_nodes += closed.n_nodes
-            sizes[id(closed.value)] = closed.n_nodes
-            if closed.anchor:
-                anchors[closed.anchor] = closed.value
-        elif isinstance(event, yaml.CollectionStartEvent):
-            value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
-            stack[-1].add(value)
-            stack.append(_YamlCollection(value, event.anchor))
-            if len(stack) > _MAX_DEPTH:
-                raise yaml.YAMLError(f"nested more than {_MAX_DEPTH} deep, {event.start_mark}")
-        elif isinstance(event, yaml.ScalarEvent):
-            value = _read_scalar(event)
-            stack[-1].add(value)
-            stack[-1].n_nodes += 1
-            if event.anchor:
-                anchors[event.anchor] = value
-        elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in anchors:
-                raise yaml.YAMLError(f"*{event.anchor} names nothing complete, {event.start_mark}")
-            stack[-1].add(anchors[event.anchor])
-            stack[-1].n_nodes += sizes.get(id(anchors[event.anchor]), 1)
-    return root[0] if root else None
-
-
-class _YamlCollection:
-    """A list or mapping that is being filled."""
-
-    def __init__(self, value: Any, anchor: str | None = None) -> None:
-        self.value = value
-        self.anchor = anchor
-        self.n_nodes = 1
-        self._key: tuple[str] | None = None
-
-    def add(self, item: Any) -> None:
-        """Append to a list; to a mapping, alternately the key and its value."""
-        if isinstance(self.value, list):
-            self.value.append(item)
-        elif self._key is None:
-            self._key = (_write_key(item),)
-        else:
-            self.value[self._key[0]] = item
-            self._key = None
-
-
-def _write_key(key: Any) -> str:
-    """Return a key as JSON would hold it; documents write ``200:`` for ``"200":``."""
-    if isinstance(key, dict | list):
-        raise yaml.YAMLError("a key is a list or a mapping")
-    return key if isinstance(key, str) else {True: "true", False: "false", None: "null"}.get(key, str(key))
-
-
-def _read_scalar(event: Any) -> Any:
-    text: str = event.value
-    if not event.implicit[0]:
-        return text
-    if text in _CONSTANTS:
-        return _CONSTANTS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+def _parse_text(text: str) -> Any:
+    """Return what a text holds. JSON is YAML as well, but takes much longer to read as such."""
+    return json.loads(text) if text.lstrip().startswith("{") else parse_yaml(text)

@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.credentials import Credential, read_variable
-from alpha_umi.tools.openapi.arguments import Argument, ArgumentReader, BodyKind, Unusable
+from alpha_umi.tools.openapi.arguments import ArgumentReader
+from alpha_umi.tools.openapi.body import Body
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text
+from alpha_umi.tools.openapi.styles import Argument, Unusable
 from alpha_umi.tools.spec import Effects, ToolSpec
 
 _METHODS: dict[str, Effects] = {
@@ -38,8 +40,7 @@ class Operation:
     method: str
     url: str
     arguments: tuple[Argument, ...]
-    body: BodyKind | None
-    media_type: str
+    body: Body | None
     credentials: tuple[Credential, ...]
 
 
@@ -53,18 +54,19 @@ def read_operations(
     for path, method, shared, node in _iter_nodes(document, omissions):
         reader = ArgumentReader(document)
         try:
+            url = _join(_find_server(document, base_url, shared, node), path)
             credentials = security.select(node)
             hidden = {(credential.place, credential.name.lower()) for credential in credentials}
-            reader.add_parameters(path, shared, node, hidden)
-            body, media_type = reader.add_body(node)
+            reader.add_parameters(shared, node, hidden | _list_fixed(url))
+            url = _make_absolute(reader.match_address(url), document)
+            body = reader.add_body(node)
             name = _make_name(path, method, node, taken)
             spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], "openapi")
-            url = f"{_find_server(document, base_url, shared, node).rstrip('/')}/{path.lstrip('/')}"
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
             omissions.append(f"{method.upper()} {path} is left out: {error}")
             continue
         taken.add(spec.name)
-        operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, media_type, credentials))
+        operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, credentials))
         omissions += [f"{spec.name}: {problem}" for problem in dict.fromkeys(reader.problems)]
     return operations, omissions
 
@@ -72,16 +74,38 @@ def read_operations(
 def _iter_nodes(
     document: Document, omissions: list[str]
 ) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Yield path, method, path item and operation."""
-    for path, item in document.content["paths"].items():
+    """Yield path, method, path item and operation; each may be a reference."""
+    for path, item in document.resolve(document.content["paths"]).items():
         try:
             shared = document.resolve(item)
         except BadReference as error:
             omissions.append(f"{path} is left out: it refers to {error}")
             continue
-        for method in _METHODS:
-            if isinstance(shared, Mapping) and isinstance(shared.get(method), Mapping):
-                yield str(path), method, shared, shared[method]
+        for method in _METHODS if isinstance(shared, Mapping) else ():
+            try:
+                node = document.resolve(shared.get(method))
+            except BadReference as error:
+                omissions.append(f"{method.upper()} {path} is left out: it refers to {error}")
+                continue
+            if isinstance(node, Mapping):
+                yield str(path), method, shared, node
+
+
+def _join(server: str, path: str) -> str:
+    """Put a path behind the address of a server; the queries of both are kept, and fragments are never sent.
+
+    Example:
+        >>> _join("https://api.example/v1/?key=a", "/items?beta=true#list")
+        'https://api.example/v1/items?key=a&beta=true'
+    """
+    (base, _, fixed), (end, _, query) = (urldefrag(text).url.partition("?") for text in (server, path))
+    return f"{base.rstrip('/')}/{end.lstrip('/')}?{'&'.join(filter(None, (fixed, query)))}".removesuffix("?")
+
+
+def _list_fixed(url: str) -> set[tuple[str, str]]:
+    """Return the query parameters whose value the address itself holds, which is nothing for a model to choose."""
+    pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    return {("query", name.lower()) for name, value in pairs if "{" not in value}
 
 
 def _find_server(document: Document, base_url: str | None, shared: Mapping[str, Any], node: Mapping[str, Any]) -> str:
@@ -91,8 +115,8 @@ def _find_server(document: Document, base_url: str | None, shared: Mapping[str, 
         servers = level.get("servers")
         for server in servers if isinstance(servers, list) else ():
             if isinstance(server, Mapping) and isinstance(server.get("url"), str):
-                return _make_absolute(_fill_in(server), document)
-    return _make_absolute("/", document)
+                return _fill_in(server)
+    return "/"
 
 
 def _fill_in(server: Mapping[str, Any]) -> str:
@@ -112,7 +136,7 @@ def _make_absolute(url: str, document: Document) -> str:
     except ValueError:  # brackets that hold no IPv6 address
         is_complete = False
     if not is_complete:
-        raise Unusable(f"its server is {url!r}, which is no complete address; give base_url")
+        raise Unusable(f"its server makes it {url!r}, which is no complete address; give base_url")
     return absolute
 
 
@@ -182,8 +206,7 @@ class Security:
 
 def _is_declared_anywhere(document: Document) -> bool:
     """Return whether any operation names the schemes it wants."""
-    items = [item for item in document.content["paths"].values() if isinstance(item, Mapping)]
-    return any(isinstance(node, Mapping) and "security" in node for item in items for node in item.values())
+    return any("security" in node for _, _, _, node in _iter_nodes(document, []))
 
 
 def _read_schemes(document: Document) -> dict[str, Mapping[str, Any]]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import httpx
-from langchain_core.tools import ToolException
 
-from alpha_umi.tools.openapi.arguments import Argument
 from alpha_umi.tools.openapi.operations import Operation
-
-_SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
+from alpha_umi.tools.openapi.styles import Argument, write_header, write_pairs, write_path, write_query
 
 
 def build_request(operation: Operation, values: Mapping[str, Any]) -> httpx.Request:
@@ -28,85 +24,22 @@ def build_request(operation: Operation, values: Mapping[str, Any]) -> httpx.Requ
             given.setdefault(argument.place, []).append((argument, values[argument.name]))
     url = operation.url
     for argument, value in given.get("path", ()):
-        url = url.replace(f"{{{argument.wire_name}}}", _write_path(argument, value))
-    query, cookies = (
-        tuple(pair for argument, value in given.get(place, ()) for pair in _write_pairs(argument, value))
-        for place in ("query", "cookie")
-    )
+        url = url.replace(f"{{{argument.wire_name}}}", write_path(argument, value))
+    if query := "&".join(pair for each in given.get("query", ()) for pair in write_query(*each)):
+        url += f"{'&' if '?' in url else '?'}{query}"
     headers = {"Accept": "application/json, text/*;q=0.9, */*;q=0.5"}
-    headers |= {argument.wire_name: _write_header(argument, value) for argument, value in given.get("header", ())}
+    headers |= {argument.wire_name: write_header(argument, value) for argument, value in given.get("header", ())}
+    cookies = [pair for each in given.get("cookie", ()) for pair in write_pairs(*each, quote)]
     if cookies:
-        headers["Cookie"] = "; ".join(f"{name}={quote(value)}" for name, value in cookies)
-    body = {argument.wire_name: value for argument, value in given.get("body", ())}
-    whole = body.pop("", None)
-    content = {} if operation.body is None else _write_body(operation, body if whole is None else whole, headers)
+        headers["Cookie"] = "; ".join(f"{name}={text}" for name, text in cookies)
+    content = _write_body(operation, given.get("body", []), headers)
     encoded = [(name.encode(), text.encode()) for name, text in headers.items()]
-    return httpx.Request(operation.method, url, params=query or None, headers=encoded, **content)
+    return httpx.Request(operation.method, url, headers=encoded, **content)
 
 
-def _write_path(argument: Argument, value: Any) -> str:
-    text = _write_simple(argument, value)
-    if text in ("", ".", ".."):
-        raise ToolException(f"{argument.name} is {text!r}, which cannot stand in an address. Write another value.")
-    return quote(text, safe=",")
-
-
-def _write_header(argument: Argument, value: Any) -> str:
-    text = _write_simple(argument, value)
-    if not text.isprintable():
-        raise ToolException(f"{argument.name} has a line break or another character that a header cannot hold.")
-    return text
-
-
-def _write_pairs(argument: Argument, value: Any) -> Iterator[tuple[str, str]]:
-    """Write a query parameter or cookie."""
-    name = argument.wire_name
-    if argument.is_json or not isinstance(value, list | dict):
-        yield name, _write_scalar(value, as_json=argument.is_json)
-    elif isinstance(value, dict) and argument.style == "deepObject":
-        yield from ((f"{name}[{key}]", _write_scalar(part)) for key, part in value.items())
-    elif isinstance(value, dict) and argument.explode:
-        yield from ((key, _write_scalar(part)) for key, part in value.items())
-    elif isinstance(value, list) and argument.explode:
-        yield from ((name, _write_scalar(part)) for part in value)
-    else:
-        yield name, _SEPARATORS.get(argument.style, ",").join(_flatten(value))
-
-
-def _write_simple(argument: Argument, value: Any) -> str:
-    if argument.is_json or not isinstance(value, list | dict):
-        return _write_scalar(value, as_json=argument.is_json)
-    if isinstance(value, dict) and argument.explode:
-        return ",".join(f"{key}={_write_scalar(part)}" for key, part in value.items())
-    return ",".join(_flatten(value))
-
-
-def _flatten(value: list[Any] | dict[str, Any]) -> Iterator[str]:
-    parts = value if isinstance(value, list) else [part for pair in value.items() for part in pair]
-    return map(_write_scalar, parts)
-
-
-def _write_scalar(value: Any, as_json: bool = False) -> str:
-    """Write one value as servers read it: ``true``, not ``True``."""
-    if isinstance(value, str) and not as_json:
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _write_body(operation: Operation, value: Any, headers: dict[str, str]) -> dict[str, Any]:
-    """Return httpx's argument for the body; the content type goes into the headers where httpx does not know it."""
-    if operation.body == "multipart":
-        fields = value if isinstance(value, dict) else {"body": value}
-        files = {argument.wire_name for argument in operation.arguments if argument.is_file}
-        return {
-            "files": [
-                (name, (name if name in files else None, _write_scalar(part).encode())) for name, part in fields.items()
-            ]
-        }
-    headers["Content-Type"] = operation.media_type
-    if operation.body == "json":
-        return {"content": json.dumps(value, ensure_ascii=False).encode()}
-    if operation.body == "form" and isinstance(value, dict):
-        pairs = [pair for name, part in value.items() for pair in _write_pairs(Argument("", name, "body"), part)]
-        return {"content": urlencode(pairs).encode()}
-    return {"content": _write_scalar(value).encode()}
+def _write_body(operation: Operation, given: list[tuple[Argument, Any]], headers: dict[str, str]) -> dict[str, Any]:
+    """Return httpx's argument for the body; one that may be missing is not sent where nothing is given."""
+    if operation.body is None or not (given or operation.body.is_required):
+        return {}
+    values = {argument.wire_name: value for argument, value in given}
+    return operation.body.write(values.get("", values), headers)

@@ -6,6 +6,8 @@ is malformed restricts nothing: the server decides what it accepts.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +25,14 @@ _TYPES = {
     **{"list": "array", "dict": "object", "map": "object"},
 }
 _BOUNDS = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
-_LISTS = ("anyOf", "oneOf", "allOf")
+_PARTS = (
+    *("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"),
+    *("unevaluatedItems", "unevaluatedProperties"),
+)
+# As what lists of schemas are read. Of most documents more than one part of a `oneOf` fits, which only a server that
+# knows what is meant can tell apart.
+_LISTS = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf", "prefixItems": "prefixItems"}
+_NOTES = frozenset({"description", "nullable", "x-nullable", "default", "readOnly", "writeOnly", "title", "deprecated"})
 
 
 def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str]]:
@@ -66,33 +75,59 @@ class _SchemaReader:
         reference = node.get("$ref")
         if isinstance(reference, str):
             return self._read_reference(node, reference, inside, depth)
+        if "$dynamicRef" in node:
+            self.problems.append("a schema has a $dynamicRef, which is not followed; it takes anything")
         if self._n_nodes > _MAX_NODES or depth > _MAX_DEPTH:
             return _read_type_alone(node)
+        node = _move_enum(node)
         schema = _read_keywords(node)
-        for key in ("items", "additionalProperties", "not"):
+        for key in _PARTS:
             if isinstance(node.get(key), Mapping | bool):
                 schema[key] = node[key] if isinstance(node[key], bool) else self.read(node[key], inside, depth + 1)
-        if isinstance(node.get("properties"), Mapping):
-            self._read_properties(node, schema, inside, depth)
-        for key in _LISTS:
+        for key in ("patternProperties", "dependentSchemas"):
+            if isinstance(node.get(key), Mapping) and (key != "patternProperties" or all(map(is_pattern, node[key]))):
+                schema[key] = {name: self.read(part, inside, depth + 1) for name, part in node[key].items()}
+        if isinstance(properties := node.get("properties"), Mapping):
+            self._read_properties({**node, "properties": self._follow_all(properties)}, schema, inside, depth)
+        for key, written in _LISTS.items():
             if isinstance(node.get(key), list) and node[key]:
-                schema[key] = [self.read(part, inside, depth + 1) for part in node[key]]
-        return _merge_all_of(schema)
+                parts = [self.read(part, inside, depth + 1) for part in node[key]]
+                if written in schema:  # anyOf beside oneOf
+                    schema.setdefault("allOf", []).append({written: parts})
+                else:
+                    schema[written] = parts
+        return _allow_null(node, _merge_all_of(schema))
 
     def _read_reference(
         self, node: Mapping[str, Any], reference: str, inside: tuple[str, ...], depth: int
     ) -> dict[str, Any]:
+        """Read what a reference names. Notes beside it replace those of the target; anything else holds as well."""
         try:
             target = self._document.lookup(reference)
         except BadReference as error:
             self.problems.append(f"a schema refers to {error}")
             return {}
         if not isinstance(target, Mapping):
-            return {}
+            return self.read(target, inside, depth + 1)
         if reference in inside:
             return _read_type_alone(target)
-        siblings = {key: value for key, value in node.items() if key != "$ref"}
-        return self.read({**target, **siblings}, (*inside, reference), depth + 1)
+        notes = {key: value for key, value in node.items() if key in _NOTES}
+        others = {key: value for key, value in node.items() if key not in _NOTES and key != "$ref"}
+        schema = self.read({**target, **notes}, (*inside, reference), depth + 1)
+        if _read_keywords(others) or others.keys() & {*_PARTS, *_LISTS, "properties", "required"}:
+            return _merge_all_of({"allOf": [schema, self.read(others, inside, depth + 1)]})
+        return schema
+
+    def _follow_all(self, properties: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return properties that may be a reference themselves, as in documents of many files."""
+        if not isinstance(properties.get("$ref"), str):
+            return properties
+        try:
+            found = self._document.resolve(properties)
+        except BadReference as error:
+            self.problems.append(f"a schema refers to {error}")
+            return {}
+        return found if isinstance(found, Mapping) else {}
 
     def _read_properties(
         self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...], depth: int
@@ -114,29 +149,102 @@ class _SchemaReader:
             schema["required"] = list(dict.fromkeys(required))
 
 
+def _move_enum(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let values that are listed beside a list be those of its items, if none of them is a list."""
+    values, items = node.get("enum"), node.get("items")
+    if node.get("type") != "array" or not isinstance(values, list) or any(isinstance(each, list) for each in values):
+        return node
+    moved = {"enum": values, **(items if isinstance(items, Mapping) else {})}
+    return {**{key: value for key, value in node.items() if key != "enum"}, "items": moved}
+
+
 def _read_type_alone(node: Mapping[str, Any]) -> dict[str, Any]:
-    return _read_keywords({key: node[key] for key in ("type", "description", "nullable") if key in node})
+    return _read_keywords({key: node[key] for key in ("type", "description", "nullable", "x-nullable") if key in node})
 
 
 def _read_keywords(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a schema itself says, leaving out what is malformed."""
+    kinds = _read_types(node)
     schema: dict[str, Any] = {}
-    if kinds := _read_types(node):
-        schema["type"] = kinds[0] if len(kinds) == 1 else kinds
+    if isinstance(node.get("enum"), list) and node["enum"]:
+        values = [*node["enum"], None] if _is_nullable(node) else node["enum"]
+        # a null among the values is meant, also where the type forgets it
+        schema["enum"], kinds = _fit_enum(values, [*kinds, "null"] if kinds and None in values else kinds)
+    if kinds:
+        schema = {"type": _write_types(kinds), **schema}
     if description := tidy_text(node.get("description")):
         schema["description"] = description
-    if isinstance(node.get("enum"), list) and node["enum"]:
-        may_add_null = node.get("nullable") is True and None not in node["enum"]
-        schema["enum"] = [*node["enum"], None] if may_add_null else node["enum"]
     schema |= {key: node[key] for key, is_usable in _KEYWORDS.items() if key in node and is_usable(node[key])}
+    for key in ("const", "default"):
+        if key in schema:
+            schema[key] = _coerce(schema[key], kinds)
     return schema | _read_bounds(node)
+
+
+def _fit_enum(values: list[Any], kinds: list[str]) -> tuple[list[Any], list[str]]:
+    """Return the values as the types want them, and the types: none where no value can be of them."""
+    found = [_coerce(value, kinds) for value in values]
+    usable = [value for value in found if not kinds or _is_kind(value, kinds)]
+    if not any(value is not None for value in usable):
+        usable, kinds = values, []
+    return list({json.dumps(value): value for value in usable}.values()), kinds
+
+
+def _coerce(value: Any, kinds: list[str]) -> Any:
+    """Return a value as one of the types, as YAML's numbers without quotes are meant; as it is if that fails."""
+    if not kinds or value is None or _is_kind(value, kinds):
+        return value
+    if "string" in kinds and isinstance(value, bool | int | float):
+        return json.dumps(value)
+    if isinstance(value, str):
+        try:
+            read = json.loads(value.lower() if value.lower() in ("true", "false") else value)
+        except (ValueError, RecursionError):
+            return value
+        return read if _is_kind(read, kinds) else value
+    return value
+
+
+def _is_kind(value: Any, kinds: list[str]) -> bool:
+    if isinstance(value, bool):
+        return "boolean" in kinds
+    if isinstance(value, float):
+        return math.isfinite(value) and ("number" in kinds or (value.is_integer() and "integer" in kinds))
+    return any(isinstance(value, _KINDS[kind]) for kind in kinds)
+
+
+def _list_types(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _write_types(kinds: list[str]) -> str | list[str]:
+    unique = list(dict.fromkeys(kinds))
+    return unique[0] if len(unique) == 1 else unique
+
+
+def _allow_null(node: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Let null be a value of a schema that says so, also beside parts that do not, as generators write it."""
+    if not _is_nullable(node):
+        return schema
+    if schema.keys().isdisjoint({*_LISTS, "const", "not", "if"}):
+        types = {"type": _write_types([*_list_types(schema["type"]), "null"])} if "type" in schema else {}
+        values = {"enum": [*schema["enum"], None]} if None not in schema.get("enum", [None]) else {}
+        return {**schema, **types, **values}
+    notes: dict[str, Any] = {key: schema[key] for key in ("description", "default") if key in schema}
+    rest = {key: value for key, value in schema.items() if key not in notes}
+    parts = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    return {"anyOf": [*parts, *([] if {"type": "null"} in parts else [{"type": "null"}])], **notes}
+
+
+def _is_nullable(node: Mapping[str, Any]) -> bool:
+    return node.get("nullable") is True or node.get("x-nullable") is True
 
 
 def _read_types(node: Mapping[str, Any]) -> list[str]:
     wanted = node.get("type")
     names = wanted if isinstance(wanted, list) else [wanted]
     kinds = [_TYPES[name.lower()] for name in names if isinstance(name, str) and name.lower() in _TYPES]
-    if kinds and node.get("nullable") is True:
+    if kinds and _is_nullable(node):
         kinds.append("null")
     return list(dict.fromkeys(kinds))
 
@@ -155,19 +263,38 @@ def _read_bounds(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merge_all_of(schema: dict[str, Any]) -> dict[str, Any]:
     """Make one object of an ``allOf`` whose parts do not contradict each other, as inheritance is written."""
-    parts = schema.get("allOf", [])
     merged = {key: value for key, value in schema.items() if key != "allOf"}
-    for part in parts:
+    for part in schema.get("allOf", []):
         for key, value in part.items():
             if key == "properties":
-                merged["properties"] = value | merged.get("properties", {})
+                merged["properties"] = _merge_properties(merged.get("properties", {}), value)
             elif key == "required":
                 merged["required"] = list(dict.fromkeys([*merged.get("required", []), *value]))
-            elif key == "description":
-                merged.setdefault("description", value)
-            elif merged.setdefault(key, value) != value:
+            elif key == "type" and (shared := _share_types(merged.get("type", value), value)):
+                merged["type"] = shared
+            elif key in ("description", "default"):
+                merged.setdefault(key, value)
+            elif key in merged and merged[key] != value:
                 return schema
+            else:
+                merged[key] = value
+    if "enum" in merged and "type" in merged:
+        merged["enum"], kinds = _fit_enum(merged["enum"], _list_types(merged["type"]))
+        merged["type"] = _write_types(kinds or list(_KINDS))
     return merged
+
+
+def _merge_properties(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all properties; what both describe is as both say."""
+    both = {name: _merge_all_of({"allOf": [first[name], part]}) for name, part in second.items() if name in first}
+    return {**first, **second, **both}
+
+
+def _share_types(first: Any, second: Any) -> Any:
+    """Return the types that two lists, or names, of types have in common; None if there are none."""
+    names, others = map(_list_types, (first, second))
+    shared = [name for name in names if name in others or (name == "integer" and "number" in others)]
+    return _write_types(shared) if shared else None
 
 
 def _is_number(value: Any) -> bool:
@@ -175,9 +302,13 @@ def _is_number(value: Any) -> bool:
 
 
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_KINDS: Mapping[str, Any] = {
+    **{"string": str, "integer": int, "number": (int, float), "boolean": bool},
+    **{"array": list, "object": dict, "null": type(None)},
+}
 _KEYWORDS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("const", "default"), lambda value: True),
-    "format": lambda value: isinstance(value, str),
+    **dict.fromkeys(("format", "contentMediaType", "contentEncoding"), lambda value: isinstance(value, str)),
     "pattern": lambda value: isinstance(value, str) and is_pattern(value),
     "uniqueItems": lambda value: isinstance(value, bool),
     **dict.fromkeys(_COUNTS, lambda value: _is_number(value) and value >= 0),

@@ -43,6 +43,7 @@ for _tag, _pattern, _first in (
     ("int", r"-?(?:0|[1-9][0-9]*)", "-0123456789"),
     ("float", r"-?[0-9]+\.[0-9]+", "-0123456789"),
     ("null", r"null|~|", ["n", "~", ""]),
+    ("merge", r"<<", "<"),
 ):
     PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
