@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp
+from langgraph.prebuilt import ToolRuntime
+from langgraph.runtime import get_runtime
 
 from alpha_umi.nodes.approval import make_id
 from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import Outcome, ToolTask
+from alpha_umi.nodes.state import Outcome, ToolTask, UmiState
 from alpha_umi.tools.toolbox import Toolbox
+
+_READ = "__pregel_read"
+"""One of LangGraph's private constants, with which its own node for tools reads the state."""
 
 
 class ToolsNode(Runnable[ToolTask, Update]):
@@ -33,7 +39,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
 
     def invoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the call, unless it ran before, and return its tool message."""
-        call = (input["name"], input["arguments"], input["id"], config)
+        call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
             return self._note(input, self._toolbox.execute(*call))
@@ -50,7 +56,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Do what `invoke` does without blocking the event loop."""
-        call = (input["name"], input["arguments"], input["id"], config)
+        call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
             return self._note(input, await self._toolbox.aexecute(*call))
@@ -64,6 +70,22 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 raise
             await asyncio.to_thread(record.finish, message)
         return self._note(input, message)
+
+    def _make_runtime(self, task: ToolTask, config: RunnableConfig | None) -> ToolRuntime[Any, Any] | None:
+        """Return what a tool may take from the graph; a task holds one call and not the state."""
+        if not self._toolbox.needs_runtime(task["name"]):
+            return None
+        runtime, config = get_runtime(), config or {}
+        state = config.get("configurable", {})[_READ](sorted(UmiState.__required_keys__ | UmiState.__optional_keys__))
+        return ToolRuntime(
+            state={key: copy(value) for key, value in state.items()},
+            context=runtime.context,
+            config=config,
+            stream_writer=runtime.stream_writer,
+            tool_call_id=task["id"],
+            store=runtime.store,
+            execution_info=runtime.execution_info,
+        )
 
     def _note(self, task: ToolTask, message: ToolMessage) -> Update:
         name, arguments = task["name"], task["arguments"]

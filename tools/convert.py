@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from functools import lru_cache
-from typing import Any, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar
 
-from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
-from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
+from langchain_core.tools import BaseTool, StructuredTool, Tool
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.commands import refuse_destinations
 from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import Effects, ToolSpec, read_hints
 
@@ -116,9 +115,9 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     """Return the description of a LangChain tool for the model.
 
     Raises:
-        ConfigError: If its name or schema cannot be used, or an argument can only be filled by LangGraph's own nodes.
+        ConfigError: If its name or schema cannot be used, or it wants to say where the graph goes.
     """
-    _refuse_injected(tool)
+    refuse_destinations(tool)
     if isinstance(tool, Tool) and tool.args_schema is None:
         # Its own schema is that of a wrapper; the tool takes one string.
         parameters = _as_object(tool.args) | {"required": list(tool.args)}
@@ -193,38 +192,3 @@ def _refuse_taken(tool: BaseTool, properties: Mapping[str, Any]) -> None:
             "value. Rename the argument, or build the tool with alpha_umi.tools.make_tool. If it is to be the run's "
             "config, annotate it as exactly `config: RunnableConfig`."
         )
-
-
-def _refuse_injected(tool: BaseTool) -> None:
-    for name, annotation, has_default in _iter_parameters(tool):
-        marks = {mark if isinstance(mark, type) else type(mark) for mark in get_args(annotation)[1:]}
-        is_runtime = (get_origin(annotation) or annotation) is ToolRuntime
-        is_state = any(issubclass(mark, InjectedState | InjectedStore) for mark in marks)
-        if is_runtime or is_state or (InjectedToolArg in marks and not has_default):
-            raise ConfigError(
-                f"Tool {tool.name!r}: argument {name!r} is injected by LangGraph's ToolNode, which alpha-UMi does not "
-                "use. Remove the argument; a RunnableConfig or InjectedToolCallId argument can be used instead."
-            )
-
-
-def _iter_parameters(tool: BaseTool) -> Iterator[tuple[str, Any, bool]]:
-    """Yield name, annotation and "has a default" from all places where LangChain looks for injected arguments."""
-    yield from _read_class_parameters(type(tool))
-    for source in (getattr(tool, "func", None), getattr(tool, "coroutine", None), tool.args_schema):
-        if source is not None and not isinstance(source, Mapping):
-            yield from _read_parameters(source)
-
-
-@lru_cache(maxsize=256)
-def _read_class_parameters(kind: type[BaseTool]) -> tuple[tuple[str, Any, bool], ...]:
-    """Read a class once: thousands of tools of one source are of one class."""
-    return (*_read_parameters(kind._run), *_read_parameters(kind._arun))
-
-
-def _read_parameters(source: Any) -> Iterator[tuple[str, Any, bool]]:
-    try:
-        hints = get_type_hints(source, include_extras=True)
-    except Exception:  # an unresolvable forward reference is no injection; LangChain reads it the same way
-        hints = {}
-    for name, parameter in inspect.signature(source).parameters.items():
-        yield name, hints.get(name, parameter.annotation), parameter.default is not parameter.empty

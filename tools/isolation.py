@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import SpecTool, ToolLike, spec_from_tool, to_base_tool
+from alpha_umi.tools.injection import find_injected
 
 MAX_CHARS = 200_000
 """Bound on the text of an answer; the toolbox cuts it further."""
@@ -94,6 +95,11 @@ def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
         raise ConfigError(
             f"Tool {inner.name!r}: memory_mb cannot be kept to on this system, only on Linux; set it to None."
         )
+    if injected := find_injected(inner):
+        raise ConfigError(
+            f"Tool {inner.name!r} cannot run in a process of its own: its argument {next(iter(injected))!r} is filled "
+            "from this one. Remove the argument, or do not isolate the tool."
+        )
     spec = spec_from_tool(inner)
     request = {"target": _find_target(inner), "name": spec.name, "memory_mb": isolation.memory_mb}
     path = [*sys.path, os.getcwd()]  # a tool named on the command line is found in the working directory
@@ -103,6 +109,7 @@ def isolate_tool(tool: ToolLike, isolation: Isolation) -> IsolatedTool:
         args_schema=dict(spec.parameters),
         coroutine=partial(_call, request, path, isolation.seconds),
         metadata={**(inner.metadata or {}), "effects": spec.effects},
+        return_direct=inner.return_direct,
         source=spec.source,
         inner=inner,
     )

@@ -22,10 +22,14 @@ from langchain_core.messages.tool import ToolOutputMixin, tool_call
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
 from langgraph.errors import GraphBubbleUp
+from langgraph.prebuilt import ToolRuntime
+from langgraph.types import Command
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
+from alpha_umi.tools.commands import read_command
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
+from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
 from alpha_umi.tools.isolation import ToolProcessEnded
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
@@ -64,6 +68,7 @@ class Toolbox:
         self.max_observation_chars = max_observation_chars
         self._tools: dict[str, BaseTool] = {}
         self._specs: dict[str, ToolSpec] = {}
+        self._injected: dict[str, dict[str, Injected]] = {}
         self._looks: dict[str, str] = {}
         for tool in map(to_base_tool, tools):
             self._add(tool)
@@ -74,6 +79,7 @@ class Toolbox:
         if other := self._looks.get(fold_name(tool.name)):
             raise ConfigError(f"The tool names {other!r} and {tool.name!a} look the same; rename one of them.")
         self._specs[tool.name] = spec_from_tool(tool)
+        self._injected[tool.name] = find_injected(tool)
         self._tools[tool.name] = make_observing(tool, self.max_observation_chars)
         self._looks[fold_name(tool.name)] = tool.name
 
@@ -91,6 +97,7 @@ class Toolbox:
         """Return the same tools and one more."""
         other = copy(self)
         other._tools, other._specs, other._looks = self._tools.copy(), self._specs.copy(), self._looks.copy()
+        other._injected = self._injected.copy()
         other._add(to_base_tool(tool))
         return other
 
@@ -104,15 +111,29 @@ class Toolbox:
         """Say whether a call of a tool must not be repeated; a name that is no tool does nothing."""
         return name in self._specs and self._specs[name].effects == "once"
 
+    def needs_runtime(self, name: str) -> bool:
+        """Say whether a tool takes arguments that no model fills."""
+        return bool(self._injected.get(name))
+
+    @property
+    def direct_names(self) -> frozenset[str]:
+        """The tools whose result is the answer (LangChain's `return_direct`)."""
+        return frozenset(name for name, tool in self._tools.items() if tool.return_direct)
+
     def execute(
-        self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str,
+        call_id: str,
+        config: RunnableConfig | None = None,
+        runtime: ToolRuntime[Any, Any] | None = None,
     ) -> ToolMessage:
         """Run one call and return its observation, a message with the call's id.
 
         The arguments are parsed, or the model's raw text where that did not parse; only an exact name runs. With the
-        caller's config the tool is a child run in its trace.
+        caller's config the tool is a child run in its trace. What the tool takes from the graph is in the runtime.
         """
-        work = self._start(name, arguments, call_id, config, None)
+        work = self._start(name, arguments, call_id, config, runtime, None)
         try:
             wait([work], self._timeout_s)
             return self._finish(name, call_id, work)
@@ -120,10 +141,15 @@ class Toolbox:
             work.cancel()
 
     async def aexecute(
-        self, name: str, arguments: Mapping[str, Any] | str, call_id: str, config: RunnableConfig | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str,
+        call_id: str,
+        config: RunnableConfig | None = None,
+        runtime: ToolRuntime[Any, Any] | None = None,
     ) -> ToolMessage:
         """Do what `execute` does without blocking the event loop; cancelling it cancels a coroutine tool."""
-        work = asyncio.wrap_future(self._start(name, arguments, call_id, config, asyncio.get_running_loop()))
+        work = asyncio.wrap_future(self._start(name, arguments, call_id, config, runtime, asyncio.get_running_loop()))
         try:
             await asyncio.wait([work], timeout=self._timeout_s)
             return self._finish(name, call_id, work)
@@ -136,17 +162,23 @@ class Toolbox:
         arguments: Mapping[str, Any] | str,
         call_id: str,
         config: RunnableConfig | None,
+        runtime: ToolRuntime[Any, Any] | None,
         loop: asyncio.AbstractEventLoop | None,
     ) -> Future[Any]:
         """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine."""
+        refused: Future[Any] = Future()
         refusal = self.find_fault(name, arguments)
         if refusal or isinstance(arguments, str):
-            refused: Future[Any] = Future()
             refused.set_result(self._make_message(name, call_id, refusal, "error"))
+            return refused
+        try:
+            given = inject(self._injected[name], runtime or _make_runtime(call_id, config))
+        except NotGivenError as error:
+            refused.set_result(self._make_message(name, call_id, f"{name} cannot run: {error}", "error"))
             return refused
         tool = self._tools[name]
         # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
-        call = tool_call(name=name, args=deepcopy(dict(arguments)), id=call_id)
+        call = tool_call(name=name, args=deepcopy(dict(arguments)) | given, id=call_id)
         if runs_async(tool, on_loop=loop is not None):
             # Async clients belong to a loop, so callers without one share one.
             loop = loop or get_background_loop("tools-event-loop")
@@ -216,6 +248,9 @@ def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
         return observe_content(result)
 
     def observe_content(content: Any) -> Any:
+        results = content if isinstance(content, list) and content else [content]
+        if any(isinstance(result, Command) for result in results):
+            content = read_command(results, tool.name)
         if isinstance(content, ToolMessage):
             return content.model_copy(update={"content": render_observation(content.content, max_chars)})
         if isinstance(content, ToolOutputMixin):
@@ -237,6 +272,13 @@ def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
     object.__setattr__(observing, "_run", run)  # pydantic's own `__setattr__` takes fields only
     object.__setattr__(observing, "_arun", arun)
     return observing
+
+
+def _make_runtime(call_id: str, config: RunnableConfig | None) -> ToolRuntime[Any, Any]:
+    """Return what a tool is given where it runs in no graph."""
+    return ToolRuntime(
+        state={}, context=None, config=config or {}, stream_writer=lambda _: None, tool_call_id=call_id, store=None
+    )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.caller import make_caller
+from alpha_umi.nodes.direct_answer import answer_directly, is_answered
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.search import (
@@ -60,7 +61,15 @@ def make_dfsdt(
     graph.add_conditional_edges("approval", route_search_approval, ["tools", "approval", "search"])
     graph.add_edge("tools", "search")
     graph.add_edge("summarizer", "search")
-    graph.add_conditional_edges("search", route_search, SEARCH_EDGES)
+    if direct_names := toolbox.direct_names:
+        graph.add_node("direct_answer", answer_directly)
+        graph.add_edge("direct_answer", "search")
+        edges = {**SEARCH_EDGES, "direct answer": "direct_answer"}
+        graph.add_conditional_edges(
+            "search", lambda state: "direct answer" if is_answered(state, direct_names) else route_search(state), edges
+        )
+    else:
+        graph.add_conditional_edges("search", route_search, SEARCH_EDGES)
     return RunnableSequence(RunnableLambda(_hand_over), graph.compile(checkpointer=True, name="dfsdt"))
 
 

@@ -13,6 +13,7 @@ from langgraph.graph import END, StateGraph
 
 from alpha_umi.nodes.approval_gate import ApprovalGate, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
+from alpha_umi.nodes.direct_answer import answer_directly, make_route_tools
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
 from alpha_umi.nodes.planner import make_planner, route_planner
@@ -47,6 +48,11 @@ def add_react(
     graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)
     graph.add_conditional_edges("caller", route_caller)
     graph.add_conditional_edges("approval", route_approval, ["tools", "approval", "planner"])
-    graph.add_edge("tools", "planner")
+    if direct_names := toolbox.direct_names:
+        graph.add_node("direct_answer", answer_directly)
+        graph.add_conditional_edges("tools", make_route_tools(direct_names))
+        graph.add_edge("direct_answer", END)
+    else:
+        graph.add_edge("tools", "planner")
     graph.add_edge("summarizer", END)
     graph.add_conditional_edges("give_up", route_give_up, {"restart": "planner", "end": END})

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import openai
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_openai import ChatOpenAI
 
 from alpha_umi.errors import AlphaUmiError, ModelFault
 from alpha_umi.nodes.format.reasoning import THOUGHTS
 from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleAwareChatModel
+from alpha_umi.nodes.models.system_role import AdaptingChatOpenAI
 from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
@@ -31,7 +31,7 @@ _ADVICE = "Start the server, wait for it or name another model; then ask again, 
 _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
 
 
-class GuardedChatOpenAI(ChatOpenAI):
+class GuardedChatOpenAI(AdaptingChatOpenAI):
     """`ChatOpenAI` that leaves a failing server alone for a while, and says so.
 
     Args:

@@ -3,8 +3,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
-from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
+from langchain_core.tools import InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError
@@ -120,39 +119,6 @@ def test_thing_that_is_no_tool_is_refused(thing: Any, message: str) -> None:
 def test_arguments_without_json_schema_are_refused() -> None:
     with pytest.raises(ConfigError, match="have no JSON Schema"):
         spec_from_tool(to_base_tool(takes_an_object))
-
-
-def with_state(x: int, state: Annotated[dict[str, Any], InjectedState]) -> None:
-    """Read the state."""
-
-
-def with_store(x: int, store: Annotated[Any, InjectedStore()]) -> None:
-    """Read the store."""
-
-
-def with_runtime(x: int, runtime: ToolRuntime) -> None:
-    """Read the runtime."""
-
-
-def with_typed_runtime(x: int, runtime: ToolRuntime[None, dict[str, Any]]) -> None:
-    """Read the runtime."""
-
-
-async def with_secret(x: int, user: Annotated[str, InjectedToolArg]) -> None:
-    """Read a secret."""
-
-
-class StateTool(BaseTool):
-    name: str = "state_tool"
-    description: str = "Read the state."
-
-    def _run(self, x: int, state: Annotated[dict[str, Any], InjectedState]) -> None: ...
-
-
-@pytest.mark.parametrize("tool", [with_state, with_store, with_runtime, with_typed_runtime, with_secret, StateTool()])
-def test_tool_with_injected_arguments_is_refused(tool: Any) -> None:
-    with pytest.raises(ConfigError, match="injected by LangGraph's ToolNode"):
-        spec_from_tool(to_base_tool(tool))
 
 
 def with_optional_secret(x: int, user: Annotated[str, InjectedToolArg] = "guest") -> str:

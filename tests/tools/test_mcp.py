@@ -325,6 +325,17 @@ def test_http_errors_are_readable(serve: Callable[[Any], str]) -> None:
         load_mcp("http://127.0.0.1:9/mcp")
 
 
+def test_server_of_server_sent_events_is_named_as_one(serve: Callable[[Any], str]) -> None:
+    app = FastMCP("events")
+    app.add_tool(lambda a: f"{a} seen", name="look", description="Look.")
+    address = f"{serve(app.sse_app())}/sse"
+    content = {"mcpServers": {"events": {"type": "sse", "url": address}}}
+    toolbox = Toolbox(load_mcp(content))
+    assert run(toolbox, "look", a="x") == "x seen"
+    with pytest.raises(ConfigError, match="If it speaks server-sent events, name it in a file with"):
+        load_mcp(address)
+
+
 @pytest.mark.parametrize(
     ("code", "seconds", "message"),
     [
@@ -347,6 +358,7 @@ def test_server_that_does_not_start_says_why(code: str, seconds: float, message:
         ({"mcpServers": {"a": {"command": ["x"]}}}, "server 'a', command: Input should be a valid string"),
         ({"mcpServers": {"a": {"command": "no-such-command"}}}, "there is no command 'no-such-command'; install it"),
         ({"mcpServers": {"a": {"command": "x", "env": {"K": "${NOT_SET}"}}}}, "'NOT_SET' is named as a credential"),
+        ({"mcpServers": {"a": {"url": "ws://h/", "type": "ws"}}}, "server 'a', type: Input should be .*'sse'"),
         ({"mcpServers": {"a": {"url": "http://me:pw@h/"}}}, "holds a credential"),
         ({"mcpServers": {"a": {"url": "http://h/", "headers": {"K": "${HOME}"}}}}, "only sent over HTTPS"),
     ],

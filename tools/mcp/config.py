@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -23,7 +23,9 @@ _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.I
 
 @dataclass(frozen=True)
 class McpConnection:
-    """How to reach one server: by a command (stdio), started in a folder, or an address (streamable HTTP).
+    """How to reach one server: by a command (stdio), started in a folder, or an address.
+
+    An address is one of streamable HTTP, or with the type ``sse`` of the older server-sent events.
 
     A command gets the variables of `env` in addition to a few harmless ones; headers are sent with every request. The
     values of both may hold ``${VARIABLE}``.
@@ -37,6 +39,7 @@ class McpConnection:
     url: str = ""
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     disabled: bool = False
+    type: Literal["", "stdio", "http", "streamable-http", "streamable_http", "sse"] = ""
 
     def expand(self) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the variables or headers with their values, and the values that must not be shown."""
@@ -52,7 +55,7 @@ class McpConnection:
 def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnection]:
     """Return the servers that an address, the path of a JSON or YAML file, or its content names.
 
-    A file holds ``{"mcpServers": {NAME: {"command", "args", "env", "cwd"} or {"url", "headers"}}}``.
+    A file holds ``{"mcpServers": {NAME: {"command", "args", "env", "cwd"} or {"url", "headers", "type"}}}``.
 
     Raises:
         ConfigError: If it cannot be read, or names no server that can be used.
@@ -84,7 +87,8 @@ def _make_connection(name: str, value: Any, source: str, folder: Path | None) ->
     """Read one entry; what only other clients understand is ignored."""
     known = [field.name for field in fields(McpConnection) if field.name != "name"]
     try:
-        connection = McpConnection(name, **{key: value[key] for key in known if key in value})
+        named = {"type": value["transport"]} if "transport" in value else {}
+        connection = McpConnection(name, **named | {key: value[key] for key in known if key in value})
     except ValidationError as error:
         fault = error.errors()[0]
         # The value is not quoted: it may be a credential.

@@ -16,12 +16,12 @@ from collections.abc import Collection, Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
 from threading import Thread
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import anyio
 import httpx
 from langchain_core.tools import BaseTool, ToolException
-from langchain_mcp_adapters.sessions import create_session
+from langchain_mcp_adapters.sessions import Connection, create_session
 from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import (
@@ -53,6 +53,7 @@ _CLOSE_TIMEOUT_S = 10.0
 _MAX_STDERR_BYTES = 4096
 _MAX_STDERR_CHARS = 500
 _STDERR_TIMEOUT_S = 0.2  # a child of the server may hold its end for ever
+_OTHER_TRANSPORT = (404, 405)  # what a server answers to a transport that it does not speak
 _EFFECT_UNKNOWN = "It is not known whether the call took effect; the next call opens a new session."
 
 
@@ -150,17 +151,14 @@ class HeldSession:
         timeout = timedelta(seconds=self._timeout_s)
         async with AsyncExitStack() as stack:
             if connection.url:
-                session = await stack.enter_async_context(
-                    create_session(
-                        {
-                            "transport": "streamable_http",
-                            "url": connection.url,
-                            "headers": values,
-                            "httpx_client_factory": _make_http_client,
-                            "session_kwargs": {"read_timeout_seconds": timeout},
-                        }
-                    )
-                )
+                settings: dict[str, Any] = {
+                    "transport": "sse" if connection.type == "sse" else "streamable_http",
+                    "url": connection.url,
+                    "headers": values,
+                    "httpx_client_factory": _make_http_client,
+                    "session_kwargs": {"read_timeout_seconds": timeout},
+                }
+                session = await stack.enter_async_context(create_session(cast(Connection, settings)))
             else:
                 # The adapters' own stdio session would let the server write into our terminal.
                 self._stderr = stack.enter_context(_StderrTail())
@@ -214,6 +212,8 @@ class HeldSession:
             error = inner[0]
         if isinstance(error, httpx.HTTPStatusError):
             text = f"the server answered {error.response.status_code} {error.response.reason_phrase}."
+            if error.response.status_code in _OTHER_TRANSPORT and self._connection.type != "sse":
+                text += ' If it speaks server-sent events, name it in a file with "type": "sse".'
         elif isinstance(error, httpx.TransportError):
             text = f"the server cannot be reached ({type(error).__name__})."
         elif isinstance(error, FileNotFoundError):

@@ -267,7 +267,8 @@ def test_openai_temperature_is_left_out_for_models_that_refuse_it(
 )
 def test_missing_extra_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "alpha_umi.nodes.models.server", raising=False)
+    for name in ("server", "system_role"):
+        monkeypatch.delitem(sys.modules, f"alpha_umi.nodes.models.{name}", raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     command = rf"pip install 'alpha-umi\[{extra}\]'"
     if extra == "huggingface":

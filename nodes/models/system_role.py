@@ -1,0 +1,87 @@
+"""Servers whose model knows no system role: what is meant for it is said at the head of the user's first message.
+
+Imports langchain-openai, which is optional.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any
+
+import openai
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_openai import ChatOpenAI
+from pydantic import PrivateAttr
+
+# In the words of the chat templates of Gemma and Mistral, and of servers.
+_REFUSAL = re.compile(r"system|developer (?:role|instruction)|roles? must alternate|only user", re.IGNORECASE)
+
+
+class AdaptingChatOpenAI(ChatOpenAI):
+    """`ChatOpenAI` that asks once more, without the role, where a server refuses a system message, and remembers it."""
+
+    _joins_system: bool = PrivateAttr(default=False)
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if self._joins_system and "messages" in payload:
+            payload["messages"] = join_system(payload["messages"])
+        return payload
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        try:
+            return super()._generate(*args, **kwargs)
+        except openai.APIStatusError as error:
+            self._adapt(error)
+        return super()._generate(*args, **kwargs)
+
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        try:
+            return await super()._agenerate(*args, **kwargs)
+        except openai.APIStatusError as error:
+            self._adapt(error)
+        return await super()._agenerate(*args, **kwargs)
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        try:
+            yield from super()._stream(*args, **kwargs)
+            return
+        except openai.APIStatusError as error:
+            self._adapt(error)
+        yield from super()._stream(*args, **kwargs)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        try:
+            async for chunk in super()._astream(*args, **kwargs):
+                yield chunk
+            return
+        except openai.APIStatusError as error:
+            self._adapt(error)
+        async for chunk in super()._astream(*args, **kwargs):
+            yield chunk
+
+    def _adapt(self, error: openai.APIStatusError) -> None:
+        """Note that the server refuses the system role, or raise what it refuses besides."""
+        is_about_role = error.status_code in (400, 422) and _REFUSAL.search(str(error))
+        if self._joins_system or not is_about_role:
+            raise error
+        self._joins_system = True
+
+
+def join_system(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    r"""Put the texts of system messages before the first message of the user.
+
+    Example:
+        >>> join_system([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
+        [{'role': 'user', 'content': 'Be brief.\n\nHi'}]
+    """
+    told = [str(message["content"]) for message in messages if message["role"] in ("system", "developer")]
+    others = [message for message in messages if message["role"] not in ("system", "developer")]
+    first = next((i for i, message in enumerate(others) if message["role"] == "user"), 0)
+    head: Mapping[str, Any] = others[first] if others else {"role": "user", "content": ""}
+    joined = {**head, "content": "\n\n".join(filter(None, [*told, str(head["content"])]))}
+    return [*others[:first], joined, *others[first + 1 :]]
