@@ -104,9 +104,9 @@ class Bystanders:
         for request in rng.sample(self._requests, min(len(self._requests), _MAX_TRIES)):
             if request.stems.isdisjoint(offered):
                 turn = Turn(request.text, (Step(explain_refusal(request.text), "give up"),))
-                # Not in between, where a request may refer to the one before.
-                turns = (turn, *trajectory.turns) if rng.random() < 0.5 else (*trajectory.turns, turn)
-                return replace(trajectory, turns=turns)
+                # Not in between, where a request may refer to the one before, nor after a call without an observation.
+                is_first = rng.random() < 0.5 or bool(trajectory.end and trajectory.end.calls)
+                return replace(trajectory, turns=(turn, *trajectory.turns) if is_first else (*trajectory.turns, turn))
         return trajectory
 
 

@@ -45,10 +45,12 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     for split, drawn, n_tasks in splits:
         held_out = split != "train"
         world = World(drawn, held_out=held_out)
-        for first in range(0, n_tasks, _GROUP):
+        first = 0
+        while first < n_tasks:
             rng = random.Random(f"{seed} world-{split}-{first}")
             made = world.make_group(rng, min(_GROUP, n_tasks - first))
             trajectories = bystanders[held_out].join([each.trajectory for each in made], rng)
             for number, trajectory in enumerate(trajectories, first):
                 name = f"world-{split}-{number}"
                 yield Example(name, "world", trajectory, f"world:{name}", split=split)
+            first += len(made)  # a group may be smaller, where few requests go with one list of tools

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,6 +135,42 @@ def test_training_and_held_out_share_nothing(make: Make) -> None:
     assert seen[0] & seen[1] == {"paint_fence", "mow", "Paint it."}
     assert not any(f"is tire {i} flat" in seen[0] for i in range(1, 200, 2))
     assert len(seen[1]) > 10
+
+
+def test_conversations_of_a_group_get_the_same_tools(make: Make) -> None:
+    bystanders = make([tool(f"count_whales_{bay}", "Counts whales in a bay.") for bay in ("fjord", "firth", "lagoon")])
+    group = [conversation("Paint it green."), conversation("Paint it blue."), conversation("Paint it twice.")]
+    n_tools = set()
+    for seed in SEEDS:
+        after = bystanders.join(group, random.Random(seed))
+        assert [trajectory.turns for trajectory in after] == [trajectory.turns for trajectory in group]
+        assert all(trajectory.tools == after[0].tools for trajectory in after)
+        n_tools.add(len(after[0].tools))
+    assert n_tools == {2, 3, 4, 5}
+
+
+def test_a_tool_that_one_of_a_group_may_mean_stands_by_in_none(make: Make) -> None:
+    bystanders = make([tool("count_whales", "Counts whales in a bay.")])
+    group = [conversation("Paint it green."), conversation("How many whales are there?")]
+    after = [trajectory for seed in SEEDS for trajectory in bystanders.join(group, random.Random(seed))]
+    assert names_in(after) == {"paint_fence", "mow"}
+
+
+def test_each_conversation_of_a_group_may_get_a_request(make: Make) -> None:
+    bystanders = make(requests=[request("is my tire flat", "tire_pressure")])
+    group = [conversation("Paint it green."), conversation("Paint it blue.")]
+    after = [bystanders.join(group, random.Random(seed)) for seed in SEEDS]
+    assert {(len(one.turns), len(two.turns)) for one, two in after} == {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+def test_no_request_follows_a_call_without_an_observation(make: Make) -> None:
+    whole = conversation("Paint it green.")
+    call = replace(whole.turns[0].steps[0], calls=(Call("1", "paint_fence", {}),))
+    before = replace(whole, turns=(Turn("Paint it green.", (call,)),))
+    after = join_often(make(requests=[request("is my tire flat", "tire_pressure")]), before)
+    asked = [trajectory for trajectory in after if len(trajectory.turns) == 2]
+    assert len(asked) > 10
+    assert all(trajectory.turns[1] == before.turns[0] for trajectory in asked)
 
 
 def test_world_takes_the_files_from_its_location(write_lines: WriteLines) -> None:

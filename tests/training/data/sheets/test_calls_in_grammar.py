@@ -35,7 +35,7 @@ def render(call: Call, spec: ToolSpec) -> str:
 def test_calls_of_sheets_can_be_written(tokenizer: PreTrainedTokenizerFast) -> None:
     compiler = GrammarCompiler(tokenizer, len(tokenizer), [2])
     n_calls = 0
-    for example in world.read("60", Tally(), seed=0):
+    for example in world.read("90", Tally(), seed=0):
         specs = {spec.name: spec for spec in example.trajectory.tools}
         grammar = caller_grammar({name: spec.parameters for name, spec in specs.items()})
         assert grammar is not None

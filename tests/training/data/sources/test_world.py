@@ -31,6 +31,16 @@ def test_sheets_of_ones_own(tmp_path: Path) -> None:
     assert {example.split for example in examples} == {"train", "dev-instructions"}
 
 
+def test_there_are_as_many_tasks_as_asked_for(tmp_path: Path) -> None:
+    # A tool that fails serves no other request, so such a group has one conversation.
+    (tmp_path / "a.yaml").write_text(
+        "domain: d\ntools:\n- {name: t, description: x, ask: [Do it.], cannot: do it, reply: done, fails: [no power]}\n"
+    )
+    examples = list(read(f"{tmp_path},180", Tally(), seed=4))
+    assert [example.split for example in examples].count("train") == 180
+    assert len({example.id for example in examples}) == len(examples) == 198
+
+
 @pytest.mark.parametrize("location", ["", "many", "0", "folder"])
 def test_a_location_without_a_number_is_refused(location: str) -> None:
     with pytest.raises(ConfigError, match="give the number of tasks"):
