@@ -182,7 +182,7 @@ def _widen(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def keep_memory() -> None:
@@ -190,4 +190,5 @@ def keep_memory() -> None:
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_M_MMAP_MAX, 0)
-        set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(_M_ARENA_MAX, 1)  # the way back runs in a thread of its own
+        set_option(_M_TRIM_THRESHOLD, -1)  # never
