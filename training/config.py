@@ -85,7 +85,13 @@ class TokenWeights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     decision: float = Field(default=1.0, ge=0, le=100, description="Weight of 'caller.', 'conclusion.' or 'give up.'.")
-    action: float = Field(default=1.0, ge=0, le=100, description="Weight of the tool's name after 'Action:'.")
+    action: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Weight of the choice of a tool: its name after 'Action:', and in a plan, after the part it is "
+        "about, 'I call NAME' or 'no tool'.",
+    )
 
 
 class TrainConfig(BaseModel):

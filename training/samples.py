@@ -185,7 +185,7 @@ def _is_trained(message: ChatMessage) -> bool:
 
 _DECISION = re.compile(r"^Next: ((?:caller|conclusion|give up)\.)$", re.MULTILINE)
 _ACTION = re.compile(r"^Action: (.+)$", re.MULTILINE)
-_CHOICE = re.compile(r"\): (I call \S+|no tool|the request)\b")
+_CHOICE = re.compile(r"\)(?: with .+?)?: (I call \S+|no tool|the request)\b")
 
 
 def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: TokenWeights) -> list[float]:

@@ -215,6 +215,22 @@ def test_a_training_can_start_from_another_checkpoints_adapters(
     assert inputs["caller"]["inputs"]["start"] == card["roles"]["caller"]["sha256"]
 
 
+def test_roles_that_a_backbone_played_alone_start_with_new_adapters(
+    trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    start, _, _ = trained("single-multitask", "lora", "none")
+    config = make_config(seed=4, max_steps=1)
+    train(config.model_copy(update={"start_from": str(start)}), data, tmp_path / "further")
+    train(config, data, tmp_path / "fresh")
+    last, first = read_losses(start, "backbone")[-1], read_losses(tmp_path / "further", "backbone")[0]
+    assert abs(first - last) < abs(read_losses(tmp_path / "fresh", "backbone")[0] - last)
+    checkpoint = read_checkpoint(tmp_path / "further")
+    starts = {name: stage["inputs"]["start"] for name, stage in checkpoint.card["stages"].items()}
+    assert starts.pop("backbone") == read_checkpoint(start).backbone.sha256
+    assert starts == dict.fromkeys(ROLES, "")
+    assert {part.kind for part in checkpoint.roles.values()} == {"alora"}
+
+
 def test_a_start_that_does_not_fit_is_refused(
     trained: Trained, make_config: MakeConfig, data: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,23 @@ def test_action_names_weigh_what_they_are_given_and_nothing_else_does(tokenizer:
     assert _decode_heavy(TRAJECTORY, tokenizer, 3).replace(" ", "") == "addmultiply"
 
 
+@pytest.mark.parametrize(
+    ("rationale", "heavy"),
+    [
+        ("Part 1 (add 2 (two) and 3): I call my.add-2.", "I call my.add-2"),
+        ("Part 2 (call it off) with HC-1: I call cancel.", "I call cancel"),
+        ("Part 1 (call me a cab): no tool can call a taxi.", "no tool"),
+        ("All parts are done. I call nobody: no tool is needed.", ""),
+    ],
+)
+def test_the_choice_of_a_tool_weighs_in_the_plan_too(
+    rationale: str, heavy: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    asked = Turn("Part 1 (x): I call add.\nNext: caller.", (Step(rationale, "give up"),))
+    trajectory = Trajectory((ToolSpec("add", "Part 1 (x): no tool"),), (asked,))
+    assert _decode_heavy(trajectory, tokenizer, 3).replace(" ", "") == heavy.replace(" ", "")
+
+
 def test_a_weight_of_one_leaves_all_alike(tokenizer: PreTrainedTokenizerFast) -> None:
     sample = make_sample(TRAJECTORY, tokenizer)
     assert set(make_weights(sample, tokenizer, TokenWeights(decision=1, action=1))) == {1.0}

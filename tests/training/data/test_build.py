@@ -90,6 +90,21 @@ def test_build_varies_names_in_training_only(tmp_path: Path, write_lines: WriteL
         BuildSettings(vary_names=1.5)
 
 
+def test_build_gives_conversations_with_the_same_tools_the_same_names(tmp_path: Path) -> None:
+    rows = {}
+    for share in (0.0, 1.0):
+        build(["world:240"], tmp_path / "out", BuildSettings(vary_names=share), console=QUIET)
+        rows[share] = [row["trajectory"]["tools"] for row in rows_in(tmp_path / "out") if row["split"] == "train"]
+    groups: dict[str, list[Any]] = {}
+    for before, after in zip(rows[0.0], rows[1.0], strict=True):
+        assert [tool["name"] for tool in before] != [tool["name"] for tool in after]
+        groups.setdefault(json.dumps(before), []).append(after)
+    assert len(groups) >= 18
+    for group in groups.values():
+        assert len(group) > 1
+        assert all(tools == group[0] for tools in group)
+
+
 def test_build_drops_duplicates_and_excluded_tasks(tmp_path: Path, write_lines: WriteLines) -> None:
     again = row(1)
     again["trajectory"]["turns"][0]["instruction"] = " question 1? "
