@@ -9,13 +9,15 @@ import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from langchain_core.tools import BaseTool, StructuredTool, Tool
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.commands import refuse_destinations
+from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import Effects, ToolSpec, read_hints
 
@@ -79,7 +81,7 @@ def declare_effects(effects: Effects) -> Callable[[T], T]:
 
 
 def to_base_tool(tool: ToolLike) -> BaseTool:
-    """Return a LangChain tool as it is, and a plain function as one.
+    """Return a LangChain tool as it is, but for aliases of its arguments, and a plain function as one.
 
     The function's name, docstring (Google style) and type hints become name, descriptions and schema.
 
@@ -87,7 +89,7 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
         ConfigError: If it is neither, or the function lacks what the model must be told.
     """
     if isinstance(tool, BaseTool):
-        return tool
+        return _name_by_field(tool)
     if not (inspect.ismethod(tool) or inspect.isfunction(inspect.unwrap(tool))):
         raise ConfigError(
             f"{tool!r} cannot be used as a tool: give a LangChain tool, or a function or method with a docstring; "
@@ -98,12 +100,13 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
     is_async = inspect.iscoroutinefunction(tool)
     declared = getattr(tool, "effects", None)
     try:
-        return StructuredTool.from_function(
+        made = StructuredTool.from_function(
             func=None if is_async else tool,
             coroutine=tool if is_async else None,
             parse_docstring=True,
             metadata={"effects": declared} if declared else None,
         )
+        return _name_by_field(made)
     except Exception as error:
         raise ConfigError(
             f"Function {tool.__name__!r} cannot be used as a tool: {error}. "
@@ -115,8 +118,15 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     """Return the description of a LangChain tool for the model.
 
     Raises:
-        ConfigError: If its name or schema cannot be used, or it wants to say where the graph goes.
+        ConfigError: If its name or schema cannot be used, no arguments can satisfy it, or it wants to say where the
+            graph goes.
     """
+    spec = _describe(_name_by_field(tool))
+    require_satisfiable(spec)
+    return spec
+
+
+def _describe(tool: BaseTool) -> ToolSpec:
     refuse_destinations(tool)
     if isinstance(tool, Tool) and tool.args_schema is None:
         # Its own schema is that of a wrapper; the tool takes one string.
@@ -133,6 +143,37 @@ def spec_from_tool(tool: BaseTool) -> ToolSpec:
     _refuse_taken(tool, properties)
     parameters = _as_object(properties) | parameters
     return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool))
+
+
+def _name_by_field(tool: BaseTool) -> BaseTool:
+    """Return a tool whose arguments go by the names of their fields, if they have aliases.
+
+    LangChain validates by alias and then looks for the names of the fields, so that it drops every aliased argument.
+    """
+    model = tool.args_schema
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return tool
+    fields = {name: (field, field.validation_alias) for name, field in model.model_fields.items()}
+    if all(alias in (None, name) for name, (_, alias) in fields.items()):
+        return tool
+    plain = type(model.__name__, (model,), {"model_config": ConfigDict(alias_generator=None), "__module__": __name__})
+    return tool.model_copy(
+        update={
+            "args_schema": create_model(
+                model.__name__,
+                __base__=plain,
+                __doc__=model.__doc__,
+                **{name: _drop_alias(field) for name, (field, _) in fields.items()},
+            )
+        }
+    )
+
+
+def _drop_alias(field: FieldInfo) -> Any:
+    parts = field.asdict()
+    kind, marks = parts["annotation"], parts["metadata"]
+    attributes = {key: value for key, value in parts["attributes"].items() if "alias" not in key}
+    return Annotated[(kind, *marks, Field(**attributes))]
 
 
 def runs_async(tool: BaseTool, *, on_loop: bool) -> bool:

@@ -3,8 +3,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import InjectedToolArg, InjectedToolCallId, StructuredTool, Tool
-from pydantic import BaseModel
+from langchain_core.tools import InjectedToolArg, InjectedToolCallId, StructuredTool, Tool, tool
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, field_validator
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, ToolSpec, make_tool, spec_from_tool
@@ -153,6 +153,54 @@ def with_optional_config(query: str, config: RunnableConfig | None = None) -> No
 def test_argument_name_that_langchain_would_swallow_is_refused(tool: Any) -> None:
     with pytest.raises(ConfigError, match="keeps the argument name 'config'"):
         spec_from_tool(to_base_tool(tool))
+
+
+class Inner(BaseModel):
+    n_days: int = Field(alias="nDays")
+
+
+class Mail(BaseModel):
+    """A mail."""
+
+    model_config = ConfigDict(alias_generator=str.upper, extra="forbid")
+
+    sender: str = Field(alias="from", min_length=2, description="Who.")
+    to: str = Field(validation_alias=AliasChoices("rcpt", "to"))
+    first: int = Field(3, validation_alias=AliasPath("numbers", 0))
+    plan: Inner
+    cc: str | None = None
+
+    @field_validator("sender")
+    @classmethod
+    def mark(cls, value: str) -> str:
+        return f"{value}!"
+
+
+@tool(args_schema=Mail)
+def mail(sender: str, to: str, plan: Inner, first: int = 0, cc: str | None = None) -> str:
+    """Send a mail."""
+    return f"{sender} {to} {plan.n_days} {first} {cc}"
+
+
+def test_arguments_with_aliases_go_by_the_names_of_their_fields() -> None:
+    parameters = spec_from_tool(mail).parameters
+    assert list(parameters["properties"]) == ["sender", "to", "first", "plan", "cc"]
+    assert parameters["properties"]["sender"] == {"type": "string", "minLength": 2, "description": "Who."}
+    assert parameters["required"] == ["sender", "to", "plan"]
+    box = Toolbox([mail])
+    assert box.specs[0].parameters == parameters
+    given = {"sender": "ann", "to": "bob", "plan": {"nDays": 2}}
+    assert box.execute("mail", given, "1").content == "ann! bob 2 3 None"
+    assert box.execute("mail", {**given, "first": 7, "cc": "eve"}, "1").content == "ann! bob 2 7 eve"
+    assert "from: there is no such argument" in box.execute("mail", {**given, "from": "ann"}, "1").content
+
+
+def test_function_with_an_alias_is_called_by_its_own_name() -> None:
+    def greet(name: Annotated[str, Field(alias="class")]) -> str:
+        """Greet."""
+        return f"hello {name}"
+
+    assert Toolbox([greet]).execute("greet", {"name": "ann"}, "1").content == "hello ann"
 
 
 def test_single_input_tool_takes_one_string() -> None:

@@ -42,6 +42,7 @@ from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
+from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import ToolSpec, read_hints
 from alpha_umi.tools.toolbox import get_background_loop
 
@@ -328,6 +329,7 @@ class McpServer(AbstractContextManager["McpServer"]):
         hints = tool.annotations
         effects = read_hints(hints.model_dump() if hints else {})
         spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects, "mcp")
+        require_satisfiable(spec)
         # The functions keep this server, and so its session, alive.
         both = make_tool(spec, functools.partial(self._call, tool.name))
         return both.model_copy(update={"coroutine": functools.partial(self._acall, tool.name)})

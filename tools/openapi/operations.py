@@ -15,6 +15,7 @@ from alpha_umi.tools.openapi.body import Body
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text
 from alpha_umi.tools.openapi.styles import Argument, Unusable
+from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import Effects, ToolSpec
 
 _METHODS: dict[str, Effects] = {
@@ -62,6 +63,7 @@ def read_operations(
             body = reader.add_body(node)
             name = _make_name(path, method, node, taken)
             spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], "openapi")
+            require_satisfiable(spec)
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
             omissions.append(f"{method.upper()} {path} is left out: {error}")
             continue

@@ -87,8 +87,12 @@ class _SchemaReader:
         for key in ("patternProperties", "dependentSchemas"):
             if isinstance(node.get(key), Mapping) and (key != "patternProperties" or all(map(is_pattern, node[key]))):
                 schema[key] = {name: self.read(part, inside, depth + 1) for name, part in node[key].items()}
+        if schema.get("not") == {} != node["not"]:  # nothing of it could be read
+            del schema["not"]
         if isinstance(properties := node.get("properties"), Mapping):
             self._read_properties({**node, "properties": self._follow_all(properties)}, schema, inside, depth)
+        elif required := _read_names(node.get("required")):
+            schema["required"] = required
         for key, written in _LISTS.items():
             if isinstance(node.get(key), list) and node[key]:
                 parts = [self.read(part, inside, depth + 1) for part in node[key]]
@@ -133,8 +137,7 @@ class _SchemaReader:
         self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...], depth: int
     ) -> None:
         """Add what a caller may write, and which of it is required."""
-        listed = node.get("required")
-        required = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        required = _read_names(node.get("required"))
         schema.setdefault("type", "object")
         schema["properties"] = {}
         for name, part in node["properties"].items():
@@ -238,6 +241,11 @@ def _allow_null(node: Mapping[str, Any], schema: dict[str, Any]) -> dict[str, An
 
 def _is_nullable(node: Mapping[str, Any]) -> bool:
     return node.get("nullable") is True or node.get("x-nullable") is True
+
+
+def _read_names(listed: Any) -> list[str]:
+    """Return each name of a list once."""
+    return list(dict.fromkeys(name for name in listed if isinstance(name, str))) if isinstance(listed, list) else []
 
 
 def _read_types(node: Mapping[str, Any]) -> list[str]:
