@@ -10,7 +10,7 @@ from langgraph.runtime import Runtime
 from alpha_umi.errors import InputError, TrajectoryError
 from alpha_umi.nodes.approval import is_top_level
 from alpha_umi.nodes.approval_gate import start_gate
-from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.nodes.format.trajectory import Trajectory, read_text
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.tool_selection import PickTools, pick_all
@@ -34,18 +34,20 @@ def entry(
     that it had is not known any more.
 
     Raises:
-        InputError: If the last message is not a human message with text, or the history is no trajectory.
+        InputError: If there is no human message with text, or the history is no trajectory.
     """
     messages = state.get("messages")
     if not messages:
         raise InputError(f"There is no message to answer. {_HOW}")
-    last = messages[-1]
-    if not isinstance(last, HumanMessage):
-        raise InputError(f"The last message is of type {last.type!r}; the agent answers a human message. {_HOW}")
-    if not last.text.strip():
+    asked = next((message for message in reversed(messages) if isinstance(message, HumanMessage)), None)
+    if asked is None:
+        raise InputError(
+            f"The last message is of type {messages[-1].type!r}; the agent answers a human message. {_HOW}"
+        )
+    if not read_text(asked).strip():
         raise InputError(f"The human message has no text. {_HOW}")
     try:
-        Trajectory.from_messages(messages)
+        Trajectory.from_history(messages, last_given=messages[-1].id)
     except TrajectoryError as error:
         raise InputError(f"The message history cannot be continued: {error}") from error
     # a server passes an empty context where the caller gave none
@@ -55,6 +57,7 @@ def entry(
         given = {"approve_tools": True}
     return {
         "settings": UmiContext.model_validate(defaults.model_dump() | given).model_dump(),
+        "last_given": messages[-1].id,
         "decision": None,
         "n_steps": 0,
         "n_bad_plans": 0,
@@ -62,7 +65,7 @@ def entry(
         "n_restarts": 0,
         "stall": None,
         "tree": None,
-        "offered": pick_tools(state),
+        "offered": pick_tools(state, read_text(asked)),
         "gate": start_gate(),
         "ran": {},
         "answer": None,

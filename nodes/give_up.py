@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveM
 
 from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.role import Update, get_pending
-from alpha_umi.nodes.state import UmiState
+from alpha_umi.nodes.state import UmiState, list_turn
 
 _MAX_CALL_CHARS = 200
 _HOW = (
@@ -50,7 +50,7 @@ def route_give_up(state: UmiState) -> Literal["restart", "end"]:
 
 def remove_chain(state: UmiState, n_steps: int = 0) -> list[RemoveMessage]:
     """Return the messages that remove the current turn's steps from the transcript, except for the first `n_steps`."""
-    turn = _list_turn(state["messages"])
+    turn = list_turn(state)
     plans = [i for i, message in enumerate(turn) if isinstance(message, AIMessage)]
     begin = plans[n_steps] if n_steps < len(plans) else len(turn)
     return [RemoveMessage(id=message.id or "") for message in turn[begin:]]
@@ -90,7 +90,7 @@ def tell_stall(state: UmiState) -> str:
     """Return the hint to the planner when the lack of progress is first noticed; it is given once a turn."""
     if state["stall"]:
         return ""
-    reason = find_stall(state["messages"], state["settings"])
+    reason = find_stall(list_turn(state), state["settings"])
     return f"{reason} {_HOW}" if reason else ""
 
 

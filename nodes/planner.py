@@ -12,7 +12,7 @@ from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Decision, Step, make_message
 from alpha_umi.nodes.give_up import find_stall, has_result, tell_stall
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
-from alpha_umi.nodes.state import Stall, UmiState
+from alpha_umi.nodes.state import Stall, UmiState, list_turn
 from alpha_umi.tools.spec import ToolSpec
 
 MAX_BAD_PLANS = 2
@@ -38,7 +38,7 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
     plan = parse_plan(reply.text)
     if plan.decision is None:
         return _read_bad_plan(state, reply, plan.rationale)
-    reason = find_stall(state["messages"], state["settings"])
+    reason = find_stall(list_turn(state), state["settings"])
     update: Update = {"stall": Stall(reason=reason, told_at_step=state["n_steps"])} if reason else {}
     if plan.decision != "caller":
         return update | make_plan(plan.rationale, plan.decision, reply)
@@ -46,7 +46,7 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
         update |= {"finish": "step limit", "reason": f"Stopped after {state['n_steps']} steps (max_steps)."}
         return update | make_plan(plan.rationale, "conclusion", reply)
     if reason and state["stall"]:
-        can_answer = has_result(state["messages"])
+        can_answer = has_result(list_turn(state))
         update |= {"finish": "no progress" if can_answer else None, "reason": f"Stopped without progress: {reason}"}
         return update | make_plan(plan.rationale, "conclusion" if can_answer else "give up", reply)
     return update | {"n_steps": state["n_steps"] + 1} | make_plan(plan.rationale, "caller", reply)

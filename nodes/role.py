@@ -60,7 +60,9 @@ class RoleNode(Runnable[UmiState, Update]):
         return make_request(
             self._model,
             self._role,
-            Trajectory.from_messages(state["messages"], list_offered(state, self._tools)),
+            Trajectory.from_history(
+                state["messages"], list_offered(state, self._tools), last_given=state.get("last_given")
+            ),
             temperature=self._choose_temperature(state),
             retry=state["n_bad_plans"] > 0,
             hint=self._give_hint(state),

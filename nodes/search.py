@@ -24,11 +24,11 @@ from pydantic import TypeAdapter
 
 from alpha_umi.nodes.approval_gate import list_open_calls, route_approval
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Step, make_message, make_observation_message, parse_last_turn
+from alpha_umi.nodes.format.trajectory import Step, make_message, make_observation_message, parse_steps
 from alpha_umi.nodes.give_up import find_repeat, find_stall, make_key, remove_chain
 from alpha_umi.nodes.planner import make_plan, read_plan
 from alpha_umi.nodes.role import Update
-from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiState
+from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiState, list_turn
 
 ROOT = 0
 MIN_QUERIES = 4
@@ -96,7 +96,7 @@ def _describe(node: TreeNode) -> str:
 
 def _note_step(state: UmiState, tree: Tree) -> Tree:
     """Add the newest step; giving up closes the node where it was done, except for the question itself."""
-    step = parse_last_turn(state["messages"]).steps[-1]
+    step = parse_steps(list_turn(state))[-1]
     status, reason = _judge(state, tree, step)
     parent = tree["cursor"]
     tree = add_node(tree, step, status, reason, _get_newest(state).usage_metadata)
@@ -109,7 +109,7 @@ def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[NodeStatus, str | N
         return ("failed", state["reason"]) if state["reason"] else ("gave up", step.rationale or "No reason was given.")
     if step.decision == "conclusion":
         return ("answer", None) if step.answer else ("failed", "The summarizer wrote nothing.")
-    reason = _find_repeat(state, tree) or find_stall(state["messages"], state["settings"])
+    reason = _find_repeat(state, tree) or find_stall(list_turn(state), state["settings"])
     return ("failed", reason) if reason else ("open", None)
 
 
@@ -120,7 +120,7 @@ def _find_repeat(state: UmiState, tree: Tree) -> str | None:
         for sibling in list_children(tree, tree["cursor"]):
             if keys == [make_key(call.name, call.arguments) for call in parse_step(sibling).calls]:
                 return "The same call was already made from here."
-    return find_repeat(state["messages"], state["settings"]["repeat_limit"])
+    return find_repeat(list_turn(state), state["settings"]["repeat_limit"])
 
 
 def _get_newest(state: UmiState) -> AIMessage:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -130,6 +131,7 @@ class UmiState(UmiOutput):
     """Everything a checkpoint holds; plain JSON types and messages only.
 
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
+    `last_given` is the id of the last message that the run was given; what follows it is the turn's own.
     `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
@@ -137,6 +139,7 @@ class UmiState(UmiOutput):
     """
 
     settings: dict[str, Any]
+    last_given: str | None
     decision: Decision | None
     n_steps: int
     n_bad_plans: int
@@ -147,6 +150,15 @@ class UmiState(UmiOutput):
     offered: list[str] | None
     gate: Gate
     ran: Annotated[dict[str, Outcome], add_outcomes]
+
+
+def list_turn(state: UmiState) -> Sequence[AnyMessage]:
+    """Return the messages that the present turn has added to those that it was given."""
+    messages = state["messages"]
+    last_given = state.get("last_given")  # threads of before there was one end with a human message
+    starts = [i + 1 for i, message in enumerate(messages) if message.id == last_given is not None]
+    asked = [i + 1 for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+    return messages[max([*starts, *asked], default=0) :]
 
 
 class ToolTask(TypedDict):

@@ -23,14 +23,14 @@ from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbox import Toolbox
 
 FIND_TOOLS = "find_tools"
-PickTools: TypeAlias = Callable[[UmiState], list[str] | None]
+PickTools: TypeAlias = Callable[[UmiState, str], list[str] | None]
 
 _QUERY = {"type": "string", "description": "What the tool has to do, in a few words.", "minLength": 1}
 _FOUND = "Found these tools, which can be called from now on:"
 _NOT_FOUND = "No tool fits. Search with other words, or go on with the tools there are."
 
 
-def pick_all(state: UmiState) -> None:
+def pick_all(state: UmiState, question: str) -> None:
     """Offer every tool."""
 
 
@@ -54,12 +54,12 @@ def make_picker(toolbox: Toolbox, retriever: ToolRetriever) -> tuple[Toolbox, Pi
     return toolbox, partial(_pick, retriever, always)
 
 
-def _pick(retriever: ToolRetriever, always: Sequence[str], state: UmiState) -> list[str]:
+def _pick(retriever: ToolRetriever, always: Sequence[str], state: UmiState, question: str) -> list[str]:
     """Pick for a new turn; nothing changes where nothing new fits, for the sake of the prompt's prefix."""
     messages = state["messages"]
     before = state.get("offered") or []
     found = list(_iter_found(messages))
-    fitting = [spec.name for spec in retriever.search(messages[-1].text)]
+    fitting = [spec.name for spec in retriever.search(question)]
     if before and not {*always, *fitting}.difference(before, found):
         return before
     # a question such as "and tomorrow?" needs the tools of the question before it

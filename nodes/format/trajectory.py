@@ -6,9 +6,12 @@ plain JSON rows (the training file). Nothing here knows about prompts or tokens;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -120,21 +123,37 @@ class Trajectory:
         """Read a transcript, ours or that of any LangChain agent, also as the JSON of a server or a LangSmith trace.
 
         Foreign AI messages are read as: tool calls → `caller` (the text is the rationale), otherwise `conclusion`. What
-        a reasoning model thought is left out. What tools were offered, messages do not say.
+        a reasoning model thought is left out. What came before the first human message is told in its turn. A result
+        goes to the call of its id or, where ids are missing or equal, of its name, in the order of the calls. What
+        tools were offered, messages do not say.
         """
-        system: list[str] = []
-        turns: list[Turn] = []
+        reader = _Reader()
         for message in messages:
-            try:
-                known = message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message)
-                _add_message(known, system, turns)
-            except TrajectoryError:
-                raise
-            except (LookupError, TypeError, AttributeError, ValueError) as error:  # content blocks of other forms
-                raise TrajectoryError(
-                    f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
-                ) from error
-        return cls(tuple(tools), tuple(turns), "\n\n".join(system))
+            with _blame(message):
+                reader.add(message if isinstance(message, BaseMessage) else _message_adapter().validate_python(message))
+        return cls(tuple(tools), reader.finish(), "\n\n".join(reader.system))
+
+    @classmethod
+    def from_history(
+        cls, messages: Sequence[BaseMessage], tools: Sequence[ToolSpec] = (), *, last_given: str | None = None
+    ) -> Trajectory:
+        """Read what an agent is to continue: its own steps for the last human message of those that it was given.
+
+        What other agents wrote after that message, and results of calls that were trimmed away, are told in the turn.
+
+        Args:
+            messages: Those that were given, then the agent's own.
+            tools: Those on offer.
+            last_given: Id of the last message that was given; None if no other message than a human one can be it.
+        """
+        humans = [i for i, message in enumerate(messages) if isinstance(message, HumanMessage)]
+        asked = humans[-1] if humans else len(messages)
+        n_given = next((i + 1 for i, message in enumerate(messages) if message.id == last_given is not None), asked + 1)
+        reader = _Reader(is_trimmed=True)
+        for i, message in enumerate(messages):
+            with _blame(message):
+                reader.tell(message) if asked < i < n_given else reader.add(message)
+        return cls(tuple(tools), reader.finish(), "\n\n".join(reader.system))
 
     def to_row(self) -> dict[str, Any]:
         """Return plain JSON types, as one line of `trajectories.jsonl`."""
@@ -157,28 +176,9 @@ class Trajectory:
             raise TrajectoryError(f"{where}: {first['msg']}") from error
 
 
-def parse_last_turn(messages: Sequence[BaseMessage]) -> Turn:
-    """Read what followed the last human message, without the turns before it."""
-    start = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=0)
-    return Trajectory.from_messages(messages[start:]).turns[-1]
-
-
-def _add_message(message: BaseMessage, system: list[str], turns: list[Turn]) -> None:
-    """Add a message to the texts of the system, or to the turns."""
-    if isinstance(message, SystemMessage):
-        system.append(message.text)
-    elif isinstance(message, HumanMessage):
-        turns.append(Turn(message.text))
-    elif not turns:
-        raise TrajectoryError(f"A {message.type!r} message came before any human message; start with one.")
-    elif isinstance(message, AIMessage):
-        turns[-1] = replace(turns[-1], steps=(*turns[-1].steps, parse_message(message)))
-    elif isinstance(message, ToolMessage):
-        turns[-1] = _attach(turns[-1], message)
-    else:
-        raise TrajectoryError(
-            f"A {message.type!r} message is no part of a trajectory; use system, human, ai and tool messages."
-        )
+def parse_steps(messages: Sequence[BaseMessage]) -> tuple[Step, ...]:
+    """Read the messages that follow one human message."""
+    return Trajectory.from_messages([HumanMessage(""), *messages]).turns[0].steps
 
 
 @cache
@@ -241,16 +241,123 @@ def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
     return Step(said, "caller", calls) if calls else Step("", "conclusion", (), said)
 
 
-def _attach(turn: Turn, message: ToolMessage) -> Turn:
-    """Hand a tool message to the call it answers, searching the turn's steps from the last."""
-    observation = Observation(message.text, message.status == "error")
-    for i in reversed(range(len(turn.steps))):
-        step = turn.steps[i]
-        for j, call in enumerate(step.calls):
-            if call.id == message.tool_call_id:
-                calls = (*step.calls[:j], replace(call, observation=observation), *step.calls[j + 1 :])
-                return replace(turn, steps=(*turn.steps[:i], replace(step, calls=calls), *turn.steps[i + 1 :]))
-    raise TrajectoryError(
-        f"The tool message for call {message.tool_call_id!r} answers no call of this turn; "
-        "keep every AI message together with the tool messages that answer it."
-    )
+def read_text(message: BaseMessage) -> str:
+    """Return the text of a message; what else it holds, such as an image, is named."""
+    if isinstance(message.content, str):
+        return message.content
+    parts = [{"text": part} if isinstance(part, str) else part for part in message.content]
+    named = [part.get("text", f"({part.get('type', 'data')}, not shown)") for part in parts]
+    return ("" if all("text" in part for part in parts) else "\n").join(named)
+
+
+class _Reader:
+    """Makes turns of messages, one after the other.
+
+    Args:
+        is_trimmed: Results may have lost their calls; they are told then.
+    """
+
+    def __init__(self, *, is_trimmed: bool = False) -> None:
+        self.system: list[str] = []
+        self._turns: list[Turn] = []
+        self._told: list[str] = []
+        self._is_trimmed = is_trimmed
+        self._written_ids: dict[str, str] = {}
+
+    def finish(self) -> tuple[Turn, ...]:
+        if self._told:
+            raise TrajectoryError("There is no human message; start with one.")
+        return tuple(self._turns)
+
+    def add(self, message: BaseMessage) -> None:
+        """Add a message to the texts of the system, or to the turns."""
+        if isinstance(message, SystemMessage):
+            self.system.append(read_text(message))
+        elif isinstance(message, HumanMessage):
+            self._turns.append(Turn("\n\n".join([*self._told, read_text(message)])))
+            self._told = []
+        elif not isinstance(message, AIMessage | ToolMessage):
+            raise TrajectoryError(
+                f"A {message.type!r} message is no part of a trajectory; use system, human, ai and tool messages."
+            )
+        elif not self._turns:
+            self.tell(message)
+        elif isinstance(message, AIMessage):
+            step = parse_message(message)
+            self._replace(steps=(*self._turns[-1].steps, replace(step, calls=tuple(map(self._number, step.calls)))))
+        else:
+            self._attach(message)
+
+    def tell(self, message: BaseMessage) -> None:
+        """Say in the turn what a message says that is no part of it."""
+        if not isinstance(message, AIMessage | ToolMessage):
+            self.add(message)
+        elif not (text := _describe(message)):
+            return
+        elif self._turns:
+            self._replace(instruction=f"{self._turns[-1].instruction}\n\n{text}")
+        else:
+            self._told.append(text)
+
+    def _replace(self, **changes: Any) -> None:
+        self._turns[-1] = replace(self._turns[-1], **changes)
+
+    def _number(self, call: Call) -> Call:
+        """Give a call an id of its own where it has none, or that of another call."""
+        ids = (f"call_{n}" for n in count(1))
+        id_ = (
+            call.id
+            if call.id and call.id not in self._written_ids
+            else next(i for i in ids if i not in self._written_ids)
+        )
+        self._written_ids[id_] = call.id
+        return replace(call, id=id_)
+
+    def _attach(self, message: ToolMessage) -> None:
+        """Hand a result to the open call that it answers, of the newest step that has one."""
+        found = self._find_call(message)
+        if found is None and self._is_trimmed:
+            self.tell(message)
+        elif found is None:
+            raise TrajectoryError(
+                f"The tool message for call {message.tool_call_id!r} answers no call of this turn that is open; "
+                "keep every AI message together with the tool messages that answer it, one for each call."
+            )
+        else:
+            observation = Observation(read_text(message), message.status == "error")
+            steps = tuple(
+                replace(step, calls=tuple(replace(c, observation=observation) if c is found else c for c in step.calls))
+                for step in self._turns[-1].steps
+            )
+            self._replace(steps=steps)
+
+    def _find_call(self, message: ToolMessage) -> Call | None:
+        steps = self._turns[-1].steps
+        waiting = [call for step in reversed(steps) for call in step.calls if call.observation is None]
+        written = {call.id: self._written_ids[call.id] for call in waiting}
+        same_id = [call for call in waiting if message.tool_call_id and written[call.id] == message.tool_call_id]
+        no_id = [call for call in waiting if not message.tool_call_id or not written[call.id]]
+        same_name = [call for call in same_id or no_id if call.name == message.name]
+        return next(iter(same_name or same_id or ([] if message.name else no_id)), None)
+
+
+def _describe(message: AIMessage | ToolMessage) -> str:
+    if isinstance(message, ToolMessage):
+        return f"[{message.name or 'A tool'} returned: {read_text(message)}]"
+    step, who = parse_message(message), message.name or "The assistant"
+    said = step.rationale if step.answer is None else step.answer
+    lines = [f"{who} said: {said}"] if said.strip() else []
+    lines += [f"{who} called {call.name} with {json.dumps(call.arguments, ensure_ascii=False)}" for call in step.calls]
+    return "\n".join(f"[{line}]" for line in lines)
+
+
+@contextmanager
+def _blame(message: object) -> Iterator[None]:
+    try:
+        yield
+    except TrajectoryError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:  # content blocks of other forms
+        raise TrajectoryError(
+            f"Not a message: {str(message)[:80]!r}; pass LangChain messages or their dumps."
+        ) from error

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -189,12 +189,59 @@ def test_react_counts_the_tokens_of_both_roles_of_a_step() -> None:
         ({"messages": []}, "no message"),
         ({"messages": [AIMessage("hello")]}, "'ai'"),
         ({"messages": [HumanMessage("  ")]}, "no text"),
-        ({"messages": [ToolMessage("x", tool_call_id="1"), HumanMessage("hi")]}, "history"),
+        ({"messages": [ChatMessage(role="critic", content="x"), HumanMessage("hi")]}, "history"),
     ],
 )
 def test_react_refuses_input_it_cannot_answer(payload: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
         make_agent().invoke(payload)  # type: ignore[call-overload]  # wrong on purpose
+
+
+HANDOFF = AIMessage("", tool_calls=[{"name": "to_math", "args": {}, "id": "h"}], name="boss")
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+QUESTION = HumanMessage("What is 2 + 3?")
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ([AIMessage("Hello!", name="host"), QUESTION], "[host said: Hello!]\n\nWhat is 2 + 3?"),
+        (
+            [QUESTION, HANDOFF, ToolMessage("Over to you.", tool_call_id="h", name="to_math")],
+            "What is 2 + 3?\n\n[boss called to_math with {}]\n\n[to_math returned: Over to you.]",
+        ),
+        (
+            [QUESTION, AIMessage("<think>Hm.</think>I add nothing."), SystemMessage("Be brief.")],
+            "What is 2 + 3?\n\n[The assistant said: I add nothing.]",
+        ),
+        ([ToolMessage("7", tool_call_id="9"), QUESTION], "[A tool returned: 7]\n\nWhat is 2 + 3?"),
+        (
+            [HumanMessage("Hi"), AIMessage("Hi!"), ToolMessage("7", tool_call_id="9"), QUESTION],
+            "What is 2 + 3?",
+        ),
+        ([HumanMessage(["What is 2 + 3?", IMAGE])], "What is 2 + 3?\n(image_url, not shown)"),
+    ],
+)
+def test_agent_answers_the_last_human_turn_of_any_history(strategy: Any, given: list[Any], asked: str) -> None:
+    def write(role: Role, messages: list[BaseMessage]) -> str:
+        n_asked = max(i for i, message in enumerate(messages) if message.role == "user")  # type: ignore[attr-defined]
+        assert messages[n_asked].text == asked
+        n_plans = sum(message.role == "planner" for message in messages[n_asked:])  # type: ignore[attr-defined]
+        return {"planner": PLANS[min(n_plans, 1)], "caller": CALL, "summarizer": "5"}[role]
+
+    agent = create_umi_agent(ScriptedChatModel(script=write), [add], strategy=strategy, checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    result = agent.invoke({"messages": given}, config)
+    assert (result["answer"], result["finish"]) == ("5", "answer")
+    assert kinds(result["messages"]) == [*kinds(given), "ai", "tool", "ai"]
+
+
+def test_agent_begins_again_without_touching_what_it_was_given() -> None:
+    given: list[Any] = [QUESTION, HANDOFF, ToolMessage("Over to you.", tool_call_id="h", status="error")]
+    agent = make_agent(["No.\nNext: give up.", *PLANS], defaults=UmiContext(max_restarts=1, failure_limit=1))
+    result = agent.invoke({"messages": given})
+    assert kinds(result["messages"]) == ["human", "ai", "tool", "ai", "tool", "ai"]
 
 
 def test_react_refuses_a_context_out_of_bounds() -> None:

@@ -23,7 +23,7 @@ import yaml
 
 from alpha_umi.errors import AlphaUmiError, ConfigError
 from alpha_umi.files import write_atomically
-from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn, parse_last_turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.nodes.search import ROOT, list_children, parse_step
 from alpha_umi.nodes.state import Tree, TreeNode
 from alpha_umi.tools.spec import ToolSpec, log_omissions
@@ -235,7 +235,7 @@ def make_answer_file(
     state: Mapping[str, Any], tree: Tree, tools: Sequence[ToolSpec], total_tokens: int
 ) -> dict[str, Any]:
     """Return a finished turn, and all that was tried for it, as one of the files that ToolBench's search writes."""
-    turn = parse_last_turn(state["messages"])
+    turn = Trajectory.from_messages(state["messages"]).turns[-1]
     has_answer = state["answer"] is not None
     return {
         "win": has_answer,

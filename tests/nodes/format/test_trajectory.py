@@ -121,6 +121,58 @@ def test_from_messages_refuses_what_is_no_trajectory(messages: list[BaseMessage]
         Trajectory.from_messages(messages)
 
 
+def make_call(arguments: dict[str, Any], id_: str | None = None, name: str = "w") -> dict[str, Any]:
+    return {"name": name, "args": arguments, "id": id_}
+
+
+@pytest.mark.parametrize(
+    ("calls", "results", "expected"),
+    [
+        ([("w", None), ("w", None)], [("", None, "one"), ("", None, "two")], ["one", "two"]),
+        ([("w", "x"), ("w", "x")], [("x", None, "one"), ("x", None, "two")], ["one", "two"]),
+        ([("w", "x"), ("v", "x")], [("x", "v", "two"), ("x", "w", "one")], ["one", "two"]),
+        ([("w", None), ("v", None)], [("", "v", "two"), ("", "w", "one")], ["one", "two"]),
+        ([("w", "a"), ("w", "b")], [("", None, "one"), ("b", None, "two")], ["one", "two"]),
+        ([("w", None), ("w", None)], [("9", "w", "one")], ["one", None]),
+    ],
+)
+def test_from_messages_gives_results_to_calls_by_id_then_name_then_order(
+    calls: list[tuple[str, str | None]], results: list[tuple[str, str | None, str]], expected: list[str | None]
+) -> None:
+    made = [make_call({"n": i}, id_, name) for i, (name, id_) in enumerate(calls)]
+    answers = [ToolMessage(text, tool_call_id=id_, name=name) for id_, name, text in results]
+    messages = [HumanMessage("?"), AIMessage("", tool_calls=made), *answers]
+    trajectory = Trajectory.from_messages(messages)
+    found = trajectory.turns[0].steps[0].calls
+    assert [call.observation and call.observation.text for call in found] == expected
+    assert len({call.id for call in found}) == len(found)
+    assert Trajectory.from_messages(trajectory.to_messages()) == trajectory
+    assert Trajectory.from_history(messages).turns == trajectory.turns
+
+
+def test_from_messages_gives_a_result_to_the_newest_open_call_of_its_id() -> None:
+    step = AIMessage("", tool_calls=[make_call({}, "call_0")])
+    messages = [HumanMessage("?"), step, ToolMessage("a", tool_call_id="call_0"), step]
+    trajectory = Trajectory.from_messages([*messages, ToolMessage("b", tool_call_id="call_0")])
+    assert [step.calls[0].observation for step in trajectory.turns[0].steps] == [Observation("a"), Observation("b")]
+
+
+def test_an_answered_call_takes_no_second_answer() -> None:
+    answers = [ToolMessage(text, tool_call_id="x", name="w") for text in ("one", "two")]
+    messages = [HumanMessage("?"), AIMessage("", tool_calls=[make_call({}, "x")]), *answers]
+    with pytest.raises(TrajectoryError, match=r"'x' answers no call .* open"):
+        Trajectory.from_messages(messages)
+    (turn,) = Trajectory.from_history(messages).turns
+    assert turn.steps[0].calls[0].observation == Observation("one")
+    assert turn.instruction == "?\n\n[w returned: two]"
+
+
+def test_from_messages_tells_what_came_before_the_first_human_message() -> None:
+    messages = [AIMessage("Hello!"), AIMessage("", tool_calls=[make_call({"n": 1}, "x")]), HumanMessage("Go.")]
+    (turn,) = Trajectory.from_messages(messages).turns
+    assert turn.instruction == '[The assistant said: Hello!]\n\n[The assistant called w with {"n": 1}]\n\nGo.'
+
+
 def test_step_refuses_unparsable_call_before_parsed_one() -> None:
     with pytest.raises(TrajectoryError, match="must come after"):
         Step("", "caller", (Call("1", "a", "{"), Call("2", "b", {})))
