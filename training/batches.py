@@ -67,6 +67,11 @@ class TrainingItem:
         """Return the number of tokens."""
         return len(self.input_ids)
 
+    @property
+    def n_trajectories(self) -> int:
+        """How many conversations it holds."""
+        return 1 if self.branches is None else int(self.branches.max())
+
 
 @dataclass(frozen=True)
 class StageSamples:
@@ -99,9 +104,21 @@ def load_corpus(data: str | Path) -> Corpus:
 
 
 def make_stage_samples(
-    corpus: Corpus, config: TrainConfig, stage: StageName, tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus,
+    config: TrainConfig,
+    stage: StageName,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    shares_tools: bool = True,
 ) -> StageSamples:
     """Return the samples of a stage; a trajectory without a turn of its roles has none.
+
+    Args:
+        corpus: From `load_corpus`.
+        config: The training run.
+        stage: Tells which roles are trained.
+        tokenizer: With the template that is trained.
+        shares_tools: Whether conversations with the same tools are joined, as far as they fit one forward pass.
 
     Raises:
         TrajectoryError: If nothing is left.
@@ -129,7 +146,9 @@ def make_stage_samples(
             f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
             "Raise max_tokens, or build the data from more sources."
         )
-    return StageSamples(share_tools(items, config.max_tokens), n_too_long)
+    if shares_tools:
+        items = share_tools(items, min(config.max_tokens, config.stages[stage].tokens_per_forward))
+    return StageSamples(items, n_too_long)
 
 
 def find_second_turn(input_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:

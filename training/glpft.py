@@ -42,7 +42,15 @@ from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.data.dataset import ROWS_FILE
 from alpha_umi.training.estimate import Cost, choose_precision, estimate
 from alpha_umi.training.samples import load_tokenizer
-from alpha_umi.training.stage import EXPORT, StageRun, check_quantization, check_window, run_stage, uses_cpu
+from alpha_umi.training.stage import (
+    EXPORT,
+    StageRun,
+    check_quantization,
+    check_window,
+    find_window,
+    run_stage,
+    uses_cpu,
+)
 from alpha_umi.training.trainer import ProgressBar
 
 Status: TypeAlias = Literal["done", "resume", "new"]
@@ -153,8 +161,10 @@ class _Training:
             bar.stop()
 
     def _do(self, name: StageName, bar: ProgressBar, *, dry_run: bool) -> StageReport:
-        samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer)
         settings = self.config.stages[name]
+        # a layer with a window would be given the mask of the others
+        shares_tools = find_window(self.config, self.base) is None
+        samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer, shares_tools=shares_tools)
         inputs = self._get_inputs(name)
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":
@@ -164,7 +174,7 @@ class _Training:
             name=name,
             kind=settings.kind,
             status=status,
-            n_samples=len(samples.items),
+            n_samples=sum(item.n_trajectories for item in samples.items),
             n_tokens=sum(map(len, samples.items)),
             n_batches=n_batches,
             n_steps=settings.count_steps(n_batches),

@@ -104,7 +104,7 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     return {
         "n_steps": trainer.state.global_step,
-        "n_samples": len(run.items),
+        "n_samples": sum(item.n_trajectories for item in run.items),
         "n_tokens": sum(map(len, run.items)),
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,
@@ -174,20 +174,22 @@ def check_quantization(config: TrainConfig) -> None:
         raise ConfigError("quantization nf4 needs a CUDA device; set 'quantization: none' to train here.")
 
 
+def find_window(config: TrainConfig, base: Path) -> int | None:
+    """Return how many tokens some layers look back, if that is fewer than `max_tokens`."""
+    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
+    window: int | None = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
+    return window if window and window < config.max_tokens else None
+
+
 def check_window(config: TrainConfig, base: Path) -> None:
     """Refuse alora on a sliding window: the turns read one cache of the whole prefix, which such a layer forgets.
 
     Raises:
         ConfigError: Says what to do.
     """
-    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
-    kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
-    window = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
-    if (
-        window
-        and window < config.max_tokens
-        and any(config.stages[name].kind == "alora" for name in config.stage_names)
-    ):
+    window = find_window(config, base)
+    if window and any(config.stages[name].kind == "alora" for name in config.stage_names):
         raise ConfigError(
             f"{config.base} attends to the last {window} tokens in some layers, fewer than max_tokens "
             f"({config.max_tokens}): use kind 'lora' in the place of 'alora'."

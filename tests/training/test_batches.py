@@ -16,9 +16,11 @@ from alpha_umi.training.batches import (
     TrainingItem,
     collate_whole,
     make_batches,
+    make_branch_mask,
     make_item,
     make_marker,
     make_turn_mask,
+    share_tools,
 )
 from alpha_umi.training.samples import IGNORE_INDEX, Sample, TrainedTurn, make_sample
 
@@ -98,6 +100,42 @@ def test_turn_mask_shows_each_turn_the_prefix_before_it_and_itself() -> None:
     mask = make_turn_mask(torch.tensor([[2, 2, 7, 0]]), n_prefix=8)[0, 0]
     seen = [row.nonzero().flatten().tolist() for row in mask]
     assert seen == [[0, 1, 8], [0, 1, 8, 9], [0, 1, 2, 3, 4, 5, 6, 10], [11]]
+
+
+def _make_branch(name: str, own: list[int], shared: tuple[int, ...] = (7, 8)) -> TrainingItem:
+    ids = [*shared, *own]
+    labels = [IGNORE_INDEX] * len(shared) + own
+    turn = TrainedTurn("caller", len(shared), len(ids))
+    return make_item(name, Sample(ids, labels, (turn,)), [float(id_) for id_ in ids], n_shared=len(shared))
+
+
+def test_conversations_with_one_list_of_tools_are_joined_behind_it() -> None:
+    items = [_make_branch("a", [1, 2]), _make_branch("x", [9], (7, 7)), _make_branch("b", [3, 4, 5])]
+    joined, alone = share_tools(items, max_tokens=7)
+    assert alone is items[1]
+    assert joined.id == "a, b"
+    assert joined.input_ids.tolist() == [7, 8, 1, 2, 3, 4, 5]
+    assert joined.labels.tolist() == [IGNORE_INDEX, IGNORE_INDEX, 1, 2, 3, 4, 5]
+    assert joined.weights is not None
+    assert joined.weights.tolist() == joined.input_ids.tolist()
+    assert joined.turns == (TrainedTurn("caller", 2, 4), TrainedTurn("caller", 4, 7))
+    tensors = collate_whole([(joined,)])
+    assert tensors["position_ids"].tolist() == [[0, 1, 2, 3, 2, 3, 4]]
+    assert tensors["branches"].tolist() == [[0, 0, 1, 1, 2, 2, 2]]
+    assert (joined.n_trajectories, alone.n_trajectories) == (2, 1)
+
+
+def test_joined_conversations_stay_within_the_bound() -> None:
+    items = [_make_branch(f"{i}", [i] * 3) for i in range(5)] + [_make_branch("long", [6] * 20)]
+    joined = share_tools(items, max_tokens=8)
+    assert [item.id for item in joined] == ["0, 1", "2, 3", "4", "long"]
+    assert [len(item) for item in joined] == [8, 8, 5, 22]
+
+
+def test_branch_mask_shows_what_all_share_and_the_own_conversation() -> None:
+    mask = make_branch_mask(torch.tensor([[0, 0, 1, 1, 2, 2, -1]]))[0, 0]
+    seen = [row.nonzero().flatten().tolist() for row in mask]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 4, 5], [0, 1, 6]]
 
 
 @pytest.mark.parametrize("role", ROLES)

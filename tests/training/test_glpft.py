@@ -127,6 +127,17 @@ def test_without_reuse_no_instruction_is_seen_by_both_stages(
     assert min(split.values()) > 0
 
 
+def test_joined_conversations_fit_one_forward_pass(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
+    n_batches = {}
+    for limit in (600, 4096):
+        config = make_config("single-multitask", tokens_per_forward=limit)
+        (report,) = train(config, data, tmp_path / "out", dry_run=True)
+        assert report.n_samples == 12
+        assert report.n_tokens <= limit * report.n_batches
+        n_batches[limit] = report.n_batches
+    assert n_batches[600] > n_batches[4096]
+
+
 def test_dry_run_reports_and_writes_nothing(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
     reports = train(make_config(), data, tmp_path / "out", dry_run=True)
     assert [report.status for report in reports] == ["new"] * 4

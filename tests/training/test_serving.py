@@ -147,6 +147,18 @@ def make_twin(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..
     return make
 
 
+def test_conversations_are_not_joined_where_layers_have_a_window(
+    make_twin: Callable[..., Path], make_config: Callable[..., TrainConfig], data: Path, tmp_path: Path
+) -> None:
+    n_tokens = []
+    for window in (None, 48):
+        base = make_twin("mistral", MISTRAL, sliding_window=window)
+        config = make_config("single-multitask").model_copy(update={"base": str(base)})
+        (report,) = train(config, data, tmp_path / "out", dry_run=True)
+        n_tokens.append(report.n_tokens)
+    assert n_tokens[0] < n_tokens[1]
+
+
 @pytest.mark.parametrize(
     ("family", "turn_tokens", "roles", "settings"),
     [
