@@ -46,7 +46,6 @@ from alpha_umi.training.stage import (
     EXPORT,
     StageRun,
     check_quantization,
-    check_window,
     find_window,
     run_stage,
     uses_cpu,
@@ -127,7 +126,6 @@ def train(
     if config.precision == "auto":  # what was begun stays as it is, also on another machine
         precision = output.find_precision() or choose_precision(config, base)
         config = config.model_copy(update={"precision": precision})
-    check_window(config, base)
     start = _read_start(config, card)
     training = _Training(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
     reports = [training.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]

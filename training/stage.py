@@ -26,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
+from alpha_umi.training.attention import BY_AGE, needs_ages
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.cpu_kernels import BLOCKWISE, keep_memory, merge_adapters
@@ -130,6 +131,9 @@ def make_model(run: StageRun) -> Any:
     is_slow = run.config.precision == "bfloat16" and uses_cpu(run.config)
     if is_slow:
         keep_memory()
+    if needs_ages(model.config):
+        model.set_attn_implementation(BY_AGE)
+    elif is_slow:
         model.set_attn_implementation(BLOCKWISE)
     if is_full:
         return model
@@ -180,20 +184,6 @@ def find_window(config: TrainConfig, base: Path) -> int | None:
     kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
     window: int | None = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
     return window if window and window < config.max_tokens else None
-
-
-def check_window(config: TrainConfig, base: Path) -> None:
-    """Refuse alora on a sliding window: the turns read one cache of the whole prefix, which such a layer forgets.
-
-    Raises:
-        ConfigError: Says what to do.
-    """
-    window = find_window(config, base)
-    if window and any(config.stages[name].kind == "alora" for name in config.stage_names):
-        raise ConfigError(
-            f"{config.base} attends to the last {window} tokens in some layers, fewer than max_tokens "
-            f"({config.max_tokens}): use kind 'lora' in the place of 'alora'."
-        )
 
 
 def quantize(model: Any) -> None:

@@ -21,12 +21,13 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import DynamicCache, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
 from alpha_umi.progress import make_progress
+from alpha_umi.training.attention import make_ages, needs_ages
 from alpha_umi.training.batches import Tensors, make_branch_mask, make_turn_mask
 from alpha_umi.training.cpu_kernels import cross_entropy
 from alpha_umi.training.samples import IGNORE_INDEX
@@ -63,7 +64,7 @@ class UmiTrainer(Trainer):
     ) -> Any:
         """Return the loss of one forward pass as its share of the step's loss."""
         labels, weights = inputs["labels"], inputs.get("weights")
-        context = self._read_prefix(model, inputs) if "prefix_ids" in inputs else _read_branches(inputs)
+        context = self._read_prefix(model, inputs) if "prefix_ids" in inputs else self._read_branches(inputs)
         trained = labels[:, 1:] != IGNORE_INDEX
         # the head, a fifth of a small model's work, sees only the positions whose next token is trained
         outputs = model(input_ids=inputs["input_ids"], logits_to_keep=F.pad(trained, (0, 1)), **context)
@@ -80,15 +81,34 @@ class UmiTrainer(Trainer):
         backbone: Any = self.accelerator.unwrap_model(model)
         with torch.no_grad(), backbone.disable_adapter():
             none = prefix_ids.new_empty(0)  # no logits: for a single row of hidden states torch copies the whole head
-            context = _read_branches(inputs, "prefix_")
-            cache = model(input_ids=prefix_ids, use_cache=True, logits_to_keep=none, **context).past_key_values
+            context = self._read_branches(inputs, "prefix_")
+            # without the model's config, which would have layers forget what is outside their window
+            context |= {"past_key_values": DynamicCache(), "use_cache": True, "logits_to_keep": none}
+            cache = model(input_ids=prefix_ids, **context).past_key_values
+        n_prefix = prefix_ids.shape[1]
+        mask = make_turn_mask(inputs["turn_starts"], n_prefix, inputs.get("branches"), inputs.get("prefix_branches"))
+        positions = inputs["position_ids"]
+        read = torch.arange(n_prefix, device=positions.device).expand(len(positions), -1)
+        key_positions = torch.cat([inputs.get("prefix_position_ids", read), positions], dim=1)
         return {
             "past_key_values": cache,
-            "position_ids": inputs["position_ids"],
-            "attention_mask": make_turn_mask(
-                inputs["turn_starts"], prefix_ids.shape[1], inputs.get("branches"), inputs.get("prefix_branches")
-            ),
+            "position_ids": positions,
+            "attention_mask": self._fit_mask(mask, positions, key_positions),
         }
+
+    def _read_branches(self, inputs: Tensors, prefix: str = "") -> Tensors:
+        """Return what the model needs where several conversations share a sequence."""
+        branches = inputs.get(f"{prefix}branches")
+        if branches is None:
+            return {}
+        positions = inputs[f"{prefix}position_ids"]
+        mask = self._fit_mask(make_branch_mask(branches), positions, positions)
+        return {"position_ids": positions, "attention_mask": mask}
+
+    def _fit_mask(self, mask: Tensor, positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Give a model whose layers have windows the ages of what the mask shows."""
+        config = self.accelerator.unwrap_model(self.model).config
+        return make_ages(mask, positions, key_positions) if needs_ages(config) else mask
 
     def training_step(
         self, model: nn.Module, inputs: Tensors, num_items_in_batch: Tensor | int | None = None
@@ -146,14 +166,6 @@ class UmiTrainer(Trainer):
         """
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-
-
-def _read_branches(inputs: Tensors, prefix: str = "") -> Tensors:
-    """Return what the model needs where several conversations share a sequence."""
-    branches = inputs.get(f"{prefix}branches")
-    if branches is None:
-        return {}
-    return {"position_ids": inputs[f"{prefix}position_ids"], "attention_mask": make_branch_mask(branches)}
 
 
 def find_checkpoint(run: Path) -> Path | None:

@@ -120,6 +120,7 @@ CHATML, GEMMA, LLAMA = (
 )
 GRANITE, MISTRAL = ("<|start_of_role|>", "<|end_of_text|>"), ("[INST]", "</s>")
 WINDOW = {"sliding_window": 48, "layer_types": ["sliding_attention", "full_attention"]}
+CAPPED = {**WINDOW, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0}
 GRANITE_SIZES = {"num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 64, "mamba_n_heads": 4}
 
 
@@ -164,6 +165,13 @@ def test_conversations_are_not_joined_where_layers_have_a_window(
     [
         ("llama", LLAMA, "alora", {}),
         ("gemma3_text", GEMMA, "lora", WINDOW),
+        ("gemma3_text", GEMMA, "alora", WINDOW),
+        ("gemma2", GEMMA, "alora", CAPPED),
+        pytest.param("gemma2", GEMMA, "lora", CAPPED, marks=pytest.mark.slow),
+        pytest.param("gemma2", GEMMA, "full", CAPPED, marks=pytest.mark.slow),
+        pytest.param("gemma3_text", GEMMA, "full", WINDOW, marks=pytest.mark.slow),
+        pytest.param("mistral", MISTRAL, "full", {"sliding_window": 48}, marks=pytest.mark.slow),
+        ("mistral", MISTRAL, "alora", {"sliding_window": 48}),
         pytest.param("gemma3_text", GEMMA, "alora", {**WINDOW, "sliding_window": 4096}, marks=pytest.mark.slow),
         pytest.param("qwen2", CHATML, "alora", {}, marks=pytest.mark.slow),
         pytest.param("qwen3", CHATML, "alora", {}, marks=pytest.mark.slow),
@@ -202,7 +210,9 @@ def test_a_twin_of_each_family_is_trained_and_asked(
 @pytest.mark.parametrize(
     ("family", "settings", "message"),
     [
-        ("gemma3_text", WINDOW, r"last 48 tokens .* use kind 'lora' in the place of 'alora'"),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, "layers of kind conv, which cannot .* such as Llama"),
+        ("mamba", {}, "layers of kind mamba, which cannot"),
+        ("gpt_oss", {"num_local_experts": 2, "sliding_window": 48}, "layers of kind gpt_oss, which cannot"),
         (
             "granitemoehybrid",
             {**GRANITE_SIZES, "layer_types": ["mamba", "attention"]},

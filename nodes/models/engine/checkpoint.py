@@ -208,20 +208,37 @@ def check_part_folder(path: Path, kind: PartKind) -> None:
 
 
 def check_layers(path: Path) -> None:
-    """Refuse a model with layers that carry a state from token to token, or attend within chunks.
+    """Refuse a model with layers that carry a state from token to token, or attend in another way than the engine.
 
-    The engine computes the tokens of several texts in one batch, which is right for attention alone.
+    The engine computes the tokens of several texts in one batch, which is right for attention alone. Training refuses
+    the same models, since what it makes has to be run.
 
     Raises:
         ConfigError: Names the layers.
     """
     config = _read_json(path / "config.json", "model")
     kinds = config.get("layer_types") or config.get("layers_block_type") or []
-    if others := sorted({str(kind) for kind in kinds} - _ATTENTION_LAYERS):
+    others = ", ".join(sorted({str(kind) for kind in kinds} - _ATTENTION_LAYERS))
+    if others := others or ("" if _attends_plainly(config, has_kinds=bool(kinds)) else str(config["model_type"])):
         raise ConfigError(
-            f"{path} has layers of kind {', '.join(others)}, which cannot be computed in this process; take a model "
-            "with attention alone, or a server (docs/serving.md)."
+            f"{path} has layers of kind {others}, which cannot be computed in this process, so it is not trained here "
+            "either; take a model with attention alone, such as Llama, Qwen, Gemma, Mistral, Granite or SmolLM. To use "
+            "it as it is, run it on a server (docs/serving.md)."
         )
+
+
+def _attends_plainly(config: Mapping[str, Any], *, has_kinds: bool) -> bool:
+    """Say whether transformers lets a model's attention be replaced, and ours does what its own does."""
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING  # noqa: PLC0415 - takes seconds
+
+    kind = str(config.get("model_type"))
+    model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(CONFIG_MAPPING[kind], None) if kind in CONFIG_MAPPING else None
+    if model is None:
+        return True  # loading says what is wrong
+    has_state = getattr(model, "_is_stateful", False) and not has_kinds
+    # what torch's kernel cannot do, we can if it is a cap on scores
+    is_known = model._supports_sdpa or bool(config.get("attn_logit_softcapping"))
+    return bool(model._supports_attention_backend and is_known and not has_state)
 
 
 def read_adapter_config(path: Path) -> dict[str, Any]:
@@ -294,7 +311,7 @@ def load_merged(base: Path, part: CheckpointPart, *, dtype: torch.dtype) -> PreT
     folder = cast(Path, part.path) if part.kind == "full" else base
     check_part_folder(folder, "full")
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
     if part.kind == "lora":
         model = merge_adapter(model, cast(Path, part.path))
@@ -328,8 +345,12 @@ def no_progress_bar() -> Iterator[None]:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Hide a warning that is not for the user: PEFT 0.21 reads a property that transformers 5.23 has renamed."""
+    """Hide warnings that are not for the user.
+
+    PEFT 0.21 reads a property that transformers 5.23 has renamed, and gives ranks to experts that are not adapted.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*_pattern keys did not match any", category=RuntimeWarning)
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         yield
 

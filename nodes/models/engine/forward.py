@@ -178,11 +178,10 @@ def _attend(
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence; a transformers attention function for what `_SpanCaches.update` returns."""
-    if kwargs.get("softcap") is not None:
-        raise NotImplementedError("Models that cap attention logits cannot be run in this process; use a server.")
     outputs = []
     for queries, (keys, values) in zip(torch.split(query, key.sizes), value, strict=True):
         n_new, n_heads, _, size = queries.shape
@@ -190,9 +189,27 @@ def _attend(
         # Query heads that share a key head are handled as further queries of it: keys are not copied for each.
         grouped = queries.permute(2, 1, 0, 3).reshape(1, keys.shape[1], n_groups * n_new, size)
         mask = key.make_mask(n_new, keys.shape[-2], sliding_window, queries).repeat(n_groups, 1) if n_new > 1 else None
-        attended = scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
+        attended = (
+            scaled_dot_product_attention(grouped, keys, values, attn_mask=mask, scale=scaling)
+            if softcap is None
+            else _attend_capped(grouped, keys, values, mask, scaling or size**-0.5, softcap)
+        )
         outputs.append(attended.reshape(n_heads, n_new, -1).transpose(0, 1))
     return torch.cat(outputs)[:, None], None
+
+
+def _attend_capped(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    softcap: float,
+) -> torch.Tensor:
+    """Attend with scores that approach a cap, which no kernel of torch has."""
+    scores = softcap * torch.tanh(queries @ keys.transpose(-1, -2) * scaling / softcap)
+    weights = (scores if mask is None else scores + mask).softmax(-1, dtype=torch.float32)
+    return weights.to(queries.dtype) @ values
 
 
 @contextmanager
