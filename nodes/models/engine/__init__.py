@@ -12,6 +12,7 @@ The modules, from the top; each imports only those below it::
     grammar · kv_cache · lora
     argument_rules a tool's schema as a part of the caller's grammar
     tightening     a tool's schema, closed and bounded
+    value_rules    texts, numbers and listed values as parts of the caller's grammar
 
 The chat models in front import this room, never the other way round. This file is what both sides share; it imports no
 torch.

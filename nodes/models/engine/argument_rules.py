@@ -1,7 +1,7 @@
 """A tool's JSON Schema as rules of llguidance's grammar: the arguments that the caller may write for it.
 
-llguidance compiles the schema itself, but for lists of listed values, each of which is written once at most. Its rules
-can count what was written; so the objects around such a list are rules as well.
+Objects, lists and scalars are rules of our own, so that whatever the renderer writes and the parser reads can be
+written, and a list of listed values holds each of them once at most. The rest llguidance compiles from the schema.
 """
 
 from __future__ import annotations
@@ -13,11 +13,22 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from alpha_umi.nodes.models.engine.tightening import ANNOTATIONS, DEFINITIONS, find_definition, list_choices, tighten
+from alpha_umi.nodes.models.engine.tightening import (
+    ANNOTATIONS,
+    DEFINITIONS,
+    find_definition,
+    list_choices,
+    list_kinds,
+    tighten,
+)
+from alpha_umi.nodes.models.engine.value_rules import TEXT, bound_integers, quote, write_scalar
+from alpha_umi.tools.schema import map_schema
 
 _ANY_TYPE = ["string", "number", "boolean", "null", "array", "object"]
-_MAX_OWN_CHARS = 20_000  # of a schema that is written as rules here
+_MAX_OWN_CHARS = 50_000  # of a schema that is written as rules here
 _OBJECT_KEYS = ANNOTATIONS | {"type", "properties", "required", "additionalProperties", *DEFINITIONS}
+_MAP_KEYS = ANNOTATIONS | {"type", "properties", "additionalProperties"}
+_OTHERS = frozenset({"enum", "const", "anyOf", "oneOf", "allOf", "$ref", "not", "if"})  # say something of every type
 _LIST_KEYS = ANNOTATIONS | {"type", "items", "minItems", "maxItems", "uniqueItems"}
 
 
@@ -31,8 +42,8 @@ def make_rules(name: str, schema_text: str, *, may_omit: bool) -> str:
     schema = json.loads(schema_text)
     tight = tighten(schema, may_omit=may_omit) | {"type": "object"}
     whole = f"{name}: {_inline(tight)}"
-    has_own = len(schema_text) <= _MAX_OWN_CHARS and _has_set(tight, tight)
-    for rules in (_Rules(name, tight).text, whole) if has_own else (whole,):
+    is_short = len(schema_text) <= _MAX_OWN_CHARS
+    for rules in (_Rules(name, tight).text, whole) if is_short else (whole,):
         if not LLMatcher.validate_grammar_with_warnings(f"start: {name}\n{rules}")[0]:
             return rules
     names = {each: {"type": _ANY_TYPE} for each in schema.get("properties") or {}}
@@ -44,21 +55,7 @@ def make_rules(name: str, schema_text: str, *, may_omit: bool) -> str:
 
 def _inline(schema: Mapping[str, Any]) -> str:
     options = {"whitespace_flexible": False, "lenient": True}
-    return f"%json {json.dumps({**schema, 'x-guidance': options})}"
-
-
-def _has_set(schema: Any, root: Mapping[str, Any], seen: set[str] | None = None) -> bool:
-    """Tell whether there is a list of values that each occur once, at a place that rules can reach."""
-    seen = set() if seen is None else seen
-    if not isinstance(schema, dict) or str(schema.get("$ref")) in seen:
-        return False
-    target = _find_target(schema, root)
-    if target is not None:
-        seen.add(str(schema["$ref"]))
-        return _has_set(target, root, seen)
-    parts = [*_list_alternatives(schema), *([schema["items"]] if _is_list(schema) else [])]
-    parts += schema["properties"].values() if _is_closed(schema) else []
-    return bool(_list_set(schema, root)) or any(_has_set(part, root, seen) for part in parts)
+    return f"%json {json.dumps({**map_schema(schema, bound_integers), 'x-guidance': options})}"
 
 
 def _find_target(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -68,17 +65,13 @@ def _find_target(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
     return find_definition(schema["$ref"], root)
 
 
-def _list_set(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
-    """Return the values of a list that holds each of them once at most and is described by nothing else."""
-    return list_choices(schema, root) if _is_list(schema) else []
-
-
 def _is_list(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") == "array" and {"items", "maxItems"} <= schema.keys() <= _LIST_KEYS
+    is_bounded = schema.get("type") == "array" and "maxItems" in schema
+    return is_bounded and schema.keys() <= _LIST_KEYS and schema.get("items") is not False
 
 
 def _is_closed(schema: Mapping[str, Any]) -> bool:
-    properties, required = schema.get("properties"), schema.get("required", [])
+    properties, required = schema.get("properties", {}), schema.get("required", [])
     return (
         schema.get("type") == "object"
         and isinstance(properties, dict)
@@ -93,8 +86,12 @@ def _is_closed(schema: Mapping[str, Any]) -> bool:
 def _list_alternatives(schema: Mapping[str, Any]) -> list[Any]:
     """Return the alternatives of a schema that says nothing else."""
     keys = schema.keys() - ANNOTATIONS
-    parts = schema[next(iter(keys))] if keys == {"anyOf"} or keys == {"oneOf"} else []
-    return parts if isinstance(parts, list) and all(isinstance(part, dict) for part in parts) else []
+    kinds = list_kinds(schema)
+    if len(kinds) > 1 and not keys & _OTHERS:
+        return [{**schema, "type": kind} for kind in kinds]
+    parts = schema[next(iter(keys))] if keys in ({"anyOf"}, {"oneOf"}, {"allOf"}) else []
+    is_usable = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+    return parts if is_usable and (len(parts) == 1 or "allOf" not in keys) else []
 
 
 class _Rules:
@@ -106,26 +103,36 @@ class _Rules:
         self._definitions = {key: root[key] for key in DEFINITIONS if key in root}
         self._lines: list[str] = []
         self._names: dict[str, str] = {}  # of the rules of definitions
+        self._any = f"{name}_any"
         self._add(name, root)
-        self.text = "\n".join(self._lines)
+        lines = [*self._lines, *(_write_any(self._any) if any(self._any in line for line in self._lines) else ())]
+        self.text = "\n".join(lines)
 
-    def _add(self, name: str, schema: Mapping[str, Any]) -> None:
-        if not _has_set(schema, self._root):
-            definitions = self._definitions if "$ref" in json.dumps(schema) else {}
-            self._lines.append(f"{name}: {_inline({**definitions, **schema})}")
+    def _add(self, name: str, schema: Any) -> None:
+        schema = {} if schema is True else schema
+        if rule := write_scalar(schema):
+            self._lines.append(f"{name}: {rule}")
         elif (target := _find_target(schema, self._root)) is not None:
             self._add_reference(name, schema["$ref"], target)
-        elif choices := _list_set(schema, self._root):
+        elif choices := list_choices(schema, self._root) if _is_list(schema) else []:
             self._add_set(name, schema, choices)
-        elif _is_list(schema):
+        elif _is_list(schema) and schema.get("uniqueItems") is not True:
             self._add_list(name, schema)
         elif parts := _list_alternatives(schema):
             names = [f"{name}_{i}" for i in range(len(parts))]
             self._lines.append(f"{name}: {' | '.join(names)}")
             for each, part in zip(names, parts, strict=True):
                 self._add(each, part)
-        else:
+        elif _is_closed(schema):
             self._add_object(name, schema)
+        elif not schema.keys() - ANNOTATIONS:
+            self._lines.append(f"{name}: {self._any}")
+        elif schema.get("type") == "object" and not schema.get("properties") and not schema.keys() - _MAP_KEYS:
+            self._add(f"{name}_value", schema.get("additionalProperties", {}))
+            self._lines.append(f"{name}: {_write_map(f'{name}_value')}")
+        else:
+            definitions = self._definitions if "$ref" in json.dumps(schema) else {}
+            self._lines.append(f"{name}: {_inline({**definitions, **schema})}")
 
     def _add_reference(self, name: str, reference: str, target: Mapping[str, Any]) -> None:
         """Add what a reference stands for; a definition has one rule, since it may hold itself."""
@@ -137,7 +144,7 @@ class _Rules:
 
     def _add_list(self, name: str, schema: Mapping[str, Any]) -> None:
         n_least, n_most = schema.get("minItems", 0), schema["maxItems"]
-        self._add(f"{name}_item", schema["items"])
+        self._add(f"{name}_item", schema.get("items", {}))
         more = f'("," {name}_item){{{max(n_least - 1, 0)},{n_most - 1}}}' if n_most > 1 else ""
         items = f"({name}_item {more}){'' if n_least else '?'}" if n_most else ""
         self._lines.append(f'{name}: "[" {items} "]"')
@@ -148,7 +155,7 @@ class _Rules:
         self._lines.append(f'{name}: "[" {name}_first::0x0 "]"')
         for rule, comma in ((f"{name}_first", ""), (f"{name}_more", '"," ')):
             allowed = [
-                f"{comma}{_quote(value)} {name}_more::set_bit({i}) %if and(bit_clear({i}), bit_count_lt(_, {n_most}))"
+                f"{comma}{quote(value)} {name}_more::set_bit({i}) %if and(bit_clear({i}), bit_count_lt(_, {n_most}))"
                 for i, value in enumerate(choices)
             ]
             end = f'"" %if bit_count_ge(_, {n_least})'
@@ -156,17 +163,23 @@ class _Rules:
 
     def _add_object(self, name: str, schema: Mapping[str, Any]) -> None:
         """Add an object whose properties come in the schema's order; `more` rules follow one that was written."""
-        properties, required = schema["properties"], schema.get("required", [])
+        properties, required = schema.get("properties", {}), schema.get("required", [])
         self._lines.append(f'{name}: "{{" {name}_first0 "}}"')
         for i, (key, part) in enumerate(properties.items()):
             self._add(f"{name}_value{i}", part)
-            pair = f"{_quote(key, ':')} {name}_value{i} {name}_more{i + 1}"
+            pair = f"{quote(key, ':')} {name}_value{i} {name}_more{i + 1}"
             for rule, comma in (("first", ""), ("more", '"," ')):
                 skip = "" if key in required else f" | {name}_{rule}{i + 1}"
                 self._lines.append(f"{name}_{rule}{i}: {comma}{pair}{skip}")
         self._lines += [f'{name}_{rule}{len(properties)}: ""' for rule in ("first", "more")]
 
 
-def _quote(value: str, end: str = "") -> str:
-    """Return JSON text as a literal of a grammar."""
-    return json.dumps(json.dumps(value, ensure_ascii=False) + end)
+def _write_any(name: str) -> list[str]:
+    """Return the rules of any value."""
+    scalar = write_scalar({"type": ["string", "number", "boolean", "null"]})
+    return [f'{name}: {scalar} | "[" ({name} ("," {name})*)? "]" | {_write_map(name)}']
+
+
+def _write_map(value: str) -> str:
+    """Return an object of any names."""
+    return f'"{{" ({TEXT} ":" {value} ("," {TEXT} ":" {value})*)? "}}"'

@@ -13,8 +13,6 @@ from urllib.parse import unquote
 
 from alpha_umi.tools.schema import DATA_KEYS, SCHEMA_MAPS, adapt, map_schema
 
-MAX_NUMBER = 10**15
-"""Numbers stay below this, so that every JSON reader and a checkpoint can hold them."""
 MAX_ITEMS = 32
 """A list has no more items, unless its schema says how many."""
 MAX_CHOICES = 64
@@ -32,11 +30,21 @@ _FURTHER = frozenset({"additionalProperties", "patternProperties", "unevaluatedP
 _MOVED = frozenset({"$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$dynamicRef", "$recursiveRef"})
 _MAX_PASSES = 10
 
-# As RFC 3339 has them, but seconds and offset may be left out, as most people do.
+# As pydantic takes them, which is RFC 3339, but seconds and offset may be left out, as most people do, and a space may
+# stand for the T. The library's own rules for the last two know no letters beyond ASCII.
 _DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_CLOCK = rf"{_TIME}(:[0-5][0-9](\.[0-9]+)?)?(Z|[+-]{_TIME})?"
-_FORMATS = {"time": f"^{_CLOCK}$", "date-time": f"^{_DATE}T{_CLOCK}$"}
+_CLOCK = rf"{_TIME}(:[0-5][0-9](\.[0-9]+)?)?([Zz]|[+-]{_TIME})?"
+_SECONDS = r"[0-9]+(\.[0-9]+)?S"
+_SPAN = f"T([0-9]+H)?(([0-9]+M)?{_SECONDS}|[0-9]+M)|T[0-9]+H"
+_KNOWN_FORMATS = ("date", "uuid", "ipv4", "ipv6", "hostname")  # by the library
+_FORMATS = {
+    "time": f"^{_CLOCK}$",
+    "date-time": f"^{_DATE}[Tt ]{_CLOCK}$",
+    "duration": f"^[+-]?P(([0-9]+[YMWD])+({_SPAN})?|{_SPAN})$",
+    "uri": r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s\"\\\\<>]+$",
+    "email": r"^[^\s@\"\\\\<>]+@[^\s@\"\\\\<>]+$",
+}
 
 
 def tighten(schema: Mapping[str, Any], *, may_omit: bool) -> dict[str, Any]:
@@ -64,6 +72,8 @@ def list_choices(array: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]
     values = items.get("enum") if isinstance(items, dict) else None
     if not isinstance(items, dict) or not isinstance(values, list) or items.keys() - ANNOTATIONS - {"enum", "type"}:
         return []
+    if items.get("type") == "string":
+        values = [value for value in values if isinstance(value, str)]  # no other can be written
     texts = [value for value in values if isinstance(value, str)]
     choices = list(dict.fromkeys(texts))
     is_set = len(texts) == len(values) <= MAX_CHOICES and items.get("type", "string") == "string"
@@ -85,15 +95,27 @@ def _read_limit(array: Mapping[str, Any], key: str) -> int:
 
 
 def _tighten_part(schema: dict[str, Any], *, may_omit: bool) -> dict[str, Any]:
-    """Bound numbers, write formats as people do, and require nothing where arguments may be left out."""
+    """Write formats as people do, names as they may be, and require nothing where arguments may be left out."""
     part = {key: value for key, value in adapt(schema).items() if not (may_omit and key in _NEEDED)}
-    name = part.get("format")
-    if isinstance(name, str) and name in _FORMATS and "pattern" not in part:
-        del part["format"]
+    name = part.pop("format", None)
+    if name in _FORMATS and "pattern" not in part:
         part["pattern"] = _FORMATS[name]
-    if {"integer", "number"}.isdisjoint(list_kinds(part)):
-        return part
-    return {"minimum": -MAX_NUMBER, "maximum": MAX_NUMBER} | part
+    elif name in _KNOWN_FORMATS:
+        part["format"] = name
+    names = part.get("propertyNames")
+    if isinstance(names, dict) and not {"properties", "patternProperties"} & part.keys():
+        part |= _name_properties(names, part.get("additionalProperties", {}))
+    return part
+
+
+def _name_properties(names: Mapping[str, Any], further: Any) -> dict[str, Any]:
+    """Return what the names of properties may be in words that the grammar knows."""
+    if isinstance(listed := names.get("enum"), list):
+        known = {name: further for name in listed if isinstance(name, str) and further is not False}
+        return {"properties": known, "additionalProperties": False}
+    if isinstance(pattern := names.get("pattern"), str):
+        return {"patternProperties": {pattern: further}, "additionalProperties": False}
+    return {}
 
 
 def list_kinds(schema: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,10 +13,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AnyUrl, TypeAdapter
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.nodes.format.parsing import parse_calls
-from alpha_umi.nodes.format.render import load_template
+from alpha_umi.nodes.format.render import load_template, render_calls
+from alpha_umi.nodes.format.trajectory import Call
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.nodes.models.engine.decode import make_sampler
@@ -36,7 +39,8 @@ VISIT = {
     "required": ["place", "day"],
     "minProperties": 2,
 }
-SHORTEST = "Action: go\nAction Input: {}"
+CALL = "Action: go\nAction Input: "
+SHORTEST = f"{CALL}{{}}"
 
 
 def allows(backbone: Backbone, schema: dict[str, Any], arguments: Any, *, may_omit: bool = False) -> bool:
@@ -123,8 +127,9 @@ def test_checkpoint_decides_whether_the_caller_may_omit(
     assert (text == SHORTEST) is may_omit, text
 
 
-LETTERS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=6)
-NAMES = st.sampled_from(["to", "größe", "a b", "required", "items", "n_1"])
+CONTROL_TOKENS = st.sampled_from(["<|im_end|>", "</s>", "a\u2028b", "\x7f\x00\t"])
+LETTERS = st.text(max_size=6) | CONTROL_TOKENS
+NAMES = st.sampled_from(["to", "größe", "a b", "required", "items", "n_1", "<s>"])
 Field: TypeAlias = tuple[dict[str, Any], st.SearchStrategy[Any]]
 """A schema, and the values that a caller may write for it."""
 
@@ -150,17 +155,39 @@ def objects(draw: st.DrawFn, fields: st.SearchStrategy[Field]) -> Field:
     return schema, values.map(lambda value: {name: value[name] for name in parts if name in value})
 
 
+@st.composite
+def integers(draw: st.DrawFn) -> Field:
+    low, high = sorted(draw(st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 2)))
+    keys = draw(st.sets(st.sampled_from(["minimum", "maximum"])))
+    schema = {"type": "integer", **{key: {"minimum": low, "maximum": high}[key] for key in keys}}
+    return schema, st.integers(schema.get("minimum", -(2**63)), schema.get("maximum", 2**63 - 1))
+
+
+@st.composite
+def floats(draw: st.DrawFn) -> Field:
+    low, high = sorted(draw(st.tuples(*[st.integers(-(10**6), 10**6)] * 2)))
+    keys = draw(st.sets(st.sampled_from(["minimum", "maximum"])))
+    schema = {key: {"minimum": low / 8, "maximum": high / 8}[key] for key in keys}
+    values = st.floats(schema.get("minimum"), schema.get("maximum"), allow_nan=False, allow_infinity=False)
+    # between two decades no bound is kept by all numbers with an exponent
+    return {"type": "number", **schema}, values.filter(lambda value: not schema or value == 0 or abs(value) >= 1e-4)
+
+
 def make_fields() -> st.SearchStrategy[Field]:
     leaves: list[Field] = [
         ({"type": "string"}, LETTERS),
         ({"type": "string", "maxLength": 3}, LETTERS.map(lambda text: text[:3])),
+        ({"type": ["string", "null"], "minLength": 2}, st.none() | st.text(min_size=2, max_size=4)),
+        ({"type": "string", "enum": ["</s>", "b", 5]}, st.sampled_from(["</s>", "b"])),
+        ({"type": "string", "format": "int64"}, LETTERS),
         ({"type": "string", "pattern": r"^\w\d$"}, st.sampled_from(["a1", "é2", "٣٣"])),
         ({"type": "string", "format": "date"}, st.dates().map(str)),
         ({"type": "string", "format": "date-time"}, st.datetimes().map(lambda time: time.isoformat())),
         ({"type": "string", "format": "time"}, st.times().map(lambda time: time.isoformat("minutes"))),
-        ({"type": "integer"}, st.integers(-(10**9), 10**9)),
-        ({"type": "number"}, st.integers(-(10**6), 10**6).map(lambda n: n / 100)),
-        ({"enum": ["a", 3, None]}, st.sampled_from(["a", 3, None])),
+        ({"type": "number", "multipleOf": 0.01}, st.integers(-(10**6), 10**6).map(lambda n: n / 100)),
+        ({"type": "number", "exclusiveMinimum": 0}, st.floats(0, exclude_min=True, allow_infinity=False)),
+        ({"enum": ["a", 3, None, 1e20, "<s>", [1]]}, st.sampled_from(["a", 3, None, 1e20, "<s>", [1]])),
+        ({}, st.recursive(st.none() | LETTERS | st.integers(-9, 9), lambda inner: st.dictionaries(LETTERS, inner))),
         ({"type": ["boolean", "null"]}, st.sampled_from([True, False, None])),
     ]
 
@@ -169,22 +196,71 @@ def make_fields() -> st.SearchStrategy[Field]:
         nullable = fields.map(lambda field: ({"anyOf": [field[0], {"type": "null"}]}, st.one_of(field[1], st.none())))
         return st.one_of(lists, nullable, objects(fields))
 
-    return st.recursive(st.one_of(st.sampled_from(leaves), lists_of_choices()), extend, max_leaves=6)
+    return st.recursive(
+        st.one_of(st.sampled_from(leaves), integers(), floats(), lists_of_choices()), extend, max_leaves=6
+    )
 
 
 SCHEMAS = objects(make_fields())
 
 
 @given(data=st.data())
-def test_every_value_of_a_schema_can_be_written(backbone: Backbone, data: st.DataObject) -> None:
+def test_every_value_is_rendered_allowed_parsed_and_valid(backbone: Backbone, data: st.DataObject) -> None:
     schema, values = data.draw(SCHEMAS)
-    assert allows(backbone, schema, data.draw(values))
+    value = data.draw(values)
+    text = render_calls([Call("1", "go", value)])
+    assert text.startswith(CALL)
+    assert allows(backbone, schema, text.removeprefix(CALL)), text
+    (call,) = parse_calls(text)
+    assert (call.fault, repr(call.arguments)) == (None, repr(value))
+    assert make_validator(schema).is_valid(call.arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "texts"),
+    [
+        (date, "date", ["2024-02-29"]),
+        (datetime, "date-time", ["2024-01-01T10:00", "2024-01-01 10:00:00+02:00", "2024-01-01t10:00:00.123456z"]),
+        (time, "time", ["10:00", "10:00:00.5", "10:00Z", "23:59:59+05:30"]),
+        (timedelta, "duration", ["P3D", "PT0S", "P1DT2H3M4.5S", "PT2H", "-P1D", "P2W", "PT5M"]),
+        (AnyUrl, "uri", ["https://de.wikipedia.org/wiki/Köln?x=1#a", "ftp://b.example/c"]),
+    ],
+)
+def test_dates_and_times_are_written_as_pydantic_takes_them(
+    backbone: Backbone, kind: Any, format: str, texts: list[str]
+) -> None:
+    for text in texts:
+        TypeAdapter(kind).validate_python(text)
+        assert allows(backbone, of({"type": "string", "format": format}), {"a": text}), text
+    assert not allows(backbone, of({"type": "string", "format": format}), {"a": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("part", "right", "wrong"),
+    [
+        ({"type": "integer"}, [2**63 - 1, -(2**63), 175928847299117063], [2**63, -(2**63) - 1, 1.5]),
+        ({"type": "integer", "minimum": 2**53 + 1}, [2**53 + 1], [2**53]),
+        ({"type": "integer", "minimum": -17, "maximum": 123}, [-17, -1, 0, 9, 10, 99, 123], [-18, 124]),
+        ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 10}, [1, 9], [0, 10]),
+        ({"type": "number"}, [5, 1.5, 1e20, 1e-7, 5e-324], [10**30]),
+        ({"type": "number", "minimum": 0}, [1e-7, 1e300, 0.25], [-1e-7, -1]),
+        ({"type": "number", "maximum": 1e18}, [1e17, -1e300], [1e19]),
+        ({"type": "object", "propertyNames": {"enum": ["b"]}}, [{"b": 1}], [{"c": 1}]),
+        ({"type": "object", "propertyNames": {"pattern": "^b"}}, [{"bc": 1}], [{"c": 1}]),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, [{}, {"</s>": 2**62}], [{"b": "x"}]),
+    ],
+)
+def test_bounds_are_kept_exactly(backbone: Backbone, part: dict[str, Any], right: list[Any], wrong: list[Any]) -> None:
+    assert [value for value in right if not allows(backbone, of(part), {"a": value})] == []
+    assert [value for value in wrong if allows(backbone, of(part), {"a": value})] == []
 
 
 def is_closed(schema: Any, value: Any) -> bool:
     """Tell whether a value has no unknown names, no repeated choices and no list beyond its bound."""
     if "anyOf" in schema:
         return value is None or is_closed(schema["anyOf"][0], value)
+    if not {"items", "properties"} & schema.keys():
+        return True
     if isinstance(value, dict):
         known = schema["properties"]
         return value.keys() <= known.keys() and all(is_closed(known[name], part) for name, part in value.items())
