@@ -25,7 +25,7 @@ _CHARACTER = (
     rf"|\\u([0-9a-cA-CefEF]{_HEX}|[dD][0-7]){_HEX}{{2}}"
     rf"|\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}})"
 )
-_WHOLE = "-?(0|[1-9][0-9]*)"
+_WHOLE = "-?(0|[1-9][0-9]{0,18})"  # no more, so that a number comes to its end
 _EXPONENT = r"[eE](\+?([0-9]{1,2}|[12][0-9]{2}|30[0-8])|-([0-9]{1,2}|[12][0-9]{2}|3[0-2][0-9]))"
 # Where Python, and so JSON that it writes, begins to use exponents.
 _SMALL, _LARGE = range(-324, -4), range(16, 309)
