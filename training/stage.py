@@ -136,7 +136,7 @@ def make_model(run: StageRun) -> Any:
     elif is_slow:
         model.set_attn_implementation(BLOCKWISE)
     if is_full:
-        return model
+        return model.requires_grad_(True)  # where the parent is an adapter, PEFT has frozen what it was merged into
     if run.config.quantization == "nf4":
         quantize(model)
     adapted = add_adapter(model, settings)
@@ -153,7 +153,7 @@ def add_adapter(model: Any, settings: StageConfig) -> Any:
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules="all-linear",
+        target_modules=_choose_targets(model),
         task_type="CAUSAL_LM",
     )
     with quiet_peft():
@@ -162,6 +162,18 @@ def add_adapter(model: Any, settings: StageConfig) -> Any:
         if isinstance(layer, LoraLayer):
             layer.cast_input_dtype_enabled = False  # autocast would cast what was cast to float32 back again
     return adapted
+
+
+def _choose_targets(model: Any) -> str | list[str]:
+    """Return what an adapter goes on: all linear layers, but next to experts those of attention alone.
+
+    For a mixture of experts PEFT would also adapt the experts' weights, which are no layers that the engine can switch
+    from row to row.
+    """
+    if all(parameter.ndim < 3 for parameter in model.parameters()):
+        return "all-linear"
+    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    return sorted({name.rpartition(".")[2] for name in names if "attn" in name})
 
 
 def check_quantization(config: TrainConfig) -> None:

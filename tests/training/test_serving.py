@@ -121,6 +121,7 @@ CHATML, GEMMA, LLAMA = (
 GRANITE, MISTRAL = ("<|start_of_role|>", "<|end_of_text|>"), ("[INST]", "</s>")
 WINDOW = {"sliding_window": 48, "layer_types": ["sliding_attention", "full_attention"]}
 CAPPED = {**WINDOW, "query_pre_attn_scalar": 8, "attn_logit_softcapping": 2.0}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 GRANITE_SIZES = {"num_local_experts": 0, "num_experts_per_tok": 0, "shared_intermediate_size": 64, "mamba_n_heads": 4}
 
 
@@ -166,6 +167,9 @@ def test_conversations_are_not_joined_where_layers_have_a_window(
         ("llama", LLAMA, "alora", {}),
         ("gemma3_text", GEMMA, "lora", WINDOW),
         ("gemma3_text", GEMMA, "alora", WINDOW),
+        ("qwen3_moe", CHATML, "alora", EXPERTS),
+        pytest.param("qwen3_moe", CHATML, "lora", EXPERTS, marks=pytest.mark.slow),
+        pytest.param("qwen3_moe", CHATML, "full", EXPERTS, marks=pytest.mark.slow),
         ("gemma2", GEMMA, "alora", CAPPED),
         pytest.param("gemma2", GEMMA, "lora", CAPPED, marks=pytest.mark.slow),
         pytest.param("gemma2", GEMMA, "full", CAPPED, marks=pytest.mark.slow),
