@@ -123,7 +123,7 @@ def make_run(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> 
 
     def make(config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False) -> StageRun:
         corpus = Corpus({f"own-{i}": make_trajectory(i) for i in range(n)}, "")
-        items = make_stage_samples(corpus, config, stage, tokenizer).items
+        items = make_stage_samples(corpus, config, stage, tokenizer, shares_tools=False).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
         bar, work, logs = ProgressBar(stage, show=progress), tmp_path / "work", tmp_path / "logs"
         return StageRun(stage, config, base, CheckpointPart("none"), items, markers, work, logs, bar)

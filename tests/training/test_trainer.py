@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import errno
+import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
@@ -71,11 +74,14 @@ def test_loss_and_gradients_of_a_batch_equal_those_one_by_one(
     _assert_close(together[1], apart[1])
 
 
-@pytest.mark.parametrize("role", ["planner", "caller", "summarizer"])
+@pytest.mark.parametrize(
+    ("role", "window"), [("planner", None), ("caller", None), ("summarizer", None), ("planner", 24), ("caller", 60)]
+)
 def test_shared_prefix_equals_one_sample_per_turn_with_the_activated_lora_of_peft(
-    role: Role, base: Path, make_config: MakeConfig, make_run: MakeRun
+    role: Role, window: int | None, base: Path, make_config: MakeConfig, make_run: MakeRun, tmp_path: Path
 ) -> None:
-    run = make_run(make_config(), role)
+    base = _with_window(base, window, tmp_path / "base") if window else base
+    run = replace(make_run(make_config(), role), base=base)
     model = _shake(make_model(run))
     loss, gradients = _compute(run, model, [tuple(run.items)])
 
@@ -93,10 +99,19 @@ def test_shared_prefix_equals_one_sample_per_turn_with_the_activated_lora_of_pef
     _assert_close(gradients, {name: p.grad for name, p in plain.named_parameters() if p.grad is not None})
 
 
+def _with_window(base: Path, window: int, folder: Path) -> Path:
+    """Return the same weights as a Mistral, which is a Llama with a window."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": window}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 def _make_activated(base: Path, marker: Any) -> Any:
     with quiet_peft():
         return get_peft_model(
-            LlamaForCausalLM.from_pretrained(base),
+            AutoModelForCausalLM.from_pretrained(base),
             LoraConfig(
                 r=4,
                 lora_alpha=32,
