@@ -61,6 +61,7 @@ def entry(
         "decision": None,
         "n_steps": 0,
         "n_bad_plans": 0,
+        "plan_id": None,
         "n_queries": 0,
         "n_restarts": 0,
         "stall": None,

@@ -55,7 +55,7 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
 def _read_bad_plan(state: UmiState, reply: AIMessage, text: str) -> Update:
     """Ask once more for a plan without a decision; after that the agent gives up."""
     n_bad_plans = state["n_bad_plans"] + 1
-    update: Update = {"decision": None, "n_bad_plans": n_bad_plans}
+    update: Update = {"decision": None, "n_bad_plans": n_bad_plans, "plan_id": reply.id}
     if n_bad_plans < MAX_BAD_PLANS:
         return update
     reason = f"The planner wrote no decision ('Next: …') in {n_bad_plans} attempts."
@@ -67,7 +67,7 @@ def make_plan(rationale: str, decision: Decision, reply: AIMessage) -> Update:
     message = make_message(Step(rationale, decision))
     message.id = reply.id
     message.usage_metadata = reply.usage_metadata
-    return {"decision": decision, "n_bad_plans": 0, "messages": [message]}
+    return {"decision": decision, "n_bad_plans": 0, "plan_id": None, "messages": [message]}
 
 
 def route_planner(state: UmiState) -> Literal["caller", "conclusion", "give up", "no decision"]:

@@ -6,13 +6,18 @@ Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, TypeAlias
 
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_usage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
+from langgraph.constants import TAG_NOSTREAM
+from langgraph.graph.message import push_message
 
 from alpha_umi.nodes.format.reasoning import THOUGHTS, read_thoughts
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
@@ -84,19 +89,65 @@ class RoleNode(Runnable[UmiState, Update]):
                 kwargs[THOUGHTS] = "\n".join(filter(None, [kwargs.get(THOUGHTS), thoughts]))
         return {**update, "n_queries": state["n_queries"] + 1}
 
+    def _name(self, state: UmiState, config: RunnableConfig | None) -> tuple[RunnableConfig, _Naming | None]:
+        """Name the run of the model, and what it writes after the message that this becomes part of."""
+        named = patch_config(config, run_name=f"{self._role}_model")
+        if (message_id := state.get("plan_id") if self._role == "planner" else get_pending(state).id) is None:
+            return named, None
+        naming, given = _Naming(message_id), named.get("callbacks")
+        if isinstance(given, BaseCallbackManager):
+            given = given.copy()
+            given.handlers.insert(0, naming)
+            given.inheritable_handlers.insert(0, naming)
+            return {**named, "callbacks": given}, naming
+        return {**named, "callbacks": [naming, *(given or ())]}, naming
+
+    def _finish(self, state: UmiState, reply: AIMessage, naming: _Naming | None, config: RunnableConfig) -> Update:
+        if naming is not None:
+            reply.id = naming.message_id
+            is_shown = TAG_NOSTREAM not in {*(self._model.tags or ()), *(config.get("tags") or ())}
+            if is_shown and not naming.has_streamed:  # LangGraph shows one whole message of an id
+                push_message(AIMessageChunk(content=reply.content, id=reply.id), state_key=None)
+        return self._make_update(state, reply)
+
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
         request = self._make_request(input)
-        named = patch_config(config, run_name=f"{self._role}_model")
+        named, naming = self._name(input, config)
         reply = self._model.invoke(request.messages, named, **request.kwargs)
-        return self._make_update(input, reply)
+        return self._finish(input, reply, naming, named)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
         request = self._make_request(input)
-        named = patch_config(config, run_name=f"{self._role}_model")
+        named, naming = self._name(input, config)
         reply = await self._model.ainvoke(request.messages, named, **request.kwargs)
-        return self._make_update(input, reply)
+        return self._finish(input, reply, naming, named)
+
+
+class _Naming(BaseCallbackHandler):
+    """Gives what a model streams the id of the message that it ends up in; other handlers come after it."""
+
+    run_inline = True
+
+    def __init__(self, message_id: str) -> None:
+        self.message_id = message_id
+        self.has_streamed = False
+
+    def on_llm_new_token(self, token: object, *, chunk: object = None, **_: Any) -> None:
+        if isinstance(chunk, ChatGenerationChunk):
+            chunk.message.id = self.message_id
+            self.has_streamed = True
+
+    def on_stream_event(self, event: Any, **_: Any) -> None:
+        self.has_streamed = True
+        if event["event"] == "message-start":
+            event["id"] = self.message_id
+
+    def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        for generation in chain.from_iterable(response.generations):
+            if isinstance(generation, ChatGeneration):
+                generation.message.id = self.message_id
 
 
 def get_pending(state: UmiState) -> AIMessage:

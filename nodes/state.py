@@ -132,6 +132,7 @@ class UmiState(UmiOutput):
 
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
     `last_given` is the id of the last message that the run was given; what follows it is the turn's own.
+    `plan_id` is the id that a plan takes whose first attempt had no decision; both are streamed under it.
     `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
@@ -143,6 +144,7 @@ class UmiState(UmiOutput):
     decision: Decision | None
     n_steps: int
     n_bad_plans: int
+    plan_id: str | None
     n_queries: int
     n_restarts: int
     stall: Stall | None

@@ -5,7 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
@@ -17,6 +25,7 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 
 CALL = 'Action: add\nAction Input: {"a": 2, "b": 3}'
+QUESTION = HumanMessage("What is 2 + 3?")
 PLANS = ["I add 2 and 3.\nNext: caller.", "The sum is known.\nNext: conclusion."]
 
 
@@ -76,6 +85,39 @@ def test_react_an_empty_answer_is_none() -> None:
     result = ask(make_agent(summarizer=["  "]))
     assert (result["answer"], result["finish"]) == (None, "give up")
     assert "summarizer wrote nothing" in result["reason"]
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize("is_whole", [False, True])
+async def test_streamed_text_has_the_id_of_the_message_it_ends_up_in(strategy: Any, is_whole: bool) -> None:
+    script: Mapping[Role, Sequence[str]] = {
+        "planner": ["Hm. ", *PLANS] * 2,
+        "caller": [CALL] * 2,
+        "summarizer": ["The sum is 5."] * 2,
+    }
+    model = ScriptedChatModel(script=script, disable_streaming=is_whole)
+    agent = create_umi_agent(model, [add], strategy=strategy)
+    options: Any = {"input": {"messages": [QUESTION]}, "stream_mode": ["messages", "values"], "subgraphs": True}
+    for parts in (list(agent.stream(**options)), [part async for part in agent.astream(**options)]):
+        shown: dict[str, str] = {}
+        for _, mode, value in parts:
+            if mode == "messages":
+                shown[value[0].id] = shown.get(value[0].id, "") + value[0].text
+        _, call, observation, answer = parts[-1][2]["messages"]
+        assert shown == {
+            call.id: "Hm. " + PLANS[0] + CALL,
+            observation.id: "5",
+            answer.id: PLANS[1] + "The sum is 5.",
+        }
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_what_is_not_to_be_streamed_is_not(is_whole: bool) -> None:
+    script: Mapping[Role, Sequence[str]] = {"planner": PLANS[1:], "summarizer": ["It is 5."]}
+    agent = create_umi_agent(ScriptedChatModel(script=script, disable_streaming=is_whole, tags=["nostream"]), [add])
+    question: Any = {"messages": [QUESTION]}
+    parts: list[Any] = [*agent.stream(question, stream_mode="messages")]
+    assert "It is 5." not in [message.text for message, _ in parts if isinstance(message, AIMessageChunk)]
 
 
 @pytest.mark.parametrize("context", [None, {}, {"temperature": 0.5}, UmiContext(temperature=0.5)])
@@ -199,7 +241,6 @@ def test_react_refuses_input_it_cannot_answer(payload: dict[str, Any], expected:
 
 HANDOFF = AIMessage("", tool_calls=[{"name": "to_math", "args": {}, "id": "h"}], name="boss")
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-QUESTION = HumanMessage("What is 2 + 3?")
 
 
 @pytest.mark.parametrize("strategy", ["react", "dfsdt"])
