@@ -182,13 +182,16 @@ def _widen(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MMAP_BYTES = 32 * 1024**2  # the most that glibc takes
 
 
 def keep_memory() -> None:
-    """Keep freed memory where the C library is glibc; each step otherwise waits for the system to clear pages."""
+    """Keep freed memory where the C library is glibc; each step otherwise waits for the system to clear pages.
+
+    Not that of the largest tensors: between smaller ones their places would be lost, and the process would grow.
+    """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_M_MMAP_MAX, 0)
-        set_option(_M_ARENA_MAX, 1)  # the way back runs in a thread of its own
-        set_option(_M_TRIM_THRESHOLD, -1)  # never
+        set_option(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
