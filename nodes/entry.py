@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import CONF
 from langgraph.runtime import Runtime
+from pydantic import ValidationError
 
 from alpha_umi.errors import InputError, TrajectoryError
 from alpha_umi.nodes.approval import is_top_level
@@ -30,11 +34,13 @@ def entry(
 ) -> Update:
     """Check the input and begin a turn; what the run's context leaves unset is taken from `defaults`.
 
+    Of the context of a graph around the agent, what is none of its settings is passed over.
+
     All calls are asked about in a run that ended before this node was saved and is resumed without a context: the one
     that it had is not known any more.
 
     Raises:
-        InputError: If there is no human message with text, or the history is no trajectory.
+        InputError: If there is no human message with text, the history is no trajectory, or a setting is wrong.
     """
     messages = state.get("messages")
     if not messages:
@@ -50,13 +56,12 @@ def entry(
         Trajectory.from_history(messages, last_given=messages[-1].id)
     except TrajectoryError as error:
         raise InputError(f"The message history cannot be continued: {error}") from error
-    # a server passes an empty context where the caller gave none
-    given = runtime.context.model_dump(exclude_unset=True) if runtime.context else {}
+    given = _read_context(runtime.context)
     # nested graphs are told too often that they are resumed
     if not given and config.get(CONF, {}).get(_RESUMING) and is_top_level():
         given = {"approve_tools": True}
     return {
-        "settings": UmiContext.model_validate(defaults.model_dump() | given).model_dump(),
+        "settings": _make_settings(defaults, given),
         "last_given": messages[-1].id,
         "decision": None,
         "n_steps": 0,
@@ -73,6 +78,28 @@ def entry(
         "finish": None,
         "reason": None,
     }
+
+
+def _read_context(context: object) -> Mapping[str, Any]:
+    """Return the settings of a run: its own, or what a mapping holds of them that a graph around the agent has.
+
+    A server passes an empty context where the caller gave none; any other object is not about the agent.
+    """
+    set_values = context.model_dump(exclude_unset=True) if isinstance(context, UmiContext) else context
+    if not isinstance(set_values, Mapping):
+        return {}
+    return {name: set_values[name] for name in UmiContext.model_fields if name in set_values}
+
+
+def _make_settings(defaults: UmiContext, given: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return UmiContext.model_validate({**defaults.model_dump(), **given}).model_dump()
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+        raise InputError(
+            f"The context of the graph around the agent holds settings of the agent that cannot be used: {faults}. "
+            "Correct them, or give the keys other names."
+        ) from error
 
 
 def route_entry(state: UmiState) -> Strategy:

@@ -1,6 +1,8 @@
 """The compiled graph inside LangChain apps."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from operator import add as join
+from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
@@ -9,10 +11,16 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.store.memory import InMemoryStore
+from pydantic import BaseModel
+from typing_extensions import TypedDict
 
-from alpha_umi import as_runnable, as_tool, create_umi_agent
+from alpha_umi import UmiContext, as_runnable, as_tool, create_umi_agent
+from alpha_umi.errors import InputError
 from alpha_umi.graph.factory import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+from alpha_umi.nodes.state import Strategy
 
 QUESTION: Any = {"messages": [HumanMessage("What is 2 + 3?")]}
 
@@ -22,8 +30,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-@pytest.fixture
-def agent() -> UmiAgent:
+def make_agent(strategy: Strategy = "react") -> UmiAgent:
     script = replay(
         {
             "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
@@ -31,7 +38,12 @@ def agent() -> UmiAgent:
             "summarizer": ["The sum is 5."],
         }
     )
-    return create_umi_agent(ScriptedChatModel(script=script), [add])
+    return create_umi_agent(ScriptedChatModel(script=script), [add], strategy=strategy)
+
+
+@pytest.fixture
+def agent() -> UmiAgent:
+    return make_agent()
 
 
 @pytest.fixture
@@ -104,3 +116,86 @@ async def test_embed_as_tool_of_another_agent(agent: UmiAgent) -> None:
         observation = next(message for message in result["messages"] if isinstance(message, ToolMessage))
         assert (observation.text, observation.status) == ("The sum is 5.", "success")
         assert result["messages"][-1].text == "Five."
+
+
+@dataclass
+class ForeignData:
+    max_steps: str = "foreign"
+
+
+class ForeignModel(BaseModel):
+    strategy: str = "foreign"
+
+
+class WiderContext(UmiContext):
+    user_id: str = "u"
+
+
+class ForeignDict(TypedDict, total=False):
+    user_id: str
+    max_steps: int
+
+
+def put_into_graph(agent: UmiAgent, context: type[Any] | None = None, state: type[Any] = MessagesState) -> Any:
+    graph = StateGraph(state, context_schema=context)
+    graph.add_node("umi", agent)
+    graph.add_edge(START, "umi")
+    return graph.compile(store=InMemoryStore())
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize(
+    ("schema", "context"),
+    [
+        (ForeignData, ForeignData()),
+        (ForeignModel, {"strategy": "foreign"}),
+        (WiderContext, {"user_id": "u", "max_steps": 1}),
+        (ForeignDict, {"user_id": "u"}),
+        (ForeignDict, {}),
+        (None, None),
+    ],
+)
+async def test_embed_passes_over_the_context_of_the_graph_around(
+    strategy: Strategy, schema: type[Any] | None, context: Any
+) -> None:
+    graph = put_into_graph(make_agent(strategy), schema)
+    config: Any = {"configurable": {"user_id": "u", "max_steps": "foreign", "model": 3}}
+    assert len(graph.invoke(QUESTION, config, context=context)["messages"]) == 4
+    assert len((await graph.ainvoke(QUESTION, config, context=context))["messages"]) == 4
+
+
+def test_embed_takes_known_keys_of_a_mapping(agent: UmiAgent) -> None:
+    graph = put_into_graph(agent, ForeignDict)
+    steps = graph.stream(QUESTION, context={"user_id": "u", "max_steps": 3}, stream_mode="debug", subgraphs=True)
+    settings = [
+        step["payload"]["input"]["settings"] for _, step in steps if "settings" in str(step["payload"].get("input"))
+    ]
+    assert settings[0]["max_steps"] == 3
+    with pytest.raises(InputError, match=r"max_steps: .*Correct them, or give the keys other names"):
+        graph.invoke(QUESTION, context={"max_steps": "many"})
+
+
+@dataclass
+class DataState:
+    messages: Annotated[list[Any], add_messages]
+    settings: str = "foreign"
+    decision: list[str] = field(default_factory=list)
+
+
+class ModelState(BaseModel):
+    messages: Annotated[list[Any], add_messages]
+    tree: int = 7
+    gate: Annotated[list[int], join] = []
+
+
+class DictState(MessagesState):
+    settings: str
+    ran: Annotated[list[int], join]
+    answer: str
+
+
+@pytest.mark.parametrize("state", [DataState, ModelState, DictState])
+def test_embed_passes_over_foreign_keys_of_the_state_around(agent: UmiAgent, state: type[Any]) -> None:
+    result = put_into_graph(agent, None, state).invoke({**QUESTION, "settings": "foreign"})
+    assert result["messages"][-1].text == "The sum is 5."
+    assert result.get("settings", "foreign") == "foreign"
