@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.credentials import Credential, read_variable
@@ -100,13 +100,13 @@ def _join(server: str, path: str) -> str:
         >>> _join("https://api.example/v1/?key=a", "/items?beta=true#list")
         'https://api.example/v1/items?key=a&beta=true'
     """
-    (base, _, fixed), (end, _, query) = (urldefrag(text).url.partition("?") for text in (server, path))
+    (base, _, fixed), (end, _, query) = (text.partition("#")[0].partition("?") for text in (server, path))
     return f"{base.rstrip('/')}/{end.lstrip('/')}?{'&'.join(filter(None, (fixed, query)))}".removesuffix("?")
 
 
 def _list_fixed(url: str) -> set[tuple[str, str]]:
     """Return the query parameters whose value the address itself holds, which is nothing for a model to choose."""
-    pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    pairs = parse_qsl(url.partition("?")[2], keep_blank_values=True)
     return {("query", name.lower()) for name, value in pairs if "{" not in value}
 
 

@@ -37,9 +37,9 @@ _LONGEST_DECISION = " give up."
 _CHARACTER_TOKENS = 4
 # The decision may begin with shorter tokens than usual (" ", "c", "o", …), until it is clear which one it is.
 _SPLIT_TOKENS = 4
-# How JSON is closed soon: the end of a string, of an object, of a list, of a value; a digit; else the first token that
-# is allowed. Zero is the last digit, since "0.000…" need never come above a minimum.
-_CLOSERS = '"}],1234567890'
+# How JSON is closed soon: the end of a string, of an object, of a list, of a value; what an address of mail needs; a
+# digit; else the first token that is allowed. Zero is the last digit, since "0.000…" need never come above a minimum.
+_CLOSERS = '"}],@1234567890'
 _NEAR_END_TOKENS = 64
 
 

@@ -35,15 +35,16 @@ _MAX_PASSES = 10
 _DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 _CLOCK = rf"{_TIME}(:[0-5][0-9](\.[0-9]+)?)?([Zz]|[+-]{_TIME})?"
-_SECONDS = r"[0-9]+(\.[0-9]+)?S"
-_SPAN = f"T([0-9]+H)?(([0-9]+M)?{_SECONDS}|[0-9]+M)|T[0-9]+H"
+_COUNT = "[0-9]{1,6}"  # bounded, so that a text comes to its end
+_SECONDS = rf"{_COUNT}(\.{_COUNT})?S"
+_SPAN = f"T({_COUNT}H)?(({_COUNT}M)?{_SECONDS}|{_COUNT}M)|T{_COUNT}H"
 _KNOWN_FORMATS = ("date", "uuid", "ipv4", "ipv6", "hostname")  # by the library
 _FORMATS = {
     "time": f"^{_CLOCK}$",
     "date-time": f"^{_DATE}[Tt ]{_CLOCK}$",
-    "duration": f"^[+-]?P(([0-9]+[YMWD])+({_SPAN})?|{_SPAN})$",
-    "uri": r"^[A-Za-z][A-Za-z0-9+.-]*:[^\s\"\\\\<>]+$",
-    "email": r"^[^\s@\"\\\\<>]+@[^\s@\"\\\\<>]+$",
+    "duration": f"^[+-]?P(({_COUNT}[YMWD]){{1,4}}({_SPAN})?|{_SPAN})$",
+    "uri": r"^[A-Za-z][A-Za-z0-9+.-]{0,15}:[^\s\"\\\\<>]+$",
+    "email": r"^[^\s@\"\\<>{}\[\],]+@[^\s@\"\\<>{}\[\],]+$",
 }
 
 

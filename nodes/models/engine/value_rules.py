@@ -75,7 +75,10 @@ def bound_integers(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _write_listed(schema: Mapping[str, Any]) -> str:
     values = schema["enum"] if "enum" in schema else [schema["const"]]
-    is_valid = make_validator({"properties": {"value": dict(schema)}}).is_valid
+    try:
+        is_valid = make_validator({"properties": {"value": dict(schema)}}).is_valid
+    except ValueError:  # a type that there is not
+        return ""
     return " | ".join(dict.fromkeys(quote(value) for value in values if is_valid({"value": value})))
 
 
@@ -153,7 +156,7 @@ def _write_decimals(schema: Mapping[str, Any]) -> str:
 def _write_exponents(low: float, high: float) -> Iterator[str]:
     """Yield numbers with exponents as Python writes them: of the decades that are within bounds."""
     if low <= 0 <= high:
-        yield '"-0.0"'
+        yield '"0.0" | "-0.0"'
     for sign, least, most in (("", max(low, 0), high), ("-", max(-high, 0), -low)):
         for mark, exponents in (("-", _SMALL), (r"\+", _LARGE)):
             above = (e for e in exponents if least <= max(10.0**e, math.ulp(0.0)))
@@ -162,4 +165,5 @@ def _write_exponents(low: float, high: float) -> Iterator[str]:
                 # one of a single digit has a zero before it
                 short = [f"0{digit}" for digit in _list_digits(min(fit), min(max(fit), 9))] if min(fit) < 10 else []
                 long = _list_digits(max(min(fit), 10), max(fit)) if max(fit) >= 10 else []
-                yield rf"/{sign}[1-9](\.[0-9]+)?e{mark}({'|'.join(short + long)})/"
+                # with so many digits that every float is told from others, and no more, so that it comes to its end
+                yield rf"/{sign}[1-9](\.[0-9]{{1,17}})?e{mark}({'|'.join(short + long)})/"
