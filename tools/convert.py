@@ -6,6 +6,7 @@ Everything that runs is a LangChain `BaseTool`: a user's own, a plain function, 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -47,6 +48,7 @@ class SpecTool(StructuredTool):
 
 def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
     """Put a function, sync or async, behind a spec."""
+    function = _collecting(function)
     is_async = inspect.iscoroutinefunction(function)
     return SpecTool(
         name=spec.name,
@@ -83,13 +85,14 @@ def declare_effects(effects: Effects) -> Callable[[T], T]:
 def to_base_tool(tool: ToolLike) -> BaseTool:
     """Return a LangChain tool as it is, but for aliases of its arguments, and a plain function as one.
 
+    What an async generator yields is collected, on the event loop.
     The function's name, docstring (Google style) and type hints become name, descriptions and schema.
 
     Raises:
         ConfigError: If it is neither, or the function lacks what the model must be told.
     """
     if isinstance(tool, BaseTool):
-        return _name_by_field(tool)
+        return _name_by_field(_collect_stream(tool))
     if not (inspect.ismethod(tool) or inspect.isfunction(inspect.unwrap(tool))):
         raise ConfigError(
             f"{tool!r} cannot be used as a tool: give a LangChain tool, or a function or method with a docstring; "
@@ -97,6 +100,7 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
         )
     if not inspect.getdoc(tool):
         raise ConfigError(f"Function {tool.__name__!r} needs a docstring: it tells the model what the tool does.")
+    tool = _collecting(tool)
     is_async = inspect.iscoroutinefunction(tool)
     declared = getattr(tool, "effects", None)
     try:
@@ -112,6 +116,25 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
             f"Function {tool.__name__!r} cannot be used as a tool: {error}. "
             "Give its arguments type hints that JSON Schema can express."
         ) from error
+
+
+def _collecting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a coroutine function of one that is an async generator."""
+    if not inspect.isasyncgenfunction(function):
+        return function
+
+    @functools.wraps(function)
+    async def collect_all(*args: Any, **kwargs: Any) -> list[Any]:
+        return [item async for item in function(*args, **kwargs)]
+
+    return collect_all
+
+
+def _collect_stream(tool: BaseTool) -> BaseTool:
+    function = getattr(tool, "func", None)
+    if not inspect.isasyncgenfunction(function) or getattr(tool, "coroutine", None) is not None:
+        return tool
+    return tool.model_copy(update={"func": None, "coroutine": _collecting(function)})
 
 
 def spec_from_tool(tool: BaseTool) -> ToolSpec:

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import functools
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -260,18 +260,25 @@ def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
     @functools.wraps(tool._run)
     def run(*args: Any, **kwargs: Any) -> Any:
         with _contain_exit():
-            return observe(tool._run(*args, **kwargs))
+            result = tool._run(*args, **kwargs)
+            return observe(asyncio.run(_collect(result)) if isinstance(result, AsyncIterable) else result)
 
     @functools.wraps(tool._arun)
     async def arun(*args: Any, **kwargs: Any) -> Any:
         with _contain_exit():
-            return observe(await tool._arun(*args, **kwargs))
+            result = tool._arun(*args, **kwargs)
+            return observe(await _collect(result if isinstance(result, AsyncIterable) else await result))
 
     observing = tool.model_copy()
     # `_run` and `_arun` are what every tool class implements; `invoke` around them keeps callbacks and error handlers.
     object.__setattr__(observing, "_run", run)  # pydantic's own `__setattr__` takes fields only
     object.__setattr__(observing, "_arun", arun)
     return observing
+
+
+async def _collect(result: Any) -> Any:
+    """Read an async generator to its end, as JSON does a sync one."""
+    return [item async for item in result] if isinstance(result, AsyncIterable) else result
 
 
 def _make_runtime(call_id: str, config: RunnableConfig | None) -> ToolRuntime[Any, Any]:

@@ -4,7 +4,7 @@ import contextvars
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -21,7 +21,8 @@ from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import Toolbox, declare_effects
+from alpha_umi.tools import Toolbox, declare_effects, make_tool
+from alpha_umi.tools.spec import ToolSpec
 
 Run = Callable[..., Awaitable[ToolMessage]]
 
@@ -258,6 +259,76 @@ async def test_bytes_are_shown_as_text_or_size(run: Run, stored: bytes, text: st
         return stored
 
     assert (await run(Toolbox([read]), "read", {}, "1")).content == text
+
+
+class Lines(BaseTool):
+    name: str = "lines"
+    description: str = "Give lines."
+
+    def _run(self, n: int) -> Any:
+        return (f"line {i}" for i in range(n))
+
+    async def _arun(self, n: int) -> Any:  # without a result, as people write it
+        for i in range(n):
+            yield f"line {i}"
+
+
+def lines(n: int) -> Iterator[str]:
+    """Give lines."""
+    yield from (f"line {i}" for i in range(n))
+
+
+async def async_lines(n: int) -> AsyncIterator[str]:
+    """Give lines."""
+    for i in range(n):
+        await asyncio.sleep(0)
+        yield f"line {i}"
+
+
+def wrapped_lines(n: int) -> AsyncIterator[str]:
+    """Give lines."""
+    return async_lines(n)
+
+
+async def awaited_lines(n: int) -> AsyncIterator[str]:
+    """Give lines."""
+    return async_lines(n)
+
+
+SPEC = ToolSpec("lines", "", {"type": "object", "properties": {"n": {"type": "integer"}}})
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lines, async_lines, wrapped_lines, awaited_lines, tool(async_lines), Lines(), make_tool(SPEC, async_lines)],
+)
+async def test_what_generators_yield_is_collected(run: Run, made: Any) -> None:
+    toolbox = Toolbox([made])
+    assert (await run(toolbox, toolbox.names[0], {"n": 2}, "1")).content == '["line 0","line 1"]'
+    assert (await run(toolbox, toolbox.names[0], {"n": 0}, "1")).content == "[]"
+
+
+async def test_async_generator_that_hangs_is_cancelled_and_one_that_raises_is_an_error(run: Run) -> None:
+    cancelled = threading.Event()
+
+    @declare_effects("none")
+    async def hang() -> AsyncIterator[str]:
+        """Hang."""
+        try:
+            yield "a"
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    @declare_effects("none")
+    async def burn() -> AsyncIterator[str]:
+        """Burn."""
+        yield "a"
+        raise OSError("fire")
+
+    assert "no answer within 0.2 s" in (await run(Toolbox([hang], timeout_s=0.2), "hang", {}, "1")).text
+    assert await asyncio.to_thread(cancelled.wait, 60)
+    assert (await run(Toolbox([burn]), "burn", {}, "1")).text == "burn failed: OSError: fire"
 
 
 async def test_artifact_is_kept_and_content_blocks_become_text(run: Run) -> None:
