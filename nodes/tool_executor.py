@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from copy import copy
 from typing import Any
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import get_runtime
@@ -18,6 +21,10 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Outcome, ToolTask, UmiState
 from alpha_umi.tools.toolbox import Toolbox
 
+logger = logging.getLogger(__name__)
+
+DROPPED = "artifact_dropped"
+"""Key of a tool message's `additional_kwargs` that says why its artifact is not there."""
 _READ = "__pregel_read"
 """One of LangGraph's private constants, with which its own node for tools reads the state."""
 
@@ -42,7 +49,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
         call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return self._note(input, self._toolbox.execute(*call))
+            return self._note(input, self._toolbox.execute(*call), config)
         record.wait_until_decided()
         message = record.begin()
         if message is None:
@@ -52,14 +59,14 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 record.forget()
                 raise
             record.finish(message)
-        return self._note(input, message)
+        return self._note(input, message, config)
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Do what `invoke` does without blocking the event loop."""
         call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return self._note(input, await self._toolbox.aexecute(*call))
+            return self._note(input, await self._toolbox.aexecute(*call), config)
         await record.await_decided()
         message = await asyncio.to_thread(record.begin)
         if message is None:
@@ -69,7 +76,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 await asyncio.to_thread(record.forget)
                 raise
             await asyncio.to_thread(record.finish, message)
-        return self._note(input, message)
+        return self._note(input, message, config)
 
     def _make_runtime(self, task: ToolTask, config: RunnableConfig | None) -> ToolRuntime[Any, Any] | None:
         """Return what a tool may take from the graph; a task holds one call and not the state."""
@@ -87,9 +94,27 @@ class ToolsNode(Runnable[ToolTask, Update]):
             execution_info=runtime.execution_info,
         )
 
-    def _note(self, task: ToolTask, message: ToolMessage) -> Update:
+    def _note(self, task: ToolTask, message: ToolMessage, config: RunnableConfig | None) -> Update:
         name, arguments = task["name"], task["arguments"]
+        message = _drop_what_cannot_be_stored(message, config)
         if not self._toolbox.runs_once(name) or self._toolbox.find_fault(name, arguments):
             return {"messages": [message]}
         outcome = Outcome(text=message.text, is_error=message.status == "error")
         return {"messages": [message], "ran": {make_id(name, arguments): outcome}}
+
+
+def _drop_what_cannot_be_stored(message: ToolMessage, config: RunnableConfig | None) -> ToolMessage:
+    """Take off an artifact that no checkpoint can hold, and say so: it must not end the thread."""
+    saver = (config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
+    if message.artifact is None or not isinstance(saver, BaseCheckpointSaver):
+        return message
+    try:
+        saver.serde.loads_typed(saver.serde.dumps_typed(message))
+    except Exception:  # a foreign object may raise anything while it is read
+        why = (
+            f"The artifact of {message.name}, a {type(message.artifact).__name__}, was dropped: it cannot be stored in "
+            "a checkpoint. Let the tool return plain data, or keep the object elsewhere."
+        )
+        logger.warning(why)
+        return message.model_copy(update={"artifact": None, "additional_kwargs": {DROPPED: why}})
+    return message
