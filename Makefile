@@ -71,6 +71,19 @@ checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint agai
 	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
 	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
 
+# the tools' sheets, with real bystanders, and some of every other source so that nothing is forgotten
+TOOLS_SOURCES = --source world:13000,mcp=$(DATA)/mcp_tools.jsonl.gz,clinc=$(DATA)/clinc.jsonl.gz --source builtin:500 \
+    --source toolbench:$(DATA)/toolbench_answers.tar.gz --limit toolbench=160 \
+    --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=400 \
+    --source toolrl:$(DATA)/toolrl_sft.jsonl.gz --source metatool:$(DATA)/metatool.jsonl.gz --limit metatool=300 \
+    --source star:$(DATA)/star.jsonl.gz --limit star=40 \
+    --source toolverifier:$(DATA)/toolverifier.csv.gz --limit toolverifier=300 --vary-names 0.3
+
+checkpoint-tools: need-data $(VENV)/.dev weights  ## train smollm2-135m-tools from the files in DATA, into build/; takes two hours
+	$(BIN)/alpha-umi data build $(TOOLS_SOURCES) --seed 21 --out build/data-tools
+	$(BIN)/alpha-umi train --config smollm2-135m-tools --data build/data-tools --out build/training-tools --resume
+	$(BIN)/alpha-umi models compact build/training-tools --out build/smollm2-135m-tools
+
 clean:  ## remove what make has made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -124,16 +125,14 @@ def make_stage_samples(
         TrajectoryError: If nothing is left.
     """
     roles = config.get_roles(stage)
+    make = make_single_sample if config.template == "single" else partial(make_sample, roles=roles)
     items: list[TrainingItem] = []
     n_too_long = 0
     for id_, trajectory in _select(corpus, config, stage):
         if not _has_turn(trajectory, roles):
             continue
         try:
-            if config.template == "single":
-                sample = make_single_sample(trajectory, tokenizer, limit_tokens=config.max_tokens)
-            else:
-                sample = make_sample(trajectory, tokenizer, roles=roles, limit_tokens=config.max_tokens)
+            sample = make(trajectory, tokenizer, limit_tokens=config.max_tokens, repeat_names=config.repeat_names)
         except ContextOverflow:
             n_too_long += 1
             continue

@@ -126,6 +126,11 @@ class TrainConfig(BaseModel):
         description="When it is served, the caller may leave out required arguments; for data in which it leaves out "
         "what nobody said. umi.json records it.",
     )
+    repeat_names: bool = Field(
+        default=False,
+        description="The line of a tool ends with its name once more, in training and where the checkpoint is served "
+        "in process. umi.json records it.",
+    )
     token_weights: TokenWeights = TokenWeights()
     stages: dict[StageName, StageConfig] = Field(description="Settings per stage.")
 

@@ -26,6 +26,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CALLER_MAY_OMIT,
     FORMAT,
+    REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
     check_layers,
@@ -190,6 +191,7 @@ class _Training:
             "data": self.corpus.sha256,
             "parent": parent.get("sha256", ""),
             **({"start": self._get_start(name).sha256} if self.start else {}),
+            **({"repeat_names": True} if self.config.repeat_names else {}),
             **({"quantization": self.config.quantization} if self.config.quantization != "none" else {}),
         }
 
@@ -245,6 +247,7 @@ class _Training:
         self.output.card |= {"config": self.config.model_dump(), "versions": versions}
         if "caller" in self.config.get_roles(name):
             self.output.card[CALLER_MAY_OMIT] = self.config.caller_may_omit
+        self.output.card[REPEAT_NAMES] = self.config.repeat_names
         processes.wait_for_everyone()
         if processes.is_main_process:
             self.output.publish(name)

@@ -58,6 +58,7 @@ def make_sample(
     *,
     roles: Collection[Role] = ROLES,
     limit_tokens: int | None = None,
+    repeat_names: bool = False,
 ) -> Sample:
     """Return the sequence a trajectory is trained on, with a loss on every turn of `roles`.
 
@@ -72,18 +73,23 @@ def make_sample(
         tokenizer: A fast tokenizer; its own chat template is not used.
         roles: Whose turns are trained.
         limit_tokens: Cut old observations as in serving until the sequence is no longer than this.
+        repeat_names: Whether the line of a tool ends with its name once more.
 
     Raises:
         TrajectoryError: If there is no turn to train.
         ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
     """
-    messages, input_ids = _encode(trajectory, tokenizer, "umi", limit_tokens)
+    messages, input_ids = _encode(trajectory, tokenizer, "umi", limit_tokens, repeat_names)
     turns = [turn for turn in _find_turns(input_ids, messages, tokenizer) if turn.role in roles]
     return _label(input_ids, turns, " or ".join(roles) or "no role")
 
 
 def make_single_sample(
-    trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, *, limit_tokens: int | None = None
+    trajectory: Trajectory,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limit_tokens: int | None = None,
+    repeat_names: bool = False,
 ) -> Sample:
     """Return the sequence on which the paper's Single-LLM is trained: every turn is one of the planner's.
 
@@ -100,7 +106,7 @@ def make_single_sample(
         TrajectoryError: If there is no turn to train.
         ContextOverflow: If the sequence cannot be cut to `limit_tokens`.
     """
-    messages, input_ids = _encode(trajectory, tokenizer, "single", limit_tokens)
+    messages, input_ids = _encode(trajectory, tokenizer, "single", limit_tokens, repeat_names)
     plans = [message for message in messages if message.role == "planner"]
     opening = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     end_id = cast(int, tokenizer.convert_tokens_to_ids("<|im_end|>"))
@@ -141,8 +147,9 @@ def _encode(
     tokenizer: PreTrainedTokenizerBase,
     template: Literal["umi", "single"],
     limit_tokens: int | None,
+    repeat_names: bool,
 ) -> tuple[list[ChatMessage], list[int]]:
-    messages, text = render_messages(trajectory), load_template(template)
+    messages, text = render_messages(trajectory, repeat_names=repeat_names), load_template(template)
     if limit_tokens is not None:
         messages = fit_messages(messages, lambda cut: len(encode_messages(cut, tokenizer, text)), limit_tokens)
     return messages, encode_messages(messages, tokenizer, text)

@@ -37,13 +37,14 @@ Tools, one JSON object per line:
 """
 
 
-def render_messages(trajectory: Trajectory, *, style: Style = "umi") -> list[ChatMessage]:
+def render_messages(trajectory: Trajectory, *, style: Style = "umi", repeat_names: bool = False) -> list[ChatMessage]:
     """Return the role messages of a trajectory, safe to be put into a prompt in a style of chat template.
 
     Roles: ``system`` (the tools), ``user``, ``planner``, ``caller``, ``observation``, ``summarizer``. An unfinished
-    last step is left unfinished, so that the next role can be prompted with the result.
+    last step is left unfinished, so that the next role can be prompted with the result. With `repeat_names` the line of
+    a tool ends with its name once more.
     """
-    messages = _render_system(trajectory, style)
+    messages = _render_system(trajectory, style, repeat_names)
     for turn in trajectory.turns:
         messages.append(ChatMessage(role="user", content=escape(turn.instruction, style=style)))
         for step in turn.steps:
@@ -70,8 +71,8 @@ def render_calls(calls: Sequence[Call], *, style: Style = "umi") -> str:
     return "\n".join(_render_call(call, style) for call in calls)
 
 
-def _render_system(trajectory: Trajectory, style: Style) -> list[ChatMessage]:
-    docs = render_tools(trajectory.tools, style=style)
+def _render_system(trajectory: Trajectory, style: Style, repeat_names: bool) -> list[ChatMessage]:
+    docs = render_tools(trajectory.tools, style=style, repeat_names=repeat_names)
     if style == "umi":
         text = f"{escape(trajectory.system)}\n\n" if trajectory.system else ""
         return [ChatMessage(role="system", content=f"{text}{_UMI_SYSTEM}{docs or 'none'}")]

@@ -19,8 +19,11 @@ _MAX_FOLLOWED = 500
 FollowReference: TypeAlias = Callable[[str], Any]
 
 
-def render_tool(tool: ToolSpec, *, style: Style = "umi") -> str:
+def render_tool(tool: ToolSpec, *, style: Style = "umi", repeat_name: bool = False) -> str:
     """Return one line of JSON for a tool.
+
+    With `repeat_name` a line in the umi style ends with the name once more. A causal model that looks for what fits a
+    request then finds, behind all that describes a tool, what it has to write.
 
     Example:
         >>> schema = {"type": "object", "properties": {"days": {"type": "integer", "description": "How many."}}}
@@ -33,14 +36,15 @@ def render_tool(tool: ToolSpec, *, style: Style = "umi") -> str:
         required = tool.parameters.get("required", ())
         arguments = {name: _describe(follow, part, name in required) for name, part in properties.items()}
         value = {"name": tool.name, "description": tool.description, "arguments": arguments}
+        value |= {"call": tool.name} if repeat_name else {}
         return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")), style=style)
     inputs = {name: _describe_as_paper(follow, part) for name, part in properties.items()}
     return escape_json(json.dumps({"Name": tool.name, "function": tool.description, "input": inputs}), style=style)
 
 
-def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi") -> str:
+def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi", repeat_names: bool = False) -> str:
     """Return the lines of all tools, without a newline at the end."""
-    return "\n".join(render_tool(tool, style=style) for tool in tools)
+    return "\n".join(render_tool(tool, style=style, repeat_name=repeat_names) for tool in tools)
 
 
 def _make_follower(tool: ToolSpec) -> FollowReference:

@@ -67,10 +67,13 @@ def test_card_says_all_that_the_checkpoint_was_made_from(trained: Trained) -> No
     assert card["roles"]["planner"]["invocation_tokens"]
 
 
-def test_card_says_that_the_caller_may_omit(make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    config = make_config("single-multitask", max_steps=1, caller_may_omit=True)
-    train(config, data, tmp_path)
-    assert json.loads((tmp_path / "umi.json").read_text())["caller_may_omit"] is True
+@pytest.mark.parametrize("setting", ["caller_may_omit", "repeat_names"])
+def test_card_says_how_the_checkpoint_is_served(
+    setting: str, make_config: MakeConfig, data: Path, tmp_path: Path
+) -> None:
+    train(make_config("single-multitask", max_steps=1, **{setting: True}), data, tmp_path)
+    card = json.loads((tmp_path / "umi.json").read_text())
+    assert [name for name in ("caller_may_omit", "repeat_names") if card[name]] == [setting]
 
 
 def test_same_seed_gives_the_same_losses_and_another_seed_others(

@@ -18,15 +18,17 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import (
+    CALLER_MAY_OMIT,
     CARD,
+    REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
     check_part_folder,
     find_template,
     is_checkpoint,
+    is_set,
     load_backbone,
     load_merged,
-    may_omit,
     no_progress_bar,
     quiet_peft,
     read_checkpoint,
@@ -139,7 +141,11 @@ class Backbone:
 
     def may_omit(self, adapter: str | None = None) -> bool:
         """Say whether the weights were trained to leave out required arguments that nobody gave."""
-        return may_omit(self._list_card_folders(adapter))
+        return is_set(self._list_card_folders(adapter), CALLER_MAY_OMIT)
+
+    def repeats_names(self, adapter: str | None = None) -> bool:
+        """Say whether the weights were trained on lists of tools whose lines end with the name once more."""
+        return is_set(self._list_card_folders(adapter), REPEAT_NAMES)
 
     def _list_card_folders(self, adapter: str | None) -> list[Path]:
         folders = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]

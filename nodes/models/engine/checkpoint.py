@@ -36,6 +36,8 @@ TEMPLATE = "chat_template.jinja"
 FORMAT = 1
 CALLER_MAY_OMIT = "caller_may_omit"
 """In the card: the caller may leave out required arguments; not if it is absent."""
+REPEAT_NAMES = "repeat_names"
+"""In the card: the line of a tool ends with its name once more; not if it is absent."""
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -142,9 +144,9 @@ def find_template(folders: Sequence[Path], style: Style) -> str:
     return load_template(style)
 
 
-def may_omit(folders: Sequence[Path]) -> bool:
-    """Say whether the caller of the first of these checkpoints was trained to leave out arguments nobody gave."""
-    return next((card.get(CALLER_MAY_OMIT) is True for _, card in _iter_cards(folders)), False)
+def is_set(folders: Sequence[Path], setting: str) -> bool:
+    """Say whether the card of the first of these checkpoints has `CALLER_MAY_OMIT` or `REPEAT_NAMES`."""
+    return next((card.get(setting) is True for _, card in _iter_cards(folders)), False)
 
 
 def _iter_cards(folders: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -126,17 +126,18 @@ def _make_prompt(request: GenerationRequest, backbone: Backbone) -> list[int]:
         role=request.role,
         tools=request.tools,
     )
-    return encode(fit_messages(_read_messages(request), lambda fitted: len(encode(fitted)), limit_tokens))
+    return encode(fit_messages(_read_messages(request, backbone), lambda fitted: len(encode(fitted)), limit_tokens))
 
 
-def _read_messages(request: GenerationRequest) -> list[ChatMessage]:
+def _read_messages(request: GenerationRequest, backbone: Backbone) -> list[ChatMessage]:
     """Take role messages as they are and anything else as a trajectory."""
     if not request.messages:
         raise InputError("There are no messages to answer; pass at least one.")
     role_messages = [message for message in request.messages if isinstance(message, ChatMessage)]
     if len(role_messages) == len(request.messages):
         return role_messages
-    return render_messages(Trajectory.from_messages(request.messages, request.tools), style=request.style)
+    trajectory = Trajectory.from_messages(request.messages, request.tools)
+    return render_messages(trajectory, style=request.style, repeat_names=backbone.repeats_names(request.adapter))
 
 
 def _make_grammar(request: GenerationRequest, backbone: Backbone) -> Grammar | None:

@@ -63,7 +63,7 @@ KNOWN: dict[str, Origin] = {
     ),
 }
 
-SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m"}
+SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m", "smollm2-135m-tools": "smollm2-135m"}
 """Trained checkpoints that come with this package, by name; their folder in ``training/checkpoints/``."""
 
 
@@ -110,7 +110,7 @@ def _pulled(name: str) -> Path:
 
 
 def _shipped(name: str) -> Path:
-    return Path(__file__).parents[3] / "training" / "checkpoints" / SHIPPED[name]
+    return Path(__file__).parents[3] / "training" / "checkpoints" / name.removesuffix("-umi")
 
 
 def _read_source(folder: Path) -> str | None:

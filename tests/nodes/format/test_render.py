@@ -368,3 +368,11 @@ def test_fit_messages_never_takes_back_a_removal(limit: int) -> None:
         assert sum(stubs) >= n_removed
         assert n_calls <= 2 + (n_steps // 4).bit_length()
         n_removed = sum(stubs)
+
+
+def test_lines_of_tools_can_end_with_the_name() -> None:
+    tool = ToolSpec("go", "Goes.", {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]})
+    trajectory = Trajectory((tool,), (Turn("Go."),))
+    once, twice = (render_messages(trajectory, repeat_names=repeats)[0].text for repeats in (False, True))
+    assert once.endswith('"arguments":{"to":"string"}}')
+    assert twice == once.removesuffix("}") + ',"call":"go"}'

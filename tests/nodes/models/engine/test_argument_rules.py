@@ -147,6 +147,19 @@ def test_checkpoint_decides_whether_the_caller_may_omit(
     assert (text == SHORTEST) is may_omit, text
 
 
+def test_checkpoint_decides_whether_lines_of_tools_end_with_the_name(copy_model: Callable[[str], Path]) -> None:
+    tool = {"type": "function", "function": {"name": "go", "description": "Go.", "parameters": VISIT}}
+    n_tokens = []
+    for repeats in (False, True):
+        folder = copy_model(f"named-{repeats}")
+        (folder / "chat_template.jinja").write_text(load_template("umi"))
+        claim = {"style": "umi", "sha256": hash_file(folder / "chat_template.jinja")}
+        (folder / "umi.json").write_text(json.dumps({"template": claim, "repeat_names": repeats}))
+        model = LocalChatModel(model=str(folder), role="caller", device="cpu", dtype="float32")
+        n_tokens.append(model.invoke("Go.", tools=[tool], max_tokens=40).usage_metadata)
+    assert n_tokens[1]["input_tokens"] > n_tokens[0]["input_tokens"]
+
+
 CONTROL_TOKENS = st.sampled_from(["<|im_end|>", "</s>", "a\u2028b", "\x7f\x00\t"])
 LETTERS = st.text(max_size=6) | CONTROL_TOKENS
 NAMES = st.sampled_from(["to", "größe", "a b", "required", "items", "n_1", "<s>"])

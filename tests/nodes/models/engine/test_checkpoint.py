@@ -14,10 +14,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import (
+    CALLER_MAY_OMIT,
     check_part_folder,
     hash_weights,
+    is_set,
     load_backbone,
-    may_omit,
     quiet_peft,
     read_checkpoint,
     resolve_base,
@@ -84,7 +85,7 @@ def test_a_checkpoint_says_whether_its_caller_may_omit(
     changes: dict[str, Any], expected: bool, checkpoint: Path
 ) -> None:
     _edit(checkpoint, **changes)
-    assert may_omit([checkpoint / "caller", checkpoint]) is expected
+    assert is_set([checkpoint / "caller", checkpoint], CALLER_MAY_OMIT) is expected
 
 
 def test_a_role_may_be_played_by_the_backbone(checkpoint: Path) -> None:
