@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint need-data weights clean
+.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint checkpoint-tools need-data weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
