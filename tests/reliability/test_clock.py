@@ -21,7 +21,11 @@ from alpha_umi.tools import Toolbox, declare_effects
 HOURS_NS = 3600 * 10**9
 SCRIPT: Any = {
     "planner": ["I pay.\nNext: caller."] * 3 + ["Paid.\nNext: conclusion."],
-    "caller": ['Action: pay\nAction Input: {"sum": 1}', "Action: hang\nAction Input: {}"],
+    "caller": [
+        'Action: pay\nAction Input: {"sum": 1}',
+        "Action: hang\nAction Input: {}",
+        'Action: pay\nAction Input: {"sum": 2}',
+    ],
     "summarizer": ["Done."],
 }
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -69,7 +73,7 @@ def test_time_limits_ledger_and_threads_hold_while_the_clock_jumps(clock: Clock,
         agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), make_tools(effects), checkpointer=saver)
         question: Any = {"messages": "Pay."}
         result = agent.invoke(question, CONFIG)
-    assert (result["finish"], effects) == ("answer", [1, 1])
+    assert (result["finish"], effects) == ("answer", [1, 2])
     texts = [message.text for message in result["messages"] if message.type == "tool"]
     assert texts[0] == texts[2] == "paid"
     assert "no answer within 1 s" in texts[1]
