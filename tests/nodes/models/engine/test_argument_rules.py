@@ -156,8 +156,10 @@ def test_checkpoint_decides_whether_lines_of_tools_end_with_the_name(copy_model:
         claim = {"style": "umi", "sha256": hash_file(folder / "chat_template.jinja")}
         (folder / "umi.json").write_text(json.dumps({"template": claim, "repeat_names": repeats}))
         model = LocalChatModel(model=str(folder), role="caller", device="cpu", dtype="float32")
-        n_tokens.append(model.invoke("Go.", tools=[tool], max_tokens=40).usage_metadata)
-    assert n_tokens[1]["input_tokens"] > n_tokens[0]["input_tokens"]
+        usage = model.invoke("Go.", tools=[tool], max_tokens=40).usage_metadata
+        assert usage is not None
+        n_tokens.append(usage["input_tokens"])
+    assert n_tokens[1] > n_tokens[0]
 
 
 CONTROL_TOKENS = st.sampled_from(["<|im_end|>", "</s>", "a\u2028b", "\x7f\x00\t"])
