@@ -79,7 +79,7 @@ TOOLS_SOURCES = --source world:13000,mcp=$(DATA)/mcp_tools.jsonl.gz,clinc=$(DATA
     --source star:$(DATA)/star.jsonl.gz --limit star=40 \
     --source toolverifier:$(DATA)/toolverifier.csv.gz --limit toolverifier=300 --vary-names 0.3
 
-checkpoint-tools: need-data $(VENV)/.dev weights  ## train smollm2-135m-tools from the files in DATA, into build/; takes two hours
+checkpoint-tools: need-data $(VENV)/.dev weights  ## train smollm2-135m-tools from the files in DATA, into build/; takes hours
 	$(BIN)/alpha-umi data build $(TOOLS_SOURCES) --seed 21 --out build/data-tools
 	$(BIN)/alpha-umi train --config smollm2-135m-tools --data build/data-tools --out build/training-tools --resume
 	$(BIN)/alpha-umi models compact build/training-tools --out build/smollm2-135m-tools

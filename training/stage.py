@@ -128,12 +128,12 @@ def make_model(run: StageRun) -> Any:
     is_full = settings.kind == "full"
     dtype = torch.float32 if is_full else getattr(torch, run.config.precision)
     model = load_merged(run.base, run.parent, dtype=dtype)
-    is_slow = run.config.precision == "bfloat16" and uses_cpu(run.config)
-    if is_slow:
+    uses_kernels = run.config.precision == "bfloat16" and uses_cpu(run.config)
+    if uses_kernels:
         keep_memory()
     if needs_ages(model.config):
         model.set_attn_implementation(BY_AGE)
-    elif is_slow:
+    elif uses_kernels:
         model.set_attn_implementation(BLOCKWISE)
     if is_full:
         return model.requires_grad_(True)  # where the parent is an adapter, PEFT has frozen what it was merged into
@@ -142,7 +142,7 @@ def make_model(run: StageRun) -> Any:
     adapted = add_adapter(model, settings)
     if run.start.path is not None:
         _copy_adapter(run.start.path, adapted)
-    if is_slow and not settings.lora_dropout:
+    if uses_kernels and not settings.lora_dropout:
         merge_adapters(adapted)
     return adapted
 

@@ -26,8 +26,6 @@ from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest
-from alpha_umi.nodes.models.engine.checkpoint import REPEAT_NAMES, is_set
-from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
 from alpha_umi.tools.spec import ToolSpec
 
@@ -87,12 +85,6 @@ class LocalChatModel(RoleAwareChatModel):
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
-
-    @property
-    def repeats_names(self) -> bool:
-        """Whether the checkpoint reads lines of tools that end with the name once more; its card says so."""
-        folder = resolve(self.model)
-        return is_set([folder, folder.parent], REPEAT_NAMES)
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any

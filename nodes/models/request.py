@@ -85,8 +85,7 @@ def make_request(
         if retry or hint:
             temperature = max(temperature, RETRY_TEMPERATURE)
         style: Style = getattr(model, "style", "umi")
-        repeat_names: bool = getattr(model, "repeats_names", False)
-        messages: list[BaseMessage] = [*render_messages(trajectory, style=style, repeat_names=repeat_names)]
+        messages: list[BaseMessage] = [*render_messages(trajectory, style=style)]
         if hint:
             content = escape(hint, style=style)
             messages.append(ChatMessage(role="user", content=content, additional_kwargs={"hint": True}))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.nodes.format.parsing import parse_calls
 from alpha_umi.nodes.format.render import encode_prompt, fit_messages, render_messages
+from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.models.engine import GenerationRequest
 from alpha_umi.nodes.models.engine.backbone import Backbone
@@ -31,6 +32,7 @@ from alpha_umi.nodes.models.engine.decode import (
     open_sequence,
 )
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.tools.spec import ToolSpec
 
 
 def generate_reply(
@@ -134,10 +136,22 @@ def _read_messages(request: GenerationRequest, backbone: Backbone) -> list[ChatM
     if not request.messages:
         raise InputError("There are no messages to answer; pass at least one.")
     role_messages = [message for message in request.messages if isinstance(message, ChatMessage)]
-    if len(role_messages) == len(request.messages):
-        return role_messages
-    trajectory = Trajectory.from_messages(request.messages, request.tools)
-    return render_messages(trajectory, style=request.style, repeat_names=backbone.repeats_names(request.adapter))
+    if len(role_messages) < len(request.messages):
+        trajectory = Trajectory.from_messages(request.messages, request.tools)
+        role_messages = render_messages(trajectory, style=request.style)
+    # Only here, in the engine's thread, the card is known: who renders a role's messages knows no files.
+    return _repeat_names(role_messages, request.tools) if backbone.repeats_names(request.adapter) else role_messages
+
+
+def _repeat_names(messages: list[ChatMessage], tools: Sequence[ToolSpec]) -> list[ChatMessage]:
+    """Let the lines of tools in the system's message end with the name once more."""
+    first, *rest = messages
+    if first.role != "system":
+        return messages
+    text = first.text
+    for tool in tools:
+        text = text.replace(render_tool(tool), render_tool(tool, repeat_name=True), 1)
+    return [first.model_copy(update={"content": text}), *rest]
 
 
 def _make_grammar(request: GenerationRequest, backbone: Backbone) -> Grammar | None:

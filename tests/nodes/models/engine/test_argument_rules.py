@@ -17,15 +17,23 @@ from pydantic import AnyUrl, TypeAdapter
 from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.nodes.format.parsing import parse_calls
-from alpha_umi.nodes.format.render import load_template, render_calls
-from alpha_umi.nodes.format.trajectory import Call
+from alpha_umi.nodes.format.render import (
+    encode_messages,
+    load_template,
+    render_calls,
+    render_messages,
+    template_kwargs,
+)
+from alpha_umi.nodes.format.trajectory import Call, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
 from alpha_umi.nodes.models.engine.tightening import MAX_ITEMS
 from alpha_umi.nodes.models.local import LocalChatModel
+from alpha_umi.nodes.models.request import make_request
 from alpha_umi.tools.schema import make_validator
+from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import follow
 
 PLACE = {
@@ -147,19 +155,25 @@ def test_checkpoint_decides_whether_the_caller_may_omit(
     assert (text == SHORTEST) is may_omit, text
 
 
-def test_checkpoint_decides_whether_lines_of_tools_end_with_the_name(copy_model: Callable[[str], Path]) -> None:
-    tool = {"type": "function", "function": {"name": "go", "description": "Go.", "parameters": VISIT}}
-    n_tokens = []
+@pytest.mark.parametrize("asked_by_role", [True, False])
+def test_checkpoint_decides_whether_lines_of_tools_end_with_the_name(
+    copy_model: Callable[[str], Path], tokenizer: PreTrainedTokenizerFast, asked_by_role: bool
+) -> None:
+    trajectory = Trajectory((ToolSpec("go", "Go.", VISIT),), (Turn("Go."),))
     for repeats in (False, True):
-        folder = copy_model(f"named-{repeats}")
+        folder = copy_model(f"named-{repeats}-{asked_by_role}")
         (folder / "chat_template.jinja").write_text(load_template("umi"))
         claim = {"style": "umi", "sha256": hash_file(folder / "chat_template.jinja")}
         (folder / "umi.json").write_text(json.dumps({"template": claim, "repeat_names": repeats}))
         model = LocalChatModel(model=str(folder), role="caller", device="cpu", dtype="float32")
-        usage = model.invoke("Go.", tools=[tool], max_tokens=40).usage_metadata
+        request = make_request(model, "caller", trajectory, temperature=0)
+        asked: Any = request.messages if asked_by_role else "Go."
+        usage = model.invoke(asked, tools=list(trajectory.tools), max_tokens=40).usage_metadata
         assert usage is not None
-        n_tokens.append(usage["input_tokens"])
-    assert n_tokens[1] > n_tokens[0]
+        messages = render_messages(trajectory, repeat_names=repeats)
+        kwargs = template_kwargs("caller", ())
+        prompt = encode_messages(messages, tokenizer, load_template("umi"), add_generation_prompt=True, **kwargs)
+        assert usage["input_tokens"] == len(prompt)
 
 
 CONTROL_TOKENS = st.sampled_from(["<|im_end|>", "</s>", "a\u2028b", "\x7f\x00\t"])
