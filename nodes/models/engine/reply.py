@@ -148,7 +148,7 @@ def _repeat_names(messages: list[ChatMessage], tools: Sequence[ToolSpec]) -> lis
     first, *rest = messages
     if first.role != "system":
         return messages
-    text = first.text
+    text: str = str(first.content)
     for tool in tools:
         text = text.replace(render_tool(tool), render_tool(tool, repeat_name=True), 1)
     return [first.model_copy(update={"content": text}), *rest]
