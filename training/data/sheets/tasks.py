@@ -6,6 +6,7 @@ Every observation comes from running the tool. A conversation has one list of to
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -31,19 +32,22 @@ from alpha_umi.training.data.sheets.wording import join_sentences, say, voice
 
 PlanKind: TypeAlias = Literal["single", "several", "same tool", "chain", "follow-up", "missing", "no tool", "failure"]
 SHARES: Mapping[PlanKind, float] = {
-    "single": 0.27,
-    "several": 0.18,
-    "same tool": 0.06,
-    "chain": 0.08,
-    "follow-up": 0.05,
-    "missing": 0.11,
-    "no tool": 0.21,
-    "failure": 0.04,
+    "single": 0.23,
+    "several": 0.23,
+    "same tool": 0.05,
+    "chain": 0.11,
+    "follow-up": 0.04,
+    "missing": 0.09,
+    "no tool": 0.20,
+    "failure": 0.05,
 }
 """How often which kind of request is made."""
 _MAX_TRIES = 40
 _N_TOOLS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 8, 10, 12, 16, 20, 28, 40)
 _N_TOOLS_IN_GROUPS = (1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12, 16, 24)
+_MAX_CHAIN = 3
+_JOINS_CHAIN = 0.5
+"""Share of groups whose tools are joined by a chain of tools."""
 _ENDS_WITH_CALL = 0.5
 """Share of conversations in groups that end with their last call: which tool is called how is what is hard."""
 
@@ -117,7 +121,7 @@ class World:
         asks: list[RequestPlan] = []
         for _ in range(_MAX_TRIES):
             ask = self._ask(rng, home if rng.random() < 0.7 else rng.choice(list(self._domains)))
-            if self._can_join([ask], asks):
+            if _fit([*asks, ask]) and self._share_tools([*asks, ask]):
                 asks.append(ask)
                 if ask.kind == "follow-up":
                     asks.append(self._follow_up(ask, rng))
@@ -130,17 +134,20 @@ class World:
         near = self._domains[rng.choice(list(self._domains))]
         n_near, n_far = rng.choice(((1, 0), (2, 1), (3, 0), (3, 3), (5, 2), (6, 0), (9, 3)))
         pool = rng.sample(near, min(len(near), n_near)) + rng.sample(self.sheets, min(len(self.sheets), n_far))
+        if rng.random() < _JOINS_CHAIN:
+            pool += self._draw_linked(near, rng)
         offered = World(list({sheet.tool.name: sheet for sheet in pool}.values()), held_out=self._held_out)
+        beside = [sheet for sheet in near if sheet not in pool] or self.sheets
         conversations: list[list[RequestPlan]] = []
         before: list[RequestPlan] = []
         for _ in range(_MAX_TRIES):
             asks: list[RequestPlan] = []
             for _ in range(rng.choice((1, 1, 1, 2))):
-                ask = offered._ask(rng, rng.choice(list(offered._domains)))
-                asks.append(self._no_tool(rng.choice(near), rng) if ask.kind == "no tool" else ask)
+                ask = offered._ask(rng, rng.choice(offered.sheets).domain)
+                asks.append(self._no_tool(rng.choice(beside), rng) if ask.kind == "no tool" else ask)
             if asks[-1].kind == "follow-up":
                 asks.append(self._follow_up(asks[-1], rng))
-            if self._can_join(asks, before):
+            if _fit(asks) and self._share_tools([*before, *asks]):
                 conversations.append(asks)
                 before += asks
             if len(conversations) == n_conversations:
@@ -149,30 +156,37 @@ class World:
         made = [_solve(asks, tools) for asks in conversations]
         return [_end_with_call(each) if rng.random() < _ENDS_WITH_CALL else each for each in made]
 
-    def _can_join(self, asks: Sequence[RequestPlan], others: Sequence[RequestPlan]) -> bool:
-        every = [*others, *asks]
-        fit = all(_fit(ask, other) for i, ask in enumerate(asks, len(others)) for other in every[:i])
-        return fit and self._leaves_some(every)
+    def _draw_linked(self, near: Sequence[ToolSheet], rng: random.Random) -> list[ToolSheet]:
+        """Return up to three tools, each taking what the one before returns; the first is near if one there can be."""
+        begins = [each for each in self.sheets if each.tool.name in self._chained]
+        linked = [rng.choice([each for each in begins if each in near] or begins)] if begins else []
+        while linked and len(linked) < _MAX_CHAIN and (nexts := self._chained.get(linked[-1].tool.name)):
+            linked.append(rng.choice(nexts))
+        return linked
+
+    def _share_tools(self, asks: Sequence[RequestPlan]) -> bool:
+        """Tell whether one list of tools, which is not empty, can serve all."""
+        needed = {need.sheet.tool.cannot for ask in asks for need in ask.needs}
+        cannot = {ask.excluded.tool.cannot for ask in asks if ask.excluded}
+        return needed.isdisjoint(cannot) and any(sheet.tool.cannot not in cannot for sheet in self.sheets)
 
     def _ask(self, rng: random.Random, domain: str) -> RequestPlan:
         kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        sheet = rng.choice(self._domains[domain])
         makers: dict[PlanKind, Callable[[ToolSheet, random.Random], RequestPlan | None]] = {
             "single": self._single,
             "several": self._several,
             "same tool": self._same_tool,
-            "chain": lambda sheet, rng: self._chain(self._begin_chain(sheet, domain, rng), rng),
+            "chain": self._chain,
             "follow-up": self._begin_follow_up,
             "missing": self._missing,
             "no tool": self._no_tool,
             "failure": self._failure,
         }
-        return makers[kind](sheet, rng) or self._single(sheet, rng)
-
-    def _leaves_some(self, asks: Sequence[RequestPlan]) -> bool:
-        """Tell whether there are tools to offer though those that are asked for in vain are not."""
-        cannot = {ask.excluded.tool.cannot for ask in asks if ask.excluded}
-        return any(sheet.tool.cannot not in cannot for sheet in self.sheets)
+        near = self._domains[domain]
+        for sheet in rng.sample(near, len(near)):
+            if ask := makers[kind](sheet, rng):
+                return ask
+        return self._single(rng.choice(near), rng)
 
     def _need(self, sheet: ToolSheet, rng: random.Random) -> ToolNeed:
         return draw_need(sheet, rng, held_out=self._held_out, typo=rng.random() < 0.03)
@@ -181,9 +195,11 @@ class World:
         need = self._need(sheet, rng)
         return RequestPlan("single", self._voice(need.text, [need], rng), (need,), (need.text,))
 
-    def _several(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan:
+    def _several(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
         home = self._domains[sheet.domain] if rng.random() < 0.7 else self.sheets
         others = [each for each in home if each is not sheet]
+        if not others:
+            return None
         pool = rng.sample(others, min(len(others), 4))
         needs = [self._need(each, rng) for each in [sheet, *pool][: rng.choice((2, 2, 2, 3, 3, 4, 5))]]
         return self._join("several", needs, rng)
@@ -207,14 +223,10 @@ class World:
     def _voice(self, text: str, needs: Sequence[ToolNeed], rng: random.Random) -> str:
         return voice(text, rng, held_out=self._held_out, names=_list_said(needs))
 
-    def _begin_chain(self, sheet: ToolSheet, domain: str, rng: random.Random) -> ToolSheet:
-        begins = [each for each in self._domains[domain] if each.tool.name in self._chained]
-        return rng.choice(begins) if begins else sheet
-
     def _chain(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
         """Two or three tools, each but the first taking what the one before returns."""
         needs = [self._need(sheet, rng)]
-        for _ in range(rng.choice((1, 1, 2))):
+        for _ in range(rng.choice((1, 1, _MAX_CHAIN - 1))):
             nexts = [each for each in self._chained.get(needs[-1].sheet.tool.name, ()) if each is not needs[-1].sheet]
             need = draw_chained(needs[-1], rng.choice(nexts), rng) if nexts else None
             needs += [need] if need else []
@@ -250,11 +262,10 @@ class World:
             text = text.replace(f"{{{path}}}", facts.get(path, ""))
         return replace(ask, kind="failure", failure=text)
 
-    def _offer(self, asks: Sequence[RequestPlan], rng: random.Random, n_tools: int) -> list[BaseTool]:
-        """Return the tools at hand, in any order."""
+    def _offer(self, asks: Sequence[RequestPlan], rng: random.Random, n_tools: int) -> list[ToolSheet]:
+        """Return the sheets of the tools at hand, in any order."""
         needed = {need.sheet.tool.name: need.sheet for ask in asks for need in ask.needs}
         excluded = [ask.excluded for ask in asks if ask.excluded]
-        broken = {ask.needs[0].sheet.tool.name: ask.failure for ask in asks if ask.failure}
         cannot = {sheet.tool.cannot for sheet in excluded}
         forbidden = {sheet.tool.name for sheet in self.sheets if sheet.tool.cannot in cannot}
         wanted = max(len(needed), n_tools)
@@ -270,7 +281,7 @@ class World:
         chosen += others[: wanted - len(needed) - len(chosen)]
         if not (needed or chosen):  # the few that were drawn all do what must not be at hand
             chosen = [next(each for each in self.sheets if each.tool.name not in forbidden)]
-        tools = [make_sheet_tool(each, failure=broken.get(each.tool.name, "")) for each in (*needed.values(), *chosen)]
+        tools = [*needed.values(), *chosen]
         return rng.sample(tools, len(tools))
 
 
@@ -278,17 +289,12 @@ def _list_said(needs: Sequence[ToolNeed]) -> list[str]:
     return [value.said for need in needs for value in need.values.values() if value.said]
 
 
-def _fit(ask: RequestPlan, other: RequestPlan) -> bool:
-    """Tell whether one list of tools can serve both."""
-    for one, two in ((ask, other), (other, ask)):
-        needed = {need.sheet.tool.name for need in one.needs}
-        if two.excluded and (two.excluded.tool.name in needed or one.excluded is two.excluded):
-            return False
-        if two.failure and {need.sheet.tool.name for need in two.needs} & needed:
-            return False
-        if two.excluded and any(need.sheet.tool.cannot == two.excluded.tool.cannot for need in one.needs):
-            return False
-    return True
+def _fit(asks: Sequence[RequestPlan]) -> bool:
+    """Tell whether one conversation can hold all: a tool that fails is asked for once, as is one that is not there."""
+    needed = Counter(need.sheet.tool.name for ask in asks for need in ask.needs)
+    asked_once = [ask.needs[0].sheet.tool.name for ask in asks if ask.failure]
+    excluded = [ask.excluded.tool.name for ask in asks if ask.excluded]
+    return all(needed[name] == 1 for name in asked_once) and len(set(excluded)) == len(excluded)
 
 
 def _end_with_call(made: MadeConversation) -> MadeConversation:
@@ -302,8 +308,10 @@ def _end_with_call(made: MadeConversation) -> MadeConversation:
     return replace(made, trajectory=replace(made.trajectory, turns=(*turns, ended)))
 
 
-def _solve(asks: Sequence[RequestPlan], tools: Sequence[BaseTool]) -> MadeConversation:
-    toolbox = Toolbox(list(tools))
+def _solve(asks: Sequence[RequestPlan], sheets: Sequence[ToolSheet]) -> MadeConversation:
+    broken = {ask.needs[0].sheet.tool.name: ask.failure for ask in asks if ask.failure}
+    tools = [make_sheet_tool(sheet, failure=broken.get(sheet.tool.name, "")) for sheet in sheets]
+    toolbox = Toolbox(tools)
     solver = _PlanSolver(toolbox)
     turns = tuple(Turn(ask.text, tuple(solver.solve(ask))) for ask in asks)
     kinds = tuple(ask.kind for ask in asks)
