@@ -51,9 +51,9 @@ class _Attention(torch.autograd.Function):
         keeps = any(ctx.needs_input_grad) and n_bytes <= _KEEP_BYTES
         ctx.weights = []
         output = torch.empty_like(query)
-        for start, end, n_seen in _list_blocks(query, key, mask):
-            weights = _weigh(query[:, :, start:end], key[:, :, :n_seen], _cut(mask, start, end, n_seen))
-            output[:, :, start:end] = (weights @ value[:, :, :n_seen]).view(output[:, :, start:end].shape)
+        for start, end, seen in _list_blocks(query, key, mask):
+            weights = _weigh(query[:, :, start:end], key[:, :, seen], _cut(mask, start, end, seen))
+            output[:, :, start:end] = (weights @ value[:, :, seen]).view(output[:, :, start:end].shape)
             ctx.weights += [weights] if keeps else []
         ctx.save_for_backward(query, key, value, mask)
         return output
@@ -64,29 +64,34 @@ class _Attention(torch.autograd.Function):
         (gradient,) = gradients
         to_query = torch.empty_like(query)
         to_key, to_value = (torch.zeros_like(each, dtype=_widen(each)) for each in (key, value))
-        for i, (start, end, n_seen) in enumerate(_list_blocks(query, key, mask)):
-            keys, block = key[:, :, :n_seen], query[:, :, start:end]
-            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end, n_seen))
+        for i, (start, end, seen) in enumerate(_list_blocks(query, key, mask)):
+            keys, block = key[:, :, seen], query[:, :, start:end]
+            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end, seen))
             grouped = _group(gradient[:, :, start:end], key)
-            to_value[:, :, :n_seen] += weights.transpose(-1, -2) @ grouped
-            to_weights = grouped @ value[:, :, :n_seen].transpose(-1, -2)
+            to_value[:, :, seen] += weights.transpose(-1, -2) @ grouped
+            to_weights = grouped @ value[:, :, seen].transpose(-1, -2)
             to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
             to_query[:, :, start:end] = (to_scores @ keys).view(block.shape)
-            to_key[:, :, :n_seen] += to_scores.transpose(-1, -2) @ _group(block, key)
+            to_key[:, :, seen] += to_scores.transpose(-1, -2) @ _group(block, key)
         return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None
 
 
-def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[tuple[int, int, int]]:
-    """Return start and end of each block of queries, and how many keys it may see; without a cache none behind it."""
+def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[tuple[int, int, slice | Tensor]]:
+    """Return start and end of each block of queries, and the keys that one of them sees.
+
+    Where conversations share a list of tools, a block sees the list and its own, and nothing of those in between.
+    """
     n_new, n_keys = query.shape[2], key.shape[2]
-    ends = [(start, min(start + _BLOCK_TOKENS, n_new)) for start in range(0, n_new, _BLOCK_TOKENS)]
-    return [
-        (start, end, n_keys if mask is not None and n_new < n_keys else n_keys - n_new + end) for start, end in ends
-    ]
+    blocks: list[tuple[int, int, slice | Tensor]] = []
+    for start in range(0, n_new, _BLOCK_TOKENS):
+        end = min(start + _BLOCK_TOKENS, n_new)
+        seen = slice(n_keys - n_new + end) if mask is None else mask[:, 0, start:end].any(0).any(0).nonzero()[:, 0]
+        blocks.append((start, end, seen))
+    return blocks
 
 
-def _cut(mask: Tensor | None, start: int, end: int, n_seen: int) -> Tensor | None:
-    return None if mask is None else mask[:, :, None, start:end, :n_seen]
+def _cut(mask: Tensor | None, start: int, end: int, seen: slice | Tensor) -> Tensor | None:
+    return None if mask is None else mask[:, :, None, start:end, seen]
 
 
 def _group(query: Tensor, key: Tensor) -> Tensor:

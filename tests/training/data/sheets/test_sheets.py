@@ -240,10 +240,10 @@ def test_a_request_in_vain_leaves_a_tool_among_many_that_could_do_it(folder: Pat
     place = SHEET[SHEET.index("- name: place") :]
     (folder / "barber.yaml").write_text(SHEET + "".join(place.replace("place", f"place{i}") for i in range(9)))
     world = World(load_sheets(folder))
-    for i in (401, 610, 623):  # where only tools for it are drawn
-        made = world.make(random.Random(i), n_requests=1)
-        assert made.kinds == ("no tool",)
-        assert len(made.trajectory.tools) == 1
+    made = [world.make(random.Random(i), n_requests=1) for i in range(500)]
+    assert all(each.trajectory.tools for each in made)
+    # where only tools that could do it are drawn
+    assert sum(each.kinds == ("no tool",) and len(each.trajectory.tools) == 1 for each in made) > 2
 
 
 def test_what_is_not_said_is_left_out_of_the_call(folder: Path) -> None:
