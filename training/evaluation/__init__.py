@@ -11,10 +11,10 @@ from alpha_umi.training.evaluation.evaluator import (
     render_tasks,
 )
 from alpha_umi.training.evaluation.examples import Usage, load_examples
+from alpha_umi.training.evaluation.metrics import compare, render_comparison
 from alpha_umi.training.evaluation.report import write_live_page, write_report
 from alpha_umi.training.evaluation.scaling import evaluate_scaling, render_scaling
 from alpha_umi.training.evaluation.static import evaluate_static, render_static
-from alpha_umi.training.evaluation.statistics import compare, render_comparison
 from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask, load_live_suite, load_suite
 
 __all__ = [

@@ -27,13 +27,13 @@ from alpha_umi.errors import ConfigError, ContextOverflow, ModelNotAvailable
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.files import Record
-from alpha_umi.training.evaluation.causes import find_cause, score_parts
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import Judge, judge_passes, judge_wins
-from alpha_umi.training.evaluation.published import load_table_2
+from alpha_umi.training.evaluation.metrics import COSTS, LIVE_SHARES, TASK_SHARES, score_live, score_tasks
+from alpha_umi.training.evaluation.metrics.causes import find_cause, score_parts
+from alpha_umi.training.evaluation.metrics.published import load_table_2
 from alpha_umi.training.evaluation.render import TITLES, interval, number, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, ResultFolder
-from alpha_umi.training.evaluation.statistics import COSTS, LIVE_SHARES, TASK_SHARES, score_live, score_tasks
 from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 from alpha_umi.training.evaluation.toolbench import ANSWERS, make_answer, read_answers, write_answers
 

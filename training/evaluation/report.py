@@ -15,7 +15,17 @@ from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.evaluation.evaluator import list_groups
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
-from alpha_umi.training.evaluation.published import PAPER_METRICS, LiveRow, load_table_1, load_table_2
+from alpha_umi.training.evaluation.metrics import COSTS, LAST_STEP, LIVE_SHARES, NO_DECISION, TASK_SHARES
+from alpha_umi.training.evaluation.metrics.published import PAPER_METRICS, LiveRow, load_table_1, load_table_2
+from alpha_umi.training.evaluation.metrics.strict import (
+    ANSWER_THRESHOLD,
+    FAULTS,
+    ROLE_METRICS,
+    STRICT_METRICS,
+    StepScore,
+    list_worst_steps,
+    take_in_turn,
+)
 from alpha_umi.training.evaluation.render import (
     TITLES,
     Block,
@@ -33,16 +43,6 @@ from alpha_umi.training.evaluation.render import (
 )
 from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs
 from alpha_umi.training.evaluation.scaling import draw_scaling
-from alpha_umi.training.evaluation.statistics import COSTS, LAST_STEP, LIVE_SHARES, NO_DECISION, TASK_SHARES
-from alpha_umi.training.evaluation.strict import (
-    ANSWER_THRESHOLD,
-    FAULTS,
-    ROLE_METRICS,
-    STRICT_METRICS,
-    StepScore,
-    list_worst_steps,
-    take_in_turn,
-)
 
 TITLE = "α-UMi evaluation"
 LIVE_PAGE = "live.md"

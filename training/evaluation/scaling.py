@@ -18,7 +18,7 @@ from alpha_umi.files import write_atomically
 from alpha_umi.training.charts import ChartPoint, Line, draw_lines, load_matplotlib
 from alpha_umi.training.data.dataset import ROWS_FILE, find_rows, read_rows
 from alpha_umi.training.data.files import Record
-from alpha_umi.training.evaluation.published import PAPER_METRICS
+from alpha_umi.training.evaluation.metrics.published import PAPER_METRICS
 from alpha_umi.training.evaluation.render import TITLES, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import ResultFolder
 

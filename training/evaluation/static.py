@@ -34,11 +34,11 @@ from alpha_umi.training.evaluation.examples import (
     hash_examples,
     make_queries,
 )
-from alpha_umi.training.evaluation.published import load_rouge
+from alpha_umi.training.evaluation.metrics import score_static
+from alpha_umi.training.evaluation.metrics.published import load_rouge
+from alpha_umi.training.evaluation.metrics.strict import STRICT_METRICS
 from alpha_umi.training.evaluation.render import TITLES, interval, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import PREDICTIONS, ResultFolder
-from alpha_umi.training.evaluation.statistics import score_static
-from alpha_umi.training.evaluation.strict import STRICT_METRICS
 
 BATCH_SIZE = 64
 N_WORKERS = 8

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.training.evaluation.causes import (
+from alpha_umi.training.evaluation.evaluator import evaluate_tasks, make_answer_scorer, render_tasks
+from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.metrics.causes import (
     CAUSES,
     Cause,
     explain_value,
@@ -17,8 +19,6 @@ from alpha_umi.training.evaluation.causes import (
     refuses_wrongly,
     score_parts,
 )
-from alpha_umi.training.evaluation.evaluator import evaluate_tasks, make_answer_scorer, render_tasks
-from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask, load_suite
 
 REQUEST = "Book a table for 4 at Luigi on 1 May 2027 under the name Ann Lee, and tell me what parking there costs."

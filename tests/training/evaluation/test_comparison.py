@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.training.evaluation.metrics import compare, render_comparison
 from alpha_umi.training.evaluation.result_folder import PREDICTIONS
-from alpha_umi.training.evaluation.statistics import compare, render_comparison
 from tests.training.evaluation.conftest import MakeRun
 
 

@@ -14,10 +14,10 @@ from alpha_umi.training.data.files import read_records
 from alpha_umi.training.evaluation.evaluator import RunAgent, evaluate_tasks, make_live_scorer, render_live
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import VERDICTS, Judge
-from alpha_umi.training.evaluation.published import load_table_2
+from alpha_umi.training.evaluation.metrics import compare
+from alpha_umi.training.evaluation.metrics.published import load_table_2
 from alpha_umi.training.evaluation.report import write_live_page, write_report
 from alpha_umi.training.evaluation.result_folder import OUTCOMES
-from alpha_umi.training.evaluation.statistics import compare
 from alpha_umi.training.evaluation.suites import Check, EvalOutcome, EvalTask
 
 TABLE_2 = load_table_2()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
-from alpha_umi.training.evaluation.statistics import score_static
+from alpha_umi.training.evaluation.metrics import score_static
 from tests.training.evaluation.conftest import MakePrediction
 
 CALL = StepOutput("Next: caller.", 'Action: f\nAction Input: {"a": 1}')

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.published import Reading, read_output, score_arguments, score_published
+from alpha_umi.training.evaluation.metrics.published import Reading, read_output, score_arguments, score_published
 from tests.training.evaluation.conftest import MakePrediction
 
 GIVE_UP = StepOutput("No. Next: give up.")

@@ -11,7 +11,7 @@ from alpha_umi.nodes.format.trajectory import ROLES, Step, Trajectory, Turn
 from alpha_umi.training.data.dataset import Example
 from alpha_umi.training.evaluation.evaluator import evaluate_tasks, make_answer_scorer
 from alpha_umi.training.evaluation.examples import Usage
-from alpha_umi.training.evaluation.published import load_table_1
+from alpha_umi.training.evaluation.metrics.published import load_table_1
 from alpha_umi.training.evaluation.report import write_report
 from alpha_umi.training.evaluation.scaling import evaluate_scaling
 from alpha_umi.training.evaluation.static import evaluate_static

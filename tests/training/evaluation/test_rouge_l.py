@@ -6,7 +6,7 @@ import pytest
 from rouge import Rouge  # type: ignore[import-untyped]
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.evaluation.published import load_rouge, rouge_l
+from alpha_umi.training.evaluation.metrics.published import load_rouge, rouge_l
 
 
 def test_rouge_l_equals_the_package() -> None:

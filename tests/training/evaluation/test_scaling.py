@@ -9,9 +9,9 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.published import PAPER_METRICS
+from alpha_umi.training.evaluation.metrics import score_static
+from alpha_umi.training.evaluation.metrics.published import PAPER_METRICS
 from alpha_umi.training.evaluation.scaling import evaluate_scaling
-from alpha_umi.training.evaluation.statistics import score_static
 from tests.training.evaluation.conftest import MakePrediction
 
 METHODS = ["umi", "single"]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from alpha_umi.training.evaluation.statistics import estimate, estimate_difference
+from alpha_umi.training.evaluation.metrics import estimate, estimate_difference
 
 
 def test_estimate_of_nothing_is_nothing() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.parsing import ParsedCall
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.strict import Fault, score_call, score_calls, score_step
+from alpha_umi.training.evaluation.metrics.strict import Fault, score_call, score_calls, score_step
 from tests.training.evaluation.conftest import MakePrediction
 
 CALL = StepOutput("Next: caller.", 'Action: f\nAction Input: {"a": 1}')

@@ -3,10 +3,10 @@ from __future__ import annotations
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.training.evaluation.evaluator import render_tasks
 from alpha_umi.training.evaluation.examples import StepOutput
-from alpha_umi.training.evaluation.published import PAPER_METRICS
+from alpha_umi.training.evaluation.metrics import score_static, score_tasks
+from alpha_umi.training.evaluation.metrics.published import PAPER_METRICS
 from alpha_umi.training.evaluation.scaling import render_scaling
 from alpha_umi.training.evaluation.static import render_static
-from alpha_umi.training.evaluation.statistics import score_static, score_tasks
 from tests.training.evaluation.conftest import MakePrediction
 
 WRONG = StepOutput("Hm. Next: give up.")

@@ -12,8 +12,8 @@ from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.training.evaluation.evaluator import RunAgent, make_answer_scorer
 from alpha_umi.training.evaluation.evaluator import evaluate_tasks as evaluate_agent
 from alpha_umi.training.evaluation.examples import Usage
+from alpha_umi.training.evaluation.metrics import compare, score_tasks
 from alpha_umi.training.evaluation.result_folder import OUTCOMES
-from alpha_umi.training.evaluation.statistics import compare, score_tasks
 from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask
 
 

@@ -20,12 +20,12 @@ import numpy.typing as npt
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import DECISIONS
 from alpha_umi.training.data.files import Record, read_records
-from alpha_umi.training.evaluation.causes import rank_causes
 from alpha_umi.training.evaluation.examples import Prediction, Usage
-from alpha_umi.training.evaluation.published import score_published
+from alpha_umi.training.evaluation.metrics.causes import rank_causes
+from alpha_umi.training.evaluation.metrics.published import score_published
+from alpha_umi.training.evaluation.metrics.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 from alpha_umi.training.evaluation.render import render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json
-from alpha_umi.training.evaluation.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 
 TASK_SHARES = (
     "success",

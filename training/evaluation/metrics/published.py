@@ -1,6 +1,6 @@
 """The paper: its tables (``tables.yaml``), and the metrics of Table 1 with the arithmetic of its scripts.
 
-The metrics are for comparison with the paper's numbers only; our own are in `alpha_umi.training.evaluation.strict`.
+The metrics are for comparison with the paper's numbers only; our own are in `strict`.
 
 Source: X-PLUG/Multi-LLM-Agent:GLPFT/inference_utils/toolbench/{infer_pipeline,evaluate-multi_agent}.py.
 """

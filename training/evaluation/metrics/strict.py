@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.format.trajectory import Decision
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
-from alpha_umi.training.evaluation.published import rouge_l
+from alpha_umi.training.evaluation.metrics.published import rouge_l
 
 ANSWER_THRESHOLD = 0.5
 """An answer with a lower ROUGE-L counts as lost; a convention, as free text has no exact answer."""
