@@ -1,4 +1,4 @@
-"""Rationales for records that have none, in the form that the generated tasks have."""
+"""Rationales for records that have none, in the form that the generated tasks have, and dialogues made of such."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from alpha_umi.nodes.format.trajectory import Call
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Turn
 from alpha_umi.training.data.clean import describe_calls
 
 DONE = "All parts are done."
@@ -15,6 +15,38 @@ _MAX_QUOTE_CHARS = 120
 _MIN_TELLING_CHARS = 2
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+
+
+class ExplainedDialogue:
+    """The turns of a dialogue of people, made as it is read: what is asked, called with which result, and said."""
+
+    def __init__(self) -> None:
+        """Begin without a turn; what comes before the first request has no place."""
+        self._turns: list[tuple[str, list[Step]]] = []
+        self._n_calls = 0
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns so far."""
+        return tuple(Turn(request, tuple(steps)) for request, steps in self._turns)
+
+    def ask(self, request: str) -> None:
+        """Begin a turn."""
+        self._turns.append((request, []))
+
+    def call(self, name: str, arguments: dict[str, Any], result: str) -> None:
+        """Add a step with one call."""
+        request, steps = self._turns[-1]
+        self._n_calls += 1
+        call = Call(f"call_{self._n_calls}", name, arguments, Observation(result))
+        results = [call.observation.text for step in steps for call in step.calls if call.observation]
+        rationale = explain_calls([call], request, results, number=len(steps) + 1)
+        steps.append(Step(rationale, "caller", (call,)))
+
+    def answer(self, text: str, why: str = NO_TOOL) -> None:
+        """Add an answer; `why` there is one if it is the first step of its turn."""
+        steps = self._turns[-1][1]
+        steps.append(Step(DONE if steps else why, "conclusion", answer=text))
 
 
 def explain_calls(calls: Sequence[Call], request: str, results: Iterable[str] = (), *, number: int = 1) -> str:

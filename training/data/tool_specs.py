@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import random
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from alpha_umi.errors import ConfigError
@@ -59,6 +61,15 @@ def make_spec(name: str, description: Any, parameters: Mapping[str, Any]) -> Too
         ConfigError: If nothing of the name is left, or the schema cannot be used.
     """
     return ToolSpec(clean_name(name), " ".join(str(description or "").split()), parameters)
+
+
+def draw_tools(
+    specs: Mapping[str, ToolSpec], called: AbstractSet[str], n_others: tuple[int, int], rng: random.Random
+) -> tuple[ToolSpec, ...]:
+    """Return the tools that are called and some others, as many as `n_others` bounds, in any order."""
+    others = [name for name in specs if name not in called]
+    chosen = [*sorted(called), *rng.sample(others, min(rng.randint(*n_others), len(others)))]
+    return tuple(specs[name] for name in rng.sample(chosen, len(chosen)))
 
 
 def parse_tools(value: Any) -> tuple[ToolSpec, ...]:

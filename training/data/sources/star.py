@@ -13,53 +13,21 @@ import json
 import random
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Example, Tally
-from alpha_umi.training.data.explain import DONE, NO_TOOL, explain_calls, explain_refusal
+from alpha_umi.training.data.explain import NO_TOOL, ExplainedDialogue, explain_refusal
 from alpha_umi.training.data.files import Record, read_records
 from alpha_umi.training.data.split import called_tools
-from alpha_umi.training.data.tool_specs import fit_value, make_schema, make_spec
+from alpha_umi.training.data.tool_specs import draw_tools, fit_value, make_schema, make_spec
+from alpha_umi.yaml_files import read_yaml
 
 _MAX_OPTIONS = 8
 _N_DISTRACTORS = (2, 8)
-# The dialogues call some APIs by other names than their definitions.
-_NAMES = {
-    "book_apartment_viewing": "apartment_schedule",
-    "followup_doctor_appointment": "doctor_followup",
-    "hotel_reserve": "hotel_book",
-    "restaurant_reserve": "restaurant_book",
-}
-_DESCRIPTIONS = {
-    "apartment_schedule": "Check or book a time to view an apartment.",
-    "apartment_search": "Find an apartment for rent.",
-    "bank_balance": "Tell the balance of a bank account, after the customer has proved who they are.",
-    "bank_fraud_report": "Report a fraud to the bank, after the customer has proved who they are.",
-    "doctor_followup": "Look up what a doctor has told a patient to do.",
-    "doctor_schedule": "Check or book an appointment with a doctor.",
-    "hotel_book": "Check or book a room in a hotel.",
-    "hotel_search": "Find a hotel.",
-    "hotel_service_request": "Ask a hotel's room service for something.",
-    "meeting_schedule": "Arrange a meeting with somebody.",
-    "movie_search": "Find a film and where it can be watched.",
-    "party_plan": "Check or book a venue for a party.",
-    "party_rsvp": "Tell the host that a guest comes to a party.",
-    "plane_book": "Check or book a flight by its id.",
-    "plane_search": "Find a flight.",
-    "restaurant_book": "Check or book a table in a restaurant.",
-    "restaurant_search": "Find a restaurant.",
-    "ride_book": "Check or book a ride with a taxi or a similar service.",
-    "ride_change": "Change a booked ride.",
-    "ride_status": "Tell where a booked ride is.",
-    "spaceship_access_codes": "Enter an access code of the spaceship.",
-    "spaceship_life_support": "Repair the life support of the spaceship.",
-    "trip_directions": "Describe the way from one place to another.",
-    "trivia": "Give the quiz question of a number, and its answer.",
-    "weather": "Tell the weather in a city on a day.",
-}
 _EXPRESSION = re.compile(r"api\.(\w+)\((.*)\)", re.DOTALL)
 _SIGNS = {"is_at_least": ">=", "is_at_most": "<=", "is_less_than": "<", "is_greater_than": ">", "is_not": "!="}
 _ASKING = re.compile(r"(?:[a-z]+_)?ask_(?!confirm|continue|question$|more_|search_)(\w+)")
@@ -81,46 +49,38 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
             if not any(step.calls for turn in turns for step in turn.steps):
                 tally.drop("nothing is looked up or done")
                 continue
-            trajectory = Trajectory((), turns)
             rng = random.Random(f"{seed} {record['id']}".encode("utf-8", "replace"))
             name = f"star-{record['id']}"
-            trajectory = Trajectory(apis.sample(called_tools(trajectory), rng), turns)
-            yield Example(name, "star", trajectory, where, task_id=str(record["id"]), group=name)
+            tools = draw_tools(apis.specs, called_tools(Trajectory((), turns)), _N_DISTRACTORS, rng)
+            yield Example(name, "star", Trajectory(tools, turns), where, task_id=str(record["id"]), group=name)
 
 
 def _read_turns(events: list[Record], apis: _Apis, tally: Tally) -> tuple[Turn, ...]:
-    turns: list[tuple[str, list[Step]]] = []
-    n_calls = 0
+    dialogue = ExplainedDialogue()
+    request: str | None = None
     query: Record = {}
     for event in events:
         if "user" in event:
-            turns.append((event["user"].strip(), []))
-        elif not turns:
+            request = event["user"].strip()
+            dialogue.ask(request)
+        elif request is None:
             continue
         elif "query" in event:
             query = event
         elif "item" in event:
-            n_calls += 1
-            request, steps = turns[-1]
             try:
                 arguments = apis.read_arguments(query)
             except _RefusedQuery as error:
                 tally.repair(f"dialogue cut before a query {error}")
                 break
-            call = Call(f"call_{n_calls}", query["query"], arguments, Observation(_write_item(event)))
-            results = [call.observation.text for step in steps for call in step.calls if call.observation]
-            steps.append(Step(explain_calls([call], request, results, number=len(steps) + 1), "caller", (call,)))
+            dialogue.call(query["query"], arguments, _write_item(event))
         elif answer := event["wizard"].strip():
-            turns[-1][1].append(
-                Step(_explain_answer(event.get("label") or "", *turns[-1]), "conclusion", answer=answer)
-            )
-    return tuple(Turn(instruction, tuple(steps)) for instruction, steps in turns)
+            dialogue.answer(answer, _explain_answer(event.get("label") or "", request))
+    return dialogue.turns
 
 
-def _explain_answer(label: str, request: str, steps: list[Step]) -> str:
-    """Say why the assistant answers: what it was told to say is labelled, ``ask_name``."""
-    if steps:
-        return DONE
+def _explain_answer(label: str, request: str) -> str:
+    """Say why the assistant answers at once: what it was told to say is labelled, ``ask_name``."""
     if label == "out_of_scope":
         return explain_refusal(request)
     asking = _ASKING.fullmatch(label)
@@ -140,16 +100,12 @@ class _Apis:
     def __init__(self, record: Record) -> None:
         if "apis" not in record:
             raise TrajectoryError("the first line has no 'apis'; STAR's file begins with the definitions of its APIs.")
-        definitions = {_name_api(api): api for api in record["apis"]}
+        known = read_yaml(Path(__file__).with_suffix(".yaml")).values
+        definitions = {_name_api(api, known["names"]): api for api in record["apis"]}
         self._fields = {name: {each["Name"]: each for each in api["input"]} for name, api in definitions.items()}
-        self._specs = {name: _make_tool(name, api) for name, api in definitions.items()}
-
-    def sample(self, names: set[str], rng: random.Random) -> tuple[ToolSpec, ...]:
-        """Return the tools of these names and some others, in any order."""
-        others = [name for name in self._specs if name not in names]
-        n_distractors = min(rng.randint(*_N_DISTRACTORS), len(others))
-        chosen = [*sorted(names), *rng.sample(others, n_distractors)]
-        return tuple(self._specs[name] for name in rng.sample(chosen, len(chosen)))
+        self.specs = {
+            name: _make_tool(name, known["descriptions"].get(name, ""), api) for name, api in definitions.items()
+        }
 
     def read_arguments(self, query: Record) -> dict[str, Any]:
         """Return the arguments of a query.
@@ -165,23 +121,23 @@ class _Apis:
             value = _read_value(text, fields.get(slot, {}))
             if value is not None:
                 arguments[slot] = _combine(arguments[slot], value) if slot in arguments else value
-        if not self._specs[query["query"]].make_validator().is_valid(arguments):
+        if not self.specs[query["query"]].make_validator().is_valid(arguments):
             raise _RefusedQuery("that its API does not allow")
         return arguments
 
 
-def _name_api(api: Mapping[str, Any]) -> str:
+def _name_api(api: Mapping[str, Any], names: Mapping[str, str]) -> str:
     name = str(api["function"])
     if name == "generic_sample":
         name = "weather" if api["db"] == "weather" else f"{api['db']}_search"
-    return _NAMES.get(name, name)
+    return names.get(name, name)
 
 
-def _make_tool(name: str, api: Mapping[str, Any]) -> ToolSpec:
+def _make_tool(name: str, description: str, api: Mapping[str, Any]) -> ToolSpec:
     required = api["required"]
     properties = {field["Name"]: _make_property(field, field["Name"] in required) for field in api["input"]}
     schema = make_schema(properties, required) | {"additionalProperties": False}
-    return make_spec(name, _DESCRIPTIONS.get(name, ""), schema)
+    return make_spec(name, description, schema)
 
 
 def _make_property(field: Mapping[str, Any], is_required: bool) -> dict[str, Any]:
