@@ -35,6 +35,7 @@ from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.tasks import World
 from alpha_umi.training.data.sources.builtin import make_tasks
+from alpha_umi.training.data.sources.gsm8k import FINAL
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.toolbench import read_queries
@@ -43,7 +44,6 @@ N_BUILTIN = 300
 REPLAY = "complexfuncbench-replay"
 VARIABLE = "COMPLEXFUNCBENCH"
 _PLACE = "data/complexfuncbench_train.jsonl.gz"
-_FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
@@ -251,7 +251,7 @@ def load_gsm8k_suite(path: Path) -> Iterator[EvalTask]:
         raise ConfigError(f"{path}: no such file; give a GSM8K file in JSON Lines.")
     make_tools = partial(tuple, load_tools(["builtin:calculator"]))
     for number, (where, record) in enumerate(read_records(path)):
-        final = _FINAL.search(str(record.get("answer")))
+        final = FINAL.search(str(record.get("answer")))
         if final is None or not isinstance(record.get("question"), str):
             raise TrajectoryError(f"{where}: expected 'question' and an 'answer' that ends in '#### NUMBER'.")
         question, expected = (record["question"].strip(),), (final[1].strip(),)

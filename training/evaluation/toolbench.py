@@ -10,7 +10,6 @@ toolbench/inference/{Algorithms/DFS,Tree/Tree}.py for trees.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from alpha_umi.nodes.search import ROOT, list_children, parse_step
 from alpha_umi.nodes.state import Tree, TreeNode
 from alpha_umi.tools.spec import ToolSpec, log_omissions
 from alpha_umi.training.data.files import Record
+from alpha_umi.training.data.tool_specs import decode
 
 ANSWERS = "answers"
 _FINISH = "Finish"
@@ -204,18 +204,12 @@ def _walk(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def _parse_message(message: Any) -> tuple[str, dict[str, Any] | str, str]:
     """Return name, arguments and response; older files hold Python's text of the message, cut off."""
+    message = decode(message)
     if isinstance(message, str):
-        try:
-            message = ast.literal_eval(message)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            name = _NAME.search(message)
-            return (name[1] if name else ""), message, ""
-    arguments = message.get("arguments", "")
-    try:
-        parsed = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (ValueError, RecursionError):
-        parsed = None
-    response = message.get("response", "")
+        name = _NAME.search(message)
+        return (name[1] if name else ""), message, ""
+    arguments, response = message.get("arguments", ""), message.get("response", "")
+    parsed = decode(arguments)
     return str(message["name"]), parsed if isinstance(parsed, dict) else str(arguments), str(response)
 
 

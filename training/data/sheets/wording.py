@@ -18,8 +18,6 @@ from typing import Any, TypeAlias
 from alpha_umi.errors import ConfigError
 from alpha_umi.yaml_files import read_yaml
 
-FIRST_DAY = dt.date(2024, 1, 1)
-N_DAYS = 2200
 _RANGE = re.compile(r"(int|decimal) (-?[\d.]+)\.\.(-?[\d.]+)(?: step ([\d.]+))?")
 _ID = re.compile(r"id (\S*[#@&%]\S*)")
 _NUMBERS = (
@@ -128,38 +126,26 @@ def _make_id(pattern: str) -> ValueSource:
     return draw
 
 
-def _draw_day(rng: random.Random, first: dt.date = FIRST_DAY, n_days: int = N_DAYS) -> dt.date:
-    return first + dt.timedelta(days=rng.randrange(n_days))
+def _make_days(first: dt.date, n_days: int) -> ValueSource:
+    """Draw dates; most are said as the tools take them, since small models copy well and convert badly."""
+
+    def draw(rng: random.Random) -> SaidValue:
+        day = first + dt.timedelta(days=rng.randrange(n_days))
+        said = day.isoformat() if rng.random() < 0.75 else rng.choice(list_written_dates(day))
+        return SaidValue(day.isoformat(), said)
+
+    return draw
 
 
-def _say_day(day: dt.date, rng: random.Random) -> str:
-    """Say a date; mostly as the tools take it, since small models copy well and convert badly."""
-    if rng.random() < 0.75:
-        return day.isoformat()
+def list_written_dates(day: dt.date) -> tuple[str, ...]:
+    """Return a date in the ways in which people write it with the month's name."""
     month, suffix = f"{day:%B}", "th" if 11 <= day.day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
-    return rng.choice(
-        (
-            f"{month} {day.day}, {day.year}",
-            f"{day.day} {month} {day.year}",
-            f"{month} {day.day}{suffix}, {day.year}",
-            f"the {day.day}{suffix} of {month} {day.year}",
-        )
+    return (
+        f"{month} {day.day}, {day.year}",
+        f"{day.day} {month} {day.year}",
+        f"{month} {day.day}{suffix}, {day.year}",
+        f"the {day.day}{suffix} of {month} {day.year}",
     )
-
-
-def _draw_date(rng: random.Random) -> SaidValue:
-    day = _draw_day(rng)
-    return SaidValue(day.isoformat(), _say_day(day, rng))
-
-
-def _draw_past_date(rng: random.Random) -> SaidValue:
-    day = _draw_day(rng, dt.date(1950, 1, 1), 27_000)
-    return SaidValue(day.isoformat(), _say_day(day, rng))
-
-
-def _draw_recent_date(rng: random.Random) -> SaidValue:
-    day = _draw_day(rng, dt.date(2025, 1, 1), 700)
-    return SaidValue(day.isoformat(), _say_day(day, rng))
 
 
 def _draw_time(rng: random.Random) -> SaidValue:
@@ -175,14 +161,14 @@ def _say_time(time: dt.time, rng: random.Random) -> str:
 
 
 def _draw_datetime(rng: random.Random) -> SaidValue:
-    day, time = _draw_date(rng), _draw_time(rng)
+    day, time = _DATES["date"](rng), _draw_time(rng)
     return SaidValue(f"{day.argument}T{time.argument}:00", f"{day.said} at {time.said}")
 
 
 _DATES: Mapping[str, ValueSource] = {
-    "date": _draw_date,
-    "past date": _draw_past_date,
-    "recent date": _draw_recent_date,
+    "date": _make_days(dt.date(2024, 1, 1), 2200),
+    "past date": _make_days(dt.date(1950, 1, 1), 27_000),
+    "recent date": _make_days(dt.date(2025, 1, 1), 700),
     "time": _draw_time,
     "datetime": _draw_datetime,
 }

@@ -25,7 +25,7 @@ from alpha_umi.training.data.tasks.toolset import list_offered, make_invented_to
 _CALCULATION = re.compile(r"(?P<equals>\s{0,4}=?\s{0,4}\$?\s{0,4})<<(?P<expression>[^<>=]+)=(?P<value>[^<>=]+)>>")
 _RESULT = re.compile(r"^\s?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+)?")
 _MAX_DISTRACTORS = 5
-_FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
+FINAL = re.compile(r"^####\s*(.+)$", re.MULTILINE)
 
 
 def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
@@ -46,7 +46,7 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
 
 
 def _read_steps(text: str, toolbox: Toolbox, tally: Tally) -> tuple[Step, ...] | None:
-    final = _FINAL.search(text)
+    final = FINAL.search(text)
     if final is None:
         tally.drop("no final answer")
         return None

@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
+from alpha_umi.training.data.sheets.wording import list_written_dates
 from alpha_umi.training.data.tasks.sampler import Drawn, Sampler, draw_values
 from alpha_umi.training.data.tasks.sheets import (
     Ability,
@@ -32,10 +33,6 @@ Arguments: TypeAlias = dict[str, Any]
 
 _NUMBERS = frozenset({"value", "days", "weeks", "months", "years"})
 """Arguments of the built-in tools that are numbers."""
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
 _ZONE_ADVICE = re.compile(r"there is no time zone '(.+?)'\. Write it like ([\w/+-]+)")
 _NO_TABLE = re.compile(r"no such table: (\w+)")
 
@@ -185,16 +182,9 @@ def _parse_number(text: str) -> float | int:
 
 def write_date(sampler: Sampler, date: dt.date) -> str:
     """Return a date as people write it; half of the time already as the calendar wants it."""
-    month = _MONTHS[date.month - 1]
-    ordinal = {1: "st", 2: "nd", 3: "rd"}.get(date.day % 10 if date.day not in (11, 12, 13) else 0, "th")
-    forms = (
-        f"{month} {date.day}, {date.year}",
-        f"{date.day} {month} {date.year}",
-        f"{month} {date.day}{ordinal}, {date.year}",
-        f"the {date.day}{ordinal} of {month} {date.year}",
-        date.strftime("%Y/%m/%d"),
-    )
-    return date.isoformat() if sampler.chance(0.45) else sampler.pick(forms)
+    if sampler.chance(0.45):
+        return date.isoformat()
+    return sampler.pick((*list_written_dates(date), date.strftime("%Y/%m/%d")))
 
 
 def make_fixtures(folder: Path, rng: random.Random) -> tuple[BaseTool, BaseTool]:

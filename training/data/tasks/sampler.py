@@ -73,25 +73,6 @@ class Sampler:
         return (hash_text(text, 0) % _HELD_OUT_ONE_IN == 0) == self.held_out
 
 
-_RANGE = r"(?P<low>\d+) to (?P<high>\d+)"
-_FROM = r"from (?P<list>\w+)"
-_OF = r"of (?P<value>\w+)"
-RULES: Mapping[str, str] = {
-    "integer": rf"{_RANGE}|{_FROM} {_OF}",
-    "number": _RANGE,
-    "grouped": _RANGE,
-    "square": rf"{_RANGE} or (?P<other_low>\d+) to (?P<other_high>\d+)",
-    "pick": rf"{_FROM}( {_OF})?",
-    "name": rf"{_FROM}( (?P<chance>[\d.]+) or (?P<other>\w+)( but (?P<value>\w+))?)?",
-    "two": _FROM,
-    "fill": _FROM,
-    "date": r"|in (?P<years>[\d ]+)|(?P<later>[\d ]+) years after (?P<value>\w+)",
-    "period": "",
-    "time": "",
-}
-"""Kind of a value → what may follow the kind; ``calculator.yaml`` explains each."""
-
-
 def parse_rule(text: str) -> tuple[str, dict[str, str]]:
     """Return the kind of a value and its details.
 
@@ -103,9 +84,9 @@ def parse_rule(text: str) -> tuple[str, dict[str, str]]:
         ('integer', {'low': '2', 'high': '60'})
     """
     kind, _, rest = text.partition(" ")
-    match = re.fullmatch(RULES[kind], rest) if kind in RULES else None
+    match = re.fullmatch(_KINDS[kind][0], rest) if kind in _KINDS else None
     if match is None:
-        raise ValueError(f"{text!r} is no kind of value; write 'integer 2 to 60', or another of {', '.join(RULES)}.")
+        raise ValueError(f"{text!r} is no kind of value; write 'integer 2 to 60', or another of {', '.join(_KINDS)}.")
     return kind, {name: part for name, part in match.groupdict().items() if part is not None}
 
 
@@ -114,7 +95,7 @@ def draw_values(sampler: Sampler, rules: Mapping[str, str], lists: Mapping[str, 
     values: Drawn = {}
     for names, text in rules.items():
         kind, rule = parse_rule(text)
-        drawn = _DRAW[kind](sampler, rule, values, lists)
+        drawn = _KINDS[kind][1](sampler, rule, values, lists)
         several = names.split()
         values |= zip(several, drawn, strict=True) if len(several) > 1 else {names: drawn}
     return values
@@ -149,16 +130,20 @@ def _draw_date(sampler: Sampler, rule: Mapping[str, str], values: Drawn, lists: 
     return start.replace(year=year + start.year if "later" in rule else year, day=sampler.pick(range(1, 29)))
 
 
-_DRAW: Mapping[str, Callable[[Sampler, Mapping[str, str], Drawn, Any], Any]] = {
-    "integer": _draw_integer,
-    "number": lambda sampler, rule, *_: sampler.number(int(rule["low"]), int(rule["high"])),
-    "grouped": lambda sampler, rule, *_: sampler.grouped(int(rule["low"]), int(rule["high"])),
-    "square": _draw_square,
-    "pick": _draw_item,
-    "name": _draw_name,
-    "two": lambda sampler, rule, _, lists: sampler.rng.sample(sampler.pick(lists[rule["list"]]), 2),
-    "fill": lambda sampler, rule, values, lists: sampler.pick(lists[rule["list"]]).format(**values),
-    "date": _draw_date,
-    "period": lambda sampler, *_: sorted((sampler.date(), sampler.date())),
-    "time": lambda each, *_: f"{each.date()} {each.pick(range(24)):02}:{each.pick((0, 15, 30, 45)):02}",
+_RANGE = r"(?P<low>\d+) to (?P<high>\d+)"
+_FROM = r"from (?P<list>\w+)"
+_OF = r"of (?P<value>\w+)"
+_KINDS: Mapping[str, tuple[str, Callable[[Sampler, Mapping[str, str], Drawn, Any], Any]]] = {
+    "integer": (rf"{_RANGE}|{_FROM} {_OF}", _draw_integer),
+    "number": (_RANGE, lambda sampler, rule, *_: sampler.number(int(rule["low"]), int(rule["high"]))),
+    "grouped": (_RANGE, lambda sampler, rule, *_: sampler.grouped(int(rule["low"]), int(rule["high"]))),
+    "square": (rf"{_RANGE} or (?P<other_low>\d+) to (?P<other_high>\d+)", _draw_square),
+    "pick": (rf"{_FROM}( {_OF})?", _draw_item),
+    "name": (rf"{_FROM}( (?P<chance>[\d.]+) or (?P<other>\w+)( but (?P<value>\w+))?)?", _draw_name),
+    "two": (_FROM, lambda sampler, rule, _, lists: sampler.rng.sample(sampler.pick(lists[rule["list"]]), 2)),
+    "fill": (_FROM, lambda sampler, rule, values, lists: sampler.pick(lists[rule["list"]]).format(**values)),
+    "date": (r"|in (?P<years>[\d ]+)|(?P<later>[\d ]+) years after (?P<value>\w+)", _draw_date),
+    "period": ("", lambda sampler, *_: sorted((sampler.date(), sampler.date()))),
+    "time": ("", lambda each, *_: f"{each.date()} {each.pick(range(24)):02}:{each.pick((0, 15, 30, 45)):02}"),
 }
+"""Kind of a value → what may follow the kind, and what draws it; ``calculator.yaml`` explains each."""

@@ -8,10 +8,10 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.sheets.form import ToolSheet
+from alpha_umi.training.data.sheets.lint import render_samples
 from alpha_umi.training.data.sheets.load import check_sheets, load_sheets
 from alpha_umi.training.data.sheets.real_tool import read_reply
 from alpha_umi.training.data.sheets.request import draw_need, list_told, make_answer, make_sheet_tool
-from alpha_umi.training.data.sheets.sample import render_samples
 from alpha_umi.training.data.sheets.tasks import World
 
 OWN_TOOLS = '''
