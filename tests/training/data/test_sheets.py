@@ -67,64 +67,51 @@ def test_every_sheet_of_the_package_is_right(path: Path) -> None:
     read_sheet(path, FORMS.get(path.stem, QuestionSheet))
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line", "message"),
-    [
-        ("weather in {city}", "weather in {town}", 11, "unknown {town}"),
-        ("weather in {city}", "weather", 11, "does not say {city}"),
-        ("Is it raining in", "What is the weather in", 13, "trained on too"),
-        ("    need: tell the weather\n", "", 5, "Field required"),
-        ("use: both", "used: both", 16, "tools.0.used: Extra inputs"),
-        ("      heldout:\n        - Is it raining in {city}?\n", "", 9, "no held-out wording"),
-        ("kind: city", "kind: town", 8, "no kind 'town'"),
-        ("degrees, {sky}", "degrees, {wind}", 14, "unknown {wind}"),
-        ("    use: both\n", "    use: both\n    use: train\n", 17, "'use' is there twice"),
-        ("    use: both\n", "    use: both\n" + TOOLS[TOOLS.index("  - tool") :], 17, "two tools 'get_weather'"),
-        ("sky: [sunny]", "sky: [sunny", 4, "not valid YAML"),
-    ],
-)
-def test_fault_in_a_tool_is_named_with_file_and_line(
-    tmp_path: Path, old: str, new: str, line: int, message: str
-) -> None:
-    path = tmp_path / "tools.yaml"
-    path.write_text(TOOLS)
-    read_sheet(path, InventedToolSheet)
-    assert old in TOOLS
-    path.write_text(TOOLS.replace(old, new, 1))
-    with pytest.raises(ConfigError) as caught:
-        read_sheet(path, InventedToolSheet)
-    assert message in str(caught.value)
-    assert f"{path}:{line}:" in str(caught.value)
+IN_TOOLS = [
+    ("weather in {city}", "weather in {town}", 11, "unknown {town}"),
+    ("weather in {city}", "weather", 11, "does not say {city}"),
+    ("Is it raining in", "What is the weather in", 13, "trained on too"),
+    ("    need: tell the weather\n", "", 5, "Field required"),
+    ("use: both", "used: both", 16, "tools.0.used: Extra inputs"),
+    ("      heldout:\n        - Is it raining in {city}?\n", "", 9, "no held-out wording"),
+    ("kind: city", "kind: town", 8, "no kind 'town'"),
+    ("degrees, {sky}", "degrees, {wind}", 14, "unknown {wind}"),
+    ("    use: both\n", "    use: both\n    use: train\n", 17, "'use' is there twice"),
+    ("    use: both\n", "    use: both\n" + TOOLS[TOOLS.index("  - tool") :], 17, "two tools 'get_weather'"),
+    ("sky: [sunny]", "sky: [sunny", 4, "not valid YAML"),
+]
+IN_QUESTIONS = [
+    ("to {a}.", "to {b}.", 10, "unknown {b}"),
+    ("{sign} 2", "{sing} 2", 8, "unknown {sing}"),
+    (', sign: "-"', "", 8, "unknown {sign}"),
+    ("say: ", "said: ", 10, "needs 'say'"),
+    ("integer 2 to 9", "integers 2 to 9", 5, "no kind of value"),
+    ("integer 2 to 9", "integer 2 to many", 5, "no kind of value"),
+    ("integer 2 to 9", "[2, 9]", 5, "valid string"),
+    ("name from things", "pick from things of b", 6, "'b' is not drawn before"),
+    ("to {a}.", "to {a.", 10, "write slots as {name}"),
+    ("from things", "from thing", 6, "no list 'thing'"),
+    ("choose: [sum]", "choose: []", 3, "'sum' is never asked"),
+    ("choose: [sum]", "choose: [sum, sun]", 1, "no family 'sun'"),
+    ('    heldout:\n      - {say: "Take 2 {thing} off {a}.", sign: "-"}\n', "", 3, "no held-out wording"),
+]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "message"),
-    [
-        ("to {a}.", "to {b}.", 10, "unknown {b}"),
-        ("{sign} 2", "{sing} 2", 8, "unknown {sing}"),
-        (', sign: "-"', "", 8, "unknown {sign}"),
-        ("say: ", "said: ", 10, "needs 'say'"),
-        ("integer 2 to 9", "integers 2 to 9", 5, "no kind of value"),
-        ("integer 2 to 9", "integer 2 to many", 5, "no kind of value"),
-        ("integer 2 to 9", "[2, 9]", 5, "valid string"),
-        ("name from things", "pick from things of b", 6, "'b' is not drawn before"),
-        ("to {a}.", "to {a.", 10, "write slots as {name}"),
-        ("from things", "from thing", 6, "no list 'thing'"),
-        ("choose: [sum]", "choose: []", 3, "'sum' is never asked"),
-        ("choose: [sum]", "choose: [sum, sun]", 1, "no family 'sun'"),
-        ('    heldout:\n      - {say: "Take 2 {thing} off {a}.", sign: "-"}\n', "", 3, "no held-out wording"),
-    ],
+    ("text", "form", "old", "new", "line", "message"),
+    [(TOOLS, InventedToolSheet, *fault) for fault in IN_TOOLS]
+    + [(QUESTIONS, QuestionSheet, *fault) for fault in IN_QUESTIONS],
 )
-def test_fault_in_a_question_is_named_with_file_and_line(
-    tmp_path: Path, old: str, new: str, line: int, message: str
+def test_fault_is_named_with_file_and_line(
+    tmp_path: Path, text: str, form: type[SheetPart], old: str, new: str, line: int, message: str
 ) -> None:
-    path = tmp_path / "sums.yaml"
-    path.write_text(QUESTIONS)
-    read_sheet(path, QuestionSheet)
-    assert old in QUESTIONS
-    path.write_text(QUESTIONS.replace(old, new, 1))
+    path = tmp_path / "sheet.yaml"
+    path.write_text(text)
+    read_sheet(path, form)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
     with pytest.raises(ConfigError) as caught:
-        read_sheet(path, QuestionSheet)
+        read_sheet(path, form)
     assert message in str(caught.value)
     assert f"{path}:{line}:" in str(caught.value)
 
