@@ -26,10 +26,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
-from alpha_umi.training.attention import BY_AGE, needs_ages
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
-from alpha_umi.training.cpu_kernels import BLOCKWISE, keep_memory, merge_adapters
+from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, keep_memory, merge_adapters, needs_ages
 from alpha_umi.training.trainer import (
     METRICS,
     WHOLE,

@@ -27,9 +27,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
 from alpha_umi.progress import make_progress
-from alpha_umi.training.attention import make_ages, needs_ages
 from alpha_umi.training.batches import Tensors, make_branch_mask, make_turn_mask
-from alpha_umi.training.cpu_kernels import cross_entropy
+from alpha_umi.training.kernels import cross_entropy, make_ages, needs_ages
 from alpha_umi.training.samples import IGNORE_INDEX
 
 WHOLE = "whole"

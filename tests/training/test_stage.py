@@ -15,11 +15,11 @@ from transformers import TrainerState
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
-from alpha_umi.training import cpu_kernels
+from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, collate_whole, share_tools
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.cpu_kernels import BLOCKWISE, merge_adapters
 from alpha_umi.training.glpft import train
+from alpha_umi.training.kernels import BLOCKWISE, merge_adapters
 from alpha_umi.training.stage import StageRun, check_quantization, make_model, make_trainer, run_stage
 from alpha_umi.training.trainer import ProgressBar, TrainingStopped, UmiTrainer
 
@@ -146,9 +146,9 @@ def test_in_a_file_progress_comes_by_time_also_inside_a_step(capsys: pytest.Capt
 def test_the_kernels_for_cpus_give_the_same_loss_and_gradients(
     stage: str, keep_bytes: int, make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._BLOCK_TOKENS", 48)
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._BLOCK_ROWS", 5)
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._KEEP_BYTES", keep_bytes)
+    monkeypatch.setattr("alpha_umi.training.kernels._BLOCK_TOKENS", 48)
+    monkeypatch.setattr("alpha_umi.training.kernels._BLOCK_ROWS", 5)
+    monkeypatch.setattr("alpha_umi.training.kernels._KEEP_BYTES", keep_bytes)
     run = make_run(make_config(roles="alora"), stage)
     model = make_model(run).double()
     for name, parameter in model.named_parameters():
@@ -156,7 +156,7 @@ def test_the_kernels_for_cpus_give_the_same_loss_and_gradients(
     collate: Any = CollateTurns(run.markers) if stage == "caller" else collate_whole
     tensors, found = collate([tuple(run.items)]), []
     plain = partial(torch.nn.functional.cross_entropy, reduction="none")
-    for attention, cross_entropy in (("sdpa", plain), (BLOCKWISE, cpu_kernels.cross_entropy)):
+    for attention, cross_entropy in (("sdpa", plain), (BLOCKWISE, kernels.cross_entropy)):
         monkeypatch.setattr("alpha_umi.training.trainer.cross_entropy", cross_entropy)
         model.get_base_model().set_attn_implementation(attention)
         model.zero_grad()

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
-from alpha_umi.training import cpu_kernels
+from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.stage import StageRun, make_model, make_trainer, run_stage
@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_stops_and_says_where(
 
 def _spoil(monkeypatch: pytest.MonkeyPatch, *, at_call: int) -> None:
     """Make the n-th loss of the training not a number, as an overflow would."""
-    real, calls = cpu_kernels.cross_entropy, iter(range(1, 1000))
+    real, calls = kernels.cross_entropy, iter(range(1, 1000))
 
     def cross_entropy(*args: Any, **kwargs: Any) -> torch.Tensor:
         return real(*args, **kwargs) * (float("nan") if next(calls) == at_call else 1.0)

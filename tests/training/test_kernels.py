@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,10 +15,17 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from alpha_umi.training import cpu_kernels
+from alpha_umi.training import kernels
 from alpha_umi.training.batches import collate_whole
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.cpu_kernels import attend_blockwise, cross_entropy, keep_memory, merge_adapters
+from alpha_umi.training.kernels import (
+    attend_blockwise,
+    attend_by_age,
+    cross_entropy,
+    keep_memory,
+    make_ages,
+    merge_adapters,
+)
 from alpha_umi.training.stage import StageRun, make_model, make_trainer
 
 MakeConfig = Callable[..., TrainConfig]
@@ -27,8 +35,8 @@ N_NEW, N_KEYS, N_BLOCKS = 10, 14, 4
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._BLOCK_TOKENS", 3)
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._BLOCK_ROWS", 5)
+    monkeypatch.setattr("alpha_umi.training.kernels._BLOCK_TOKENS", 3)
+    monkeypatch.setattr("alpha_umi.training.kernels._BLOCK_ROWS", 5)
     torch.manual_seed(0)
 
 
@@ -99,7 +107,7 @@ def test_attention_without_gradients_is_that_of_torch(is_masked: bool, scaling: 
 def test_weights_are_kept_only_for_the_way_back_and_where_there_is_room(
     has_gradients: bool, keep_bytes: int, n_at_once: int, n_computed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weigh, made, alive = cpu_kernels._weigh, list[weakref.ref[Tensor]](), list[int]()
+    weigh, made, alive = kernels._weigh, list[weakref.ref[Tensor]](), list[int]()
 
     def count(*args: Any) -> Tensor:
         weights = weigh(*args)
@@ -107,8 +115,8 @@ def test_weights_are_kept_only_for_the_way_back_and_where_there_is_room(
         alive.append(sum(each() is not None for each in made))
         return weights
 
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._weigh", count)
-    monkeypatch.setattr("alpha_umi.training.cpu_kernels._KEEP_BYTES", keep_bytes)
+    monkeypatch.setattr("alpha_umi.training.kernels._weigh", count)
+    monkeypatch.setattr("alpha_umi.training.kernels._KEEP_BYTES", keep_bytes)
     query, key, value = make_heads()
     output = attend(query.requires_grad_(has_gradients), key, value, None)
     assert max(alive) == n_at_once
@@ -180,3 +188,46 @@ def test_memory_is_kept_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch)
     del library.mallopt
     keep_memory()
     assert len(options) == 2
+
+
+class Layer(nn.Module):
+    is_causal = True
+    num_key_value_groups = 2
+
+
+def attend_by_hand(query: Any, key: Any, value: Any, mask: Any, softcap: float | None) -> Any:
+    key, value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    scores = scores if softcap is None else softcap * torch.tanh(scores / softcap)
+    return (scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value).transpose(1, 2)
+
+
+@pytest.mark.parametrize("softcap", [None, 0.5])
+@pytest.mark.parametrize("window", [None, 3])
+def test_each_layer_hides_what_is_older_than_its_window(window: int | None, softcap: float | None) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, n, 8) for heads, n in ((4, 4), (2, 9), (2, 9)))
+    positions, key_positions = torch.tensor([[3, 4, 6, 7]]), torch.tensor([[0, 1, 2, 3, 4, 3, 4, 6, 7]])
+    shown = torch.tensor(
+        [
+            [1, 1, 1, 0, 0, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0, 1, 1, 0, 0],
+            [1, 1, 1, 1, 1, 0, 0, 1, 0],
+            [1, 1, 1, 1, 1, 0, 0, 1, 1],
+        ],
+        dtype=torch.bool,
+    )[None, None]
+    ages = make_ages(shown, positions, key_positions)
+    output, _ = attend_by_age(Layer(), query, key, value, ages, sliding_window=window, softcap=softcap)
+    distance = positions[0, :, None] - key_positions[0, None, :]
+    mask = shown & (distance < (window or 99))
+    torch.testing.assert_close(output, attend_by_hand(query, key, value, mask, softcap))
+
+
+@pytest.mark.parametrize("softcap", [None, 0.5])
+def test_attention_by_age_without_a_mask_is_causal(softcap: float | None) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 5, 8) for heads in (4, 2, 2))
+    output, _ = attend_by_age(Layer(), query, key, value, None, softcap=softcap)
+    mask = torch.ones(5, 5, dtype=torch.bool).tril()
+    torch.testing.assert_close(output, attend_by_hand(query, key, value, mask, softcap))
