@@ -6,8 +6,10 @@ Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias
+from weakref import finalize
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
@@ -19,7 +21,14 @@ from langchain_core.runnables.config import patch_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph.message import push_message
 
-from alpha_umi.nodes.format.reasoning import THOUGHTS, read_thoughts
+from alpha_umi.nodes.format.reasoning import (
+    THOUGHTS,
+    SaidSoFar,
+    map_texts,
+    read_thoughts,
+    set_thoughts_apart,
+    split_reasoning,
+)
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleRequest, make_request
 from alpha_umi.nodes.state import UmiState
@@ -29,6 +38,9 @@ from alpha_umi.tools.spec import ToolSpec
 Update: TypeAlias = dict[str, Any]
 ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
 GiveHint: TypeAlias = Callable[[UmiState], str]
+
+_begin_with_thoughts: set[int] = set()
+"""Models, by `id`, whose chat template opens their thoughts, as what they have written shows."""
 
 
 class RoleNode(Runnable[UmiState, Update]):
@@ -89,65 +101,83 @@ class RoleNode(Runnable[UmiState, Update]):
                 kwargs[THOUGHTS] = "\n".join(filter(None, [kwargs.get(THOUGHTS), thoughts]))
         return {**update, "n_queries": state["n_queries"] + 1}
 
-    def _name(self, state: UmiState, config: RunnableConfig | None) -> tuple[RunnableConfig, _Naming | None]:
+    def _watch(self, state: UmiState, config: RunnableConfig | None) -> tuple[RunnableConfig, _Watcher]:
         """Name the run of the model, and what it writes after the message that this becomes part of."""
+        message_id = state.get("plan_id") if self._role == "planner" else get_pending(state).id
+        watcher = _Watcher(message_id, begins_with_thoughts=id(self._model) in _begin_with_thoughts)
         named = patch_config(config, run_name=f"{self._role}_model")
-        if (message_id := state.get("plan_id") if self._role == "planner" else get_pending(state).id) is None:
-            return named, None
-        naming, given = _Naming(message_id), named.get("callbacks")
+        given = named.get("callbacks")
         if isinstance(given, BaseCallbackManager):
             given = given.copy()
-            given.handlers.insert(0, naming)
-            given.inheritable_handlers.insert(0, naming)
-            return {**named, "callbacks": given}, naming
-        return {**named, "callbacks": [naming, *(given or ())]}, naming
+            given.handlers.insert(0, watcher)
+            given.inheritable_handlers.insert(0, watcher)
+            return {**named, "callbacks": given}, watcher
+        return {**named, "callbacks": [watcher, *(given or ())]}, watcher
 
-    def _finish(self, state: UmiState, reply: AIMessage, naming: _Naming | None, config: RunnableConfig) -> Update:
-        if naming is not None:
-            reply.id = naming.message_id
+    def _finish(self, state: UmiState, reply: AIMessage, watcher: _Watcher, config: RunnableConfig) -> Update:
+        if watcher.said.begins_with_thoughts and id(self._model) not in _begin_with_thoughts:
+            _begin_with_thoughts.add(id(self._model))
+            finalize(self._model, _begin_with_thoughts.discard, id(self._model))
+        if watcher.message_id is not None:
+            reply.id = watcher.message_id
             is_shown = TAG_NOSTREAM not in {*(self._model.tags or ()), *(config.get("tags") or ())}
-            if is_shown and not naming.has_streamed:  # LangGraph shows one whole message of an id
+            if is_shown and not watcher.has_streamed:  # LangGraph shows one whole message of an id
                 push_message(AIMessageChunk(content=reply.content, id=reply.id), state_key=None)
         return self._make_update(state, reply)
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
         request = self._make_request(input)
-        named, naming = self._name(input, config)
+        named, watcher = self._watch(input, config)
         reply = self._model.invoke(request.messages, named, **request.kwargs)
-        return self._finish(input, reply, naming, named)
+        return self._finish(input, reply, watcher, named)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
         request = self._make_request(input)
-        named, naming = self._name(input, config)
+        named, watcher = self._watch(input, config)
         reply = await self._model.ainvoke(request.messages, named, **request.kwargs)
-        return self._finish(input, reply, naming, named)
+        return self._finish(input, reply, watcher, named)
 
 
-class _Naming(BaseCallbackHandler):
-    """Gives what a model streams the id of the message that it ends up in; other handlers come after it."""
+class _Watcher(BaseCallbackHandler):
+    """Gives what a model writes the id of the message that it ends up in, and takes its thoughts out of the text.
+
+    Other handlers come after it, so they see what it leaves.
+    """
 
     run_inline = True
 
-    def __init__(self, message_id: str) -> None:
+    def __init__(self, message_id: str | None, *, begins_with_thoughts: bool) -> None:
         self.message_id = message_id
+        self.said = SaidSoFar(begins_with_thoughts=begins_with_thoughts)
         self.has_streamed = False
 
     def on_llm_new_token(self, token: object, *, chunk: object = None, **_: Any) -> None:
         if isinstance(chunk, ChatGenerationChunk):
-            chunk.message.id = self.message_id
             self.has_streamed = True
+            message = chunk.message
+            message.id = self.message_id or message.id
+            is_last = isinstance(message, AIMessageChunk) and message.chunk_position == "last"
+            message.content = map_texts(message.content, partial(self.said.feed, is_last=is_last))
 
     def on_stream_event(self, event: Any, **_: Any) -> None:
         self.has_streamed = True
-        if event["event"] == "message-start":
-            event["id"] = self.message_id
+        match event:
+            case {"event": "message-start"} if self.message_id is not None:
+                event["id"] = self.message_id
+            case {"event": "content-block-delta", "delta": {"type": "text-delta", "text": str(text)}}:
+                event["delta"] = {**event["delta"], "text": self.said.feed(text)}
+            case {"event": "content-block-finish", "content": {"type": "text", "text": str(text)}}:
+                event["content"] = {**event["content"], "text": split_reasoning(text)[1]}
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         for generation in chain.from_iterable(response.generations):
-            if isinstance(generation, ChatGeneration):
-                generation.message.id = self.message_id
+            if isinstance(generation, ChatGeneration) and isinstance(message := generation.message, AIMessage):
+                message.id = self.message_id or message.id
+                if not self.said.text:
+                    self.said.feed(str(message.text), is_last=True)
+                set_thoughts_apart(message, self.said.text)
 
 
 def get_pending(state: UmiState) -> AIMessage:

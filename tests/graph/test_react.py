@@ -111,6 +111,29 @@ async def test_streamed_text_has_the_id_of_the_message_it_ends_up_in(strategy: A
         }
 
 
+@pytest.mark.parametrize("opening", ["<think>", "", "[THINK]", "<|channel|>analysis<|message|>"])
+@pytest.mark.parametrize("is_whole", [False, True])
+async def test_thoughts_are_not_streamed(opening: str, is_whole: bool) -> None:
+    ends = {"[THINK]": "[/THINK]", "<|channel|>analysis<|message|>": "<|end|><|channel|>final<|message|>"}
+    thoughts = opening + "Action: x. Next: give up.\n" + ends.get(opening, "</think>") + "\n\n"
+    script: Mapping[Role, Sequence[str]] = {
+        "planner": [PLANS[1]] * 4,
+        "summarizer": [thoughts + "It is 5 < [6] <b>."] * 4,
+    }
+    agent = create_umi_agent(ScriptedChatModel(script=script, disable_streaming=is_whole), [add])
+    options: Any = {"input": {"messages": [QUESTION]}, "stream_mode": "messages"}
+    if not opening:  # what a template opens is known after the first reply
+        agent.invoke(options["input"])
+    for parts in (list(agent.stream(**options)), [part async for part in agent.astream(**options)]):
+        assert "".join(message.text for message, _ in parts) == PLANS[1] + "It is 5 < [6] <b>."
+    events = [event async for event in agent.astream_events(options["input"], version="v2")]
+    shown = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
+    assert "".join(shown).endswith("It is 5 < [6] <b>." * bool(shown))
+    assert "Action: x" not in "".join(shown)
+    kept = events[-1]["data"]["output"]["messages"][-1].additional_kwargs["reasoning_content"]
+    assert kept.startswith("Action: x. Next: give up.")
+
+
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_what_is_not_to_be_streamed_is_not(is_whole: bool) -> None:
     script: Mapping[Role, Sequence[str]] = {"planner": PLANS[1:], "summarizer": ["It is 5."]}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.escaping import Style, escape
 from alpha_umi.nodes.format.parsing import MAX_DEPTH, ParsedCall, Plan, parse_answer, parse_calls, parse_plan
+from alpha_umi.nodes.format.reasoning import SaidSoFar
 from alpha_umi.nodes.format.render import render_messages, render_plan
 from alpha_umi.nodes.format.trajectory import DECISIONS, Decision, Trajectory
 
@@ -198,6 +199,41 @@ def test_thoughts_between_parts_of_a_plan_are_left_out() -> None:
     text = "I add. <think>Or Next: give up.? <think>No.</think></think> Then I see. Next: caller."
     assert parse_plan("<think>Hm.</think>" + text.replace("<think>No.</think>", "")).decision == "caller"
     assert parse_plan(text) == Plan("Then I see.", "caller")
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ('<thinking id="1">', "</thinking>"),
+        ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("<|START_THINKING|>", "<|END_THINKING|>"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("<|channel>thought\n", "<channel|>"),
+        ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ],
+)
+def test_thoughts_are_marked_in_many_ways(opening: str, closing: str) -> None:
+    text = f"{opening}\nIs it Next: give up.?\n{closing}\nI add. Next: caller."
+    assert parse_plan(text) == Plan("I add.", "caller")
+    assert parse_plan(text.removeprefix(opening)) == Plan("I add.", "caller")
+    shown = SaidSoFar()
+    assert "".join(shown.feed(sign) for sign in text) + shown.feed("", is_last=True) == "I add. Next: caller."
+
+
+@pytest.mark.parametrize(
+    "text", ["See [Thinking](https://a.b) <b>x", "a [reasoning] b", "1 <thought and 2 > 0", "<|end|>"]
+)
+def test_other_signs_are_no_thoughts(text: str) -> None:
+    assert parse_answer(text) == text
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<", "th", '"', "[", ": ", "a", "`", " ", "\n", "}", ">"])))
+def test_what_is_shown_while_it_is_written_ends_as_the_answer(pieces: list[str]) -> None:
+    so_far = SaidSoFar()
+    shown = "".join([so_far.feed(piece) for piece in pieces] + [so_far.feed("", is_last=True)])
+    assert shown.rstrip().endswith(parse_answer("".join(pieces)))
 
 
 def test_tags_in_arguments_and_in_code_are_content() -> None:
