@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import UmiContext, create_umi_agent
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel
 from alpha_umi.nodes.state import UmiInput
 

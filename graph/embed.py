@@ -1,22 +1,106 @@
-"""The agent inside other LangChain apps: as a tool, and in an LCEL pipe.
+"""The agent inside other LangChain apps: as a node of another graph, as a tool, and in an LCEL pipe.
 
 `agent.as_tool()` of LangGraph needs a flat input and cannot be used on a graph over messages; `as_tool` here can.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import StructuredTool
+from langgraph.channels import LastValue
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alpha_umi.graph.factory import UmiAgent
-from alpha_umi.nodes.state import UmiInput
+from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
+_READ = "__pregel_read"
+"""One of LangGraph's private constants; a node finds the channels of its graph in what it names."""
+_OUTPUT = UmiOutput.__required_keys__  # LangGraph streams all of the state to a graph around
+_PROBE = HumanMessage("", id="1")
 _DESCRIPTION = "Answers a question by planning and calling tools. Give it one complete question in plain words."
+
+
+class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
+    """The compiled agent. As a node it leaves alone the keys of the graph around that mean something else."""
+
+    @classmethod
+    def from_graph(cls, graph: CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]) -> UmiAgent:
+        """Make the agent of a compiled graph, as LangGraph copies one."""
+        return cls(**{name: value for name, value in vars(graph).items() if name != "__orig_class__"})
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        """Do what LangGraph does; `invoke` calls this too."""
+        channels = _find_channels(config)
+        for part in super().stream(input, config, **kwargs):
+            yield _fit(part, channels, input)
+
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        """Do what LangGraph does; `ainvoke` calls this too."""
+        channels = _find_channels(config)
+        async for part in super().astream(input, config, **kwargs):
+            yield _fit(part, channels, input)
+
+
+class _Values(dict[str, Any]):
+    """All values of the agent; those that a graph around takes of them are the items, as which it reads an update."""
+
+    def __init__(self, values: Mapping[str, Any], channels: Mapping[str, Any], given: Any) -> None:
+        super().__init__(values)
+        self._channels = channels
+        self._given = given
+
+    def items(self) -> Any:
+        channels, is_checked = self._channels, isinstance(self._given, BaseModel)
+        fitting = {
+            name: value
+            for name, value in super().items()
+            if name == "messages" or (name in _OUTPUT and _takes(channels.get(name), value, is_checked=is_checked))
+        }
+        if "messages" in fitting and _repeats(channels.get("messages")):
+            known = self._given["messages"] if isinstance(self._given, Mapping) else self._given.messages
+            fitting["messages"] = fitting["messages"][len(convert_to_messages(known)) :]
+        return fitting.items()
+
+
+def _find_channels(config: RunnableConfig | None) -> Mapping[str, Any]:
+    """Return the channels of the graph around, where the agent runs in one of its nodes."""
+    read = ensure_config(config).get("configurable", {}).get(_READ)
+    return next((each for each in getattr(read, "args", ()) if isinstance(each, Mapping)), {})
+
+
+def _fit(part: Any, channels: Mapping[str, Any], given: Any) -> Any:
+    """Let a graph around take of the values in a part of a stream what it can."""
+    if isinstance(part, tuple) and part[-2:-1] == ("values",):
+        return (*part[:-1], _fit(part[-1], channels, given))
+    return _Values(part, channels, given) if channels and isinstance(part, dict) and "messages" in part else part
+
+
+def _takes(channel: Any, value: Any, *, is_checked: bool) -> bool:
+    """Say whether a key is for such values; LangGraph checks states of pydantic only, whose input is a model."""
+    if value is None and not is_checked and isinstance(channel, LastValue):
+        return True
+    try:
+        TypeAdapter(channel.ValueType, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(
+            value, strict=True
+        )
+    except Exception:  # a type may be anything
+        return False
+    return True
+
+
+def _repeats(channel: Any) -> bool:
+    """Say whether a reducer of messages adds those that it knows once more."""
+    try:
+        return len(channel.operator([_PROBE], [_PROBE])) > 1
+    except Exception:  # there is none, or it is foreign code for something else
+        return False
 
 
 def as_tool(agent: UmiAgent, *, name: str = "alpha_umi", description: str = _DESCRIPTION) -> StructuredTool:

@@ -8,15 +8,16 @@ from typing import TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
 
 from alpha_umi.graph.config import UmiSettings
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
 from alpha_umi.nodes.approval import Approvals
 from alpha_umi.nodes.approval_gate import ApprovalGate
+from alpha_umi.nodes.durability.checkpointers import store_foreign
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.specs import load_models
@@ -29,7 +30,6 @@ from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.toolbox import Toolbox
 
-UmiAgent: TypeAlias = CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]
 ModelSpec: TypeAlias = str | BaseChatModel
 ToolSource: TypeAlias = str | ToolLike
 
@@ -91,7 +91,7 @@ def create_umi_agent(
     defaults = defaults or UmiContext()
     defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
     graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever)
-    return graph.compile(checkpointer=checkpointer, store=store, name=name)
+    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name))
 
 
 def _make_graph(
@@ -134,4 +134,4 @@ def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpo
         found_by = settings.retrieval
         retriever = ToolRetriever(toolbox.specs, embeddings=found_by.embeddings, index=found_by.index, top_k=top_k)
     graph = _make_graph(models, toolbox, settings.make_context(), settings.approve_tools, retriever)
-    return graph.compile(checkpointer=checkpointer, name=GRAPH_NAME)
+    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), name=GRAPH_NAME))

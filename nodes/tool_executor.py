@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
@@ -11,11 +13,12 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.constants import CONFIG_KEY_CHECKPOINTER
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import get_runtime
 
 from alpha_umi.nodes.approval import make_id
+from alpha_umi.nodes.durability.checkpointers import can_store, replace_foreign
 from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Outcome, ToolTask, UmiState
@@ -46,10 +49,14 @@ class ToolsNode(Runnable[ToolTask, Update]):
 
     def invoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Run the call, unless it ran before, and return its tool message."""
+        with _asking_storably(config):
+            return self._note(input, self._run(input, config), config)
+
+    def _run(self, input: ToolTask, config: RunnableConfig | None) -> ToolMessage:
         call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return self._note(input, self._toolbox.execute(*call), config)
+            return self._toolbox.execute(*call)
         record.wait_until_decided()
         message = record.begin()
         if message is None:
@@ -59,14 +66,18 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 record.forget()
                 raise
             record.finish(message)
-        return self._note(input, message, config)
+        return message
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Do what `invoke` does without blocking the event loop."""
+        with _asking_storably(config):
+            return self._note(input, await self._arun(input, config), config)
+
+    async def _arun(self, input: ToolTask, config: RunnableConfig | None) -> ToolMessage:
         call = (input["name"], input["arguments"], input["id"], config, self._make_runtime(input, config))
         record = find_recorded_call(self._toolbox, input, config)
         if record is None:
-            return self._note(input, await self._toolbox.aexecute(*call), config)
+            return await self._toolbox.aexecute(*call)
         await record.await_decided()
         message = await asyncio.to_thread(record.begin)
         if message is None:
@@ -76,7 +87,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
                 await asyncio.to_thread(record.forget)
                 raise
             await asyncio.to_thread(record.finish, message)
-        return self._note(input, message, config)
+        return message
 
     def _make_runtime(self, task: ToolTask, config: RunnableConfig | None) -> ToolRuntime[Any, Any] | None:
         """Return what a tool may take from the graph; a task holds one call and not the state."""
@@ -105,16 +116,29 @@ class ToolsNode(Runnable[ToolTask, Update]):
 
 def _drop_what_cannot_be_stored(message: ToolMessage, config: RunnableConfig | None) -> ToolMessage:
     """Take off an artifact that no checkpoint can hold, and say so: it must not end the thread."""
-    saver = (config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
-    if message.artifact is None or not isinstance(saver, BaseCheckpointSaver):
+    saver = _get_saver(config)
+    if message.artifact is None or saver is None or can_store(message, saver.serde):
         return message
+    why = (
+        f"The artifact of {message.name}, a {type(message.artifact).__name__}, was dropped: it cannot be stored in "
+        "a checkpoint. Let the tool return plain data, or keep the object elsewhere."
+    )
+    logger.warning(why)
+    return message.model_copy(update={"artifact": None, "additional_kwargs": {DROPPED: why}})
+
+
+@contextmanager
+def _asking_storably(config: RunnableConfig | None) -> Iterator[None]:
+    """Let what a tool asks a person be stored; the question must not end the thread."""
+    saver = _get_saver(config)
     try:
-        saver.serde.loads_typed(saver.serde.dumps_typed(message))
-    except Exception:  # a foreign object may raise anything while it is read
-        why = (
-            f"The artifact of {message.name}, a {type(message.artifact).__name__}, was dropped: it cannot be stored in "
-            "a checkpoint. Let the tool return plain data, or keep the object elsewhere."
-        )
-        logger.warning(why)
-        return message.model_copy(update={"artifact": None, "additional_kwargs": {DROPPED: why}})
-    return message
+        yield
+    except GraphInterrupt as asked:
+        if saver is None or can_store(asked.args[0], saver.serde):
+            raise
+        raise GraphInterrupt(replace_foreign(asked.args[0], saver.serde)) from asked
+
+
+def _get_saver(config: RunnableConfig | None) -> BaseCheckpointSaver[Any] | None:
+    saver = (config or {}).get("configurable", {}).get(CONFIG_KEY_CHECKPOINTER)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None

@@ -105,15 +105,16 @@ def _render_block(item: Any) -> str | None:
 
 def _render_data(value: Any) -> str:
     try:
-        plain = value if isinstance(value, dict | list | tuple) else _to_plain(value)
+        plain = value if isinstance(value, dict | list | tuple) else to_plain(value)
         if isinstance(plain, str):
             return plain
-        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_to_plain)
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=to_plain)
     except Exception:  # a foreign object may raise anything while it is read
         return _safe_str(value)
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
+    """Return what JSON can write of any value."""
     return to_jsonable_python(value, fallback=_safe_str)
 
 

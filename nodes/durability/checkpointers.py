@@ -1,7 +1,8 @@
 """LangGraph's checkpointers on a SQLite file, and what all durable checkpointers add to LangGraph's.
 
-Errors say what to do; a claim keeps a second process off a thread; a ledger is in the same database; checkpoint ids
-ascend whatever the clock does. `alpha_umi.nodes.durability.postgres` has those on PostgreSQL.
+Foreign objects give way to a word about them; errors say what to do; a claim keeps a second process off a thread; a
+ledger is in the same database; checkpoint ids ascend whatever the clock does. `alpha_umi.nodes.durability.postgres` has
+those on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from functools import partial, wraps
+from dataclasses import replace
+from functools import lru_cache, partial, wraps
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -22,14 +27,19 @@ from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.base import id as checkpoint_id
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.types import Checkpointer, Interrupt, Send
+from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, use_write_ahead_log
 from alpha_umi.tools.ledger import Ledger
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 SaverClass = TypeVar("SaverClass", bound="type[DurableSaver]")
 
 IN_MEMORY = ":memory:"
@@ -41,8 +51,93 @@ NEWEST_THREADS = (
 )
 _OPENING_FAULTS = (sqlite3.Error, OSError)
 _OPERATIONS = ("put", "put_writes", "get_tuple", "list", "delete_thread")
+_MAX_DEPTH = 20
 _LAST_TIMESTAMP = "_last_v6_timestamp"
 """Of LangGraph's module of checkpoint ids, which offers no public way to make them later than a given one."""
+
+
+class StorableSerializer(JsonPlusSerializer):
+    """Serializer of a checkpointer that stores a word in place of what its own, `strict`, cannot store.
+
+    Without it a foreign object in a message, a question or an answer to one ends the run and blocks its thread.
+    """
+
+    def __init__(self, strict: SerializerProtocol) -> None:  # LangGraph asks for this base class, not for its fields
+        """Remember the serializer that does the work."""
+        self.strict = strict
+
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[tuple[str, ...] | type]) -> StorableSerializer:
+        """Return one that may load further types."""
+        if not isinstance(self.strict, JsonPlusSerializer):
+            return self
+        return StorableSerializer(self.strict.with_msgpack_allowlist(extra_allowlist))
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Serialize an object, or what can be stored of it."""
+        try:
+            return self.strict.dumps_typed(obj)
+        except Exception:  # a foreign object may raise anything while it is read
+            return self.strict.dumps_typed(replace_foreign(obj, self.strict))
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """Read what was serialized."""
+        return self.strict.loads_typed(data)
+
+
+def store_foreign(saver: Checkpointer) -> Checkpointer:
+    """Let a checkpointer store what it can of foreign objects, and return it."""
+    if isinstance(saver, BaseCheckpointSaver) and not isinstance(saver.serde, StorableSerializer):
+        saver.serde = StorableSerializer(saver.serde)
+    return saver
+
+
+def can_store(value: Any, serde: SerializerProtocol) -> bool:
+    """Say whether a value comes back from a checkpoint."""
+    serde = serde.strict if isinstance(serde, StorableSerializer) else serde
+    try:
+        serde.loads_typed(serde.dumps_typed(value))
+    except Exception:  # a foreign object may raise anything while it is read
+        return False
+    return True
+
+
+def replace_foreign(value: Any, serde: SerializerProtocol, path: str = "", depth: int = 0) -> Any:
+    """Return a value with a word, in it and in the log, in place of each part that cannot be stored."""
+    if can_store(value, serde):
+        return value
+
+    def inside(part: Any, name: object) -> Any:
+        return replace_foreign(part, serde, f"{path}.{name}".lstrip("."), depth + 1)
+
+    replaced: Any = None
+    if depth > _MAX_DEPTH:
+        pass
+    elif isinstance(value, Mapping):
+        replaced = {key: inside(part, key) for key, part in value.items() if can_store(key, serde)}
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        replaced = [inside(part, i) for i, part in enumerate(value)]
+    elif isinstance(value, Send):
+        replaced = Send(value.node, inside(value.arg, value.node))
+    elif isinstance(value, BaseModel):
+        fields = vars(value) | (value.__pydantic_extra__ or {})
+        replaced = value.model_copy(update={name: inside(part, name) for name, part in fields.items()})
+    elif isinstance(value, Interrupt):
+        replaced = replace(value, value=inside(value.value, "interrupt"))
+    elif isinstance(value, Real):
+        replaced = int(value) if isinstance(value, Integral) else float(value)
+    if replaced is not None and can_store(replaced, serde):
+        return replaced
+    _warn_dropped(type(value).__qualname__, path, id(value))
+    return f"({type(value).__qualname__}, not stored)"
+
+
+@lru_cache(maxsize=1000)  # a state is saved at every step
+def _warn_dropped(kind: str, path: str, _: int) -> None:
+    logger.warning(
+        "A %s (%s) cannot be stored in a checkpoint: a word about it is. Use plain data, or keep the object elsewhere.",
+        kind,
+        path or "all",
+    )
 
 
 class DurableSaver(BaseCheckpointSaver[Any]):
@@ -54,6 +149,11 @@ class DurableSaver(BaseCheckpointSaver[Any]):
     where: str
     ledger: Ledger
     _faults: ClassVar[tuple[type[Exception], ...]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Let it store what it can of foreign objects."""
+        super().__init__(*args, **kwargs)
+        store_foreign(self)
 
     def claim(self, thread: str) -> AbstractContextManager[None]:
         """Keep other processes off a thread while it is worked on; a process that ends gives its claims up.

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
 from alpha_umi.nodes.format.reasoning import split_reasoning
+from alpha_umi.tools.observation import to_plain
 from alpha_umi.tools.spec import ToolSpec
 
 Role: TypeAlias = Literal["planner", "caller", "summarizer"]
@@ -238,6 +239,7 @@ def parse_message(message: AIMessage) -> Step:
 
 def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
     said = split_reasoning(str(message.text))[1]
+    calls = tuple(replace(call, arguments=to_plain(call.arguments)) for call in calls)  # code has written them, maybe
     return Step(said, "caller", calls) if calls else Step("", "conclusion", (), said)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage
 
 from alpha_umi import UmiContext, create_umi_agent
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 

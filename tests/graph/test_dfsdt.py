@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.state import SearchSettings
 from tests.graph.maze import QUESTION, SUITE, Plans, is_hint, look, make_agent, make_player, strip
 

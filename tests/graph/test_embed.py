@@ -10,6 +10,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.store.memory import InMemoryStore
@@ -18,7 +19,7 @@ from typing_extensions import TypedDict
 
 from alpha_umi import UmiContext, as_runnable, as_tool, create_umi_agent
 from alpha_umi.errors import InputError
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.nodes.state import Strategy
 
@@ -199,3 +200,61 @@ def test_embed_passes_over_foreign_keys_of_the_state_around(agent: UmiAgent, sta
     result = put_into_graph(agent, None, state).invoke({**QUESTION, "settings": "foreign"})
     assert result["messages"][-1].text == "The sum is 5."
     assert result.get("settings", "foreign") == "foreign"
+
+
+class ListState(MessagesState):
+    answer: Annotated[list[str], join]
+    finish: Annotated[int, join]
+    reason: Annotated[dict[str, str], lambda a, b: a | b]
+
+
+class CheckedState(BaseModel):
+    messages: Annotated[list[Any], add_messages]
+    answer: int = 3
+    finish: str | None = None
+    reason: str = ""
+
+
+@dataclass
+class JoiningState:
+    messages: Annotated[list[Any], join]
+    answer: Annotated[list[str], join] = field(default_factory=list)
+    finish: str = ""
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize("state", [ListState, CheckedState, JoiningState])
+async def test_embed_leaves_keys_alone_that_mean_something_else(state: type[Any], strategy: Strategy) -> None:
+    graph = StateGraph(state)
+    graph.add_node("umi", make_agent(strategy))
+    graph.add_node("after", lambda _: {})  # it has the state checked
+    graph.add_edge(START, "umi").add_edge("umi", "after")
+    compiled: Any = graph.compile()
+    given: Any = {"messages": [HumanMessage("What is 2 + 3?")]}
+    events = [event async for event in compiled.astream_events(given, version="v2")]
+    for result in (compiled.invoke(given), await compiled.ainvoke(given), events[-1]["data"]["output"]):
+        assert [message.type for message in result["messages"]] == ["human", "ai", "tool", "ai"]
+        assert result.get("answer") in (None, [], 3)
+        assert result.get("finish") in (None, 0, "answer")
+        assert result.get("reason") in (None, {}, "")
+
+
+def test_embed_gives_the_graph_around_what_it_knows(agent: UmiAgent, quitter: UmiAgent) -> None:
+    class State(MessagesState):
+        answer: str
+        finish: Annotated[str, lambda _, new: new]
+
+    result = put_into_graph(agent, None, State).invoke(QUESTION)
+    assert (result["answer"], result["finish"]) == ("The sum is 5.", "answer")
+    result = put_into_graph(quitter, None, State).invoke(QUESTION)
+    assert (result["answer"], result["finish"]) == (None, "give up")
+
+
+def test_embed_called_within_a_node_gives_all_that_it_has(agent: UmiAgent) -> None:
+    def ask(state: Any, config: RunnableConfig) -> Any:
+        return {"answer": [agent.invoke(QUESTION)["answer"], agent.invoke(QUESTION, config)["answer"]]}
+
+    compiled: Any = StateGraph(ListState).add_node("ask", ask).add_edge(START, "ask").compile()
+    assert compiled.invoke(QUESTION)["answer"] == ["The sum is 5."] * 2
+    compiled = StateGraph(ListState).add_node("ask", lambda state: agent.invoke(state)).add_edge(START, "ask").compile()
+    assert compiled.invoke(QUESTION)["answer"] == []

@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import UmiContext, create_umi_agent
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.give_up import find_stall, has_result
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from tests.graph.maze import QUESTION, is_hint, look

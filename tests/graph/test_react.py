@@ -20,7 +20,7 @@ from langgraph.types import Command
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.errors import InputError
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 

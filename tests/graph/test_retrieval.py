@@ -15,7 +15,8 @@ from langgraph.types import Command
 from alpha_umi import Toolbox, ToolSpec, UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import RetrievalSettings, UmiSettings
-from alpha_umi.graph.factory import UmiAgent, make_agent
+from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.graph.factory import make_agent
 from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.state import Strategy

@@ -11,7 +11,7 @@ from langgraph.types import Command
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.graph.checkpointers import open_checkpointer
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 QUESTION: Any = {"messages": [{"role": "user", "content": "Pay."}]}

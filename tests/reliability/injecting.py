@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import id as checkpoint_id
 
 from alpha_umi import create_umi_agent
 from alpha_umi.graph.checkpointers import open_checkpointer
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Isolation, Toolbox, declare_effects
 from alpha_umi.tools.isolation import isolate_tool

@@ -17,7 +17,7 @@ from langchain_core.runnables import RunnableConfig
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 When: TypeAlias = Literal["before", "after"]

@@ -17,7 +17,8 @@ from langgraph.types import Command
 from alpha_umi import ApprovalRule, UmiContext, ask_when, create_umi_agent
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import load_settings
-from alpha_umi.graph.factory import UmiAgent, make_agent
+from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.graph.factory import make_agent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import declare_effects
 

@@ -23,7 +23,7 @@ from langgraph.types import Command, interrupt
 
 from alpha_umi import UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.durability.effects import find_ledger
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.durability.postgres import PostgresLedger

@@ -13,7 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from alpha_umi import UmiContext, create_umi_agent
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import declare_effects
 

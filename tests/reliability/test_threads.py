@@ -25,7 +25,7 @@ from langgraph_sdk import get_sync_client
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
-from alpha_umi.graph.factory import UmiAgent
+from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.durability import checkpointers
 from alpha_umi.nodes.durability.ledger import SqliteLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay

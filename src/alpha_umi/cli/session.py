@@ -28,7 +28,8 @@ from rich.tree import Tree as Drawing
 from alpha_umi.cli.screen import EXIT_TERMINATED, Screen, ask_person, clean
 from alpha_umi.graph.checkpointers import open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.factory import UmiAgent, load_toolbox, make_agent
+from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.graph.factory import load_toolbox, make_agent
 from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, parse_message
 from alpha_umi.nodes.search import add_node, make_tree, parse_step
 from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiOutput
