@@ -109,17 +109,16 @@ def make_stage_samples(
     config: TrainConfig,
     stage: StageName,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    shares_tools: bool = True,
 ) -> StageSamples:
     """Return the samples of a stage; a trajectory without a turn of its roles has none.
+
+    Conversations with the same tools are joined, as far as they fit one forward pass.
 
     Args:
         corpus: From `load_corpus`.
         config: The training run.
         stage: Tells which roles are trained.
         tokenizer: With the template that is trained.
-        shares_tools: Whether conversations with the same tools are joined, as far as they fit one forward pass.
 
     Raises:
         TrajectoryError: If nothing is left.
@@ -145,9 +144,8 @@ def make_stage_samples(
             f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
             "Raise max_tokens, or build the data from more sources."
         )
-    if shares_tools:
-        items = share_tools(items, min(config.max_tokens, config.stages[stage].tokens_per_forward))
-    return StageSamples(items, n_too_long)
+    joined = share_tools(items, min(config.max_tokens, config.stages[stage].tokens_per_forward))
+    return StageSamples(joined, n_too_long)
 
 
 def find_second_turn(input_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:

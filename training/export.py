@@ -15,9 +15,11 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import make_folder_atomically, write_json
+from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
+    REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
     hash_weights,
@@ -115,7 +117,10 @@ def _get_dtype(source: Checkpoint) -> torch.dtype:
 
 
 def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
-    AutoTokenizer.from_pretrained(source.path, trust_remote_code=False).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
+    if source.card.get(REPEAT_NAMES):  # a server knows the template and not the card
+        tokenizer.chat_template = load_template("repeat_names") + tokenizer.chat_template
+    tokenizer.save_pretrained(folder)
 
 
 _WEIGHTS = "adapter_model.safetensors"

@@ -47,7 +47,6 @@ from alpha_umi.training.stage import (
     EXPORT,
     StageRun,
     check_quantization,
-    find_window,
     run_stage,
     uses_cpu,
 )
@@ -161,9 +160,7 @@ class _Training:
 
     def _do(self, name: StageName, bar: ProgressBar, *, dry_run: bool) -> StageReport:
         settings = self.config.stages[name]
-        # a layer with a window would be given the mask of the others
-        shares_tools = find_window(self.config, self.base) is None
-        samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer, shares_tools=shares_tools)
+        samples = make_stage_samples(self.corpus, self.config, name, self.tokenizer)
         inputs = self._get_inputs(name)
         status = self._get_status(name, inputs)
         if not dry_run and status != "done":

@@ -19,7 +19,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from peft import LoraConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from torch import nn
-from transformers import AutoConfig, PrinterCallback, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -187,14 +187,6 @@ def check_quantization(config: TrainConfig) -> None:
         raise ConfigError("quantization nf4 needs bitsandbytes: pip install 'alpha-umi[qlora]' (Linux on x86-64).")
     if get_device(config).type != "cuda":
         raise ConfigError("quantization nf4 needs a CUDA device; set 'quantization: none' to train here.")
-
-
-def find_window(config: TrainConfig, base: Path) -> int | None:
-    """Return how many tokens some layers look back, if that is fewer than `max_tokens`."""
-    shape = AutoConfig.from_pretrained(base, trust_remote_code=False)
-    kinds = getattr(shape, "layer_types", None) or ["sliding_attention"]
-    window: int | None = getattr(shape, "sliding_window", None) if "sliding_attention" in kinds else None
-    return window if window and window < config.max_tokens else None
 
 
 def quantize(model: Any) -> None:

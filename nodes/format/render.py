@@ -115,8 +115,11 @@ def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
 
 
 @cache
-def load_template(style: Style | Literal["single"]) -> str:
-    """Return the Jinja chat template of a style, or of the paper's Single-LLM, to be stored in a tokenizer."""
+def load_template(style: Style | Literal["single", "repeat_names"]) -> str:
+    """Return the Jinja chat template of a style, or of the paper's Single-LLM, to be stored in a tokenizer.
+
+    ``repeat_names`` stands before one of them where a server is to do what `render_messages` does of that name.
+    """
     return (files("alpha_umi.nodes.format") / "templates" / f"{style}.jinja").read_text(encoding="utf-8")
 
 

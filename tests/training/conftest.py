@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -117,15 +118,30 @@ def trained(
     return lambda method="umi", backbone="lora", roles="alora": make(method, backbone, roles)
 
 
-@pytest.fixture
-def make_run(base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Callable[..., StageRun]:
-    """Return a function that makes the run of one stage on the trajectories `own-0` … ."""
+def _give_window(base: Path, window: int, folder: Path) -> Path:
+    """Copy the base as a Mistral, which is a Llama with a window."""
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": window}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
-    def make(config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False) -> StageRun:
+
+@pytest.fixture
+def make_run(
+    base: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., StageRun]:
+    """Return a function that makes the run of one stage on the trajectories `own-0` … , each a sample of its own."""
+    monkeypatch.setattr("alpha_umi.training.batches.share_tools", lambda items, max_tokens: list(items))
+
+    def make(
+        config: TrainConfig, stage: StageName, n: int = 6, *, progress: bool = False, window: int | None = None
+    ) -> StageRun:
         corpus = Corpus({f"own-{i}": make_trajectory(i) for i in range(n)}, "")
-        items = make_stage_samples(corpus, config, stage, tokenizer, shares_tools=False).items
+        items = make_stage_samples(corpus, config, stage, tokenizer).items
         markers = {role: make_marker(tokenizer, role) for role in ROLES}
         bar, work, logs = ProgressBar(stage, show=progress), tmp_path / "work", tmp_path / "logs"
-        return StageRun(stage, config, base, CheckpointPart("none"), items, markers, work, logs, bar)
+        model = _give_window(base, window, tmp_path / "base") if window else base
+        return StageRun(stage, config, model, CheckpointPart("none"), items, markers, work, logs, bar)
 
     return make

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +15,14 @@ from typer.testing import CliRunner
 
 from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.training.batches import CollateTurns, load_corpus, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.export import export, merge
 from alpha_umi.training.samples import make_sample
+from tests.training.conftest import make_trajectory
 
 Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
 
@@ -56,6 +60,22 @@ def test_an_exported_adapter_switches_itself_on_at_the_marker(
     start = turn.start - len(marker)
     torch.testing.assert_close(whole[:start], plain[:start])
     assert not torch.allclose(whole[start:], plain[start:], atol=1e-3)
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_an_exported_template_repeats_names_where_the_training_did(
+    checkpoint: Path, repeats: bool, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    named = Path(shutil.copytree(checkpoint, tmp_path / "named"))
+    card = json.loads((named / "umi.json").read_text("utf-8"))
+    (named / "umi.json").write_text(json.dumps({**card, "repeat_names": repeats}))
+    with pytest.warns(UserWarning, match="activated"):
+        export(named, tmp_path / "exported")
+    served = AutoTokenizer.from_pretrained(tmp_path / "exported" / "backbone")
+    trajectory = make_trajectory(0)
+    found = encode_prompt(render_messages(trajectory), tokenizer, served.chat_template, "planner", trajectory.tools)
+    messages = render_messages(trajectory, repeat_names=repeats)
+    assert found == encode_prompt(messages, tokenizer, load_template("umi"), "planner", trajectory.tools)
 
 
 def test_the_saved_adapter_gives_the_logits_it_was_trained_with(

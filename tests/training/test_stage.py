@@ -19,7 +19,7 @@ from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, collate_whole, share_tools
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
-from alpha_umi.training.kernels import BLOCKWISE, merge_adapters
+from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, merge_adapters
 from alpha_umi.training.stage import StageRun, check_quantization, make_model, make_trainer, run_stage
 from alpha_umi.training.trainer import ProgressBar, TrainingStopped, UmiTrainer
 
@@ -171,14 +171,20 @@ def test_the_kernels_for_cpus_give_the_same_loss_and_gradients(
 
 
 @pytest.mark.parametrize("stage", ["backbone", "caller"])
-@pytest.mark.parametrize("attention", ["sdpa", BLOCKWISE])
+@pytest.mark.parametrize(
+    ("attention", "window"), [("sdpa", None), (BLOCKWISE, None), (BY_AGE, 24), (BY_AGE, 60), (BY_AGE, 200)]
+)
 def test_conversations_that_share_their_tools_have_the_same_loss_and_gradients(
-    stage: str, attention: str, make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    stage: str,
+    attention: str,
+    window: int | None,
+    make_config: MakeConfig,
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("alpha_umi.training.batches.share_tools", lambda items, max_tokens: list(items))
     plain = partial(torch.nn.functional.cross_entropy, reduction="none")  # ours rounds to float32
     monkeypatch.setattr("alpha_umi.training.trainer.cross_entropy", plain)
-    run = make_run(make_config(roles="alora"), stage)
+    run = make_run(make_config(roles="alora"), stage, window=window)
     model = make_model(run).double()
     model.get_base_model().set_attn_implementation(attention)
     for name, parameter in model.named_parameters():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 from alpha_umi import create_umi_agent
 from alpha_umi.graph.config import load_settings
 from alpha_umi.nodes.format.escaping import Style
-from alpha_umi.nodes.format.render import encode_prompt, load_template
+from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.request import make_request
@@ -167,6 +168,24 @@ def test_server_reads_the_token_ids_that_we_would_read(
     running, url = server
     assert ask(url, trajectory, role, style) == REPLIES[role]
     assert running.seen[-1] == (role, make_ids(local, trajectory, role, style))
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("trajectory", TRAJECTORIES, ids=["new", "finished", "two turns"])
+def test_a_server_repeats_the_names_of_tools_for_a_checkpoint_that_was_trained_so(
+    model_folder: Path, local: Backbone, trajectory: Trajectory, role: Role
+) -> None:
+    tools = (*trajectory.tools, ToolSpec("größe.get", '"call" it: {"name":"add"}\n<s>', ADD.parameters))
+    trajectory = replace(trajectory, tools=tools, system='Be "brief":\n{"name":"adding"}')
+    running = TemplateServer(model_folder, load_template("repeat_names") + load_template("umi"))
+    url = running.start()
+    ask(url, trajectory, role, "umi")
+    make_client("planner", url, "umi").root_client.close()
+    running.stop()
+    messages = render_messages(trajectory, repeat_names=True)
+    expected = encode_prompt(messages, local.tokenizer, load_template("umi"), role, tools)
+    assert running.seen == [(role, expected)]
+    assert expected != make_ids(local, trajectory, role, "umi")
 
 
 @settings(max_examples=15)
