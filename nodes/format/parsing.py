@@ -30,14 +30,20 @@ _DECISION = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _ACTION = re.compile(r"(?<![^\W_])[*_`#]{0,4}action[*_`]{0,4}[ \t]{0,4}:[*_`]{0,4}", re.IGNORECASE)
-_INPUT = re.compile(r"(?<!\w)[*_`#]{0,4}action[ ]input[*_`]{0,4}[ \t]{0,4}:[*_`]{0,4}", re.IGNORECASE)
+_INPUT = re.compile(r"(?<!\w)[*_`#]{0,4}action[ ]{1,4}input[*_`]{0,4}[ \t]{0,4}:[*_`]{0,4}", re.IGNORECASE)
 _SPACE = re.compile(r"\s*")
 _OPENING = re.compile(r"\s*(?:```\w{0,16}\s*)?")
 _CLOSING = re.compile(r"(?:[\s`,;]|</?tool_call>)*")
 _JSON_START = re.compile(r"\{|\[\s*\{")
-_AROUND_NAME = " \t\r`\"'*,。，、；“”‘’「」"
-# Strings of JSON, also between full-width or curly quotes, and the signs around them.
-_JSON_PART = re.compile(r'("(?:[^"\\]|\\.)*")|[＂“”]((?:[^"＂“”\\]|\\.)*)[＂“”]|[^\x00-\x7f]')
+_IN_NAME = re.compile(r"[\w.:/-]")
+# Strings of JSON, also between other quotes, and the signs around them.
+_JSON_PART = re.compile(
+    r'("(?:[^"\\]|\\.)*")|[＂“”„‟]((?:[^"＂“”\\]|\\.)*)[＂“”]|[「『«‘]((?:[^"」』»’\\]|\\.)*)[」』»’]|[^\x00-\x7f]'
+)
+# Signs that NFKC leaves as they are, and what models mean by them.
+_LIKE_ASCII = str.maketrans(
+    "∶꞉ː、−‐‑‒–—“”„‟«»「」『』《》‘’‚‛‹›〈〉【〔】〕", ":::,------" + '"' * 12 + "'" * 8 + "[[]]"
+)
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _HOW = "write 'Action: ' and the tool's name, then a line 'Action Input: ' and one JSON object"
 _JSON_NAMES = {
@@ -102,11 +108,13 @@ def parse_plan(text: str) -> Plan:
         Plan(rationale='I need the weather.', decision='caller')
     """
     text = _take_said(text)
-    match = _DECISION.search(fold(text))
+    folded = fold(text)
+    match = _DECISION.search(folded)
     if match is None:
         return Plan(text.strip(), None)
     decisions: dict[str, Decision] = {"give_up": "give up", "conclusion": "conclusion", "caller": "caller"}
-    return Plan(text[: match.start()].strip(), decisions[match.lastgroup or ""])
+    rationale = text[: len(folded[: match.start()].rstrip())].lstrip()
+    return Plan(rationale, decisions[match.lastgroup or ""])
 
 
 def parse_calls(text: str) -> tuple[ParsedCall, ...]:
@@ -148,8 +156,17 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _fold_character(character: str) -> str:
+    if unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f":
+        return " "  # not seen
     folded = unicodedata.normalize("NFKC", character)
-    return folded if len(folded) == 1 else character
+    return folded.translate(_LIKE_ASCII) if len(folded) == 1 else character
+
+
+def _clean_name(name: str) -> str:
+    """Take off what stands around a tool's name; in full-width letters it is meant as in ASCII."""
+    first, last = _IN_NAME.search(name), _IN_NAME.search(name[::-1])
+    name = name[first.start() : len(name) - last.start()] if first and last else ""
+    return folded if (folded := fold(name)).isascii() else name
 
 
 def _take_said(text: str) -> str:
@@ -168,8 +185,8 @@ def _read_actions(text: str, folded: str, action: re.Match[str] | None) -> Itera
         end_of_line = len(text) if end_of_line < 0 else end_of_line
         marker = _INPUT.search(folded, action.end(), end_of_line)
         end_of_name = marker.start() if marker else end_of_line
-        name = text[action.end() : end_of_name].strip(_AROUND_NAME)
-        marker = marker or _INPUT.match(folded, _skip(_SPACE, text, end_of_name))
+        name = _clean_name(text[action.end() : end_of_name])
+        marker = marker or _INPUT.match(folded, _skip(_SPACE, folded, end_of_name))
         if marker is None:
             yield ParsedCall(name, text[end_of_name:].strip(), f"There is no Action Input; {_HOW}.")
             return
@@ -209,7 +226,7 @@ def _read_object(value: Any) -> ParsedCall:
     key = next((key for key in _ARGUMENT_KEYS if key in call), None)
     if key is None:
         raise ValueError('has no "arguments"; write one JSON object there, {} if the tool takes none.')
-    return ParsedCall(call["name"], _as_arguments(call[key]))
+    return ParsedCall(_clean_name(call["name"]), _as_arguments(call[key]))
 
 
 def _as_arguments(value: Any) -> dict[str, Any]:
@@ -259,7 +276,8 @@ def _decode_signs(text: str, start: int) -> tuple[Any, int]:
 
 def _fold_json(part: re.Match[str]) -> str:
     """Write what is no content of JSON as ASCII has it; nothing changes its length."""
-    return part[1] or (_fold_character(part[0]) if part[2] is None else f'"{part[2]}"')
+    quoted = part[2] if part[3] is None else part[3]
+    return part[1] or (_fold_character(part[0]) if quoted is None else f'"{quoted}"')
 
 
 def _depth(value: Any) -> int:

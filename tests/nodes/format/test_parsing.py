@@ -154,7 +154,7 @@ def test_parse_calls_refuses_deep_nesting(n_levels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["Next:", "Next: ", "*", " ", "Action:", "Action Input:", "Action:\nAction Input:", "[ "]
+    "unit", ["Next:", "Next: ", "*", " ", "Action:", "Action Input:", "Action:\nAction Input:", "[ ", "。", "“"]
 )
 @pytest.mark.parametrize("parse", [parse_plan, parse_calls])
 def test_parsers_are_linear(unit: str, parse: Callable[[str], object]) -> None:
@@ -248,6 +248,12 @@ def test_tags_in_arguments_and_in_code_are_content() -> None:
         ("我需要查询天气。\nNext：caller。", Plan("我需要查询天气。", "caller")),
         ("１＋１ is 2.　Ｎｅｘｔ　：　（conclusion）", Plan("１＋１ is 2.", "conclusion")),
         ("够了。\n**Next﹕** give up", Plan("够了。", "give up")),
+        *(
+            (f"Yes.\n{text}", Plan("Yes.", "caller"))
+            for text in ("Next∶caller", "Next：【caller】", "Next：「caller」。")
+        ),
+        *((f"Yes.\n{text}", Plan("Yes.", "caller")) for text in ("\ufeffNext:\u200bcaller", "Next\u2060: ‘caller’")),
+        ("Yes.\nNext：give\u2011up", Plan("Yes.", "give up")),
     ],
 )
 def test_parse_plan_reads_full_width_signs(text: str, plan: Plan) -> None:
@@ -261,7 +267,15 @@ def test_parse_plan_reads_full_width_signs(text: str, plan: Plan) -> None:
         'Ａｃｔｉｏｎ：「weather」。\nAction　Input：｛"city"："Ｏｓｌｏ，奥斯陆："｝',
         "Action：weather，Action Input：｛＂city＂：“Ｏｓｌｏ，奥斯陆：”｝",
         '｛"name"："weather"，"arguments"：{"city"："Ｏｓｌｏ，奥斯陆："}｝',
+        'Action：ｗｅａｔｈｅｒ\u200b\nAction\u00a0 Input：{\u200b"city"：「Ｏｓｌｏ，奥斯陆：」\ufeff}',
+        "Action: 《weather》\u2028Action Input: {‘city’: «Ｏｓｌｏ，奥斯陆：»}",
+        "Action: （weather）\nAction Input: {„city“: „Ｏｓｌｏ，奥斯陆：“}",
     ],
 )
 def test_parse_calls_reads_full_width_signs_and_keeps_content(text: str) -> None:
     assert parse_calls(text) == (ParsedCall("weather", {"city": "Ｏｓｌｏ，奥斯陆："}),)
+
+
+def test_parse_calls_reads_signs_between_values() -> None:
+    text = 'Action: f\nAction Input: {"a": −5、"b"：[１，“x、−y”], "c": "full：width"}'
+    assert parse_calls(text) == (ParsedCall("f", {"a": -5, "b": [1, "x、−y"], "c": "full：width"}),)
