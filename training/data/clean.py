@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, cast
 
-from alpha_umi.nodes.format.parsing import fold, parse_answer, parse_plan
+from alpha_umi.nodes.format.parsing import fold, parse_answer, parse_calls, parse_plan
 from alpha_umi.nodes.format.reasoning import split_reasoning
+from alpha_umi.nodes.format.render import render_calls
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.observation import NO_OUTPUT, cut, make_storable
 from alpha_umi.tools.spec import ToolSpec
@@ -95,7 +96,10 @@ def _remove_lost_calls(turns: Sequence[Turn], tools: Mapping[str, ToolSpec], tal
 def _find_fault(call: Call, tool_names: AbstractSet[str]) -> str:
     if isinstance(call.arguments, str):
         return "with malformed arguments"
-    return "" if call.name in tool_names else "of a tool that does not exist"
+    if call.name not in tool_names:
+        return "of a tool that does not exist"
+    (read, *_) = parse_calls(render_calls([call]))
+    return "" if read.arguments == call.arguments else "with arguments that no caller can write"
 
 
 def _order(call: Call, tools: Mapping[str, ToolSpec]) -> Call:

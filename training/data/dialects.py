@@ -46,16 +46,13 @@ _ROLES: Mapping[str, _Kind] = {
     "user": "user",
     "human": "user",
     "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
+    **dict.fromkeys(("gpt", "model", "bot", "ai", "chatgpt"), "assistant"),
     "function_call": "call",
     "tool_call": "call",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "tool_response": "tool",
-    "function_response": "tool",
+    **dict.fromkeys(("tool", "tool_response", "tool_result", "observation", "ipython"), "tool"),
+    **dict.fromkeys(("function", "function_response", "function_result"), "tool"),
 }
+_OFF = ("0", "0.0", "false", "no")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _TAGGED_CALL = re.compile(r"<(tool_call|function_?call)>(.*?)(?:</\1>|$)", re.DOTALL)
 _TAGGED_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*(?:</tool_response>|$)", re.DOTALL)
@@ -109,9 +106,11 @@ def _find_messages(record: Record) -> Sequence[Any]:
             {"role": "user", "content": record["query"]},
             {"role": "tool_call", "content": record["answers"]},
         ]
+    if isinstance(prompt := record.get("prompt"), list) and isinstance(completion := record.get("completion"), list):
+        messages = [*prompt, *completion]
     if not isinstance(messages, list):
         raise TrajectoryError("no 'messages' list; expected 'messages', 'conversations', or 'query' and 'answers'.")
-    return messages
+    return [message for message in messages if message is not None]
 
 
 def _get_role(message: Record) -> _Kind:
@@ -122,7 +121,7 @@ def _get_role(message: Record) -> _Kind:
 
 
 def _get_content(message: Record) -> Any:
-    return message["content"] if message.get("content") is not None else message.get("value")
+    return next((message[key] for key in ("content", "value", "refusal") if message.get(key) is not None), None)
 
 
 def _to_text(content: Any) -> str:
@@ -133,8 +132,9 @@ def _to_text(content: Any) -> str:
 
 def _find_tools(prompt: str) -> tuple[ToolSpec, ...]:
     """Read the tools that a system prompt lists: between tags, or as the first list of JSON objects."""
-    if tagged := _TAGGED_TOOLS.search(prompt):
-        return parse_tools(_decode_lines(tagged[1].strip()))
+    for tagged in _TAGGED_TOOLS.findall(prompt):
+        if tagged.strip():  # the sentence before them names the tags as well
+            return parse_tools(_decode_lines(tagged.strip()))
     if listed := _LISTED_TOOLS.search(prompt):
         with suppress(json.JSONDecodeError, ConfigError):
             return parse_tools(json.JSONDecoder().raw_decode(prompt, listed.start())[0])
@@ -174,7 +174,7 @@ class _MessageReader:
             yield self._read_assistant(raw, content, is_call=role == "call")
 
     def _read_assistant(self, raw: Record, content: Any, *, is_call: bool) -> Message:
-        is_masked = any(raw.get(key) is not None and not raw[key] for key in ("weight", "loss", "train"))
+        is_masked = any(str(raw.get(key)).lower() in _OFF for key in ("weight", "loss", "train"))
         message = Message("assistant", weight=0 if is_masked else 1)
         if isinstance(content, list):
             content = [part for part in content if not is_thought(part)]

@@ -180,16 +180,20 @@ def _read_lines(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
             raise TrajectoryError(f"{where}: longer than {_MAX_ITEM:,} characters; split or remove the line.")
         if text := line.strip().lstrip("\ufeff"):
             try:
-                record = json.loads(text)
+                record = json.loads(text, parse_constant=_drop_constant)
             except (ValueError, RecursionError) as error:
                 fault = f"{where}: not valid JSON ({error}); repair or remove the line, or write one object per line."
                 record = TrajectoryError(fault)
             yield where, record
 
 
+def _drop_constant(name: str) -> None:
+    """Read NaN, which tables have where there is nothing, and which is no JSON, as null."""
+
+
 def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
     """Decode the items of one JSON array from a buffer that is refilled as needed."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_constant=_drop_constant)
     buffer = file.read(_CHUNK)
     position, index = buffer.index("[") + 1, 0
     while True:
@@ -214,7 +218,7 @@ def _read_array(file: TextIO, path: Path) -> Iterator[tuple[str, Any]]:
 
 def _parse_object(raw: bytes, where: str) -> Record:
     try:
-        record = json.loads(raw)
+        record = json.loads(raw, parse_constant=_drop_constant)
     except (ValueError, RecursionError) as error:
         raise TrajectoryError(f"{where}: not valid JSON ({error}); repair or remove it.") from error
     if not isinstance(record, dict):

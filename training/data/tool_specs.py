@@ -27,6 +27,14 @@ _ITEMS = re.compile(r"(?:list|array|set)\[(.+)\]", re.IGNORECASE)
 _PARAMETER_KEYS = ("parameters", "input_schema", "inputSchema", "arguments")
 _SCHEMA_KEYS = frozenset({"properties", "$ref", "allOf", "anyOf", "oneOf", "additionalProperties", "$defs"})
 _RESTRICTING = frozenset({"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "items"})
+_PLAIN = {
+    "type": (str, list),
+    "description": str,
+    "properties": Mapping,
+    "required": list,
+    "items": Mapping,
+    "enum": list,
+}
 _DATA_START = re.compile(r"""\s*[\[{"']""")
 _MAX_ENCODINGS = 4
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")
@@ -73,7 +81,7 @@ def draw_tools(
 
 
 def parse_tools(value: Any) -> tuple[ToolSpec, ...]:
-    """Read the tools of a record: a list, one tool, or tools by name, also as text.
+    """Read the tools of a record: a list, one tool, or tools by name, also as text; those without a schema go.
 
     Raises:
         ConfigError: If one is no tool, or cannot be used.
@@ -82,7 +90,12 @@ def parse_tools(value: Any) -> tuple[ToolSpec, ...]:
     if isinstance(value, Mapping):
         is_one = isinstance(value.get("name"), str) or "function" in value
         value = [value] if is_one else [{"name": name, **decode(tool)} for name, tool in value.items()]
-    return tuple(parse_openai_tool(tool) for tool in value or () if tool is not None)
+    return tuple(parse_openai_tool(tool) for tool in value or () if not _is_hosted(tool))
+
+
+def _is_hosted(tool: Any) -> bool:
+    """Say whether an entry is null, or a tool that a server runs by itself, such as a search of the web."""
+    return tool is None or (isinstance(tool, Mapping) and not {"function", "name"} & tool.keys() and "type" in tool)
 
 
 def parse_openai_tool(tool: Any) -> ToolSpec:
@@ -97,9 +110,26 @@ def parse_openai_tool(tool: Any) -> ToolSpec:
         raise ConfigError(f"Not a tool: {tool!r:.200}. Give {{'name', 'description', 'parameters'}}.")
     name = clean_name(function["name"])
     parameters = decode(next((function[key] for key in _PARAMETER_KEYS if function.get(key)), {}))
+    parameters = _index(parameters)
     if not isinstance(parameters, Mapping):
         raise ConfigError(f"Tool {name!r}: 'parameters' must be a JSON Schema, not {type(parameters).__name__}.")
-    return ToolSpec(name, str(function.get("description") or ""), repair_schema(parameters))
+    description, repaired = str(function.get("description") or ""), repair_schema(parameters)
+    try:
+        return ToolSpec(name, description, repaired)
+    except ConfigError:
+        return ToolSpec(name, description, map_schema(repaired, _keep_plain))
+
+
+def _index(value: Any) -> Any:
+    """Return a list of arguments, each with its name, as a table of them."""
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) and "name" in each for each in value):
+        return value
+    return {str(each["name"]): {key: each[key] for key in each.keys() - {"name"}} for each in value}
+
+
+def _keep_plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """Keep of a schema that cannot be used what most of them are made of."""
+    return {key: value for key, value in schema.items() if isinstance(value, _PLAIN.get(key, ()))}
 
 
 def repair_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +180,7 @@ def _repair(schema: dict[str, Any]) -> dict[str, Any]:
         schema |= {"type": names} if names else {}
     elif kind is not None:
         schema = ({"type": "null"} if kind == "null" else parse_type(kind)) | schema
-    if isinstance(properties := schema.get("properties"), Mapping):
+    if isinstance(properties := _index(schema.get("properties")), Mapping):
         kept = {name: value for name, value in properties.items() if value is not None}
         named = schema.pop("required", None)
         named = named if isinstance(named, list) else []
@@ -234,7 +264,7 @@ def decode(value: Any) -> Any:
         if not isinstance(value, str) or not _DATA_START.match(value):
             break
         try:
-            value = json.loads(value, strict=False)
+            value = json.loads(value, strict=False, parse_constant=lambda _: None)
         except (ValueError, RecursionError):
             try:
                 value = evaluate(parse_python(value))

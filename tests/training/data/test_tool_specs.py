@@ -125,6 +125,21 @@ def test_tools_of_other_forms_are_read(tools: object) -> None:
     assert parse_tools(None) == parse_tools("") == ()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": "object", "properties": [{"name": "city", "type": "str"}]},
+        [{"name": "city", "type": "string", "required": False}],
+        {"type": "object", "properties": {"city": {"type": "string", "enum": "a, b", "minLength": "1"}}},
+        {"type": "object", "properties": {"city": {"type": "string", "pattern": "(?<!x", "items": [{"type": "str"}]}}},
+        {"type": "object", "properties": {"city": {"type": "string", "anyOf": [{"$ref": "#/$defs/City"}]}}},
+    ],
+)
+def test_of_a_schema_that_cannot_be_used_the_plain_part_is_kept(odd: object) -> None:
+    (tool,) = parse_tools([{"type": "web_search"}, {"name": "weather", "parameters": odd}])
+    assert tool.parameters["properties"] == {"city": {"type": "string"}}
+
+
 def test_nulls_are_dropped_unless_the_schema_takes_them() -> None:
     properties = {
         "a": {"type": "integer"},

@@ -126,10 +126,11 @@ def test_results_without_ids_go_to_calls_by_name_and_order(read: Read, write_lin
     assert len({call.id for call in step.calls}) == 3
 
 
-def test_a_message_of_weight_0_is_context_only(read: Read, write_lines: WriteLines) -> None:
-    wrong = {**CALLED, "weight": 0, "tool_calls": [{**CALL, "id": "c0"}]}
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": "0"}, {"weight": 0.0}, {"loss": False}, {"train": "false"}])
+def test_a_message_of_weight_0_is_context_only(read: Read, write_lines: WriteLines, mark: dict[str, Any]) -> None:
+    wrong = {**CALLED, **mark, "tool_calls": [{**CALL, "id": "c0"}]}
     record = dialogue(wrong, {**RESULT, "tool_call_id": "c0"}, {**CALLED, "weight": 1}, RESULT, ANSWER)
-    masked = dialogue({**ANSWER, "weight": 0}, id=2)
+    masked = dialogue({**ANSWER, **mark}, id=2)
     (example,), tally = read("openai_messages", write_lines([record, masked]))
     assert [step.weight for step in example.trajectory.turns[0].steps] == [0, 1, 1]
     assert tally.repaired["step with weight 0 kept as context, not trained"] == 2
@@ -156,7 +157,10 @@ DIALECTS: dict[str, dict[str, Any]] = {
     },
     "hermes": {
         "conversations": [
-            {"from": "system", "value": f"Be brief. Write <tool_call>. <tools>\n{json.dumps(FIND)}\n</tools>"},
+            {
+                "from": "system",
+                "value": f"Within <tools></tools> are tools. Write <tool_call>. <tools>\n{json.dumps(FIND)}\n</tools>",
+            },
             {"from": "human", "value": "Where?"},
             {
                 "from": "gpt",
@@ -267,6 +271,30 @@ def test_object_results_greetings_and_empty_messages_are_read(read: Read, write_
     assert answer.answer == "It is 4."
     assert tally.repaired["message before the first request removed"] == 1
     assert tally.repaired["assistant message without text or call removed"] == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": [USER, CALLED, RESULT], "completion": [ANSWER], "tools": TOOLS},
+        dialogue(None, CALLED, RESULT, {"role": "assistant", "content": None, "refusal": "It is 4."}),  # type: ignore[arg-type]
+        dialogue(
+            CALLED, {"role": "ipython", "content": "4", "name": float("nan")}, {"role": "bot", "content": "It is 4."}
+        ),
+        dialogue(CALLED, RESULT, ANSWER, tools=[*TOOLS, {"type": "web_search"}], functions=float("nan")),
+    ],
+)
+def test_rows_of_other_programs_read_the_same(read: Read, write_lines: WriteLines, record: dict[str, Any]) -> None:
+    assert read_steps(read, write_lines, record) == read_steps(read, write_lines, dialogue(CALLED, RESULT, ANSWER))
+
+
+@pytest.mark.parametrize("value", [10**30, json.loads('{"a":' * 60 + "1" + "}" * 60)])
+def test_what_no_caller_can_write_is_not_trained(read: Read, write_lines: WriteLines, value: Any) -> None:
+    function = {"name": "add", "arguments": {"a": value}}
+    record = dialogue(CALLED, RESULT, {**CALLED, "tool_calls": [{**CALL, "function": function}]}, RESULT, ANSWER)
+    (example,), tally = read("openai_messages", write_lines([record]))
+    assert list_results(*example.trajectory.turns[0].steps) == [({"a": 2}, "4")]
+    assert tally.repaired["trajectory cut before a call with arguments that no caller can write"] == 1
 
 
 @pytest.mark.parametrize(
