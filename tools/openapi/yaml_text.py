@@ -6,6 +6,7 @@ only its parser is used. Merge keys (``<<``) are no part of YAML 1.2, but people
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -95,7 +96,7 @@ class _YamlCollection:
         """Add what merge keys name: what the mapping itself says wins, and of a list what comes first."""
         own = dict(self.value) if self._merged else {}
         for item in self._merged:
-            for part in reversed(item) if isinstance(item, list) else [item]:
+            for part in reversed(item) if isinstance(item, list) else [{} if item is None else item]:
                 if not isinstance(part, dict):
                     raise yaml.YAMLError("a merge key (<<) names something other than mappings")
                 self.value.update(part)
@@ -107,7 +108,7 @@ def _write_key(key: Any) -> str:
     """Return a key as JSON would hold it; documents write ``200:`` for ``"200":``."""
     if isinstance(key, dict | list):
         raise yaml.YAMLError("a key is a list or a mapping")
-    return key if isinstance(key, str) else {True: "true", False: "false", None: "null"}.get(key, str(key))
+    return key if isinstance(key, str) else json.dumps(key)
 
 
 def _read_scalar(event: Any) -> Any:

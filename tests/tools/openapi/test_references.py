@@ -175,6 +175,11 @@ def test_merge_key_in_quotes_or_as_a_value_is_a_text() -> None:
     assert parse_yaml('"<<": {a: 1}\nb: <<\nc: [<<]') == {"<<": {"a": 1}, "b": "<<", "c": ["<<"]}
 
 
+def test_keys_are_the_texts_that_json_would_have() -> None:
+    text = "{0: a, 1: b, true: c, null: d, 1.5: e, 2020-01-01: f, on: g, <<: null}"
+    assert parse_yaml(text) == dict(zip(["0", "1", "true", "null", "1.5", "2020-01-01", "on"], "abcdefg", strict=True))
+
+
 @pytest.mark.parametrize("text", ["<<: 1", "<<: [1]", "a: &a {<<: *a}", "x: &x [1]\ny: {<<: *x}"])
 def test_merge_key_that_names_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
