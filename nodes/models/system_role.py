@@ -17,6 +17,8 @@ from pydantic import PrivateAttr
 
 # In the words of the chat templates of Gemma and Mistral, and of servers.
 _REFUSAL = re.compile(r"system|developer (?:role|instruction)|roles? must alternate|only user", re.IGNORECASE)
+# llama.cpp answers with 500 where a template raises.
+_RAISED = re.compile(r"system (?:role|message|prompt)|roles? must alternate|only user", re.IGNORECASE)
 
 
 class AdaptingChatOpenAI(ChatOpenAI):
@@ -66,7 +68,8 @@ class AdaptingChatOpenAI(ChatOpenAI):
 
     def _adapt(self, error: openai.APIStatusError) -> None:
         """Note that the server refuses the system role, or raise what it refuses besides."""
-        is_about_role = error.status_code in (400, 422) and _REFUSAL.search(str(error))
+        words = {400: _REFUSAL, 422: _REFUSAL, 500: _RAISED}.get(error.status_code)
+        is_about_role = words is not None and words.search(str(error))
         if self._joins_system or not is_about_role:
             raise error
         self._joins_system = True

@@ -13,6 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from alpha_umi.nodes.models.openai import make_openai
 from alpha_umi.nodes.models.system_role import join_system
+from alpha_umi.tools.http.breaker import RemoteSettings
 from tests.reliability.local_http import serving
 
 MESSAGES = [SystemMessage("Be brief."), HumanMessage("Hi")]
@@ -83,10 +84,14 @@ def test_other_refusals_are_raised() -> None:
     assert len(server.asked) == 1
 
 
-def test_roles_that_must_alternate_are_such_a_refusal() -> None:
-    refusal = "Conversation roles must alternate user/assistant/user/assistant/..."
-    with serving((server := Server(refusal, 422)).answer) as host:
-        assert make_openai("m", {}, base_url=f"http://{host}/v1").invoke(MESSAGES).text == "Hello."
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize(
+    "refusal", ["Conversation roles must alternate user/assistant/user/assistant/...", "System role not supported"]
+)
+def test_refusals_in_the_words_of_servers_are_known(refusal: str, status: int) -> None:
+    with serving((server := Server(refusal, status)).answer) as host:
+        model = make_openai("m", {"remote": RemoteSettings(retries=0)}, base_url=f"http://{host}/v1")
+        assert model.invoke(MESSAGES).text == "Hello."
     assert server.asked[-1] == JOINED
 
 
