@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langchain_core.messages.ai import UsageMetadata
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 from pydantic import TypeAdapter
@@ -99,7 +101,10 @@ def _note_step(state: UmiState, tree: Tree) -> Tree:
     step = parse_steps(list_turn(state))[-1]
     status, reason = _judge(state, tree, step)
     parent = tree["cursor"]
-    tree = add_node(tree, step, status, reason, _get_newest(state).usage_metadata)
+    newest = _get_newest(state)
+    made = state["messages"][state["messages"].index(newest) :]
+    ids = {getattr(message, "tool_call_id", ""): message.id or "" for message in made}
+    tree = add_node(tree, step, status, reason, newest.usage_metadata, ids)
     is_closing = step.decision == "give up" and parent != ROOT
     return _close_node(tree, parent, status, reason) if is_closing else tree
 
@@ -165,7 +170,9 @@ def _stop(state: UmiState, tree: Tree, why: str) -> Update:
         why = f"{why} The last dead end: {last}" if last else why
         chain, step, finish = [], Step(why, "give up"), "give up"
     update["tree"] = {**tree, "cursor": chain[-1]["id"] if chain else ROOT, "is_exhausted": True}
-    update["messages"] = [*remove_chain(state), *_make_messages(chain), make_message(step)]
+    n_before = len(state["messages"]) - len(list_turn(state))
+    kept: list[AnyMessage] = [*state["messages"][:n_before], *_make_messages(chain), make_message(step)]
+    update["messages"] = [RemoveMessage(id=REMOVE_ALL_MESSAGES), *kept]
     return update | {"decision": step.decision, "finish": finish, "reason": why}
 
 
@@ -175,7 +182,14 @@ def make_tree() -> Tree:
     return Tree(nodes=[root], cursor=ROOT, is_exhausted=False)
 
 
-def add_node(tree: Tree, step: Step, status: NodeStatus, reason: str | None, usage: UsageMetadata | None) -> Tree:
+def add_node(
+    tree: Tree,
+    step: Step,
+    status: NodeStatus,
+    reason: str | None,
+    usage: UsageMetadata | None = None,
+    ids: Mapping[str, str] = MappingProxyType({}),
+) -> Tree:
     """Return the tree with one more node under the cursor, which moves there."""
     parent = tree["nodes"][tree["cursor"]]
     node = TreeNode(
@@ -186,6 +200,7 @@ def add_node(tree: Tree, step: Step, status: NodeStatus, reason: str | None, usa
         status=status,
         reason=reason,
         usage={**usage} if usage else None,
+        ids={**ids},
     )
     return {**tree, "nodes": [*tree["nodes"], node], "cursor": node["id"]}
 
@@ -233,10 +248,14 @@ def _make_messages(chain: Sequence[TreeNode]) -> list[AnyMessage]:
     """Return the messages of a chain of nodes, as they were in the transcript."""
     messages: list[AnyMessage] = []
     for node in chain:
-        step = parse_step(node)
+        step, ids = parse_step(node), node.get("ids", {})
         message: AIMessage = make_message(step)
+        message.id = ids.get("")
         message.usage_metadata = UsageMetadata(**node["usage"]) if node["usage"] else None  # type: ignore[typeddict-item]  # JSON of one
-        messages += [message, *(make_observation_message(call) for call in step.calls if call.observation)]
+        results = [make_observation_message(call) for call in step.calls if call.observation]
+        for result in results:
+            result.id = ids.get(result.tool_call_id)
+        messages += [message, *results]
     return messages
 
 

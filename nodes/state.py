@@ -107,7 +107,8 @@ class TreeNode(TypedDict):
     """One node.
 
     `step` is the JSON form of a `Step`, None for the root. `status` is ``open`` where plans may still start from,
-    ``gave up`` where the planner saw no way on, ``failed`` for every other dead end; `reason` says why.
+    ``gave up`` where the planner saw no way on, ``failed`` for every other dead end; `reason` says why. `ids` are those
+    of its messages: of the plan at ``""``, of each result at the id of its call.
     """
 
     id: int
@@ -117,6 +118,7 @@ class TreeNode(TypedDict):
     status: NodeStatus
     reason: str | None
     usage: dict[str, Any] | None
+    ids: NotRequired[dict[str, str]]
 
 
 class Tree(TypedDict):

@@ -84,7 +84,10 @@ def make_agent(plans: Plans, **options: Any) -> UmiAgent:
 
 
 def strip(tree: Any) -> Any:
-    """Return the tree without what is random: the ids of calls."""
+    """Return the tree without what is random: the ids of calls and messages."""
     steps = [node["step"] for node in tree["nodes"]]
     bare = [step and {**step, "calls": [{**call, "id": ""} for call in step["calls"]]} for step in steps]
-    return {**tree, "nodes": [{**node, "step": step} for node, step in zip(tree["nodes"], bare, strict=True)]}
+    return {
+        **tree,
+        "nodes": [{**node, "step": step, "ids": {}} for node, step in zip(tree["nodes"], bare, strict=True)],
+    }

@@ -172,6 +172,29 @@ def test_dfsdt_answers_from_the_best_chain_when_no_plan_is_left() -> None:
     ]
 
 
+@pytest.mark.parametrize("plans", [{"": ["a", "fire"], "a": ["b", "a"], "a/b": ["a", "b"], "fire": ["fire"]}, DEEP])
+def test_dfsdt_streams_each_message_under_the_id_that_it_has_in_the_state(plans: Plans) -> None:
+    shown: dict[str, str] = {}
+    known: set[str] = set()
+    stream: Any = make_agent(plans).stream(QUESTION, stream_mode=["messages", "values"], subgraphs=True)
+    for _, mode, value in stream:
+        if mode == "messages":
+            shown[value[0].id] = shown.get(value[0].id, "") + value[0].text
+        else:
+            known |= {message.id for message in value["messages"]}
+    end = {message.id: message for message in value["messages"][1:]}
+    assert len(known) > len(end) + 1, "nothing was given up"
+    assert shown.keys() <= known
+    streamed = [shown.get(id_, "") for id_ in end]
+    assert [text.count("I look into the") for text in streamed] == [
+        isinstance(m, AIMessage) and bool(m.tool_calls) for m in end.values()
+    ]
+    assert [text for text, m in zip(streamed, end.values(), strict=True) if isinstance(m, ToolMessage)] == [
+        m.text for m in end.values() if isinstance(m, ToolMessage)
+    ]
+    assert streamed[-1].endswith(value["answer"])
+
+
 def test_dfsdt_gives_up_when_the_planner_gave_up_everywhere() -> None:
     agent = make_agent({"": ["attic", "hall"]}, checkpointer=InMemorySaver())
     result = agent.invoke(QUESTION, CONFIG)

@@ -68,7 +68,7 @@ class TurnResult:
             tree = make_tree()
             for step in Trajectory.from_messages(self.state["messages"]).turns[-1].steps:
                 ended: NodeStatus = "gave up" if step.decision == "give up" else "open"
-                tree = add_node(tree, step, "answer" if step.answer else ended, None, None)
+                tree = add_node(tree, step, "answer" if step.answer else ended, None)
         return tree
 
     def to_json(self) -> str:
