@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from alpha_umi.errors import InputError, TrajectoryError
 from alpha_umi.nodes.approval import is_top_level
 from alpha_umi.nodes.approval_gate import start_gate
-from alpha_umi.nodes.format.trajectory import Trajectory, read_text
+from alpha_umi.nodes.format.trajectory import Trajectory, read_text, to_standard
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.tool_selection import PickTools, pick_all
@@ -42,9 +42,10 @@ def entry(
     Raises:
         InputError: If there is no human message with text, the history is no trajectory, or a setting is wrong.
     """
-    messages = state.get("messages")
-    if not messages:
+    given_messages = state.get("messages")
+    if not given_messages:
         raise InputError(f"There is no message to answer. {_HOW}")
+    messages = [*map(to_standard, given_messages)]
     asked = next((message for message in reversed(messages) if isinstance(message, HumanMessage)), None)
     if asked is None:
         raise InputError(
@@ -60,7 +61,9 @@ def entry(
     # nested graphs are told too often that they are resumed
     if not given and config.get(CONF, {}).get(_RESUMING) and is_top_level():
         given = {"approve_tools": True}
+    others = [new for new, old in zip(messages, given_messages, strict=True) if new is not old]
     return {
+        "messages": others,
         "settings": _make_settings(defaults, given),
         "last_given": messages[-1].id,
         "decision": None,

@@ -14,7 +14,16 @@ from functools import cache
 from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from pydantic import TypeAdapter, ValidationError
 
@@ -244,12 +253,36 @@ def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
 
 
 def read_text(message: BaseMessage) -> str:
-    """Return the text of a message; what else it holds, such as an image, is named."""
+    """Return the text of a message; what else it holds, such as an image, is named, but for data, which are written."""
     if isinstance(message.content, str):
         return message.content
     parts = [{"text": part} if isinstance(part, str) else part for part in message.content]
-    named = [part.get("text", f"({part.get('type', 'data')}, not shown)") for part in parts]
-    return ("" if all("text" in part for part in parts) else "\n").join(named)
+    is_text = all("text" in part for part in parts)
+    return ("" if is_text else "\n").join(map(_read_part, parts))
+
+
+def _read_part(part: Mapping[str, Any]) -> str:
+    if "text" in part or "type" not in part:
+        return str(part["text"] or "") if "text" in part else json.dumps(part, ensure_ascii=False, default=str)
+    return f"({part['type']}, not shown)"
+
+
+def to_standard(message: BaseMessage) -> BaseMessage:
+    """Return a message of a role by name, or of a function, as they were before tools, in the class that it means."""
+    if not isinstance(message, ChatMessage | FunctionMessage):
+        return message
+    kind = _CLASSES.get(message.role.lower()) if isinstance(message, ChatMessage) else ToolMessage
+    call: dict[str, Any] = {"tool_call_id": ""} if kind is ToolMessage else {}
+    kept = {"content": message.content, "id": message.id, "name": message.name}
+    return message if kind is None else kind(**kept, **call, additional_kwargs=message.additional_kwargs)
+
+
+_CLASSES: Mapping[str, type[BaseMessage]] = {
+    **dict.fromkeys(("user", "human"), HumanMessage),
+    **dict.fromkeys(("assistant", "ai", "model"), AIMessage),
+    **dict.fromkeys(("system", "developer"), SystemMessage),
+    **dict.fromkeys(("tool", "function"), ToolMessage),
+}
 
 
 class _Reader:
@@ -273,6 +306,7 @@ class _Reader:
 
     def add(self, message: BaseMessage) -> None:
         """Add a message to the texts of the system, or to the turns."""
+        message = to_standard(message)
         if isinstance(message, SystemMessage):
             self.system.append(read_text(message))
         elif isinstance(message, HumanMessage):
@@ -292,6 +326,7 @@ class _Reader:
 
     def tell(self, message: BaseMessage) -> None:
         """Say in the turn what a message says that is no part of it."""
+        message = to_standard(message)
         if not isinstance(message, AIMessage | ToolMessage):
             self.add(message)
         elif not (text := _describe(message)):

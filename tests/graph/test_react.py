@@ -10,6 +10,7 @@ from langchain_core.messages import (
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -285,6 +286,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
             "What is 2 + 3?",
         ),
         ([HumanMessage(["What is 2 + 3?", IMAGE])], "What is 2 + 3?\n(image_url, not shown)"),
+        ([HumanMessage([{"type": "text", "text": None}, "What is 2 + 3?"])], "What is 2 + 3?"),
+        ([ToolMessage([{"sum": 7}], tool_call_id="9"), QUESTION], '[A tool returned: {"sum": 7}]\n\nWhat is 2 + 3?'),
     ],
 )
 def test_agent_answers_the_last_human_turn_of_any_history(strategy: Any, given: list[Any], asked: str) -> None:
@@ -299,6 +302,36 @@ def test_agent_answers_the_last_human_turn_of_any_history(strategy: Any, given: 
     result = agent.invoke({"messages": given}, config)
     assert (result["answer"], result["finish"]) == ("5", "answer")
     assert kinds(result["messages"]) == [*kinds(given), "ai", "tool", "ai"]
+
+
+def test_messages_with_the_name_of_a_role_are_those_of_the_role() -> None:
+    roles = ["Developer", "assistant", "user", "function", "model"]
+    given: list[Any] = [ChatMessage(role=role, content=f"{role}!", id=role) for role in roles]
+    result = make_agent().invoke({"messages": [*given[:4], FunctionMessage("5", name="sum"), given[4]]})
+    assert kinds(result["messages"]) == ["system", "ai", "human", "tool", "tool", "ai", "ai", "tool", "ai"]
+    (turn,) = Trajectory.from_history(result["messages"], last_given="model").turns
+    assert turn.instruction == (
+        "[The assistant said: assistant!]\n\nuser!\n\n[A tool returned: function!]\n\n[sum returned: 5]\n\n"
+        "[The assistant said: model!]"
+    )
+    assert len(turn.steps) == 2
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_a_finished_thread_that_is_run_again_answers_anew_with_what_it_did_as_context(strategy: Any) -> None:
+    model = ScriptedChatModel(
+        script={"planner": PLANS * 2, "caller": [CALL] * 2, "summarizer": ["It is 5.", "Still 5."]}
+    )
+    agent = create_umi_agent(model, [add], strategy=strategy, checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    first = agent.invoke({"messages": [QUESTION]}, config)
+    assert agent.invoke(None, config)["messages"] == first["messages"]
+    second = agent.invoke({"messages": []}, config)
+    assert (second["answer"], second["finish"]) == ("Still 5.", "answer")
+    assert second["messages"][:4] == first["messages"]
+    asked = next(message.text for message in model.requests[4].messages if message.role == "user")  # type: ignore[attr-defined]
+    assert asked.startswith("What is 2 + 3?\n\n[The assistant said: I add 2 and 3.]\n[The assistant called add with")
+    assert asked.endswith("[add returned: 5]\n\n[The assistant said: It is 5.]")
 
 
 def test_agent_begins_again_without_touching_what_it_was_given() -> None:
