@@ -131,8 +131,10 @@ def _collecting(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _collect_stream(tool: BaseTool) -> BaseTool:
-    function = getattr(tool, "func", None)
-    if not inspect.isasyncgenfunction(function) or getattr(tool, "coroutine", None) is not None:
+    function, coroutine = getattr(tool, "func", None), getattr(tool, "coroutine", None)
+    if inspect.isasyncgenfunction(coroutine):
+        return tool.model_copy(update={"coroutine": _collecting(coroutine)})
+    if not inspect.isasyncgenfunction(function) or coroutine is not None:
         return tool
     return tool.model_copy(update={"func": None, "coroutine": _collecting(function)})
 

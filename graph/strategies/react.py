@@ -13,7 +13,7 @@ from langgraph.graph import END, StateGraph
 
 from alpha_umi.nodes.approval_gate import ApprovalGate, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
-from alpha_umi.nodes.direct_answer import answer_directly, make_route_tools
+from alpha_umi.nodes.direct_answer import answer_directly, make_route_tools, route_direct_answer
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
 from alpha_umi.nodes.planner import make_planner, route_planner
@@ -51,7 +51,7 @@ def add_react(
     if direct_names := toolbox.direct_names:
         graph.add_node("direct_answer", answer_directly)
         graph.add_conditional_edges("tools", make_route_tools(direct_names))
-        graph.add_edge("direct_answer", END)
+        graph.add_conditional_edges("direct_answer", route_direct_answer, {"planner": "planner", "end": END})
     else:
         graph.add_edge("tools", "planner")
     graph.add_edge("summarizer", END)

@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, tool
+from langgraph import types
 from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
 from langgraph.store.base import BaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.types import Command
+from langgraph.types import Command as Alias
+from pydantic import BaseModel
 
 from alpha_umi import Trajectory, create_umi_agent
 from alpha_umi.errors import ConfigError
@@ -163,9 +166,46 @@ def list_both(name: str, call_id: Annotated[str, InjectedToolCallId]) -> list[An
     return [Command(update={"user": name}), ToolMessage("both", tool_call_id=call_id, status="error")]
 
 
+class Update(BaseModel):
+    messages: list[Any]
+    user: str = ""
+
+
+def tell_more(name: str, call_id: Annotated[str, InjectedToolCallId]) -> list[Any]:
+    """Return several."""
+    return [Command(update={"messages": [ToolMessage("one", tool_call_id=call_id)]}), {"n": 2}]
+
+
+def list_pairs(name: str) -> Command[Any]:
+    """Return pairs."""
+    return Command(update=[("messages", [{"n": 2}]), ("user", name)], goto=())
+
+
+def fill_model(name: str) -> Command[Any]:
+    """Return a model."""
+    return Command(update=Update(messages=[HumanMessage("one")], user=name))
+
+
+def resume_other(name: str) -> str:
+    """Resume another graph, whose command this is."""
+    return str(plot(graph=Command(resume=name)).resume)
+
+
+def plot(graph: Any) -> Any:
+    return graph
+
+
 @pytest.mark.parametrize(
     ("function", "text", "status"),
-    [(remember, "Ann is kept", "success"), (report, "one\ntwo", "success"), (list_both, "both", "error")],
+    [
+        (remember, "Ann is kept", "success"),
+        (report, "one\ntwo", "success"),
+        (list_both, "both", "error"),
+        (tell_more, 'one\n{"n":2}', "success"),
+        (list_pairs, '{"n":2}', "success"),
+        (fill_model, "one", "success"),
+        (resume_other, "Ann", "success"),
+    ],
 )
 def test_messages_of_a_command_are_the_observation(
     function: Any, text: str, status: str, caplog: pytest.LogCaptureFixture
@@ -174,7 +214,7 @@ def test_messages_of_a_command_are_the_observation(
         message = observe(make_agent(function, calls=['{"name": "Ann"}']))
     assert (message.text, message.status) == (text, status)
     assert bool(message.tool_call_id)
-    assert ("not: update of 'user'" in caplog.text) == (function is not report)
+    assert ("not: update of 'user'" in caplog.text) == (function not in (report, tell_more, resume_other))
 
 
 def transfer() -> Command[Any]:
@@ -196,7 +236,27 @@ def transfer_in_secret() -> Command[Any]:
     return make_command()
 
 
-@pytest.mark.parametrize("function", [transfer, transfer_to_one, tool(transfer), tool(transfer_to_one)])
+def transfer_by_alias() -> Any:
+    """Transfer."""
+    return Alias(goto="other")
+
+
+def transfer_by_helper() -> Any:
+    """Transfer."""
+    return go_on()
+
+
+def go_on() -> Any:
+    def make() -> Any:
+        return types.Command(goto=["other"])
+
+    return make()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [transfer, transfer_to_one, tool(transfer), tool(transfer_to_one), transfer_by_alias, transfer_by_helper],
+)
 def test_command_that_goes_to_a_node_is_refused_before_the_tool_can_run(function: Any) -> None:
     with pytest.raises(ConfigError, match="goes to a node, which alpha-UMi cannot follow"):
         make_agent(function)
@@ -230,9 +290,17 @@ def test_result_of_a_direct_tool_is_the_answer(strategy: Any) -> None:
     assert [step.decision for step in steps] == ["caller", "conclusion"]
 
 
-def test_failed_or_further_calls_of_a_direct_tool_go_on_to_the_planner() -> None:
-    assert ask(make_direct_agent(['{"code": -3}']))["answer"] == "Done."
-    assert ask(make_agent(look_up, remember, calls=['{"code": 3, "name": "Ann"}']))["answer"] == "Done."
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_a_step_is_the_answer_where_all_its_tools_are_direct_and_none_failed(strategy: Any) -> None:
+    def ask_step(*calls: str, tools: Sequence[Any] = (look_up, remember)) -> Any:
+        script: Any = {"planner": [CALL, END], "caller": ["\n".join(calls)], "summarizer": ["Done."]}
+        return ask(create_umi_agent(ScriptedChatModel(script=script), tools, strategy=strategy))["answer"]
+
+    good, bad = (f'Action: look_up\nAction Input: {{"code": {code}}}' for code in (3, -3))
+    other = 'Action: remember\nAction Input: {"name": "Ann"}'
+    assert ask_step(good, good.replace("3", "4")) == "Page 3\n\nPage 4"
+    for calls in ([bad], [good, bad], [bad, good], [good, other], [good, "Action: none\nAction Input: {}"]):
+        assert ask_step(*calls) == "Done."
 
 
 def test_thread_goes_on_after_a_direct_answer() -> None:

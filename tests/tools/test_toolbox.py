@@ -300,7 +300,10 @@ SPEC = ToolSpec("lines", "", {"type": "object", "properties": {"n": {"type": "in
 
 @pytest.mark.parametrize(
     "made",
-    [lines, async_lines, wrapped_lines, awaited_lines, tool(async_lines), Lines(), make_tool(SPEC, async_lines)],
+    [
+        *(lines, async_lines, wrapped_lines, awaited_lines, tool(async_lines), Lines(), make_tool(SPEC, async_lines)),
+        StructuredTool.from_function(coroutine=async_lines),
+    ],
 )
 async def test_what_generators_yield_is_collected(run: Run, made: Any) -> None:
     toolbox = Toolbox([made])
