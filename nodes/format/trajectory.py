@@ -273,7 +273,7 @@ def to_standard(message: BaseMessage) -> BaseMessage:
         return message
     kind = _CLASSES.get(message.role.lower()) if isinstance(message, ChatMessage) else ToolMessage
     call: dict[str, Any] = {"tool_call_id": ""} if kind is ToolMessage else {}
-    kept = {"content": message.content, "id": message.id, "name": message.name}
+    kept: dict[str, Any] = {"content": message.content, "id": message.id, "name": message.name}
     return message if kind is None else kind(**kept, **call, additional_kwargs=message.additional_kwargs)
 
 

@@ -307,7 +307,8 @@ def test_agent_answers_the_last_human_turn_of_any_history(strategy: Any, given: 
 def test_messages_with_the_name_of_a_role_are_those_of_the_role() -> None:
     roles = ["Developer", "assistant", "user", "function", "model"]
     given: list[Any] = [ChatMessage(role=role, content=f"{role}!", id=role) for role in roles]
-    result = make_agent().invoke({"messages": [*given[:4], FunctionMessage("5", name="sum"), given[4]]})
+    given.insert(4, FunctionMessage(content="5", name="sum"))
+    result = make_agent().invoke({"messages": given})
     assert kinds(result["messages"]) == ["system", "ai", "human", "tool", "tool", "ai", "ai", "tool", "ai"]
     (turn,) = Trajectory.from_history(result["messages"], last_given="model").turns
     assert turn.instruction == (

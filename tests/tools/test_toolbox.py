@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import pytest
@@ -302,7 +302,7 @@ SPEC = ToolSpec("lines", "", {"type": "object", "properties": {"n": {"type": "in
     "made",
     [
         *(lines, async_lines, wrapped_lines, awaited_lines, tool(async_lines), Lines(), make_tool(SPEC, async_lines)),
-        StructuredTool.from_function(coroutine=async_lines),
+        StructuredTool.from_function(coroutine=cast(Any, async_lines)),
     ],
 )
 async def test_what_generators_yield_is_collected(run: Run, made: Any) -> None:

@@ -216,6 +216,9 @@ def test_a_twin_of_each_family_is_trained_and_asked(
     [
         ("lfm2", {"layer_types": ["conv", "full_attention"]}, "layers of kind conv, which cannot .* such as Llama"),
         ("mamba", {}, "layers of kind mamba, which cannot"),
+        ("deepseek_v2", {"kv_lora_rank": 8, "n_routed_experts": 4}, "layers of kind deepseek_v2, which cannot"),
+        ("diffllama", {}, "layers of kind diffllama, which cannot"),
+        ("doge", {}, "layers of kind doge, which cannot"),
         ("gpt_oss", {"num_local_experts": 2, "sliding_window": 48}, "layers of kind gpt_oss, which cannot"),
         (
             "granitemoehybrid",

@@ -27,7 +27,7 @@ _ITEMS = re.compile(r"(?:list|array|set)\[(.+)\]", re.IGNORECASE)
 _PARAMETER_KEYS = ("parameters", "input_schema", "inputSchema", "arguments")
 _SCHEMA_KEYS = frozenset({"properties", "$ref", "allOf", "anyOf", "oneOf", "additionalProperties", "$defs"})
 _RESTRICTING = frozenset({"type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "items"})
-_PLAIN = {
+_PLAIN: Mapping[str, Any] = {
     "type": (str, list),
     "description": str,
     "properties": Mapping,

@@ -23,6 +23,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
+    check_layers,
     check_part_folder,
     find_template,
     is_checkpoint,
@@ -251,6 +252,7 @@ def _check_model_folder(folder: Path) -> None:
         if (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
         raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
+    check_layers(folder)
 
 
 def _read_adapter_config(folder: Path) -> LoraConfig:

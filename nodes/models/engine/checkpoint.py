@@ -233,6 +233,8 @@ def _attends_plainly(config: Mapping[str, Any], *, has_kinds: bool) -> bool:
     """Say whether transformers lets a model's attention be replaced, and ours does what its own does."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING  # noqa: PLC0415 - takes seconds
 
+    from alpha_umi.nodes.models.engine.kv_cache import hands_cache_on  # noqa: PLC0415 - imports torch
+
     kind = str(config.get("model_type"))
     model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(CONFIG_MAPPING[kind], None) if kind in CONFIG_MAPPING else None
     if model is None:
@@ -240,7 +242,7 @@ def _attends_plainly(config: Mapping[str, Any], *, has_kinds: bool) -> bool:
     has_state = getattr(model, "_is_stateful", False) and not has_kinds
     # what torch's kernel cannot do, we can if it is a cap on scores
     is_known = model._supports_sdpa or bool(config.get("attn_logit_softcapping"))
-    return bool(model._supports_attention_backend and is_known and not has_state)
+    return bool(model._supports_attention_backend and is_known and not has_state and hands_cache_on(model))
 
 
 def read_adapter_config(path: Path) -> dict[str, Any]:
