@@ -32,7 +32,8 @@ from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sam
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.dataset import Tally
-from alpha_umi.training.data.sources import builtin, toolbench
+from alpha_umi.training.data.sources import builtin
+from alpha_umi.training.data.sources.public import toolbench
 
 NAME = "smollm2-135m"
 TOOLBENCH = "toolbench_answers.tar.gz"

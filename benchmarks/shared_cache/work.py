@@ -16,7 +16,8 @@ from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Example, Tally
-from alpha_umi.training.data.sources import builtin, toolbench
+from alpha_umi.training.data.sources import builtin
+from alpha_umi.training.data.sources.public import toolbench
 from alpha_umi.training.samples import make_sample
 
 TOOLBENCH = "toolbench_answers.tar.gz"

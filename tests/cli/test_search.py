@@ -10,7 +10,7 @@ import pytest
 
 from alpha_umi.nodes.models.specs import SCHEMES, Scheme
 from alpha_umi.training.data.dataset import Tally
-from alpha_umi.training.data.sources import toolbench
+from alpha_umi.training.data.sources.public import toolbench
 from tests.cli.conftest import Umi
 from tests.graph.maze import SUITE, make_player
 

@@ -35,7 +35,7 @@ from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.tasks import World
 from alpha_umi.training.data.sources.builtin import make_tasks
-from alpha_umi.training.data.sources.gsm8k import FINAL
+from alpha_umi.training.data.sources.public.gsm8k import FINAL
 from alpha_umi.training.data.tasks.solve import solve
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.toolbench import read_queries

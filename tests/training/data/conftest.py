@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.training.data.clean import clean
 from alpha_umi.training.data.dataset import UNREADABLE, Example, Tally
 from alpha_umi.training.data.sources import load_reader
@@ -45,15 +45,9 @@ def read() -> Read:
         for example in load_reader(name)(location, tally, seed=seed):
             trajectory = clean(example, tally, max_observation_chars=4000)
             if trajectory is not None:
-                kept.append(replace_trajectory(example, trajectory))
+                kept.append(replace(example, trajectory=trajectory))
         if UNREADABLE in tally.dropped and not is_lenient:
             raise TrajectoryError(tally.first[UNREADABLE])
         return kept, tally
 
     return read_all
-
-
-def replace_trajectory(example: Example, trajectory: Trajectory) -> Example:
-    """Return the example with another trajectory."""
-    values = {name: getattr(example, name) for name in Example.__dataclass_fields__}
-    return Example(**{**values, "trajectory": trajectory})
