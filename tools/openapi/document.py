@@ -70,12 +70,16 @@ class Document:
             node = self._open(address)
             if not pointer.startswith("/") and (named := self._find_name(f"{address}#{pointer}")) is not None:
                 return named
-            for part in filter(None, pointer.split("/")):
-                node = self._step(node, unquote(part).replace("~1", "/").replace("~0", "~"), reference)
+            return self.find_within(node, reference)
         except RecursionError as error:
             raise BadReference(_ENDLESS) from error
         except ValueError as error:  # brackets that hold no IPv6 address
             raise BadReference(f"{reference!r}, which is no address") from error
+
+    def find_within(self, node: Any, reference: str) -> Any:
+        """Return what a part of a document holds where a reference's pointer leads."""
+        for part in filter(None, reference.partition("#")[2].split("/")):
+            node = self._step(node, unquote(part).replace("~1", "/").replace("~0", "~"), reference)
         return node
 
     def _step(self, node: Any, key: str, reference: str) -> Any:

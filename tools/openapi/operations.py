@@ -115,10 +115,14 @@ def _find_server(document: Document, base_url: str | None, shared: Mapping[str, 
         return base_url
     for level in (node, shared, document.content):
         servers = level.get("servers")
-        for server in servers if isinstance(servers, list) else ():
-            if isinstance(server, Mapping) and isinstance(server.get("url"), str):
-                return _fill_in(server)
+        urls = [_fill_in(server) for server in (servers if isinstance(servers, list) else ()) if _has_url(server)]
+        if urls:
+            return next((url for url in urls if "://" in urljoin(document.url, url)), urls[0])
     return "/"
+
+
+def _has_url(server: Any) -> bool:
+    return isinstance(server, Mapping) and isinstance(server.get("url"), str)
 
 
 def _fill_in(server: Mapping[str, Any]) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urljoin
 
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.schema import is_pattern
@@ -32,6 +34,7 @@ _PARTS = (
 # As what lists of schemas are read. Of most documents more than one part of a `oneOf` fits, which only a server that
 # knows what is meant can tell apart.
 _LISTS = {"anyOf": "anyOf", "oneOf": "anyOf", "allOf": "allOf", "prefixItems": "prefixItems"}
+_ROOT_KEYS = frozenset({"$id", "$defs", "definitions"})
 _NOTES = frozenset({"description", "nullable", "x-nullable", "default", "readOnly", "writeOnly", "title", "deprecated"})
 
 
@@ -64,14 +67,23 @@ class _SchemaReader:
         self.problems: list[str] = []
         self._document = document
         self._n_nodes = 0
+        self._roots: list[Mapping[str, Any]] = []
 
-    def read(self, node: Any, inside: tuple[str, ...], depth: int) -> dict[str, Any]:
-        """Return a node's schema; `inside` are the references that led here."""
+    def read(self, node: Any, inside: tuple[int, ...], depth: int) -> dict[str, Any]:
+        """Return a node's schema; `inside` are the targets, by `id`, of the references that led here."""
         self._n_nodes += 1
         if node is False:
             return {"not": {}}
         if not isinstance(node, Mapping):
             return {}
+        is_root = not _ROOT_KEYS.isdisjoint(node)
+        self._roots += [node] * is_root
+        try:
+            return self._read_node(node, inside, depth)
+        finally:
+            del self._roots[len(self._roots) - is_root :]
+
+    def _read_node(self, node: Mapping[str, Any], inside: tuple[int, ...], depth: int) -> dict[str, Any]:
         reference = node.get("$ref")
         if isinstance(reference, str):
             return self._read_reference(node, reference, inside, depth)
@@ -103,24 +115,36 @@ class _SchemaReader:
         return _allow_null(node, _merge_all_of(schema))
 
     def _read_reference(
-        self, node: Mapping[str, Any], reference: str, inside: tuple[str, ...], depth: int
+        self, node: Mapping[str, Any], reference: str, inside: tuple[int, ...], depth: int
     ) -> dict[str, Any]:
         """Read what a reference names. Notes beside it replace those of the target; anything else holds as well."""
         try:
-            target = self._document.lookup(reference)
+            target = self._look_up(reference)
         except BadReference as error:
             self.problems.append(f"a schema refers to {error}")
             return {}
         if not isinstance(target, Mapping):
             return self.read(target, inside, depth + 1)
-        if reference in inside:
+        if id(target) in inside:
             return _read_type_alone(target)
         notes = {key: value for key, value in node.items() if key in _NOTES}
         others = {key: value for key, value in node.items() if key not in _NOTES and key != "$ref"}
-        schema = self.read({**target, **notes}, (*inside, reference), depth + 1)
+        schema = self.read({**target, **notes}, (*inside, id(target)), depth + 1)
         if _read_keywords(others) or others.keys() & {*_PARTS, *_LISTS, "properties", "required"}:
             return _merge_all_of({"allOf": [schema, self.read(others, inside, depth + 1)]})
         return schema
+
+    def _look_up(self, reference: str) -> Any:
+        """Find a target, also in a schema around that has definitions or an id of its own."""
+        try:
+            return self._document.lookup(reference)
+        except BadReference:
+            for root in reversed(self._roots):
+                with suppress(BadReference, ValueError):
+                    if isinstance(name := root.get("$id"), str) and not reference.startswith("#"):
+                        return self._document.lookup(urljoin(name, reference))
+                    return self._document.find_within(root, reference)
+            raise
 
     def _follow_all(self, properties: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return properties that may be a reference themselves, as in documents of many files."""
@@ -134,7 +158,7 @@ class _SchemaReader:
         return found if isinstance(found, Mapping) else {}
 
     def _read_properties(
-        self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[str, ...], depth: int
+        self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[int, ...], depth: int
     ) -> None:
         """Add what a caller may write, and which of it is required."""
         required = _read_names(node.get("required"))

@@ -123,6 +123,8 @@ def write_scalar(value: Any, *, as_json: bool = False) -> str:
     """Write one value as servers read it: ``true``, not ``True``."""
     if isinstance(value, str) and not as_json:
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)  # JSON Schema takes 5.0 for an integer, servers do not
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

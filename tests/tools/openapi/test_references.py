@@ -184,3 +184,21 @@ def test_keys_are_the_texts_that_json_would_have() -> None:
 def test_merge_key_that_names_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse_yaml(text)
+
+
+def test_definitions_within_a_schema_are_found() -> None:
+    number = {"type": "object", "$defs": {"n": {"type": "integer"}}, "properties": {"x": {"$ref": "#/$defs/n"}}}
+    text = {
+        "type": "object",
+        "definitions": {"n": {"type": "string"}},
+        "properties": {"x": {"$ref": "#/definitions/n"}},
+    }
+    other = {"$id": "https://x.example/b", "$defs": {"n": {"type": "boolean"}}, "$ref": "#/$defs/n"}
+    named = {"$id": "https://x.example/a", "$defs": {"n": number}, "items": [1], "not": {"$ref": "b"}}
+    document = Document({"components": {"schemas": {"B": other, "A": named}}}, "test")
+    found = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    both = {"type": "object", "properties": {"a": number, "b": text}, "$defs": {"n": {"type": "null"}}}
+    schema, problems = read_schema(document, both)
+    assert schema["properties"] == {"a": found, "b": {**found, "properties": {"x": {"type": "string"}}}}
+    assert read_schema(document, {"$ref": "https://x.example/a#/$defs/n"}) == (found, [])
+    assert read_schema(document, {"$ref": "#/components/schemas/A"}) == ({"not": {"type": "boolean"}}, problems)
