@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
+from pydantic.v1 import BaseModel as OldModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.commands import refuse_destinations
@@ -176,6 +177,8 @@ def _name_by_field(tool: BaseTool) -> BaseTool:
     LangChain validates by alias and then looks for the names of the fields, so that it drops every aliased argument.
     """
     model = tool.args_schema
+    if isinstance(model, type) and issubclass(model, OldModel):
+        return tool.model_copy(update={"args_schema": _name_old_by_field(model)})
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return tool
     fields = {name: (field, field.validation_alias) for name, field in model.model_fields.items()}
@@ -192,6 +195,14 @@ def _name_by_field(tool: BaseTool) -> BaseTool:
             )
         }
     )
+
+
+def _name_old_by_field(model: type[OldModel]) -> type[OldModel]:
+    """Do the same for a model of pydantic 1, whose subclass has copies of its fields."""
+    plain = type(model.__name__, (model,), {"__doc__": model.__doc__, "__module__": __name__})
+    for field in plain.__fields__.values():
+        field.alias, field.field_info.alias = field.name, None
+    return plain
 
 
 def _drop_alias(field: FieldInfo) -> Any:

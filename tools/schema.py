@@ -37,6 +37,7 @@ _NO_BOUNDS |= dict.fromkeys(("minimum", "exclusiveMinimum"), -math.inf)
 # What RFC 3986 wants quoted in a fragment. Names of generic classes, `Box[int]`, hold such characters.
 _NOT_IN_FRAGMENT = re.compile(r"%(?![0-9A-Fa-f]{2})|[^\w.~!$&'()*+,;=:@/?%-]|[^\x00-\x7f]")
 _CLASSES = {"d": r"\p{Nd}", "D": r"\P{Nd}", "w": r"[\p{L}\p{N}_]", "W": r"[^\p{L}\p{N}_]"}
+_NOT_NULL = frozenset({"$ref", "const", "anyOf", "oneOf", "allOf", "not", "if"})  # may refuse null beside any type
 DATA_KEYS = frozenset({"const", "enum", "default", "example", "examples"})
 _NESTED = (float, Mapping, list, tuple)
 
@@ -130,6 +131,8 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
     schema = json.loads(text)
     draft = validator_cls_for(schema) if isinstance(schema.get("$schema"), str) else Draft202012Validator
     relaxed = map_schema(schema, relax)
+    if draft is Draft202012Validator:
+        relaxed = map_schema(relaxed, modernize)
     try:
         validator = draft(relaxed, pattern_options=_LINEAR, retriever=_refuse, validate_formats=False)
     except ValidationError as error:
@@ -201,7 +204,11 @@ def adapt(schema: dict[str, Any]) -> dict[str, Any]:
 
     Bounds that everything keeps are dropped. One draft is stayed in: a part that named another would be looked up.
     """
-    ignored = {"$schema", *(key for key, bound in _NO_BOUNDS.items() if schema.get(key) == bound)}
+    ignored = {
+        "$schema",
+        *["required"] * (schema.get("required") == []),
+        *(key for key, bound in _NO_BOUNDS.items() if schema.get(key) == bound),
+    }
     adapted = {key: value for key, value in schema.items() if key not in ignored}
     if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
         adapted["$ref"] = "#" + _NOT_IN_FRAGMENT.sub(lambda found: quote(found[0]), reference[1:])
@@ -210,7 +217,33 @@ def adapt(schema: dict[str, Any]) -> dict[str, Any]:
     if isinstance(patterns := schema.get("patternProperties"), dict):
         wide = {_widen(pattern): part for pattern, part in patterns.items()}
         adapted["patternProperties"] = wide if len(wide) == len(patterns) else patterns
-    return adapted
+    return _allow_null(adapted) if schema.get("nullable") is True else adapted
+
+
+def modernize(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write what older drafts say in other words as draft 2020-12 does; many schemas do not name their draft."""
+    modern = dict(schema)
+    if isinstance(first := schema.get("items"), list):
+        modern["prefixItems"] = first
+        del modern["items"]
+        if "additionalItems" in modern:
+            modern["items"] = modern.pop("additionalItems")
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(schema.get(exclusive), bool):
+            del modern[exclusive]
+            if schema[exclusive] and bound in modern:
+                modern[exclusive] = modern.pop(bound)
+    return modern
+
+
+def _allow_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema without OpenAPI's ``nullable``, which generators also write into other schemas."""
+    rest = {key: value for key, value in schema.items() if key != "nullable"}
+    if "type" not in rest or not _NOT_NULL.isdisjoint(rest):
+        return {"anyOf": [rest, {"type": "null"}]}
+    kinds = rest["type"] if isinstance(rest["type"], list) else [rest["type"]]
+    values = {"enum": [*rest["enum"], None]} if isinstance(rest.get("enum"), list) else {}
+    return {**rest, "type": [*dict.fromkeys([*kinds, "null"])], **values}
 
 
 def _widen(pattern: str) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolArg, InjectedToolCallId, StructuredTool, Tool, tool
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, field_validator, v1
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, ToolSpec, make_tool, spec_from_tool
@@ -193,6 +193,20 @@ def test_arguments_with_aliases_go_by_the_names_of_their_fields() -> None:
     assert box.execute("mail", given, "1").content == "ann! bob 2 3 None"
     assert box.execute("mail", {**given, "first": 7, "cc": "eve"}, "1").content == "ann! bob 2 7 eve"
     assert "from: there is no such argument" in box.execute("mail", {**given, "from": "ann"}, "1").content
+
+
+def test_aliases_of_pydantic_1_are_named_by_their_fields_too() -> None:
+    class Old(v1.BaseModel):
+        sender: str = v1.Field(alias="from")
+        n: int = 3
+
+    tool = StructuredTool.from_function(
+        lambda sender, n=3: f"{sender} {n}", name="mail", description="Mail.", args_schema=Old
+    )
+    box = Toolbox([tool])
+    assert list(box.specs[0].parameters["properties"]) == ["sender", "n"]
+    assert box.execute("mail", {"sender": "ann"}, "1").content == "ann 3"
+    assert Old.__fields__["sender"].alias == "from"
 
 
 def test_function_with_an_alias_is_called_by_its_own_name() -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from alpha_umi.tools.schema import DATA_KEYS, SCHEMA_MAPS, adapt, map_schema
+from alpha_umi.tools.schema import DATA_KEYS, SCHEMA_MAPS, adapt, map_schema, modernize
 
 MAX_ITEMS = 32
 """A list has no more items, unless its schema says how many."""
@@ -34,7 +34,7 @@ _MAX_PASSES = 10
 # stand for the T. The library's own rules for the last two know no letters beyond ASCII.
 _DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
-_CLOCK = rf"{_TIME}(:[0-5][0-9](\.[0-9]+)?)?([Zz]|[+-]{_TIME})?"
+_CLOCK = rf"{_TIME}(:[0-5][0-9](\.[0-9]+)?)?([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])?"
 _COUNT = "[0-9]{1,6}"  # bounded, so that a text comes to its end
 _SECONDS = rf"{_COUNT}(\.{_COUNT})?S"
 _SPAN = f"T({_COUNT}H)?(({_COUNT}M)?{_SECONDS}|{_COUNT}M)|T{_COUNT}H"
@@ -97,7 +97,7 @@ def _read_limit(array: Mapping[str, Any], key: str) -> int:
 
 def _tighten_part(schema: dict[str, Any], *, may_omit: bool) -> dict[str, Any]:
     """Write formats as people do, names as they may be, and require nothing where arguments may be left out."""
-    part = {key: value for key, value in adapt(schema).items() if not (may_omit and key in _NEEDED)}
+    part = {key: value for key, value in modernize(adapt(schema)).items() if not (may_omit and key in _NEEDED)}
     name = part.pop("format", None)
     if name in _FORMATS and "pattern" not in part:
         part["pattern"] = _FORMATS[name]

@@ -274,7 +274,16 @@ def test_every_value_is_rendered_allowed_parsed_and_valid(backbone: Backbone, da
     ("kind", "format", "texts"),
     [
         (date, "date", ["2024-02-29"]),
-        (datetime, "date-time", ["2024-01-01T10:00", "2024-01-01 10:00:00+02:00", "2024-01-01t10:00:00.123456z"]),
+        (
+            datetime,
+            "date-time",
+            [
+                "2024-01-01T10:00",
+                "2024-01-01 10:00:00+02:00",
+                "2024-01-01t10:00:00.123456z",
+                "2024-01-01T10:00:00+0200",
+            ],
+        ),
         (time, "time", ["10:00", "10:00:00.5", "10:00Z", "23:59:59+05:30"]),
         (timedelta, "duration", ["P3D", "PT0S", "P1DT2H3M4.5S", "PT2H", "-P1D", "P2W", "PT5M"]),
         (AnyUrl, "uri", ["https://de.wikipedia.org/wiki/Köln?x=1#a", "mailto:a@b.example"]),
@@ -439,3 +448,31 @@ def test_schemas_that_refer_to_each_other_in_a_long_chain_are_left_open(backbone
     chain = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}, POINT]} for i in range(30, 0, -1)}
     schema = of({"$ref": "#/$defs/d30"}, **{"$defs": {"d0": NAMED, **dict(sorted(chain.items()))}})
     assert allows(backbone, schema, {"a": {"name": "b", "x": 1}})
+
+
+OLDER: list[tuple[dict[str, Any], Any, Any]] = [
+    ({"type": "array", "items": [{"type": "string"}, {"type": "integer"}]}, ["x", 1], [1, 1]),
+    ({"type": "array", "items": [{"type": "string"}], "additionalItems": {"type": "integer"}}, ["x", 1, 2], ["x", "y"]),
+    ({"type": "integer", "minimum": 0, "exclusiveMinimum": True}, 1, 0),
+    ({"type": "integer", "minimum": 0, "exclusiveMinimum": False}, 0, -1),
+    ({"type": "string", "nullable": True}, None, 1),
+    ({"type": "string", "enum": ["x"], "nullable": True}, None, "y"),
+    ({"$ref": "#/$defs/x", "nullable": True}, None, "x"),
+    ({"allOf": [{"$ref": "#/$defs/x"}], "nullable": True}, {"b": 1}, 1),
+    ({"const": 3, "nullable": True}, None, 4),
+]
+
+
+@pytest.mark.parametrize("draft", [None, "http://json-schema.org/draft-07/schema#"])
+@pytest.mark.parametrize(("part", "right", "wrong"), OLDER, ids=str)
+def test_words_of_older_drafts_are_known(
+    backbone: Backbone, part: dict[str, Any], right: Any, wrong: Any, draft: str | None
+) -> None:
+    if draft and "exclusiveMinimum" in part:
+        draft = draft.replace("07", "04")
+    definitions = {"x": {"type": "object", "properties": {"b": {"type": "integer"}}, "required": []}}
+    schema = {**of(part), "$defs": definitions, **({"$schema": draft} if draft else {})}
+    spec = ToolSpec("go", "", schema)
+    for value, is_right in ((right, True), (wrong, False)):
+        assert allows(backbone, schema, {"a": value}) is is_right
+        assert spec.make_validator().is_valid({"a": value}) is is_right
