@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
@@ -20,11 +21,14 @@ from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
 from alpha_umi.training.batches import CollateTurns, load_corpus, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
-from alpha_umi.training.export import export, merge
+from alpha_umi.training.export import compact, export, merge
+from alpha_umi.training.glpft import train
 from alpha_umi.training.samples import make_sample
 from tests.training.conftest import make_trajectory
 
 Trained = Callable[..., tuple[Path, TrainConfig, list[Any]]]
+MakeConfig = Callable[..., TrainConfig]
+WEIGHTS = "adapter_model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,48 @@ def test_the_command_line_warns_of_adapters_that_servers_ignore(checkpoint: Path
         done = CliRunner().invoke(models.app, ["export", str(checkpoint), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0
     assert "vLLM ignores it" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def further(trained: Trained, make_config: MakeConfig, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("further")
+    config = make_config(max_steps=1).model_dump() | {"start_from": str(trained()[0])}
+    train(TrainConfig.model_validate(config), data, folder)
+    return folder
+
+
+def test_adapters_are_rounded_and_nothing_else_is_kept(further: Path, tmp_path: Path) -> None:
+    out = compact(further, tmp_path / "compact")
+    for folder in ("backbone", "planner", "caller", "summarizer"):
+        before, after = load_file(further / folder / WEIGHTS), load_file(out / folder / WEIGHTS)
+        assert before.keys() == after.keys()
+        for name, tensor in after.items():
+            assert tensor.dtype == torch.bfloat16
+            torch.testing.assert_close(tensor, before[name].to(torch.bfloat16))
+        assert (out / folder / WEIGHTS).stat().st_size < 0.8 * (further / folder / WEIGHTS).stat().st_size
+    assert {path.name for path in further.iterdir()} - {path.name for path in out.iterdir()} == {"logs", ".work"}
+
+
+def test_its_card_fits_the_new_weights_and_does_not_say_where_the_training_started_from(
+    further: Path, tmp_path: Path
+) -> None:
+    out = compact(further, tmp_path / "compact")
+    read_checkpoint(out)  # checks the hashes
+    assert json.loads((further / "umi.json").read_text())["config"]["start_from"]
+    assert json.loads((out / "umi.json").read_text())["config"]["start_from"] is None
+
+
+def test_name_of_a_checkpoint_that_ships_is_kept(further: Path, tmp_path: Path) -> None:
+    copy = compact(further, tmp_path / "copy")
+    card = json.loads((copy / "umi.json").read_text())
+    card["config"]["start_from"] = "smollm2-135m-umi"
+    (copy / "umi.json").write_text(json.dumps(card))
+    out = compact(copy, tmp_path / "compact")
+    assert json.loads((out / "umi.json").read_text())["config"]["start_from"] == "smollm2-135m-umi"
+
+
+def test_a_folder_that_exists_is_left_alone(further: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        compact(further, tmp_path / "mine")
+    assert (tmp_path / "mine").read_text() == "mine"

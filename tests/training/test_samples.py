@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -11,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import ChatMessage
 from tokenizers import Tokenizer, models, normalizers, processors, trainers
-from transformers import BatchEncoding, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError, ContextOverflow, TrajectoryError
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.render import STUB, encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample, make_single_sample
+from alpha_umi.training.config import TokenWeights, TrainConfig
+from alpha_umi.training.glpft import train
+from alpha_umi.training.samples import IGNORE_INDEX, Sample, make_sample, make_single_sample, make_weights
 
 ADD = ToolSpec("add")
+
 WORKED = Trajectory(
     (ADD,),
     (
@@ -228,3 +232,127 @@ def test_a_step_of_weight_0_is_read_and_not_trained(tokenizer: PreTrainedTokeniz
 def test_make_sample_refuses_tokenizer_without_control_tokens(llama_tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ConfigError, match="add both as special tokens"):
         make_sample(WORKED, llama_tokenizer)
+
+
+TWO_TURNS = replace(WORKED, turns=(*WORKED.turns, Turn("And Paris?", (Step("No tool.", "give up"),))))
+
+
+def _decode_turns(trajectory: Trajectory, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    sample = make_single_sample(trajectory, tokenizer)
+    assert all(label in (IGNORE_INDEX, id_) for id_, label in zip(sample.input_ids, sample.labels, strict=True))
+    return [str(tokenizer.decode(sample.labels[turn.start : turn.end])) for turn in sample.turns]
+
+
+def test_plan_and_call_or_answer_are_one_trained_turn(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert _decode_turns(TWO_TURNS, tokenizer) == [
+        'I add.\nNext: caller.\nAction: add\nAction Input: {"a":2}<|im_end|>',
+        "Next: conclusion.\n5.<|im_end|>",
+        "No tool.\nNext: give up.<|im_end|>",
+    ]
+
+
+@given(data=st.data())
+def test_nothing_but_what_the_model_writes_is_trained(
+    data: st.DataObject, tokenizer: PreTrainedTokenizerFast, trajectories: st.SearchStrategy[Trajectory]
+) -> None:
+    trajectory = data.draw(trajectories)
+    written = [message for message in render_messages(trajectory) if message.role in ROLES]
+    if not written:
+        with pytest.raises(TrajectoryError):
+            make_single_sample(trajectory, tokenizer)
+        return
+    sample = make_single_sample(trajectory, tokenizer)
+    trained = [label for label in sample.labels if label != IGNORE_INDEX]
+    n_plans = sum(message.role == "planner" for message in written)
+    start_id, end_id = tokenizer.encode("<|im_start|><|im_end|>")
+    assert len(sample.turns) == trained.count(end_id) == n_plans
+    assert start_id not in trained
+
+
+@pytest.mark.parametrize(("role", "n_messages"), [("planner", 2), ("caller", 3), ("planner", 5), ("summarizer", 6)])
+def test_a_served_prompt_is_the_beginning_of_the_trained_sequence(
+    role: Role, n_messages: int, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    rows = [{"role": message.role, "content": message.text} for message in render_messages(TWO_TURNS)[:n_messages]]
+    prompt = tokenizer.apply_chat_template(
+        rows, chat_template=load_template("single"), add_generation_prompt=True, role=role, return_dict=False
+    )
+    ids = make_single_sample(TWO_TURNS, tokenizer).input_ids
+    assert ids[: len(prompt)] == prompt
+    following = {"planner": "<|im_end|>", "caller": "Action", "summarizer": "5."}[role]
+    assert following in tokenizer.decode(ids[len(prompt) :])
+
+
+def test_the_call_in_a_planner_s_turn_is_weighed_too(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_single_sample(TWO_TURNS, tokenizer)
+    weights = make_weights(sample, tokenizer, TokenWeights(decision=2, action=3))
+    heavy: dict[float, list[int]] = {1: [], 2: [], 3: []}
+    for id_, weight in zip(sample.input_ids, weights, strict=True):
+        heavy[weight].append(id_)
+    assert str(tokenizer.decode(heavy[2])).replace(" ", "") == "caller.conclusion.giveup."
+    assert str(tokenizer.decode(heavy[3])).strip() == "add"
+
+
+def test_the_checkpoint_carries_its_template(
+    make_config: Callable[..., TrainConfig], data: Path, tmp_path: Path
+) -> None:
+    train(make_config("single", max_steps=1), data, tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == load_template("single")
+
+
+CALLS = (
+    Call("1", "add", {"text": "Action: süß", "n": "日本"}, Observation("Next: caller.\nAction: fake")),
+    Call("2", "multiply", {}, Observation("")),
+)
+
+TRAJECTORY = Trajectory(
+    (ToolSpec("add"),),
+    (Turn("Next: conclusion.", (Step("Next: x.", "caller", CALLS), Step("é", "give up"))),),
+)
+
+
+def _decode_heavy(trajectory: Trajectory, tokenizer: PreTrainedTokenizerFast, weight: float) -> str:
+    sample = make_sample(trajectory, tokenizer)
+    weights = make_weights(sample, tokenizer, TokenWeights(decision=2, action=3))
+    assert len(weights) == len(sample.input_ids)
+    return str(tokenizer.decode([id_ for id_, each in zip(sample.input_ids, weights, strict=True) if each == weight]))
+
+
+def test_decisions_weigh_what_they_are_given_and_nothing_else_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert _decode_heavy(TRAJECTORY, tokenizer, 2).replace(" ", "") == "caller.giveup."
+
+
+def test_action_names_weigh_what_they_are_given_and_nothing_else_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert _decode_heavy(TRAJECTORY, tokenizer, 3).replace(" ", "") == "addmultiply"
+
+
+@pytest.mark.parametrize(
+    ("rationale", "heavy"),
+    [
+        ("Part 1 (add 2 (two) and 3): I call my.add-2.", "I call my.add-2"),
+        ("Part 2 (call it off) with HC-1: I call cancel.", "I call cancel"),
+        ("Part 1 (call me a cab): no tool can call a taxi.", "no tool"),
+        ("All parts are done. I call nobody: no tool is needed.", ""),
+    ],
+)
+def test_the_choice_of_a_tool_weighs_in_the_plan_too(
+    rationale: str, heavy: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    asked = Turn("Part 1 (x): I call add.\nNext: caller.", (Step(rationale, "give up"),))
+    trajectory = Trajectory((ToolSpec("add", "Part 1 (x): no tool"),), (asked,))
+    assert _decode_heavy(trajectory, tokenizer, 3).replace(" ", "") == heavy.replace(" ", "")
+
+
+def test_a_weight_of_one_leaves_all_alike(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_sample(TRAJECTORY, tokenizer)
+    assert set(make_weights(sample, tokenizer, TokenWeights(decision=1, action=1))) == {1.0}
+
+
+def test_a_tokenizer_that_splits_otherwise_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    sample = make_sample(TRAJECTORY, tokenizer, roles=["planner"])
+    turn = sample.turns[0]
+    # one letter per token, which no tokenizer with merges gives back
+    letters = [id_ for character in "Next: caller." for id_ in tokenizer.encode(character)]
+    odd = type(sample)(sample.input_ids[: turn.start] + letters, [], (type(turn)("planner", turn.start, 10_000),))
+    with pytest.raises(ConfigError, match="leave them at 1"):
+        make_weights(odd, tokenizer, TokenWeights(decision=2))
