@@ -34,6 +34,7 @@ from alpha_umi.training.data.tool_specs import (
     drop_nulls,
     evaluate,
     fit_arguments,
+    is_null,
     parse_arguments,
     parse_python,
     parse_tools,
@@ -52,12 +53,14 @@ _ROLES: Mapping[str, _Kind] = {
     **dict.fromkeys(("tool", "tool_response", "tool_result", "observation", "ipython"), "tool"),
     **dict.fromkeys(("function", "function_response", "function_result"), "tool"),
 }
+_ARGUMENT, _HYPHEN = "argument_", "_hyphen_"
 _OFF = ("0", "0.0", "false", "no")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _TAGGED_CALL = re.compile(r"<(tool_call|function_?call)>(.*?)(?:</\1>|$)", re.DOTALL)
 _TAGGED_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*(?:</tool_response>|$)", re.DOTALL)
 _TAGGED_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
 _WRITTEN_NAME = re.compile(r"""(^\[|\)\s*,)\s*([^()\[\]{}"'=,]+?)\s*\(""")
+_WRITTEN_ARGUMENT = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([(,]\s*)([A-Za-z_][\w-]*)(?=\s*=[^=])""")
 _LISTED_TOOLS = re.compile(r'\[\s*\{\s*"')
 
 
@@ -193,7 +196,8 @@ class _MessageReader:
         return message
 
     def _read_calls(self, value: Any) -> list[Call]:
-        return [self._read_call(each) for each in (value if isinstance(value, list) else [value]) if each]
+        given = value if isinstance(value, list) else [value]
+        return [self._read_call(each) for each in given if each and not is_null(each)]
 
     def _read_call(self, raw: Any) -> Call:
         raw = decode(raw)
@@ -226,8 +230,12 @@ class _MessageReader:
             names[f"tool_{len(names)}"] = name
             return f"{found[1]}tool_{len(names) - 1}("
 
+        def spell(found: re.Match[str]) -> str:
+            """Let arguments have names that Python does not allow, such as ``from``."""
+            return found[1] or f"{found[2]}{_ARGUMENT}{found[3].replace('-', _HYPHEN)}"
+
         try:
-            tree = parse_python(_WRITTEN_NAME.sub(number, text))
+            tree = parse_python(_WRITTEN_ARGUMENT.sub(spell, _WRITTEN_NAME.sub(number, text)))
             nodes = tree.elts if isinstance(tree, ast.List) else []
             return [self._read_written_call(node, names) for node in nodes]
         except ValueError:
@@ -237,6 +245,6 @@ class _MessageReader:
         if not isinstance(node, ast.Call) or node.args:
             raise ValueError("not a call with named arguments")
         name = ast.unparse(node.func)
-        return self._make_call(
-            "", names.get(name, name), {str(keyword.arg): evaluate(keyword.value) for keyword in node.keywords}
-        )
+        arguments = {str(each.arg): evaluate(each.value) for each in node.keywords}
+        spelt = {key.removeprefix(_ARGUMENT).replace(_HYPHEN, "-"): value for key, value in arguments.items()}
+        return self._make_call("", names.get(name, name), spelt)

@@ -95,7 +95,13 @@ def parse_tools(value: Any) -> tuple[ToolSpec, ...]:
 
 def _is_hosted(tool: Any) -> bool:
     """Say whether an entry is null, or a tool that a server runs by itself, such as a search of the web."""
-    return tool is None or (isinstance(tool, Mapping) and not {"function", "name"} & tool.keys() and "type" in tool)
+    is_typed = isinstance(tool, Mapping) and not {"function", "name"} & tool.keys() and "type" in tool
+    return is_typed or is_null(tool)
+
+
+def is_null(value: Any) -> bool:
+    """Say whether a value is null, or holds nothing but nulls, as tables have it where other rows have a structure."""
+    return value is None or (isinstance(value, Mapping) and bool(value) and all(map(is_null, value.values())))
 
 
 def parse_openai_tool(tool: Any) -> ToolSpec:

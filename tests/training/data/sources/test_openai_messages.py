@@ -16,6 +16,7 @@ USER = {"role": "user", "content": [{"type": "text", "text": "2 and 2?"}]}
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}
 CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 RESULT = {"role": "tool", "tool_call_id": "c1", "content": "4"}
+NULLS = {"name": None, "arguments": None}
 ANSWER = {"role": "assistant", "content": "It is 4."}
 
 
@@ -253,11 +254,16 @@ def test_calls_side_by_side_get_their_results(read: Read, write_lines: WriteLine
 def test_python_calls_may_hold_nested_values_and_text_stays_text(read: Read, write_lines: WriteLines) -> None:
     record = json.loads(json.dumps(DIALECTS["toolace"]))
     record["conversations"][1:3] = [
-        {"from": "assistant", "value": '[Find Town(name="a), b(", n=-2), Find Town(name={"k": [true, null]})]'}
+        {"from": "assistant", "value": '[Find Town(name="a), b(", n=-2), Find Town(name={"k": [true, null]})]'},
+        {"from": "assistant", "value": "[Find Town(from=\"a, in=b\", is-near = 'c(d=e')]"},
     ]
     record["conversations"][-1]["value"] = "[see (here)]"
     calls, answer = read_steps(read, write_lines, record)
-    assert [call.arguments for call in calls.calls] == [{"name": "a), b(", "n": -2}, {"name": {"k": [True, None]}}]
+    assert [call.arguments for call in calls.calls] == [
+        {"name": "a), b(", "n": -2},
+        {"name": {"k": [True, None]}},
+        {"from": "a, in=b", "is-near": "c(d=e"},
+    ]
     assert answer.answer == "[see (here)]"
 
 
@@ -282,6 +288,10 @@ def test_object_results_greetings_and_empty_messages_are_read(read: Read, write_
             CALLED, {"role": "ipython", "content": "4", "name": float("nan")}, {"role": "bot", "content": "It is 4."}
         ),
         dialogue(CALLED, RESULT, ANSWER, tools=[*TOOLS, {"type": "web_search"}], functions=float("nan")),
+        dialogue(
+            CALLED, RESULT, {**ANSWER, "function_call": NULLS, "tool_calls": [{"id": None, "function": NULLS}, None]}
+        ),
+        dialogue(CALLED, RESULT, ANSWER, tools=[*TOOLS, {"type": None, "function": NULLS}]),
     ],
 )
 def test_rows_of_other_programs_read_the_same(read: Read, write_lines: WriteLines, record: dict[str, Any]) -> None:
