@@ -143,6 +143,11 @@ def is_thought(part: object) -> bool:
     return isinstance(part, Mapping) and part.get("type") in ("reasoning", "thinking", "redacted_thinking")
 
 
+def is_apart(part: object) -> bool:
+    """Tell whether a block is no part of what is said: a thought, or a call, which a message holds elsewhere too."""
+    return is_thought(part) or (isinstance(part, Mapping) and bool(re.search("tool|call", str(part.get("type")))))
+
+
 def read_thoughts(message: AIMessage) -> str:
     """Return what a model thought, wherever its server has put it."""
     return replace_surrogates(_join(_read_apart(message), split_reasoning(message.text)[0]))

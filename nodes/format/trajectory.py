@@ -28,7 +28,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call
 from pydantic import TypeAdapter, ValidationError
 
 from alpha_umi.errors import TrajectoryError
-from alpha_umi.nodes.format.reasoning import split_reasoning
+from alpha_umi.nodes.format.reasoning import is_apart, split_reasoning
 from alpha_umi.tools.observation import to_plain
 from alpha_umi.tools.spec import ToolSpec
 
@@ -247,7 +247,7 @@ def parse_message(message: AIMessage) -> Step:
 
 
 def _parse_foreign(message: AIMessage, calls: tuple[Call, ...]) -> Step:
-    said = split_reasoning(str(message.text))[1]
+    said = split_reasoning(read_text(message))[1]
     calls = tuple(replace(call, arguments=to_plain(call.arguments)) for call in calls)  # code has written them, maybe
     return Step(said, "caller", calls) if calls else Step("", "conclusion", (), said)
 
@@ -256,15 +256,15 @@ def read_text(message: BaseMessage) -> str:
     """Return the text of a message; what else it holds, such as an image, is named, but for data, which are written."""
     if isinstance(message.content, str):
         return message.content
-    parts = [{"text": part} if isinstance(part, str) else part for part in message.content]
-    is_text = all("text" in part for part in parts)
-    return ("" if is_text else "\n").join(map(_read_part, parts))
+    shown = [part for part in message.content if not (isinstance(message, AIMessage) and is_apart(part))]
+    parts = [{"text": part} if isinstance(part, str) else part for part in shown]
+    return ("" if all("text" in part for part in parts) else "\n").join(map(_read_part, parts))
 
 
 def _read_part(part: Mapping[str, Any]) -> str:
-    if "text" in part or "type" not in part:
-        return str(part["text"] or "") if "text" in part else json.dumps(part, ensure_ascii=False, default=str)
-    return f"({part['type']}, not shown)"
+    if "type" not in part and "text" not in part:
+        return json.dumps(part, ensure_ascii=False, default=str)
+    return str(part.get("text", part.get("refusal", f"({part.get('type')}, not shown)")) or "")
 
 
 def to_standard(message: BaseMessage) -> BaseMessage:
@@ -272,9 +272,8 @@ def to_standard(message: BaseMessage) -> BaseMessage:
     if not isinstance(message, ChatMessage | FunctionMessage):
         return message
     kind = _CLASSES.get(message.role.lower()) if isinstance(message, ChatMessage) else ToolMessage
-    call: dict[str, Any] = {"tool_call_id": ""} if kind is ToolMessage else {}
-    kept: dict[str, Any] = {"content": message.content, "id": message.id, "name": message.name}
-    return message if kind is None else kind(**kept, **call, additional_kwargs=message.additional_kwargs)
+    kept: dict[str, Any] = {name: getattr(message, name) for name in ("content", "id", "name", "additional_kwargs")}
+    return message if kind is None else kind(**kept, **({"tool_call_id": ""} if kind is ToolMessage else {}))
 
 
 _CLASSES: Mapping[str, type[BaseMessage]] = {

@@ -280,6 +280,14 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
             [QUESTION, AIMessage("<think>Hm.</think>I add nothing."), SystemMessage("Be brief.")],
             "What is 2 + 3?\n\n[The assistant said: I add nothing.]",
         ),
+        (
+            [AIMessage([{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "See:"}, IMAGE]), QUESTION],
+            "[The assistant said: See:\n(image_url, not shown)]\n\nWhat is 2 + 3?",
+        ),
+        (
+            [QUESTION, AIMessage([{"type": "refusal", "refusal": "I do not add."}, {"type": "tool_use", "name": "f"}])],
+            "What is 2 + 3?\n\n[The assistant said: I do not add.]",
+        ),
         ([ToolMessage("7", tool_call_id="9"), QUESTION], "[A tool returned: 7]\n\nWhat is 2 + 3?"),
         (
             [HumanMessage("Hi"), AIMessage("Hi!"), ToolMessage("7", tool_call_id="9"), QUESTION],
