@@ -199,7 +199,7 @@ def _name_by_field(tool: BaseTool) -> BaseTool:
 
 def _name_old_by_field(model: type[OldModel]) -> type[OldModel]:
     """Do the same for a model of pydantic 1, whose subclass has copies of its fields."""
-    plain = type(model.__name__, (model,), {"__doc__": model.__doc__, "__module__": __name__})
+    plain: type[OldModel] = type(model.__name__, (model,), {"__doc__": model.__doc__, "__module__": __name__})
     for field in plain.__fields__.values():
         field.alias, field.field_info.alias = field.name, None
     return plain

@@ -55,6 +55,7 @@ _ROLES: Mapping[str, _Kind] = {
 }
 _ARGUMENT, _HYPHEN = "argument_", "_hyphen_"
 _OFF = ("0", "0.0", "false", "no")
+_NAME_KEYS = ("name", "tool_name", "recipient_name")
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _TAGGED_CALL = re.compile(r"<(tool_call|function_?call)>(.*?)(?:</\1>|$)", re.DOTALL)
 _TAGGED_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*(?:</tool_response>|$)", re.DOTALL)
@@ -133,6 +134,12 @@ def _to_text(content: Any) -> str:
     return "" if content is None or content == [] else render_observation(content, sys.maxsize)
 
 
+def _list_blocks(content: Any, kind: str) -> list[Record]:
+    """Return the blocks of a kind, in which Anthropic's messages hold calls and results."""
+    parts = content if isinstance(content, list) else []
+    return [part for part in parts if isinstance(part, dict) and part.get("type") == kind]
+
+
 def _find_tools(prompt: str) -> tuple[ToolSpec, ...]:
     """Read the tools that a system prompt lists: between tags, or as the first list of JSON objects."""
     for tagged in _TAGGED_TOOLS.findall(prompt):
@@ -171,6 +178,11 @@ class _MessageReader:
             yield from (Message("tool", text, call_id=call_id, name=name) for text in texts or [_to_text(content)])
         elif role == "user" and _TAGGED_RESULT.search(text := _to_text(content)):
             yield from (Message("tool", result) for result in _TAGGED_RESULT.findall(text))
+        elif role == "user" and (blocks := _list_blocks(content, "tool_result")):
+            for block in blocks:
+                yield Message("tool", _to_text(block.get("content")), call_id=str(block.get("tool_use_id") or ""))
+            if rest := [part for part in content if part not in blocks]:
+                yield Message(role, _to_text(rest))
         elif role in ("system", "user"):
             yield Message(role, _to_text(content))
         else:
@@ -179,8 +191,9 @@ class _MessageReader:
     def _read_assistant(self, raw: Record, content: Any, *, is_call: bool) -> Message:
         is_masked = any(str(raw.get(key)).lower() in _OFF for key in ("weight", "loss", "train"))
         message = Message("assistant", weight=0 if is_masked else 1)
+        blocks = _list_blocks(content, "tool_use")
         if isinstance(content, list):
-            content = [part for part in content if not is_thought(part)]
+            content = [part for part in content if not is_thought(part) and part not in blocks]
         _, text = split_reasoning(_to_text(content))
         if is_call and not _TAGGED_CALL.search(text):
             message.calls = self._read_calls(_decode_lines(text))
@@ -191,6 +204,7 @@ class _MessageReader:
             written = [] if tagged else self._read_written(text.strip())
             message.text = "" if written else _TAGGED_CALL.sub("", text).strip()
             message.calls = tagged or written
+        message.calls += self._read_calls(blocks)
         message.calls += self._read_calls(decode(raw.get("tool_calls")))
         message.calls += self._read_calls(decode(raw.get("function_call")))
         return message
@@ -207,7 +221,8 @@ class _MessageReader:
         if isinstance(function, str):
             function = {"name": function, **{key: raw[key] for key in _ARGUMENT_KEYS if key in raw}}
         written = next((function[key] for key in _ARGUMENT_KEYS if function.get(key) is not None), None)
-        return self._make_call(str(raw.get("id") or ""), str(function.get("name") or ""), written)
+        name = next((str(function[key]) for key in _NAME_KEYS if function.get(key)), "")
+        return self._make_call(str(raw.get("id") or ""), name, written)
 
     def _make_call(self, call_id: str, name: str, written: Any) -> Call:
         name = clean_name(name)

@@ -334,3 +334,18 @@ def test_calls_keep_their_own_ids(read: Read, write_lines: WriteLines) -> None:
     (step,) = read_steps(read, write_lines, dialogue(two))
     assert [type(call) for call in step.calls] == [Call] * 3
     assert len({call.id for call in step.calls}) == 3
+
+
+def test_calls_and_results_in_blocks_are_read(read: Read, write_lines: WriteLines) -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 2}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "4"}]}
+    called = {"role": "assistant", "content": [{"type": "text", "text": "I add."}, use]}
+    steps = read_steps(read, write_lines, dialogue(called, {"role": "user", "content": [result]}, ANSWER))
+    assert (steps[0].rationale, list_results(*steps), steps[1].answer) == ("I add.", [({"a": 2}, "4")], "It is 4.")
+
+
+@pytest.mark.parametrize("key", ["tool_name", "recipient_name"])
+def test_calls_may_name_their_tool_in_other_keys(read: Read, write_lines: WriteLines, key: str) -> None:
+    call = {key: "functions.add", "parameters": {"a": 2}}
+    steps = read_steps(read, write_lines, dialogue({**CALLED, "tool_calls": [call]}, RESULT, ANSWER))
+    assert list_results(*steps) == [({"a": 2}, "4")]
