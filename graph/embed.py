@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, get_config_list
 from langchain_core.tools import StructuredTool
 from langgraph.channels import LastValue
 from langgraph.graph.state import CompiledStateGraph
@@ -20,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
-_READ = "__pregel_read"
-"""One of LangGraph's private constants; a node finds the channels of its graph in what it names."""
+_READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
+"""Of LangGraph's private constants; they name where a node finds the channels of its graph, and the counts of its task.
+"""
 _OUTPUT = UmiOutput.__required_keys__  # LangGraph streams all of the state to a graph around
 _PROBE = HumanMessage("", id="1")
 _DESCRIPTION = "Answers a question by planning and calling tools. Give it one complete question in plain words."
@@ -46,6 +49,27 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         channels = _find_channels(config)
         async for part in super().astream(input, config, **kwargs):
             yield _fit(part, channels, input)
+
+    def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
+        """Do what LangChain does."""
+        return super().batch(inputs, _number(config, len(inputs)), **kwargs)
+
+    async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
+        """Do what LangChain does."""
+        return await super().abatch(inputs, _number(config, len(inputs)), **kwargs)
+
+
+def _number(config: RunnableConfig | Sequence[RunnableConfig] | None, n_runs: int) -> list[RunnableConfig]:
+    """Number the runs of a batch in a node of another graph; as they begin, in any order, LangGraph would.
+
+    The number is part of the name of a run's checkpoints: resumed, each must find its own.
+    """
+    configs = get_config_list(config, n_runs)
+    for each in configs:
+        if pad := each["configurable"].get(_SCRATCHPAD):
+            numbered = replace(pad, subgraph_counter=partial(int, pad.subgraph_counter()))
+            each["configurable"] = {**each["configurable"], _SCRATCHPAD: numbered}
+    return configs
 
 
 class _Values(dict[str, Any]):

@@ -1,19 +1,21 @@
 """DFSDT: a depth-first search over plans, which turns back at a dead end and asks for a different plan.
 
-A subgraph with the same role nodes as a chain, and `search` between the steps. It has its own checkpoints in the
-thread, so that every tree node is one that can be resumed and travelled to.
+A subgraph with the same role nodes as a chain, and `search` between the steps. It has its own checkpoints, so that
+every tree node is one that can be resumed and travelled to; no two searches of a thread share them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import RemoveMessage
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import StateSnapshot
 
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.caller import make_caller
@@ -39,6 +41,7 @@ PLANNER_EDGES: dict[Hashable, str] = {
     "give up": "search",
     "no decision": "planner",
 }
+_NAME = "dfsdt"
 SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summarizer", "end": END}
 
 
@@ -70,7 +73,38 @@ def make_dfsdt(
         )
     else:
         graph.add_conditional_edges("search", route_search, SEARCH_EDGES)
-    return RunnableSequence(RunnableLambda(_hand_over), graph.compile(checkpointer=True, name="dfsdt"))
+    compiled = graph.compile(name=_NAME)
+    search_graph = _Search(**{name: value for name, value in vars(compiled).items() if name != "__orig_class__"})
+    return RunnableSequence(RunnableLambda(_hand_over), search_graph)
+
+
+class _Search(CompiledStateGraph[Any, Any, Any, Any]):
+    """The compiled search, which keeps the thread's own checkpoints under one name for all turns.
+
+    Under LangGraph's name for a subgraph, which ends with the task, they could not be travelled to: a journey begins a
+    new task. A search that others may run beside, in an agent inside another graph or by a `Send`, has LangGraph's.
+    """
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        return super().stream(input, _name_checkpoints(config), **kwargs)
+
+    def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
+        return super().astream(input, _name_checkpoints(config), **kwargs)
+
+    def get_state(self, config: RunnableConfig, **kwargs: Any) -> StateSnapshot:
+        return super().get_state(_name_checkpoints(config), **kwargs)
+
+    async def aget_state(self, config: RunnableConfig, **kwargs: Any) -> StateSnapshot:
+        return await super().aget_state(_name_checkpoints(config), **kwargs)
+
+
+def _name_checkpoints(config: RunnableConfig | None) -> RunnableConfig:
+    config = config or {}
+    path = config.get("metadata", {}).get("langgraph_path", ())
+    namespace = config.get("configurable", {}).get("checkpoint_ns", "")
+    if not namespace.startswith(f"{_NAME}:") or "|" in namespace or "__pregel_push" in path:
+        return config
+    return {**config, "configurable": {**config["configurable"], "checkpoint_ns": _NAME}}
 
 
 def _hand_over(state: UmiState) -> dict[str, Any]:

@@ -1,19 +1,23 @@
 """The compiled graph inside LangChain apps."""
 
+import time
 from dataclasses import dataclass, field
 from operator import add as join
 from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.store.memory import InMemoryStore
+from langgraph.types import Command, Send
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
@@ -258,3 +262,99 @@ def test_embed_called_within_a_node_gives_all_that_it_has(agent: UmiAgent) -> No
     assert compiled.invoke(QUESTION)["answer"] == ["The sum is 5."] * 2
     compiled = StateGraph(ListState).add_node("ask", lambda state: agent.invoke(state)).add_edge(START, "ask").compile()
     assert compiled.invoke(QUESTION)["answer"] == []
+
+
+PEOPLE = ["Alice", "Bob"]
+
+
+class Answers(TypedDict):
+    told: Annotated[dict[str, str], lambda known, new: known | new]
+
+
+class Late(BaseCallbackHandler):
+    """Lets the first question of a batch begin last, and later that of the other person."""
+
+    run_inline = True
+    n_begun = 0
+
+    def on_chain_start(self, _: Any, inputs: Any, **__: Any) -> None:
+        if PEOPLE[self.n_begun >= len(PEOPLE)] in str(inputs):
+            time.sleep(0.2)
+        self.n_begun += inputs.keys() == {"messages"}
+
+
+def make_bank(paid: list[str], strategy: Strategy, *, fails: bool) -> UmiAgent:
+    """Pay to whom the question names, once a person agrees; the model may fail once, when all is paid."""
+    failures = iter([fails])
+
+    def pay(to: str) -> str:
+        """Pay."""
+        paid.append(to)
+        return f"account of {to}"
+
+    def say(role: Any, messages: list[BaseMessage]) -> str:
+        text = "\n".join(message.text for message in messages)
+        name = next(name for name in PEOPLE if f"Pay {name}." in text)
+        if role == "planner" and f"account of {name}" in text:
+            if len(paid) == len(PEOPLE) and next(failures, False):
+                raise ConnectionError
+            return "It is paid.\nNext: conclusion."
+        plan = {"planner": "I pay.\nNext: caller.", "caller": f'Action: pay\nAction Input: {{"to": "{name}"}}'}
+        return plan.get(role) or " and ".join(name for name in PEOPLE if f"account of {name}" in text)
+
+    defaults = UmiContext(approve_tools=True)
+    return create_umi_agent(ScriptedChatModel(script=say), [pay], strategy=strategy, defaults=defaults)
+
+
+def make_fan_out(bank: UmiAgent, kind: str) -> Any:
+    """Ask the bank for all people side by side, in one thread."""
+    if kind == "parallel calls":
+        calls = "\n".join(f'Action: bank\nAction Input: {{"query": "Pay {name}."}}' for name in PEOPLE)
+        plans = ["Both.\nNext: caller.", "Done.\nNext: conclusion."]
+        script = replay({"planner": plans, "caller": [calls], "summarizer": ["Done."]})
+        tool = as_tool(bank, name="bank")
+        return create_umi_agent(ScriptedChatModel(script=script), [tool], checkpointer=InMemorySaver())
+    graph: Any = StateGraph(Answers)
+    late = Late()
+
+    def ask(state: Any) -> Any:
+        return {"told": {state["name"]: bank.invoke({"messages": f"Pay {state['name']}."})["answer"]}}
+
+    def ask_all(_: Any) -> Any:
+        results = bank.batch([{"messages": f"Pay {name}."} for name in PEOPLE], {"callbacks": [late]})
+        return {"told": dict(zip(PEOPLE, (result["answer"] for result in results), strict=True))}
+
+    if kind == "batch":
+        graph.add_node("all", ask_all).add_edge(START, "all")
+    elif kind == "two nodes":
+        for name in PEOPLE:
+            graph.add_node(name, lambda _, name=name: ask({"name": name})).add_edge(START, name)
+    else:
+        graph.add_node("one", ask)
+        graph.add_conditional_edges(START, lambda _: [Send("one", {"name": name}) for name in PEOPLE], ["one"])
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize("kind", ["parallel calls", "send", "two nodes", "batch"])
+def test_embed_agents_side_by_side_share_nothing(kind: str, strategy: Strategy) -> None:
+    paid: list[str] = []
+    graph = make_fan_out(make_bank(paid, strategy, fails=kind != "parallel calls"), kind)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    value: Any = {"messages": "Pay both."} if kind == "parallel calls" else {"told": {}}
+    result: Any = {"__interrupt__": []}
+    while "__interrupt__" in result:
+        try:
+            result = graph.invoke(value, config)
+        except ConnectionError:
+            value = None
+        else:
+            questions = {question.id: question.value["action_requests"] for question in result.get("__interrupt__", ())}
+            value = Command(resume={key: {"decisions": [agree(*asked)]} for key, asked in questions.items()})
+    observed = [message.text for message in result.get("messages", ()) if isinstance(message, ToolMessage)]
+    assert result.get("told", dict(zip(PEOPLE, observed, strict=False))) == {name: name for name in PEOPLE}
+    assert sorted(paid) == PEOPLE
+
+
+def agree(action: Any) -> Any:
+    return {"id": action["id"], "type": "approve"}
