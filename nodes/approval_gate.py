@@ -2,9 +2,10 @@
 
 A separate node, because LangGraph runs an interrupted node again from its beginning on resume. It works in moves,
 each a checkpoint: first the rules are applied, once, and what they say is kept in the state; then each answer is a
-move. So a rule cannot change its mind while a person thinks, and an answer belongs to one question. A call goes to the
-tools only if the state holds a review of exactly this call that lets it run. Request and answer have the shape of
-LangChain's human-in-the-loop middleware, with ids added; see `alpha_umi.nodes.approval.questions`.
+move. So a rule cannot change its mind while a person thinks, and an answer belongs to one question. A call runs only if
+the state holds a review of exactly this call that lets it run, whoever sent it to the tools (`find_decided`). Request
+and answer have the shape of LangChain's human-in-the-loop middleware, with ids added; see
+`alpha_umi.nodes.approval.questions`.
 """
 
 from __future__ import annotations
@@ -207,6 +208,14 @@ def route_approval(state: UmiState) -> list[Send] | Literal["approval", "planner
         for call, review in zip(calls, reviews, strict=True)
     ]
     return [Send("tools", task) for task in tasks] or "planner"
+
+
+def find_decided(state: UmiState, task: Mapping[str, Any]) -> ToolTask | None:
+    """Return the call that the gate would send now for a task, None if it holds no decision on exactly this one."""
+    sent = route_approval(state) if state.get("messages") else "planner"
+    wanted = make_id(task.get("name", ""), task.get("arguments", {}), str(task.get("id")))
+    decided: list[ToolTask] = [] if isinstance(sent, str) else [send.arg for send in sent]
+    return next((one for one in decided if make_id(one["name"], one["arguments"], one["id"]) == wanted), None)
 
 
 def _get_gate(state: UmiState) -> Gate:

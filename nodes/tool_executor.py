@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -17,7 +17,9 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.prebuilt import ToolRuntime
 from langgraph.runtime import get_runtime
 
+from alpha_umi.errors import InputError
 from alpha_umi.nodes.approval import make_id
+from alpha_umi.nodes.approval_gate import find_decided
 from alpha_umi.nodes.durability.checkpointers import can_store, replace_foreign
 from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
@@ -35,6 +37,8 @@ _READ = "__pregel_read"
 class ToolsNode(Runnable[ToolTask, Update]):
     """Graph node that runs one tool call and appends its observation.
 
+    It runs only what `ApprovalGate` decided on: a `Send` or `Command` of anybody else can name this node too.
+
     A call of a tool with the effect ``once`` runs between two records, so that a resumed thread does not run it again.
     What it gave is kept for the turn, in which `ApprovalGate` lets no equal call run.
 
@@ -48,7 +52,12 @@ class ToolsNode(Runnable[ToolTask, Update]):
         self._toolbox = toolbox
 
     def invoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
-        """Run the call, unless it ran before, and return its tool message."""
+        """Run the call, unless it ran before, and return its tool message.
+
+        Raises:
+            InputError: If the gate has not let exactly this call run.
+        """
+        input = _find_decided(input, config)
         with _asking_storably(config):
             return self._note(input, self._run(input, config), config)
 
@@ -70,6 +79,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
 
     async def ainvoke(self, input: ToolTask, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Do what `invoke` does without blocking the event loop."""
+        input = _find_decided(input, config)
         with _asking_storably(config):
             return self._note(input, await self._arun(input, config), config)
 
@@ -94,7 +104,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
         if not self._toolbox.needs_runtime(task["name"]):
             return None
         runtime, config = get_runtime(), config or {}
-        state = config.get("configurable", {})[_READ](sorted(UmiState.__required_keys__ | UmiState.__optional_keys__))
+        state = _read(config, UmiState.__required_keys__ | UmiState.__optional_keys__)
         return ToolRuntime(
             state={key: copy(value) for key, value in state.items()},
             context=runtime.context,
@@ -112,6 +122,21 @@ class ToolsNode(Runnable[ToolTask, Update]):
             return {"messages": [message]}
         outcome = Outcome(text=message.text, is_error=message.status == "error")
         return {"messages": [message], "ran": {make_id(name, arguments): outcome}}
+
+
+def _find_decided(task: ToolTask, config: RunnableConfig | None) -> ToolTask:
+    state: Any = _read(config, {"messages", "gate"})
+    if decided := find_decided(state, task):
+        return decided
+    raise InputError(
+        "A call was sent to the tools that nobody decided on, so it did not run. Calls come from the caller and pass "
+        "the approval: put a question to the agent instead."
+    )
+
+
+def _read(config: RunnableConfig | None, keys: Iterable[str]) -> dict[str, Any]:
+    state: dict[str, Any] = (config or {}).get("configurable", {})[_READ](sorted(keys))
+    return state
 
 
 def _drop_what_cannot_be_stored(message: ToolMessage, config: RunnableConfig | None) -> ToolMessage:

@@ -306,7 +306,7 @@ def make_bank(paid: list[str], strategy: Strategy, *, fails: bool) -> UmiAgent:
     return create_umi_agent(ScriptedChatModel(script=say), [pay], strategy=strategy, defaults=defaults)
 
 
-def make_fan_out(bank: UmiAgent, kind: str) -> Any:
+def make_fan_out(bank: Any, kind: str) -> Any:
     """Ask the bank for all people side by side, in one thread."""
     if kind == "parallel calls":
         calls = "\n".join(f'Action: bank\nAction Input: {{"query": "Pay {name}."}}' for name in PEOPLE)

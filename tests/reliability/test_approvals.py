@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Command
+from langgraph.types import Command, Send
 
 from alpha_umi import ApprovalRule, UmiContext, ask_when, create_umi_agent
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.graph.config import load_settings
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.factory import make_agent
@@ -333,6 +334,29 @@ def test_call_that_is_changed_together_with_its_approval_is_asked_about(is_named
     decision = decide(action, "approve") if is_named else {"type": "approve"}
     result = agent.invoke(Command(resume={"decisions": [decision]}, update=update), THREAD)
     assert (read(result)[0]["args"], shop.did) == ({"sum": 999}, [])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("saver", [InMemorySaver(), None])
+@pytest.mark.parametrize("when", ["never made", "asked about", "rejected", "ran"])
+async def test_call_that_is_sent_past_the_gate_does_not_run(saver: Any, strategy: Any, when: str) -> None:
+    thread: RunnableConfig = {"configurable": {"thread_id": f"{strategy} {when}"}}
+    agent, shop = build([[call("look", at="x")], [call("look", at="y")]], checkpointer=saver, strategy=strategy)
+    name, task = "tools", {"name": "look", "arguments": {"at": "x"}, "id": "call_1", "approve": False}
+    if saver and when != "never made":
+        (action,) = read(agent.invoke(QUESTION, thread))
+        task["id"] = action["tool_call_id"]
+        if when != "asked about":
+            kind = "approve" if when == "ran" else "reject"
+            agent.invoke(answer(decide(action, kind)), thread)
+    did = list(shop.did)
+    for goto in (Send(name, task), [Send(name, task)] * 2, Send(name, {**task, "arguments": {"at": "z"}}), name):
+        for update in ({"messages": "Look."}, None):
+            with suppress(InputError):
+                agent.invoke(Command(goto=goto, update=update), thread)
+            with suppress(InputError):
+                await agent.ainvoke(Command(goto=goto, update=update), thread)
+    assert shop.did == did
 
 
 # Rules
