@@ -24,7 +24,7 @@ from alpha_umi.nodes.durability.checkpointers import can_store, replace_foreign
 from alpha_umi.nodes.durability.effects import find_recorded_call
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Outcome, ToolTask, UmiState
-from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.tools.toolbox import NOT_BEGUN, Toolbox
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,8 @@ class ToolsNode(Runnable[ToolTask, Update]):
     def _note(self, task: ToolTask, message: ToolMessage, config: RunnableConfig | None) -> Update:
         name, arguments = task["name"], task["arguments"]
         message = _drop_what_cannot_be_stored(message, config)
-        if not self._toolbox.runs_once(name) or self._toolbox.find_fault(name, arguments):
+        has_run = NOT_BEGUN not in message.additional_kwargs and not self._toolbox.find_fault(name, arguments)
+        if not self._toolbox.runs_once(name) or not has_run:
             return {"messages": [message]}
         outcome = Outcome(text=message.text, is_error=message.status == "error")
         return {"messages": [message], "ran": {make_id(name, arguments): outcome}}

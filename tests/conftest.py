@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import string
-from collections.abc import Generator
+import warnings
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -107,3 +110,23 @@ def trajectories() -> st.SearchStrategy[Trajectory]:
         return Trajectory(tuple(tools), tuple(turns), draw(text))
 
     return draw_trajectory()
+
+
+def run_forked(work: Callable[[], str]) -> tuple[int, str]:
+    """Do something in a forked child; return its process id and what it says, empty if it hangs."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which are the point
+        pid = os.fork()
+    if not pid:
+        try:
+            os.write(writer, work().encode())
+        except BaseException as error:
+            os.write(writer, repr(error).encode())
+        os._exit(0)
+    os.close(writer)
+    said = os.read(reader, 10_000) if select.select([reader], [], [], 60)[0] else b""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(reader)
+    return pid, said.decode()

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Literal
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin, tool_call
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, ToolException
@@ -29,12 +29,15 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.commands import read_command
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
+from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
 from alpha_umi.tools.isolation import ToolProcessEnded
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
+NOT_BEGUN = "not_begun"
+"""Key of a message's `additional_kwargs` where the tool was not started and will not be."""
 _MIN_CHARS = 100
 
 
@@ -133,10 +136,10 @@ class Toolbox:
         The arguments are parsed, or the model's raw text where that did not parse; only an exact name runs. With the
         caller's config the tool is a child run in its trace. What the tool takes from the graph is in the runtime.
         """
-        work = self._start(name, arguments, call_id, config, runtime, None)
+        work, begun = self._start(name, arguments, call_id, config, runtime, None)
         try:
             wait([work], self._timeout_s)
-            return self._finish(name, call_id, work)
+            return self._finish(name, call_id, work, begun)
         finally:
             work.cancel()
 
@@ -149,10 +152,11 @@ class Toolbox:
         runtime: ToolRuntime[Any, Any] | None = None,
     ) -> ToolMessage:
         """Do what `execute` does without blocking the event loop; cancelling it cancels a coroutine tool."""
-        work = asyncio.wrap_future(self._start(name, arguments, call_id, config, runtime, asyncio.get_running_loop()))
+        started, begun = self._start(name, arguments, call_id, config, runtime, asyncio.get_running_loop())
+        work = asyncio.wrap_future(started)
         try:
             await asyncio.wait([work], timeout=self._timeout_s)
-            return self._finish(name, call_id, work)
+            return self._finish(name, call_id, work, begun)
         finally:
             work.cancel()
 
@@ -164,26 +168,30 @@ class Toolbox:
         config: RunnableConfig | None,
         runtime: ToolRuntime[Any, Any] | None,
         loop: asyncio.AbstractEventLoop | None,
-    ) -> Future[Any]:
-        """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine."""
-        refused: Future[Any] = Future()
+    ) -> tuple[Future[Any], Future[None]]:
+        """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine.
+
+        The second future runs from when the tool has begun; once it is cancelled the tool will not begin.
+        """
+        refused, begun = Future[Any](), Future[None]()
         refusal = self.find_fault(name, arguments)
         if refusal or isinstance(arguments, str):
             refused.set_result(self._make_message(name, call_id, refusal, "error"))
-            return refused
+            return refused, begun
         try:
             given = inject(self._injected[name], runtime or _make_runtime(call_id, config))
         except NotGivenError as error:
             refused.set_result(self._make_message(name, call_id, f"{name} cannot run: {error}", "error"))
-            return refused
+            return refused, begun
         tool = self._tools[name]
         # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
         call = tool_call(name=name, args=deepcopy(dict(arguments)) | given, id=call_id)
         if runs_async(tool, on_loop=loop is not None):
             # Async clients belong to a loop, so callers without one share one.
             loop = loop or get_background_loop("tools-event-loop")
-            return asyncio.run_coroutine_threadsafe(tool.ainvoke(call, config), loop)
-        return _run_in_thread(functools.partial(tool.invoke, call, config), name)
+            return asyncio.run_coroutine_threadsafe(_begin(tool, call, config, begun), loop), begun
+        begun.set_running_or_notify_cancel()
+        return _run_in_thread(functools.partial(tool.invoke, call, config), name), begun
 
     def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
         """Return why a call cannot run or may not be called, in words for the model; empty if it can run."""
@@ -198,9 +206,15 @@ class Toolbox:
         except Exception as error:  # a wrong call must never end a run
             return f"The arguments of {name} cannot be checked ({render_error(error)}). Write simpler ones."
 
-    def _finish(self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any]) -> ToolMessage:
+    def _finish(
+        self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any], begun: Future[None]
+    ) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""
         if not work.done():
+            if begun.cancel():
+                text = f"{name} could not begin within {self._timeout_s:g} s and will not: other calls held it up."
+                message = self._make_message(name, call_id, text, "error")
+                return message.model_copy(update={"additional_kwargs": {NOT_BEGUN: True}})
             if self.runs_once(name):
                 return make_unknown_outcome(name, call_id, f"it gave no answer within {self._timeout_s:g} s")
             problem = f"no answer within {self._timeout_s:g} s. Try other arguments or another tool."
@@ -317,12 +331,29 @@ def _run_in_thread(run: Callable[[], Any], name: str) -> Future[Any]:
     return work
 
 
-@functools.cache
-def get_background_loop(name: str) -> asyncio.AbstractEventLoop:
-    """Return the event loop of a name, which runs in its own thread for as long as the process."""
-    loop = asyncio.new_event_loop()
-    Thread(target=loop.run_forever, name=name, daemon=True).start()
-    return loop
+async def _begin(tool: BaseTool, call: ToolCall, config: RunnableConfig | None, begun: Future[None]) -> Any:
+    return await tool.ainvoke(call, config) if begun.set_running_or_notify_cancel() else None
+
+
+class _BackgroundLoops:
+    def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        self._lock = Lock()
+        self._loops: dict[str, asyncio.AbstractEventLoop] = {}
+
+    def get(self, name: str) -> asyncio.AbstractEventLoop:
+        """Return the event loop of a name, which runs in its own thread for as long as the process."""
+        with self._lock:
+            if name not in self._loops:
+                self._loops[name] = asyncio.new_event_loop()
+                Thread(target=self._loops[name].run_forever, name=name, daemon=True).start()
+            return self._loops[name]
+
+
+get_background_loop = _BackgroundLoops().get
 
 
 # Cyrillic and Greek letters that look like Latin ones. Source: Unicode Technical Standard 39, confusables.

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import inspect
 import logging
+import os
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -153,6 +154,7 @@ class DurableSaver(BaseCheckpointSaver[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Let it store what it can of foreign objects."""
         super().__init__(*args, **kwargs)
+        self._pid = os.getpid()
         store_foreign(self)
 
     def claim(self, thread: str) -> AbstractContextManager[None]:
@@ -181,7 +183,14 @@ class DurableSaver(BaseCheckpointSaver[Any]):
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Make a `StorageError` of what the database's driver raises."""
+        """Make a `StorageError` of what the database's driver raises, and of its use in a forked child.
+
+        The connections are the parent's, and the threads that serve them run only there.
+        """
+        if os.getpid() != self._pid:
+            raise StorageError(
+                f"The threads in {self.where!r} were opened before this process was forked: open them here."
+            )
         try:
             yield
         except self._faults as error:

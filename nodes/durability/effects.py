@@ -30,8 +30,9 @@ from alpha_umi.nodes.approval import AskedCall, ask_in_place, make_id
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.state import ToolTask
+from alpha_umi.tools.forks import hold_while_forking
 from alpha_umi.tools.ledger import CallKey, Ledger
-from alpha_umi.tools.toolbox import Toolbox, make_unknown_outcome
+from alpha_umi.tools.toolbox import NOT_BEGUN, Toolbox, make_unknown_outcome
 
 _SAVE_TIMEOUT_S = 10.0
 _FIRST_WAIT_S = 0.002
@@ -39,6 +40,7 @@ _LONGEST_WAIT_S = 0.1
 _PATH_SQL = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 _ledgers: WeakKeyDictionary[BaseCheckpointSaver[Any], Ledger] = WeakKeyDictionary()
 _lock = Lock()
+hold_while_forking(_lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,14 @@ class RecordedCall:
         return self._make_unknown("whoever ran it ended before it had answered")
 
     def finish(self, message: ToolMessage) -> None:
-        """Record the observation."""
-        self._find_ledger().finish(self.key, message)
+        """Record the observation; a call that was not begun in the end leaves no record."""
+        if NOT_BEGUN in message.additional_kwargs:
+            self.forget()
+        else:
+            self._find_ledger().finish(self.key, message)
 
     def forget(self) -> None:
-        """Drop the record of a call that stopped to ask a person; it runs again from its beginning."""
+        """Drop the record of a call that is to run from its beginning, as after it stopped to ask a person."""
         self._find_ledger().forget(self.key)
 
     def _find_ledger(self) -> Ledger:

@@ -277,7 +277,7 @@ class Late(BaseCallbackHandler):
     run_inline = True
     n_begun = 0
 
-    def on_chain_start(self, _: Any, inputs: Any, **__: Any) -> None:
+    def on_chain_start(self, serialized: Any, inputs: Any, **_: Any) -> None:
         if PEOPLE[self.n_begun >= len(PEOPLE)] in str(inputs):
             time.sleep(0.2)
         self.n_begun += inputs.keys() == {"messages"}

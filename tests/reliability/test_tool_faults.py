@@ -10,17 +10,25 @@ import sys
 import textwrap
 import time
 from collections.abc import Awaitable
+from http.server import BaseHTTPRequestHandler
 from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
 
-from alpha_umi.errors import ConfigError
+from alpha_umi import create_umi_agent
+from alpha_umi.errors import ConfigError, StorageError
+from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import Isolation, Toolbox, isolate, load_tools
+from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.isolation import IsolatedTool, isolate_tool
+from tests.conftest import run_forked
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is bounded on Linux only")
 
@@ -153,3 +161,68 @@ def test_wrapper_around_a_function_is_isolated_with_it_or_refused(tools: Any) ->
 def test_bounds_without_sense_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="greater than"):
         isolate(**bounds)
+
+
+def test_coroutine_tool_that_could_not_begin_has_not_taken_effect() -> None:
+    did: list[str] = []
+
+    async def block() -> None:
+        """Block the event loop."""
+        time.sleep(1)
+
+    async def pay() -> None:
+        """Pay."""
+        did.append("paid")
+
+    toolbox = Toolbox([block, pay], timeout_s=0.2)
+    assert "outcome unknown" in toolbox.execute("block", {}, "1").text
+    message = toolbox.execute("pay", {}, "2")
+    assert message.text.startswith("pay could not begin within 0.2 s and will not")
+    time.sleep(1)
+    assert did == []
+    assert Toolbox([pay]).execute("pay", {}, "3").status == "success"
+
+
+def test_forked_child_runs_coroutine_tools_and_leaves_the_database_of_its_parent_alone(tmp_path: Path) -> None:
+    async def pay() -> str:
+        """Pay."""
+        await asyncio.sleep(0)
+        return f"paid by {os.getpid()}"
+
+    toolbox = Toolbox([pay], timeout_s=20)
+    assert toolbox.execute("pay", {}, "1").text == f"paid by {os.getpid()}"
+    with open_checkpointer(tmp_path / "threads.sqlite") as saver:
+        agent = create_umi_agent(ScriptedChatModel(script=["No.\nNext: give up."] * 9), [], checkpointer=saver)
+        config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+        question: Any = {"messages": "Pay."}
+        agent.invoke(question, config)
+
+        def use() -> str:
+            try:
+                agent.invoke(question, config)
+            except StorageError as error:
+                return f"{toolbox.execute('pay', {}, '2').text} {error}"
+            return "shared"
+
+        pid, text = run_forked(use)
+        assert text.startswith(f"paid by {pid} The threads in")
+        assert "open them" in text
+        assert agent.invoke(question, config)["finish"] == "give up"
+
+
+def test_forked_child_opens_connections_of_its_own(serving: Any) -> None:
+    ports: list[int] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        ports.append(handler.client_address[1])
+        handler.protocol_version, handler.close_connection = "HTTP/1.1", False
+        return 200, {}, b"ok"
+
+    with serving(answer) as host:
+        client = HttpClient(allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=99)
+
+        def get() -> str:
+            return client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=True).text
+
+        assert [get(), get(), run_forked(get)[1], get()] == ["ok"] * 4
+    assert ports[0] == ports[1] == ports[3] != ports[2]

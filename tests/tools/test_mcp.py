@@ -20,6 +20,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox, load_tools
 from alpha_umi.tools.mcp import McpConnection, connect_mcp, load_mcp
 from alpha_umi.tools.mcp.config import read_connections
+from tests.conftest import run_forked
 
 SERVER = '''
 import os, sys, time
@@ -130,6 +131,19 @@ def test_tools_are_described_and_called(box: Toolbox) -> None:
 def test_session_is_held_from_call_to_call(box: Toolbox) -> None:
     first = run(box, "pid")
     assert {run(box, "pid") for _ in range(20)} == {first}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_forked_child_has_a_session_of_its_own(box: Toolbox) -> None:
+    first = run(box, "pid")
+
+    def ask() -> str:
+        gc.collect()  # what is the parent's must not be closed
+        return run(box, "pid")
+
+    _, other = run_forked(ask)
+    assert other.isdigit()
+    assert first == run(box, "pid") != other
 
 
 async def test_tools_work_beside_an_event_loop_and_at_once(box: Toolbox) -> None:

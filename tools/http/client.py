@@ -25,6 +25,7 @@ import httpx
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.addresses import PrivateAddress, names_private_address, resolve_public
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.http.credentials import Credential, is_loopback, redact
@@ -226,6 +227,10 @@ class _SigningTransport(httpx.BaseTransport):
     """Puts credentials into requests, connects to checked addresses, and uses the proxies of the environment."""
 
     def __init__(self) -> None:
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
         self._routes: dict[str | None, httpx.HTTPTransport] = {}
         self._lock = Lock()
 

@@ -39,6 +39,7 @@ from mcp.types import Tool as McpTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.credentials import redact
 from alpha_umi.tools.mcp.config import McpConnection
@@ -69,12 +70,17 @@ class HeldSession:
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
         self._breaker = Breaker(f"The MCP server {connection.name}", remote)
+        self._secrets: tuple[str, ...] = ()
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forget the session, which in a forked child is the parent's, without closing it."""
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[ClientSession] | None = None
         self._stop = asyncio.Event()
         self._stderr: _StderrTail | None = None
-        self._secrets: tuple[str, ...] = ()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one of the coroutines and wait for it."""

@@ -27,6 +27,7 @@ from alpha_umi.nodes.models.engine.decode import Decoding
 from alpha_umi.nodes.models.engine.forward import Cancelled, Span, compute_with_oom_retry
 from alpha_umi.nodes.models.engine.reply import generate_reply
 from alpha_umi.nodes.models.engine.weights import resolve
+from alpha_umi.tools.forks import hold_while_forking, renew_after_fork
 
 # Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
 CPU_PREFILL_TOKENS = 256
@@ -185,9 +186,15 @@ class Engine:
         """Start nothing yet."""
         self.is_closed = False
         self._load = load
+        self._name = name
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Begin without weights: in a forked child, where nothing runs what the parent's thread was at."""
         self._batches: list[ContinuousBatch] = []  # the last one takes new jobs, the others are finished
         self._is_stepping = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
 
     def submit(self, job: Callable[[Backbone], T]) -> Future[T]:
         """Queue a short job, which has the backbone to itself between two forward passes."""
@@ -253,6 +260,7 @@ _engines: dict[tuple[Path, Device, torch.dtype], Engine] = {}
 # Which folder has a role's weights: finding out reads and checks a whole checkpoint.
 _folders: dict[tuple[Path, Role], Path] = {}
 _lock = threading.Lock()
+hold_while_forking(_lock)
 
 
 def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: Role | None = None) -> Engine:

@@ -39,6 +39,7 @@ from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.tools.spec import ToolSpec
+from tests.conftest import run_forked
 
 SPEC = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
 MESSAGES: list[BaseMessage] = [*render_messages(Trajectory((SPEC,), (Turn("What is 2 + 3?"),)))]
@@ -445,3 +446,11 @@ def test_smollm2_answers() -> None:
     assert "Paris" in model.invoke("What is the capital of France?").text
     (call,) = model.bind_tools([weather]).invoke("How is the weather in Rome?", max_tokens=40).tool_calls
     assert (call["name"], call["args"].get("city")) == ("weather", "Rome")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+def test_forked_child_runs_the_model_of_its_parent(make: Make) -> None:
+    model = make()
+    said = model.invoke(MESSAGES, role="planner").text
+    assert run_forked(lambda: model.invoke(MESSAGES, role="planner").text)[1] == said
+    assert model.invoke(MESSAGES, role="planner").text == said
