@@ -78,6 +78,9 @@ class GenerationSettings(_StrictSettings):
     guard_names: bool | None = Field(
         default=None, description='After "I call", let a constrained local planner write only names of offered tools.'
     )
+    copy_values: bool | None = Field(
+        default=None, description="Let a constrained local caller take texts and numbers only from the conversation."
+    )
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
     device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(

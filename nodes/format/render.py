@@ -7,7 +7,7 @@ in-process generation get their token ids from the same `encode_messages`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +50,18 @@ def render_messages(trajectory: Trajectory, *, style: Style = "umi", repeat_name
         for step in turn.steps:
             messages += _render_step(step, style)
     return messages
+
+
+def list_said(messages: Iterable[ChatMessage]) -> list[str]:
+    """Return the texts of role messages that come from the user or from tools, without descriptions of tools."""
+    said = []
+    for message in messages:
+        if message.role == "system":
+            text, roles, _ = str(message.content).partition(_UMI_SYSTEM)
+            said += [text.strip()] if roles and text.strip() else []
+        elif message.role in ("user", "observation"):
+            said.append(str(message.content))
+    return said
 
 
 def render_plan(rationale: str, decision: Decision, *, style: Style = "umi") -> str:

@@ -53,6 +53,7 @@ class LocalChatModel(RoleAwareChatModel):
         style: Chat template the weights were trained with.
         constrained: Keep planner and caller to their grammars.
         guard_names: Where a constrained planner writes "I call", let only the name of an offered tool follow.
+        copy_values: Let a constrained caller take texts and numbers only from the conversation, where that is possible.
         prompt_lookup: Try what followed the same words earlier in the prompt; faster, and the text is the same but for
             rounding.
         max_tokens: The most tokens of a reply.
@@ -77,6 +78,7 @@ class LocalChatModel(RoleAwareChatModel):
     style: Style = "umi"
     constrained: bool = True
     guard_names: bool = True
+    copy_values: bool = False
     prompt_lookup: bool = True
     max_tokens: int = Field(default=256, ge=1)
     max_rationale_tokens: int = Field(default=128, ge=1)
@@ -112,6 +114,7 @@ class LocalChatModel(RoleAwareChatModel):
             seed=given.get("seed", self.seed),
             constrained=given.get("constrained", self.constrained),
             guard_names=self.guard_names,
+            copy_values=self.copy_values,
             prompt_lookup=self.prompt_lookup,
             wants_tool_calls=role is None and bool(tools),
             model_name=self._name_for(role),

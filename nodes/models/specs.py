@@ -18,7 +18,7 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 
 OPTIONS = frozenset(
-    {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "guard_names", "top_p", "seed"}
+    {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "guard_names", "copy_values", "top_p", "seed"}
     | {"device", "dtype"}
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")

@@ -11,6 +11,7 @@ The modules, from the top; each imports only those below it::
     weights        what a model name means, and downloads
     grammar · kv_cache · lora
     argument_rules a tool's schema as a part of the caller's grammar
+    copying        words and numbers of the conversation, which values may have to be copied from
     tightening     a tool's schema, closed and bounded
     value_rules    texts, numbers and listed values as parts of the caller's grammar
 
@@ -62,6 +63,7 @@ class GenerationRequest:
     seed: int | None
     constrained: bool
     guard_names: bool
+    copy_values: bool
     prompt_lookup: bool
     wants_tool_calls: bool
     model_name: str

@@ -13,6 +13,7 @@ from typing import Any
 
 from llguidance import LLMatcher
 
+from alpha_umi.nodes.models.engine.copying import RULE, Copying
 from alpha_umi.nodes.models.engine.tightening import (
     ANNOTATIONS,
     DEFINITIONS,
@@ -32,25 +33,31 @@ _OTHERS = frozenset({"enum", "const", "anyOf", "oneOf", "allOf", "$ref", "not", 
 _LIST_KEYS = ANNOTATIONS | {"type", "items", "minItems", "maxItems", "uniqueItems"}
 
 
-@lru_cache(maxsize=1024)
-def make_rules(name: str, schema_text: str, *, may_omit: bool) -> str:
+def make_rules(name: str, schema_text: str, *, may_omit: bool, copying: Copying | None = None) -> str:
     """Return the rule `name`, and those it needs, for compact JSON of the schema.
 
-    Of a schema that cannot be enforced, at least the arguments' names are. Cached, because most runs offer the same
-    tools.
+    Of a schema that cannot be enforced, at least the arguments' names are. With `copying` values are copied where they
+    can be, and the rules need its lines as well.
     """
+    rules, own = _make_rules(name, schema_text, may_omit=may_omit)
+    return _Rules(name, copying.mark(own)).text if copying and own else rules
+
+
+@lru_cache(maxsize=1024)
+def _make_rules(name: str, schema_text: str, *, may_omit: bool) -> tuple[str, dict[str, Any]]:
+    """Return the rules, and the schema if they are our own; cached, because most runs offer the same tools."""
     schema = json.loads(schema_text)
     tight = tighten(schema, may_omit=may_omit) | {"type": "object"}
     whole = f"{name}: {_inline(tight)}"
     is_short = len(schema_text) <= _MAX_OWN_CHARS
     for rules in (_Rules(name, tight).text, whole) if is_short else (whole,):
         if not LLMatcher.validate_grammar_with_warnings(f"start: {name}\n{rules}")[0]:
-            return rules
+            return rules, {} if rules == whole else tight
     names = {each: {"type": _ANY_TYPE} for each in schema.get("properties") or {}}
     needed = schema.get("required")
     required = [each for each in needed if each in names] if isinstance(needed, list) else []
     known = {"type": "object", "properties": names, "required": required}
-    return f"{name}: {_inline(tighten(known, may_omit=may_omit) | {'additionalProperties': not names})}"
+    return f"{name}: {_inline(tighten(known, may_omit=may_omit) | {'additionalProperties': not names})}", {}
 
 
 def _inline(schema: Mapping[str, Any]) -> str:
@@ -110,7 +117,7 @@ class _Rules:
 
     def _add(self, name: str, schema: Any) -> None:
         schema = {} if schema is True else schema
-        if rule := write_scalar(schema):
+        if rule := schema.get(RULE) or write_scalar(schema):
             self._lines.append(f"{name}: {rule}")
         elif (target := _find_target(schema, self._root)) is not None:
             self._add_reference(name, schema["$ref"], target)

@@ -18,6 +18,7 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
 from alpha_umi.nodes.models.engine.argument_rules import make_rules
+from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,9 @@ def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) 
     return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
 
 
-def caller_grammar(schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool = False) -> Grammar | None:
+def caller_grammar(
+    schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool = False, said: Sequence[str] | None = None
+) -> Grammar | None:
     """Return the grammar of one call of one of the tools, by their names and schemas; None where there are none.
 
     Arguments that the schema does not know are not allowed, unless it says ``additionalProperties``. Of a schema that
@@ -76,16 +79,18 @@ def caller_grammar(schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool =
         schemas: By the tools' names.
         may_omit: Let required arguments be left out. A caller that is trained for this writes no value that nobody
             gave; the check of the arguments then says what is missing.
+        said: Texts that values have to be copied from, see `alpha_umi.nodes.models.engine.copying`; None for any value.
     """
     if not schemas:
         return None
     calls = [f"call_{i}" for i in range(len(schemas))]
+    copying = Copying(said) if said is not None and sum(map(len, said)) <= MAX_CHARS else None
     lines = [f'start: "Action: " ({" | ".join(calls)})']
     for call, (name, schema) in zip(calls, schemas.items(), strict=True):
         lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
         lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
-        lines.append(make_rules(f"{call}_json", json.dumps(schema), may_omit=may_omit))
-    return Grammar("\n".join(lines))
+        lines.append(make_rules(f"{call}_json", json.dumps(schema), may_omit=may_omit, copying=copying))
+    return Grammar("\n".join([*lines, *(copying.lines if copying else ())]))
 
 
 class GrammarCompiler:

@@ -18,7 +18,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.nodes.format.parsing import parse_calls
-from alpha_umi.nodes.format.render import encode_prompt, fit_messages, render_messages
+from alpha_umi.nodes.format.render import encode_prompt, fit_messages, list_said, render_messages
 from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.models.engine import GenerationRequest
@@ -47,8 +47,9 @@ def generate_reply(
         ConfigError: If adapter, template or `max_tokens` do not fit the model.
         ContextOverflow: If the prompt does not fit the window.
     """
-    input_ids = _make_prompt(request, backbone)
-    grammar = _make_grammar(request, backbone)
+    messages = _read_messages(request, backbone)
+    input_ids = _make_prompt(request, backbone, messages)
+    grammar = _make_grammar(request, backbone, messages)
     mask = backbone.grammars.make_mask(grammar, request.max_tokens) if grammar else None
     stream = TextStream(backbone.tokenizer, request.stop)
     written: list[str] = []
@@ -114,7 +115,7 @@ def _make_tool_calls(text: str) -> list[ToolCallChunk]:
     ]
 
 
-def _make_prompt(request: GenerationRequest, backbone: Backbone) -> list[int]:
+def _make_prompt(request: GenerationRequest, backbone: Backbone, messages: list[ChatMessage]) -> list[int]:
     limit_tokens = backbone.window_tokens - request.max_tokens
     if limit_tokens < 1:
         raise ConfigError(
@@ -128,7 +129,7 @@ def _make_prompt(request: GenerationRequest, backbone: Backbone) -> list[int]:
         role=request.role,
         tools=request.tools,
     )
-    return encode(fit_messages(_read_messages(request, backbone), lambda fitted: len(encode(fitted)), limit_tokens))
+    return encode(fit_messages(messages, lambda fitted: len(encode(fitted)), limit_tokens))
 
 
 def _read_messages(request: GenerationRequest, backbone: Backbone) -> list[ChatMessage]:
@@ -154,11 +155,12 @@ def _repeat_names(messages: list[ChatMessage], tools: Sequence[ToolSpec]) -> lis
     return [first.model_copy(update={"content": text}), *rest]
 
 
-def _make_grammar(request: GenerationRequest, backbone: Backbone) -> Grammar | None:
+def _make_grammar(request: GenerationRequest, backbone: Backbone, messages: list[ChatMessage]) -> Grammar | None:
     if not request.constrained or request.role == "summarizer":
         return None
     if request.role == "caller":
         schemas = {tool.name: tool.parameters for tool in request.tools}
-        return caller_grammar(schemas, may_omit=backbone.may_omit(request.adapter))
+        said = list_said(messages) if request.copy_values else None
+        return caller_grammar(schemas, may_omit=backbone.may_omit(request.adapter), said=said)
     names = [tool.name for tool in request.tools] if request.guard_names else []
     return planner_grammar(request.max_rationale_tokens, names)

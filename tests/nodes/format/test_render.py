@@ -16,6 +16,7 @@ from alpha_umi.nodes.format.escaping import CONTROL_TOKENS, Style, escape
 from alpha_umi.nodes.format.render import (
     STUB,
     fit_messages,
+    list_said,
     load_template,
     render_messages,
     template_kwargs,
@@ -125,6 +126,15 @@ def test_render_messages_puts_system_text_first() -> None:
     assert system.startswith("Be brief.\n\nThree roles")
     assert system.endswith("Tools, one JSON object per line:\nnone")
     assert _contents(trajectory, "toolbench") == [("user", "Be brief."), ("user", "Hi")]
+
+
+@pytest.mark.parametrize("style", ["umi", "toolbench"])
+def test_said_is_what_comes_from_user_and_tools(style: Style) -> None:
+    step = Step("I call go with 7.", "caller", (Call("1", "go", {"n": 7}, Observation("Gone.")),))
+    run = Trajectory(
+        (ToolSpec("go", "Go away."),), (Turn("Go.", (step, Step("Done.", "conclusion", (), "Yes."))),), "Be."
+    )
+    assert list_said(render_messages(run, style=style)) == ["Be.", "Go.", "Gone."]
 
 
 def test_render_messages_of_unfinished_step_ends_with_planner() -> None:

@@ -1,8 +1,9 @@
 """Statistics over steps, tasks and queries: ``metrics.json`` of each kind of evaluation, and the comparison of two.
 
-Every mean has a bootstrap interval. What is resampled are clusters (trajectories, tasks, queries), not steps: the steps
-of one trajectory succeed and fail together, and treating them as independent makes intervals too narrow. Seeded, so the
-same values give the same interval. All shares are in [0, 1].
+Every mean has a 95% interval: Wilson's for a share of tasks or queries, else from a bootstrap. What is resampled are
+clusters (trajectories, tasks, queries), not steps: the steps of one trajectory succeed and fail together, and treating
+them as independent makes intervals too narrow. Seeded, so the same values give the same interval. All shares are in
+[0, 1].
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,8 +74,30 @@ class Estimate:
 
 
 def estimate(observations: Observations, *, n_resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Return the mean of all observations with a percentile interval over clusters."""
+    """Return the mean of all observations with an interval over clusters.
+
+    It is Wilson's where each cluster is one yes or no: a bootstrap of nothing but successes has an interval without
+    width. Else it is a percentile interval.
+    """
+    is_share = all(value in (0.0, 1.0) for _, value in observations)
+    if is_share and len({cluster for cluster, _ in observations}) == len(observations) > 1:
+        return estimate_share(int(sum(value for _, value in observations)), len(observations))
     return _estimate(observations, n_resamples, seed)[0]
+
+
+def estimate_share(n_yes: int, n: int) -> Estimate:
+    """Return a share of independent cases with Wilson's interval.
+
+    Example:
+        >>> round(estimate_share(0, 20).high or 1.0, 3)
+        0.161
+    """
+    if not n:
+        return Estimate(None, None, None, 0)
+    share, weight = n_yes / n, NormalDist().inv_cdf((1 + _LEVEL) / 2) ** 2 / n
+    centre = (share + weight / 2) / (1 + weight)
+    reach = sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    return Estimate(share, max(0.0, centre - reach), min(1.0, centre + reach), n)
 
 
 def estimate_difference(

@@ -144,12 +144,12 @@ class _RequestPair:
     def _explain_call(self, call: Call, remaining: Sequence[Call], done: Sequence[Call]) -> Cause:
         if any(self._is_same(call, each) for each in done):
             return "part done twice"
-        if nearest := _find_nearest(call, remaining):
+        if nearest := find_nearest(call, remaining):
             return self._explain_arguments(call, nearest)
         return "wrong tool" if remaining else "call that nobody asked for"
 
     def _explain_arguments(self, call: Call, wanted: Call) -> Cause:
-        values, right = _flatten(call.arguments), _flatten(wanted.arguments)
+        values, right = flatten(call.arguments), flatten(wanted.arguments)
         if right.keys() - values.keys():
             return "argument left out"
         if values.keys() - right.keys():
@@ -302,27 +302,27 @@ def _lacks_value(right: Turn) -> bool:
 
 def _leaves_out(calls: Iterable[Call], wanted: Sequence[Call]) -> bool:
     """Tell whether a call lacks an argument of the right one."""
-    pairs = [(call, _find_nearest(call, wanted)) for call in calls]
-    return any(near and _flatten(near.arguments).keys() - _flatten(call.arguments).keys() for call, near in pairs)
+    pairs = [(call, find_nearest(call, wanted)) for call in calls]
+    return any(near and flatten(near.arguments).keys() - flatten(call.arguments).keys() for call, near in pairs)
 
 
-def _find_nearest(call: Call, wanted: Sequence[Call]) -> Call | None:
+def find_nearest(call: Call, wanted: Sequence[Call]) -> Call | None:
     """Return the wanted call of the same tool that has most arguments in common."""
-    made = _flatten(call.arguments).items()
+    made = flatten(call.arguments).items()
 
     def count_equal(other: Call) -> int:
-        values = _flatten(other.arguments)
+        values = flatten(other.arguments)
         return sum(path in values and _write(values[path]) == _write(value) for path, value in made)
 
     return max((each for each in wanted if each.name == call.name), key=count_equal, default=None)
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return the values of nested objects and arrays by path."""
     if not isinstance(value, dict | list):
         return {prefix: value}
     parts = value.items() if isinstance(value, dict) else enumerate(value)
-    return {path: leaf for key, part in parts for path, leaf in _flatten(part, f"{prefix}/{key}").items()}
+    return {path: leaf for key, part in parts for path, leaf in flatten(part, f"{prefix}/{key}").items()}
 
 
 def _write(value: Any) -> str:

@@ -59,9 +59,11 @@ def allows(backbone: Backbone, schema: dict[str, Any], arguments: Any, *, may_om
     return follow(backbone, grammar, f"Action: go\nAction Input: {text}")
 
 
-def write_call(backbone: Backbone, schema: dict[str, Any], *, seed: int, max_tokens: int, **options: bool) -> str:
+def write_call(
+    backbone: Backbone, schema: dict[str, Any], *, seed: int, max_tokens: int, may_omit: bool = False
+) -> str:
     """Let chance write a call."""
-    grammar = caller_grammar({"go": schema}, **options)
+    grammar = caller_grammar({"go": schema}, may_omit=may_omit)
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, max_tokens)
     generator = torch.Generator().manual_seed(seed)
