@@ -36,10 +36,10 @@ from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sources import load_reader
-from alpha_umi.training.evaluation.causes import explain_value, find_nearest, flatten
+from alpha_umi.training.evaluation.metrics import estimate_share
+from alpha_umi.training.evaluation.metrics.causes import explain_value, find_nearest, flatten
 from alpha_umi.training.evaluation.render import percent, render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, SETTINGS, read_json
-from alpha_umi.training.evaluation.statistics import estimate_share
 from alpha_umi.training.evaluation.suites import load_suite, read_tokens
 
 BASE = "smollm2-135m"
