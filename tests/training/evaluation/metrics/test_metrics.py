@@ -36,11 +36,19 @@ def test_mean_is_over_observations_and_not_over_clusters() -> None:
     assert estimate([("a", 1.0), ("b", 0.0), ("b", 0.0), ("b", 0.0)]).value == 0.25
 
 
-def test_interval_of_independent_values_is_the_normal_one() -> None:
-    values = [(str(i), float(i % 2)) for i in range(400)]
+@pytest.mark.parametrize("value", [1.0, 0.9])  # a share has Wilson's interval, another mean that of the bootstrap
+def test_interval_of_independent_values_is_the_normal_one(value: float) -> None:
+    values = [(str(i), value * (i % 2)) for i in range(400)]
     found = estimate(values, n_resamples=4000)
-    assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
-    assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+    assert found.low == pytest.approx(value * (0.5 - 1.96 * 0.025), abs=0.006)
+    assert found.high == pytest.approx(value * (0.5 + 1.96 * 0.025), abs=0.006)
+
+
+def test_shares_without_a_hit_or_a_miss_are_not_certain() -> None:
+    """The figures are those of Wilson's formula worked out by hand."""
+    none, all_ = (estimate([(str(i), value) for i in range(20)]) for value in (0.0, 1.0))
+    assert (none.low, none.high) == (pytest.approx(0.0), pytest.approx(0.1611, abs=1e-4))
+    assert (all_.low, all_.high) == (pytest.approx(0.8389, abs=1e-4), pytest.approx(1.0))
 
 
 def test_steps_that_fail_together_widen_the_interval() -> None:
