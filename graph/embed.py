@@ -20,6 +20,7 @@ from langgraph.channels import LastValue
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from alpha_umi.nodes.durability.checkpointers import aclaim_run, claim_run
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
@@ -41,14 +42,16 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""
         channels = _find_channels(config)
-        for part in super().stream(input, config, **kwargs):
-            yield _fit(part, channels, input)
+        with claim_run(self.checkpointer, config):
+            for part in super().stream(input, config, **kwargs):
+                yield _fit(part, channels, input)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
         channels = _find_channels(config)
-        async for part in super().astream(input, config, **kwargs):
-            yield _fit(part, channels, input)
+        async with aclaim_run(self.checkpointer, config):
+            async for part in super().astream(input, config, **kwargs):
+                yield _fit(part, channels, input)
 
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Do what LangChain does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,11 +22,12 @@ from alpha_umi.errors import StorageError
 from alpha_umi.nodes.durability.checkpointers import (
     NEWEST_THREADS,
     DurableSaver,
+    ThreadInUse,
     explain_errors,
     explain_opening,
-    make_claim_error,
 )
 from alpha_umi.nodes.durability.ledger import SCHEMA, Execute, SqlLedger
+from alpha_umi.tools.forks import renew_after_fork
 
 _MAX_CONNECTIONS = 8
 _MAX_LEDGER_CONNECTIONS = 4
@@ -71,20 +73,36 @@ class PostgresLedger(SqlLedger):
             self._has_table = True
 
 
+class _HeldConnection:
+    """A connection that is a claim: it ends with this process, although a forked child has its socket too."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Let go of the socket in the child, without a word to the server."""
+        if not self.connection.closed:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, self.connection.fileno())
+            os.close(nothing)
+
+
 class _PostgresBase(DurableSaver):
     _faults = _FAULTS
     conninfo: str
 
     @contextmanager
-    def claim(self, thread: str) -> Iterator[None]:
-        """Hold an advisory lock, which the server releases when the connection ends; see `DurableSaver`."""
+    def _lock_thread(self, thread: str) -> Iterator[None]:
+        """Hold an advisory lock, which the server releases when the connection ends."""
         with self.explained():
             connection: psycopg.Connection[Any] = psycopg.connect(self.conninfo, **_CONNECTION)
-        with connection:
+        held = _HeldConnection(connection)
+        with held.connection:
             with self.explained():
                 is_ours = _take_lock(connection, f"alpha_umi thread {thread}")
             if not is_ours:
-                raise make_claim_error(thread)
+                raise ThreadInUse(thread)
             yield
 
     def name_database(self, conninfo: str) -> Self:

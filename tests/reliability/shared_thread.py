@@ -16,6 +16,7 @@ from alpha_umi import create_umi_agent
 from alpha_umi.errors import StorageError
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+from alpha_umi.tools import declare_effects
 
 
 def talk(where: str, answered: str, name: str, n_turns: int) -> None:
@@ -27,8 +28,7 @@ def talk(where: str, answered: str, name: str, n_turns: int) -> None:
             question: Any = {"messages": [{"role": "user", "content": f"{name}{n}"}]}
             while True:
                 try:
-                    with saver.claim("t"):
-                        result = agent.invoke(question, {"configurable": {"thread_id": "t"}})
+                    result = agent.invoke(question, {"configurable": {"thread_id": "t"}})
                     break
                 except StorageError:
                     time.sleep(0.01)
@@ -37,8 +37,11 @@ def talk(where: str, answered: str, name: str, n_turns: int) -> None:
 
 
 def die_with_claim(where: str, thread: str) -> None:
-    """Claim a thread and end as by ``kill -9``."""
+    """Claim a thread and end as by ``kill -9``, while a forked child lives on."""
     with open_checkpointer(where) as saver, saver.claim(thread):
+        if not os.fork():
+            time.sleep(20)
+            os._exit(0)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -78,3 +81,34 @@ def ask_at(where: str, question: str, offset_h: float, is_async: bool, answers: 
             agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
             result = agent.invoke(messages, config)
     answers.send([message.text for message in result["messages"] if message.type == "human"])
+
+
+def resume(where: str, sums: str, is_async: bool, ready: Any) -> None:
+    """Go on with thread ``t`` at the same moment as others; every effect is a line of `sums`."""
+
+    @declare_effects("idempotent")
+    def pay(sum: int) -> str:
+        """Pay."""
+        with open(sums, "a") as file:
+            file.write(f"{sum}\n")
+        time.sleep(0.05)
+        return "paid"
+
+    config: Any = {"configurable": {"thread_id": "t"}}
+    calls = [f'Action: pay\nAction Input: {{"sum": {n}}}' for n in range(4)]
+    plans = [*["I pay.\nNext: caller."] * 4, "Done.\nNext: conclusion."]
+    model = ScriptedChatModel(script=replay({"planner": plans, "caller": calls, "summarizer": ["Done."]}))
+
+    async def go_on() -> None:
+        async with open_async_checkpointer(where) as saver:
+            agent = create_umi_agent(model, [pay], checkpointer=saver)
+            await asyncio.to_thread(ready.wait)
+            await agent.ainvoke(None, config)
+
+    if is_async:
+        asyncio.run(go_on())
+        return
+    with open_checkpointer(where) as saver:
+        agent = create_umi_agent(model, [pay], checkpointer=saver)
+        ready.wait()
+        agent.invoke(None, config)

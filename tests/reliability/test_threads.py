@@ -121,6 +121,39 @@ def test_two_processes_on_one_thread_lose_nothing(where: str, tmp_path: Path) ->
     assert sorted(questions) == sorted(answered)
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_processes_that_resume_one_thread_do_its_steps_once(where: str, tmp_path: Path, is_async: bool) -> None:
+    with open_checkpointer(where) as saver:
+        make_agent(saver).invoke(ask("Pay."), THREAD, interrupt_before=["planner"])
+    context = multiprocessing.get_context("forkserver")
+    arguments = (where, str(tmp_path / "sums"), is_async, context.Barrier(3))
+    resume = import_module("shared_thread").resume
+    processes = [context.Process(target=resume, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    assert (tmp_path / "sums").read_text().split() == ["0", "1", "2", "3"]
+
+
+async def test_run_waits_for_its_thread_unless_it_is_claimed_around_it(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpointers, "_CLAIM_TIMEOUT_S", 0.3)
+    async with open_async_checkpointer(where) as ours, open_async_checkpointer(where) as theirs:
+        with ours.claim("t"):
+            await make_agent(ours).ainvoke(ask("one"), THREAD)
+            with pytest.raises(StorageError, match="in use"):
+                await make_agent(theirs).ainvoke(ask("two"), THREAD)
+            waiting = asyncio.create_task(make_agent(theirs).ainvoke(ask("three"), THREAD))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+        with theirs.claim("t"), pytest.raises(asyncio.CancelledError):
+            await waiting
+        await make_agent(ours).ainvoke(ask("four"), THREAD)
+
+
 def test_newest_threads_are_listed_first(where: str) -> None:
     with open_checkpointer(where) as saver:
         agent = make_agent(saver)
