@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import tempfile
-import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -219,7 +218,7 @@ def fuzz_reply(text: str) -> None:
         headers = {"Content-Encoding": encoding, "Content-Type": kind}
         response = httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
         with contextlib.suppress(zlib.error):
-            shown, is_cut = _make_client()._read_body(response, time.monotonic() + 10, ())
+            shown, is_cut = _make_client()._read_body(response, ())
             assert len(shown.encode()) <= _MAX_REPLY_BYTES or (not is_cut and len(body) <= _MAX_REPLY_BYTES)
 
 

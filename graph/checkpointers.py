@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import load_settings
 from alpha_umi.nodes.durability.checkpointers import DurableSaver, open_async_sqlite, open_sqlite
 
+# Any word with a colon but a drive (C:), one slash where a path was made of an address, and PostgreSQL's keywords.
+_ADDRESS = re.compile(
+    r"(\s*[A-Za-z][\w+.-]+:|[A-Za-z]:[^\\/]|//|\s*(?:host|hostaddr|port|dbname|user|password|service)\s*=)"
+)
 SERVER_DATABASE = Path(".langgraph_api") / "threads.sqlite"
 
 
@@ -53,7 +58,19 @@ async def serve_checkpointer() -> AsyncIterator[DurableSaver]:
 
 
 def _is_postgres(where: str | Path) -> bool:
-    return str(where).startswith(("postgresql://", "postgres://"))
+    """Say whether this is an address of PostgreSQL; any other address would be taken for a file of that name.
+
+    Raises:
+        ConfigError: If it is another address.
+    """
+    if str(where).startswith(("postgresql://", "postgres://")):
+        return True
+    if found := _ADDRESS.match(str(where)):
+        raise ConfigError(
+            f"Threads cannot be kept at an address that begins with {found[1].strip()!r}: give a path, with './' "
+            "before it if it looks like an address, or postgresql://USER@HOST/DATABASE."
+        )
+    return False
 
 
 def _import_postgres() -> ModuleType:

@@ -15,7 +15,7 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
-from alpha_umi.nodes.approval import Approvals
+from alpha_umi.nodes.approval import Approvals, find_idle
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.durability.checkpointers import store_foreign
 from alpha_umi.nodes.entry import entry, route_entry
@@ -28,6 +28,7 @@ from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.retrieval import ToolRetriever
+from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
 ModelSpec: TypeAlias = str | BaseChatModel
@@ -60,7 +61,7 @@ def create_umi_agent(
         strategy: How a run searches whose context names no strategy: ``react`` or ``dfsdt``; None takes `defaults`.
         defaults: Settings of runs that are started without a context.
         approvals: Which calls a person is asked about in every run, whatever its context says: all, none, or rules
-            (`ApprovalRule`, `ask_when`) of which the first that holds counts; a call for which none holds is asked
+            (`ApprovalRule`, `ask_when`) of which those that ask win; a call for which none holds is asked
             about. The context's `approve_tools` can only add to it.
         checkpointer: Where threads are kept; needed for multi-turn threads, approvals and resuming.
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
@@ -103,6 +104,7 @@ def _make_graph(
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
+    log_omissions("Approvals", find_idle(defaults.approve_tools, toolbox.specs))
     approval = ApprovalGate(toolbox, approvals)
     graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))

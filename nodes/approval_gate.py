@@ -25,6 +25,7 @@ from alpha_umi.nodes.approval import (
     AskedCall,
     AskWhen,
     ask,
+    find_idle,
     list_decisions,
     make_id,
 )
@@ -32,6 +33,7 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
 from alpha_umi.tools.observation import render_observation
+from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
 _AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
@@ -75,6 +77,7 @@ class ApprovalGate:
             raise ConfigError(
                 f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}."
             )
+        log_omissions("Approvals", find_idle(approvals, toolbox.specs))
         self._toolbox = toolbox
         self._approvals = approvals
 

@@ -47,7 +47,7 @@ class UmiContext(SearchSettings):
     )
     approve_tools: bool | list[ApprovalRule] = Field(
         default=False,
-        description="Ask a person before any tool runs; or rules, of which the first that holds counts. A call for "
+        description="Ask a person before any tool runs; or rules, of which those that ask win. A call for "
         "which none holds is asked about.",
     )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")

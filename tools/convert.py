@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -21,12 +23,13 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.commands import refuse_destinations
 from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.schema import map_schema
-from alpha_umi.tools.spec import Effects, ToolSpec, read_hints
+from alpha_umi.tools.spec import Effects, ToolSpec, log_omissions, read_hints
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any]
 T = TypeVar("T", bound=ToolLike)
 
 # StructuredTool takes these two for itself, so the function never sees the model's value.
+_MAX_NAME_CHARS = 64  # of model APIs
 _TAKEN_BY_LANGCHAIN = frozenset({"config", "run_manager"})
 
 
@@ -35,6 +38,7 @@ class SpecTool(StructuredTool):
 
     # A field and not metadata, which a remote server may fill in: it must not pass for another source.
     source: str
+    own_name: str = ""
 
     def _run(self, /, **arguments: Any) -> Any:  # type: ignore[override]
         if self.func is None:
@@ -59,7 +63,35 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
         coroutine=function if is_async else None,
         metadata={"effects": spec.effects},
         source=spec.source,
+        own_name=spec.own_name,
     )
+
+
+def tell_apart(tools: Sequence[BaseTool]) -> list[BaseTool]:
+    """Put the name of its source before that of every tool whose name another one has too, and say so.
+
+    All of them change: if the first kept the name, a server could take it, and the rules about it, from another.
+    """
+    found = list(tools)
+    changed: dict[int, str] = {}
+    while True:
+        count = Counter(tool.name for tool in found)
+        same = [i for i, tool in enumerate(found) if count[tool.name] > 1 and i not in changed and _label(tool)]
+        if not same:
+            break
+        for i in same:
+            own, label = found[i].name, _label(found[i])
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{label}_{own}")[:_MAX_NAME_CHARS]
+            kept = getattr(found[i], "own_name", "") or own
+            found[i] = found[i].model_copy(update={"name": name, "own_name": kept})
+            changed[i] = f"{own!r} of {getattr(found[i], 'source', '')} is offered as {name!r}: others have its name"
+    log_omissions("Tools", list(changed.values()))
+    return found
+
+
+def _label(tool: BaseTool) -> str:
+    """Return the name that the user gave to the source of a tool."""
+    return tool.source.partition(":")[2] if isinstance(tool, SpecTool) else ""
 
 
 def declare_effects(effects: Effects) -> Callable[[T], T]:
@@ -157,7 +189,7 @@ def _describe(tool: BaseTool) -> ToolSpec:
     if isinstance(tool, Tool) and tool.args_schema is None:
         # Its own schema is that of a wrapper; the tool takes one string.
         parameters = _as_object(tool.args) | {"required": list(tool.args)}
-        return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool))
+        return _make_spec(tool, parameters)
     schema = tool.tool_call_schema
     if isinstance(schema, Mapping):
         parameters = _tidy(schema)
@@ -167,8 +199,12 @@ def _describe(tool: BaseTool) -> ToolSpec:
     parameters.pop("description", None)
     properties = parameters.pop("properties", {})
     _refuse_taken(tool, properties)
-    parameters = _as_object(properties) | parameters
-    return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool))
+    return _make_spec(tool, _as_object(properties) | parameters)
+
+
+def _make_spec(tool: BaseTool, parameters: dict[str, Any]) -> ToolSpec:
+    own_name = tool.own_name if isinstance(tool, SpecTool) else ""
+    return ToolSpec(tool.name, tool.description, parameters, _read_effects(tool), _read_source(tool), own_name)
 
 
 def _name_by_field(tool: BaseTool) -> BaseTool:

@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import builtin
-from alpha_umi.tools.convert import ToolLike, to_base_tool
+from alpha_umi.tools.convert import ToolLike, tell_apart, to_base_tool
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.replay import load_replay
 
@@ -28,6 +28,7 @@ _SOURCES = {
     "mcp": ("alpha_umi.tools.mcp", "load_mcp"),
     "toolbench": ("alpha_umi.tools.toolbench", "load_toolbench"),
 }
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/|//")  # of one letter it is a drive
 
 
 def list_builtin_tools() -> list[str]:
@@ -46,7 +47,7 @@ def load_tools(specs: Sequence[str | ToolLike], *, remote: RemoteSettings = DEFA
     for spec in specs:
         found = _find(spec, remote) if isinstance(spec, str) else [spec]
         tools += map(to_base_tool, found)
-    return tools
+    return tell_apart(tools)
 
 
 def _find(spec: str, remote: RemoteSettings) -> Sequence[ToolLike]:
@@ -56,6 +57,9 @@ def _find(spec: str, remote: RemoteSettings) -> Sequence[ToolLike]:
             f"Tool {spec!r} cannot be read; write 'builtin:NAME', 'builtin:*' or 'module:object', or name a source: "
             "'openapi:FILE_OR_URL', 'mcp:FILE_OR_URL', 'toolbench:FOLDER' or 'replay:FILE#TASK'."
         )
+    is_on_web = module in ("openapi", "mcp") and name.startswith(("http://", "https://"))
+    if _ADDRESS.match(name) and not is_on_web:
+        raise ConfigError(f"Tool {spec!r}: tools are reached at http:// and https:// only, as openapi: or mcp:.")
     if module == "builtin":
         return [_load_builtin(known) for known in (list_builtin_tools() if name == "*" else [name])]
     if module == "replay":

@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, hide_passwords
 from alpha_umi.tools.schema import ArgumentValidator, make_validator
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
@@ -32,7 +32,9 @@ class ToolSpec:
         effects: What a call changes outside the agent: ``none``; ``idempotent``: doing it twice is doing it once; or
             ``once``, which is assumed of every tool that declares nothing. Models are not told.
         source: Where the tool comes from, for the rules of approval: ``builtin``, ``openapi``, ``mcp``, ``toolbench``,
-            ``replay`` or ``langchain`` (functions as well). Models are not told.
+            ``replay`` or ``langchain`` (functions as well), with the name that the user gave it: ``mcp:bank``. Models
+            are not told.
+        own_name: What its source calls it, if that is not its name here.
 
     Raises:
         ConfigError: If the name or the schema cannot be used, or there are no such effects.
@@ -44,6 +46,7 @@ class ToolSpec:
     # Not compared: tools that read the same to a model are the same in training data and recordings.
     effects: Effects = field(default="once", compare=False)
     source: str = field(default="langchain", compare=False)
+    own_name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse names and schemas that no caller could ever satisfy."""
@@ -114,4 +117,4 @@ def log_omissions(source: str, omissions: Sequence[str]) -> None:
     lines = [f"{source}: {len(omissions):,} parts are left out or doubtful:", *omissions[:_MAX_LINES]]
     if len(omissions) > _MAX_LINES:
         lines.append(f"… and {len(omissions) - _MAX_LINES:,} more")
-    _logger.warning("\n- ".join(lines))
+    _logger.warning(hide_passwords("\n- ".join(lines)))

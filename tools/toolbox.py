@@ -29,6 +29,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.commands import read_command
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
+from alpha_umi.tools.deadline import DeadlinePassed, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
 from alpha_umi.tools.isolation import ToolProcessEnded
@@ -136,7 +137,8 @@ class Toolbox:
         The arguments are parsed, or the model's raw text where that did not parse; only an exact name runs. With the
         caller's config the tool is a child run in its trace. What the tool takes from the graph is in the runtime.
         """
-        work, begun = self._start(name, arguments, call_id, config, runtime, None)
+        with within(self._timeout_s):
+            work, begun = self._start(name, arguments, call_id, config, runtime, None)
         try:
             wait([work], self._timeout_s)
             return self._finish(name, call_id, work, begun)
@@ -152,7 +154,8 @@ class Toolbox:
         runtime: ToolRuntime[Any, Any] | None = None,
     ) -> ToolMessage:
         """Do what `execute` does without blocking the event loop; cancelling it cancels a coroutine tool."""
-        started, begun = self._start(name, arguments, call_id, config, runtime, asyncio.get_running_loop())
+        with within(self._timeout_s):
+            started, begun = self._start(name, arguments, call_id, config, runtime, asyncio.get_running_loop())
         work = asyncio.wrap_future(started)
         try:
             await asyncio.wait([work], timeout=self._timeout_s)
@@ -210,7 +213,7 @@ class Toolbox:
         self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any], begun: Future[None]
     ) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""
-        if not work.done():
+        if not work.done() or (not work.cancelled() and isinstance(work.exception(), DeadlinePassed)):
             if begun.cancel():
                 text = f"{name} could not begin within {self._timeout_s:g} s and will not: other calls held it up."
                 message = self._make_message(name, call_id, text, "error")

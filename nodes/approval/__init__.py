@@ -10,7 +10,7 @@ from alpha_umi.nodes.approval.questions import (
     is_top_level,
     make_id,
 )
-from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, list_decisions
+from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, find_idle, list_decisions
 
 __all__ = [
     "APPROVAL_DECISIONS",
@@ -23,6 +23,7 @@ __all__ = [
     "ask",
     "ask_in_place",
     "ask_when",
+    "find_idle",
     "is_top_level",
     "list_decisions",
     "make_id",

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, ApprovalDecision
 from alpha_umi.tools.spec import Effects, ToolSpec
+from alpha_umi.tools.toolbox import fold_name
 
 Patterns: TypeAlias = str | list[str]
 Predicate: TypeAlias = Callable[[ToolCall], bool]
@@ -38,7 +39,9 @@ class ApprovalRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tool: Patterns = Field(default="*", description="Name of the tools, or a pattern such as delete_*; or a list.")
-    source: Patterns = Field(default="*", description="builtin, openapi, mcp, toolbench, replay, langchain; or a list.")
+    source: Patterns = Field(
+        default="*", description="builtin, openapi, mcp, toolbench, replay, langchain; mcp:SERVER; or a list."
+    )
     effects: Effects | list[Effects] | None = Field(default=None, description="none, idempotent or once; or a list.")
     ask: Literal["always", "never", "when", "unless"] = Field(
         default="always", description="when, unless: the arguments match the JSON Schema in `arguments`."
@@ -101,37 +104,65 @@ def ask_when(
 def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[ApprovalDecision]:
     """Return what a person may decide about a call of a tool, None if unknown; empty if nobody has to be asked.
 
-    Of the policies True asks about every call, False about none; of a list the first rule that holds counts, and a call
-    for which none holds is asked about. Each that wants the call asked can only narrow the decisions; where none is
-    left, the call can be rejected.
+    Of the policies True asks about every call, False about none; of a list every rule that asks counts, in any order,
+    and a call for which none holds is asked about. Each that wants the call asked can only narrow the decisions; where
+    none is left, the call can be rejected.
     """
-    wanted = [allow for allow in (_judge(call, spec, policy) for policy in policies) if allow]
+    wanted = [allow for policy in policies for allow in _judge(call, spec, policy)]
     if not wanted:
         return []
     return [kind for kind in APPROVAL_DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
 
 
-def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[ApprovalDecision]:
+def find_idle(policy: Approvals, specs: Sequence[ToolSpec]) -> list[str]:
+    """Return the rules that hold for none of the tools, as a person may read them."""
+    rules = [] if isinstance(policy, bool) else [rule.rule if isinstance(rule, AskWhen) else rule for rule in policy]
+    single = [rule.model_copy(update={"tool": name}) for rule in rules for name in _list(rule.tool)]
+    idle = [rule for rule in single if not any(_holds(rule, spec.name, spec, is_strict=True) for spec in specs)]
+    return [f"a rule of approval holds for no tool: {rule.model_dump_json(exclude_defaults=True)}" for rule in idle]
+
+
+def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[Sequence[ApprovalDecision]]:
+    """Return what each rule that asks allows; none if nobody has to be asked."""
     if isinstance(policy, bool):
-        return APPROVAL_DECISIONS if policy else ()
+        return [APPROVAL_DECISIONS] if policy else []
+    wanted: list[Sequence[ApprovalDecision]] = []
+    is_free = False
     for rule in policy:
         meant = rule.rule if isinstance(rule, AskWhen) else rule
-        if _holds(meant, call["name"], spec):
-            return meant.allow if _asks(rule, call) else ()
-    return APPROVAL_DECISIONS
+        if _holds(meant, call["name"], spec, is_strict=True) and _asks(rule, call):
+            wanted.append(meant.allow)
+        else:
+            is_free |= _holds(meant, call["name"], spec, is_strict=False)
+    return wanted or ([] if is_free else [APPROVAL_DECISIONS])
 
 
-def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None) -> bool:
+def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None, *, is_strict: bool) -> bool:
+    """Say whether a rule is about a tool.
+
+    A rule that asks is also about what a tool is called where it comes from, and what its name looks like. One that
+    sets free is not, unless it names the source: others could give their tools such names.
+    """
     effects = [rule.effects] if isinstance(rule.effects, str) else rule.effects
+    source = spec.source if spec else ""
+    names = {name}
+    if spec and (is_strict or rule.source != "*"):
+        names.add(spec.own_name or name)
+    if is_strict:
+        names |= {fold_name(each) for each in names}
     return (
-        _matches(name, rule.tool)
-        and _matches(spec.source if spec else "", rule.source)
+        any(_matches(each, rule.tool) for each in names)
+        and any(_matches(each, rule.source) for each in (source, source.partition(":")[0]))
         and (effects is None or (spec is not None and spec.effects in effects))
     )
 
 
 def _matches(text: str, patterns: Patterns) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in ([patterns] if isinstance(patterns, str) else patterns))
+    return any(fnmatchcase(text, pattern) for pattern in _list(patterns))
+
+
+def _list(patterns: Patterns) -> list[str]:
+    return [patterns] if isinstance(patterns, str) else patterns
 
 
 def _asks(rule: AnyRule, call: ToolCall) -> bool:

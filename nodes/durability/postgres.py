@@ -18,7 +18,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from alpha_umi.errors import StorageError
+from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.nodes.durability.checkpointers import (
     NEWEST_THREADS,
     DurableSaver,
@@ -41,6 +41,7 @@ class PostgresLedger(SqlLedger):
 
     def __init__(self, conninfo: str, *, timeout_s: float = 10.0) -> None:
         """Name the database, ``postgresql://user:password@host/database``; the first record makes the table in it."""
+        parse_address(conninfo)
         self._conninfo = conninfo
         self._timeout_s = timeout_s
         self._slots = BoundedSemaphore(_MAX_LEDGER_CONNECTIONS)
@@ -107,7 +108,7 @@ class _PostgresBase(DurableSaver):
 
     def name_database(self, conninfo: str) -> Self:
         """Say where the threads are, and keep the ledger there too."""
-        self.conninfo, self.where, self.ledger = conninfo, hide_password(conninfo), PostgresLedger(conninfo)
+        self.conninfo, self.where, self.ledger = conninfo, parse_address(conninfo), PostgresLedger(conninfo)
         return self
 
 
@@ -129,7 +130,7 @@ class DurableAsyncPostgresSaver(_PostgresBase, AsyncPostgresSaver):
 @contextmanager
 def open_postgres(conninfo: str, timeout_s: float) -> Iterator[DurableSaver]:
     """Open a checkpointer, which connects again after the server has restarted; see `alpha_umi.graph.checkpointers`."""
-    with explain_opening(hide_password(conninfo), _FAULTS):
+    with explain_opening(parse_address(conninfo), _FAULTS):
         _make_tables(conninfo, timeout_s)
     options = _make_pool_options(conninfo, timeout_s)
     pool: ConnectionPool[psycopg.Connection[DictRow]] = ConnectionPool(check=ConnectionPool.check_connection, **options)
@@ -140,7 +141,7 @@ def open_postgres(conninfo: str, timeout_s: float) -> Iterator[DurableSaver]:
 @asynccontextmanager
 async def open_async_postgres(conninfo: str, timeout_s: float) -> AsyncIterator[DurableSaver]:
     """Do what `open_postgres` does for async runs."""
-    with explain_opening(hide_password(conninfo), _FAULTS):
+    with explain_opening(parse_address(conninfo), _FAULTS):
         await asyncio.to_thread(_make_tables, conninfo, timeout_s)
     options = _make_pool_options(conninfo, timeout_s)
     pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] = AsyncConnectionPool(
@@ -162,13 +163,24 @@ def _make_pool_options(conninfo: str, timeout_s: float) -> dict[str, Any]:
     }
 
 
-def hide_password(conninfo: str) -> str:
-    """Return an address as it may be shown."""
+def parse_address(conninfo: str) -> str:
+    """Return an address as it may be shown.
+
+    Raises:
+        ConfigError: If it cannot be read; the driver's own words, now or when it connects, would quote the password.
+    """
     try:
         values = psycopg.conninfo.conninfo_to_dict(conninfo)
+        host, port, database = (str(values.get(key, "")) for key in ("host", "port", "dbname"))
+        is_readable = "@" not in host + database and port.replace(",", "").isdecimal() == bool(port)
     except psycopg.Error:
-        return "an address that PostgreSQL cannot read"
-    return f"postgresql://{values.get('host', '')}:{values.get('port', 5432)}/{values.get('dbname', '')}"
+        is_readable = False
+    if not is_readable:
+        raise ConfigError(
+            "The address of PostgreSQL cannot be read: write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and "
+            "in the password %40 for @, %2F for /, %3A for :, %25 for % and %20 for a space."
+        )
+    return f"postgresql://{host}:{port or 5432}/{database}"
 
 
 def _make_tables(conninfo: str, timeout_s: float) -> None:

@@ -28,7 +28,8 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
     Raises:
         ConfigError: If langchain-openai is not installed or no key is set for OpenAI itself.
     """
-    chat_openai = _import_extra("alpha_umi.nodes.models.server", "openai").GuardedChatOpenAI
+    server = _import_extra("alpha_umi.nodes.models.server", "openai")
+    chat_openai = server.GuardedChatOpenAI
     api_key = os.environ.get("OPENAI_API_KEY")
     own_server = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
     if not api_key and not own_server:
@@ -36,8 +37,8 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
             f"The model 'openai:{model}' needs a key: set OPENAI_API_KEY, or name your own server with "
             f"'openai:{model}@http://localhost:8000/v1' or OPENAI_BASE_URL."
         )
-    fields = _pick_sampling(options) | {"model": model, "base_url": base_url, "api_key": api_key or "none"}
-    fields |= _read_remote(options)
+    fields = _pick_sampling(options) | {"model": model, "api_key": api_key or "none"}
+    fields |= server.read_server(own_server) | _read_remote(options)
     chat: BaseChatModel = chat_openai(**fields, stream_usage=True)
     if (chat.profile or {}).get("temperature", True):
         return chat
@@ -55,10 +56,10 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
     chat: BaseChatModel = server.UmiServerChatModel(
         model=model,
         role=role,
-        base_url=base_url,
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",
         stream_usage=True,
         use_responses_api=False,
+        **server.read_server(base_url),
         **_read_remote(options),
         **_pick_sampling(options),
     )

@@ -23,12 +23,28 @@ from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleAwareChatModel
 from alpha_umi.nodes.models.system_role import AdaptingChatOpenAI
+from alpha_umi.tools.http.addresses import split_login
 from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
 _ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."
 # What LangChain and OpenAI's client raise where a field is missing, null or of another type.
 _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
+
+
+def read_server(url: str | None) -> dict[str, Any]:
+    """Return the fields of a client for the server at an address; what it holds of a login shows in none of them.
+
+    Raises:
+        ConfigError: If that is no address.
+    """
+    if not url:
+        return {}
+    bare, login = split_login(url, "a model server")
+    if login is None:
+        return {"base_url": url}
+    clients = {"http_client": openai.DefaultHttpxClient(auth=login)}
+    return {"base_url": bare, **clients, "http_async_client": openai.DefaultAsyncHttpxClient(auth=login)}
 
 
 class GuardedChatOpenAI(AdaptingChatOpenAI):
@@ -84,7 +100,7 @@ class GuardedChatOpenAI(AdaptingChatOpenAI):
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc.rpartition("@")[2]  # no password
+        server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc
         try:
             with get_breaker(server, self.remote).guard(_is_server_fault):
                 yield

@@ -12,9 +12,29 @@ AlphaUmiError
 What a *model* or a *tool* does wrong is never one of these: it becomes an observation.
 """
 
+import re
+
+REDACTED = "[redacted]"
+_LOGIN = re.compile(r"(:/{1,2}|//)\S+@")
+_SECRET_IN_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|auth|sig)[\w.-]*=)[^&\s'\"#]+", re.IGNORECASE)
+
+
+def hide_passwords(text: str) -> str:
+    """Hide what stands before the host of every address in a text, and passwords and keys in its query.
+
+    Example:
+        >>> hide_passwords("no answer from https://ann:pw@api.example/?key=abc")
+        'no answer from https://[redacted]@api.example/?key=[redacted]'
+    """
+    return _SECRET_IN_QUERY.sub(rf"\1{REDACTED}", _LOGIN.sub(rf"\1{REDACTED}@", text))
+
 
 class AlphaUmiError(Exception):
-    """Root of all errors raised on purpose by alpha-UMi."""
+    """Root of all errors raised on purpose by alpha-UMi; passwords of addresses are hidden in all of them."""
+
+    def __init__(self, *args: object) -> None:
+        """Take a message."""
+        super().__init__(*(hide_passwords(each) if isinstance(each, str) else each for each in args))
 
 
 class ConfigError(AlphaUmiError, ValueError):

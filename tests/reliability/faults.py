@@ -42,6 +42,7 @@ def main() -> int:
         injecting.inject_tool_faults(options.kills, max(options.kills // 3, 1)),
         injecting.inject_model_faults(options.kills, options.seed),
         injecting.inject_clock_jumps(options.kills, options.seed),
+        injecting.inject_drips(options.kills),
     )
     for fault, damage in rows:
         told = (damage.n_untold, damage.n_hangs, damage.n_unknown)

@@ -23,6 +23,7 @@ from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Isolation, Toolbox, declare_effects
 from alpha_umi.tools.isolation import isolate_tool
+from alpha_umi.tools.openapi import load_openapi
 
 HANG_S = 90.0
 SUMS = {1, 2, 3}
@@ -133,6 +134,29 @@ def inject_clock_jumps(n: int, seed: int) -> Iterator[tuple[str, Any]]:
 
     with patch.object(time, "time_ns", real):
         yield "clock jumps between processes", _repeat(n, lambda: _run(replay(SCRIPT), drive))
+
+
+def inject_drips(n: int) -> Iterator[tuple[str, Any]]:
+    """Run agents whose second tool call meets a server that drips; a connection that it has to end counts as a hang."""
+    dripping = import_module("dripping")
+    kinds, n_ended = list(dripping.DRIPS.values()), 0
+
+    def run() -> tuple[Any, Counter[int]]:
+        nonlocal n_ended
+        kinds.append(kinds.pop(0))
+        with dripping.dripping(kinds[0]) as server:
+            document = {"openapi": "3.1.0", "paths": {"/": {"get": {"operationId": "look"}}}}
+            (tool,) = load_openapi(document, base_url=f"http://{server.host}")
+            done = _run_with_tool(tool, "Action: look\nAction Input: {}", 1.0)
+            for thread in threading.enumerate():
+                if thread.name == "tool-look":
+                    thread.join(HANG_S)
+            n_ended += server.ended
+        return done
+
+    damage = _repeat(n, run)
+    damage.n_hangs += n_ended
+    yield "server drips its answer", damage
 
 
 def _repeat(n: int, inject: Callable[[], tuple[Any, Counter[int]]], *, may_be_cut: bool = False) -> Any:

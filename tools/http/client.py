@@ -25,10 +25,13 @@ import httpx
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.deadline import DeadlinePassed, time_left, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.addresses import PrivateAddress, names_private_address, resolve_public
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, BreakerOpen, RemoteSettings, get_breaker
-from alpha_umi.tools.http.credentials import Credential, is_loopback, redact
+from alpha_umi.tools.http.credentials import Credential, is_loopback
+from alpha_umi.tools.http.network import DeadlineBackend
+from alpha_umi.tools.http.redaction import hiding, redact, redact_bytes
 from alpha_umi.tools.observation import cut
 
 Credentials: TypeAlias = Sequence[Credential]
@@ -39,6 +42,7 @@ _MAX_FAULT_CHARS = 1000
 _PIECE_BYTES = 65_536
 _NO_ENCODINGS = ("", "identity")
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
+_NO_CHARSETS = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem")  # Python's own
 _BINARY = re.compile(r"(image|audio|video|font)/|application/(pdf|zip|gzip|octet-stream)")
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,300})</title>", re.IGNORECASE)
 
@@ -129,14 +133,24 @@ class HttpClient:
         request.headers["Accept-Encoding"] = "identity"
         request.extensions["credentials"] = tuple(credentials)
         request.extensions["may_be_private"] = self._may_be_private(request.url)
-        deadline = time.monotonic() + self._timeout_s
+        over_s = time_left()
+        with within(self._timeout_s):
+            try:
+                with hiding(_list_secrets(credentials)):
+                    return self._send(request, is_idempotent, credentials, behind)
+            except _FailedAttempt as fault:
+                if over_s <= self._timeout_s and not time_left():  # the caller's time, and not only ours
+                    raise DeadlinePassed(str(fault)) from None
+                raise
+
+    def _send(self, request: httpx.Request, is_idempotent: bool, credentials: Credentials, behind: str) -> Reply:
         breaker = get_breaker(f"{request.url.netloc.decode()} {behind}".strip(), self._remote)
         n_retries = self._remote.retries if is_idempotent else 0
         last: _FailedAttempt | None = None
         for n in count():
             try:
                 with breaker.guard(lambda error: isinstance(error, _FailedAttempt) and error.is_server_fault):
-                    return self._attempt(request, deadline, credentials)
+                    return self._attempt(request, credentials)
             except BreakerOpen as closed:
                 raise last or closed from None
             except _FailedAttempt as fault:
@@ -144,19 +158,19 @@ class HttpClient:
                 if fault.wait_s is None or n == n_retries:
                     raise
                 wait_s = max(fault.wait_s, self._remote.backoff_s * 2**n * random.uniform(0.5, 1.5))
-                if time.monotonic() + wait_s >= deadline:
+                if wait_s >= time_left():
                     raise
             time.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    def _attempt(self, request: httpx.Request, deadline: float, credentials: Credentials) -> Reply:
+    def _attempt(self, request: httpx.Request, credentials: Credentials) -> Reply:
         # What httpx says of a failure may quote a header, so none of it is passed on.
         host = request.url.host
-        request.extensions["timeout"] = httpx.Timeout(max(deadline - time.monotonic(), 0.01)).as_dict()
+        request.extensions["timeout"] = httpx.Timeout(max(time_left(), 0.01)).as_dict()
         try:
             response = self._client.send(request, stream=True)
             try:
-                body, is_cut = self._read_body(response, deadline, credentials)
+                body, is_cut = self._read_body(response, credentials)
             finally:
                 response.close()
         except httpx.TimeoutException:
@@ -177,24 +191,24 @@ class HttpClient:
             raise _describe_failure(response, media_type, body)
         return Reply(response.status_code, media_type, body, is_cut)
 
-    def _read_body(self, response: httpx.Response, deadline: float, credentials: Credentials) -> tuple[str, bool]:
+    def _read_body(self, response: httpx.Response, credentials: Credentials) -> tuple[str, bool]:
         """Return the text of the body and whether it was cut."""
         media_type = response.headers.get("Content-Type", "")
         if _BINARY.match(media_type.lower()):
             size = response.headers.get("Content-Length", "unknown")
             return f"({media_type}, {size} bytes, not shown)", False
-        secrets = [secret for credential in credentials for secret in credential.secrets()]
-        # A secret at the cut must be there as a whole to be hidden; escaped, a character takes up to twelve bytes.
-        n_wanted = self._max_bytes + 12 * max(map(len, secrets), default=0)
+        secrets = _list_secrets(credentials)
+        # A secret at the cut must be there as a whole to be hidden; encoded twice, a character takes some thirty bytes.
+        n_wanted = self._max_bytes + 32 * max(map(len, secrets), default=0)
         body = bytearray()
         for chunk in _iter_decompressed(response):
             body += chunk
-            if time.monotonic() > deadline:
+            if not time_left():
                 raise httpx.ReadTimeout("the deadline for the whole call has passed")
             if len(body) > n_wanted:
                 break
         encoding = response.charset_encoding or "utf-8"
-        text = redact(_decode(bytes(body), encoding), secrets)
+        text = redact(_decode(redact_bytes(bytes(body), secrets), encoding), secrets)
         if len(body) <= self._max_bytes:
             return text, False
         return text.encode()[: self._max_bytes].decode(errors="ignore"), True
@@ -249,8 +263,10 @@ class _SigningTransport(httpx.BaseTransport):
         )
         proxy = _find_proxy(url)
         if proxy or request.extensions.get("may_be_private"):
-            return self._route(proxy).handle_request(signed)  # a proxy looks up names by itself
-        return self._connect(signed)
+            response = self._route(proxy).handle_request(signed)  # a proxy looks up names by itself
+        else:
+            response = self._connect(signed)
+        return _hide_head(response, _list_secrets(request.extensions.get("credentials", ())))
 
     def _connect(self, request: httpx.Request) -> httpx.Response:
         """Send a request to one of the addresses that were checked, under the name of its host."""
@@ -277,8 +293,25 @@ class _SigningTransport(httpx.BaseTransport):
     def _route(self, proxy: str | None) -> httpx.HTTPTransport:
         with self._lock:
             if proxy not in self._routes:
-                self._routes[proxy] = httpx.HTTPTransport(proxy=proxy)
+                route = httpx.HTTPTransport(proxy=proxy)
+                route._pool._network_backend = DeadlineBackend()  # httpx has no argument for it
+                self._routes[proxy] = route
             return self._routes[proxy]
+
+
+def _list_secrets(credentials: Credentials) -> list[str]:
+    return [secret for credential in credentials for secret in credential.secrets()]
+
+
+def _hide_head(response: httpx.Response, secrets: Sequence[str]) -> httpx.Response:
+    """Return the response without what its server says of the status, and with no secret in a header."""
+    hidden = [
+        (redact(name.decode("latin-1"), secrets), redact(value.decode("latin-1"), secrets))
+        for name, value in response.headers.raw
+    ]
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in hidden]
+    kept = {name: value for name, value in response.extensions.items() if name != "reason_phrase"}
+    return httpx.Response(response.status_code, headers=headers, stream=response.stream, extensions=kept)
 
 
 def _find_proxy(url: httpx.URL) -> str | None:
@@ -288,7 +321,7 @@ def _find_proxy(url: httpx.URL) -> str | None:
 
 def _decode(body: bytes, encoding: str) -> str:
     try:
-        return body.decode(encoding, "replace")
+        return body.decode("utf-8" if encoding.lower() in _NO_CHARSETS else encoding, "replace")
     except LookupError:  # the server made the name up
         return body.decode("utf-8", "replace")
 

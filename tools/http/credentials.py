@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import base64
-import html
 import ipaddress
-import json
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from alpha_umi.errors import ConfigError
 
-REDACTED = "[redacted]"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-# Shorter values are no secrets, and hiding them would make ordinary text unreadable.
-_MIN_SECRET_CHARS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +67,6 @@ def expand_variables(text: str) -> tuple[str, tuple[str, ...]]:
     """Replace every ``${VARIABLE}`` and return the text with the values that must not be shown."""
     secrets = tuple(read_variable(name) for name in _VARIABLE.findall(text))
     return _VARIABLE.sub(lambda match: read_variable(match[1]), text), secrets
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Hide secrets in a text, also where they are escaped as in a URL, in JSON or in HTML.
-
-    Example:
-        >>> redact("bad key: s3cr3t/1, at /?key=s3cr3t%2F1", ["s3cr3t/1"])
-        'bad key: [redacted], at /?key=[redacted]'
-    """
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _MIN_SECRET_CHARS:
-            for form in _list_forms(secret):
-                text = text.replace(form, REDACTED)
-    return text
-
-
-def _list_forms(secret: str) -> set[str]:
-    """Return a secret as it is written in text, in a URL, in JSON and in HTML."""
-    in_url = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    return {secret, *in_url, json.dumps(secret)[1:-1], html.escape(secret)}
 
 
 def is_loopback(host: str) -> bool:

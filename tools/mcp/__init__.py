@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import tell_apart
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.mcp.config import McpConnection, read_connections
 from alpha_umi.tools.spec import log_omissions
@@ -38,10 +39,10 @@ def load_mcp(
     tools: list[BaseTool] = []
     for connection in read_connections(target):
         server = connect_mcp(connection, timeout_s=timeout_s, remote=remote)
-        loaded, omissions = server.load_tools({tool.name for tool in tools})
+        loaded, omissions = server.load_tools()
         log_omissions(f"MCP server {connection.name!r}", omissions)
         tools += loaded
-    return tools
+    return tell_apart(tools)
 
 
 def connect_mcp(

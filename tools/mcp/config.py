@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.credentials import expand_variables, require_private
 
 # Credentials written into the configuration itself, as other clients' documentation shows it.
@@ -61,7 +62,7 @@ def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnecti
         ConfigError: If it cannot be read, or names no server that can be used.
     """
     if isinstance(target, str) and target.startswith(("http://", "https://")):
-        return [McpConnection(urlsplit(target).netloc, url=_check_url(target))]
+        return [McpConnection(urlsplit(_check_url(target)).netloc, url=target)]
     name = "the MCP configuration" if isinstance(target, Mapping) else str(target)
     content = target if isinstance(target, Mapping) else _read(Path(target).expanduser())
     servers = content.get("mcpServers", content.get("servers")) if isinstance(content, Mapping) else None
@@ -99,14 +100,10 @@ def _make_connection(name: str, value: Any, source: str, folder: Path | None) ->
         return connection
     if bool(connection.command) == bool(connection.url):
         raise ConfigError(f"{source}, server {name!r}: give either a 'command' or a 'url'.")
-    _check_url(connection.url)
+    if connection.url:
+        _check_url(connection.url)
     return replace(connection, cwd=str(folder / connection.cwd)) if folder and connection.cwd else connection
 
 
 def _check_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.username or parts.password or "${" in url:
-        raise ConfigError(
-            f"The address of {parts.hostname} holds a credential; addresses are logged, so give it in 'headers'."
-        )
-    return url
+    return check_address(url, "an MCP server", "'headers'")

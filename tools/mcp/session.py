@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import os
 import re
 import weakref
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
 from threading import Thread
 from typing import Any, TextIO, TypeVar, cast
+from uuid import uuid4
 
 import anyio
 import httpx
 from langchain_core.tools import BaseTool, ToolException
 from langchain_mcp_adapters.sessions import Connection, create_session
 from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
-from mcp.client.streamable_http import create_mcp_http_client  # type: ignore[attr-defined]
 from mcp.types import (
     CONNECTION_CLOSED,
     BlobResourceContents,
@@ -39,10 +40,12 @@ from mcp.types import Tool as McpTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.deadline import DeadlinePassed, time_left
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
-from alpha_umi.tools.http.credentials import redact
+from alpha_umi.tools.http.redaction import hiding, redact, redact_all
 from alpha_umi.tools.mcp.config import McpConnection
+from alpha_umi.tools.mcp.posts import MARK, Posts
 from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import ToolSpec, read_hints
 from alpha_umi.tools.toolbox import get_background_loop
@@ -81,10 +84,21 @@ class HeldSession:
         self._ready: asyncio.Future[ClientSession] | None = None
         self._stop = asyncio.Event()
         self._stderr: _StderrTail | None = None
+        self._posts = Posts(max(self._timeout_s, self._start_timeout_s))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one of the coroutines and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, get_background_loop(_LOOP)).result()
+        running = asyncio.run_coroutine_threadsafe(work, get_background_loop(_LOOP))
+        left_s = time_left()
+        try:
+            return running.result(None if math.isinf(left_s) else left_s)
+        except TimeoutError:
+            if running.done():
+                raise
+            raise DeadlinePassed("no answer in time.") from None
+        finally:
+            running.cancel()
+            del running  # its error would hold this frame, and so the callers' tools
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """Run one of the coroutines without blocking the caller's event loop; cancelling this cancels it."""
@@ -98,6 +112,11 @@ class HeldSession:
     def hide_secrets(self, text: str) -> str:
         """Return a text without the credentials that the server was given."""
         return redact(text, self._secrets)
+
+    def hide_in_tool(self, tool: Tool) -> Tool:
+        """Return what a server says of a tool without the credentials that it was given."""
+        shown = redact_all({"description": tool.description, "inputSchema": tool.inputSchema}, self._secrets)
+        return tool.model_copy(update=shown)
 
     async def list_tools(self) -> list[Tool]:
         """Return what the server offers."""
@@ -122,7 +141,10 @@ class HeldSession:
             for _ in range(2):
                 session = await self._open()
                 try:
-                    return await self._await(session, session.call_tool(name, arguments))
+                    mark = uuid4().hex
+                    with self._posts.mark(mark):
+                        work = session.call_tool(name, arguments, meta={MARK: mark})
+                        return await self._await(session, work)
                 except _NotSentError:
                     await self._drop(session)
             raise _ServerFault("the server ends every session at once. Use another tool.")
@@ -153,8 +175,12 @@ class HeldSession:
 
     async def _keep(self, ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
         """Open the session, hold it until it is to be closed, and close it, all in one task."""
+        values, self._secrets = self._connection.expand()
+        with hiding(self._secrets):
+            await self._hold(values, ready, stop)
+
+    async def _hold(self, values: dict[str, str], ready: asyncio.Future[ClientSession], stop: asyncio.Event) -> None:
         connection = self._connection
-        values, self._secrets = connection.expand()
         timeout = timedelta(seconds=self._timeout_s)
         async with AsyncExitStack() as stack:
             if connection.url:
@@ -162,7 +188,7 @@ class HeldSession:
                     "transport": "sse" if connection.type == "sse" else "streamable_http",
                     "url": connection.url,
                     "headers": values,
-                    "httpx_client_factory": _make_http_client,
+                    "httpx_client_factory": self._posts.make_client,
                     "session_kwargs": {"read_timeout_seconds": timeout},
                 }
                 session = await stack.enter_async_context(create_session(cast(Connection, settings)))
@@ -192,7 +218,8 @@ class HeldSession:
 
     async def _await(self, session: ClientSession, work: Coroutine[Any, Any, T]) -> T:
         """Wait for an answer, but no longer than the session lasts."""
-        answer = asyncio.create_task(work)
+        with hiding(self._secrets):
+            answer = asyncio.create_task(work)
         try:
             await asyncio.wait({answer, self._keeper} if self._keeper else {answer}, return_when="FIRST_COMPLETED")
             if answer.done():
@@ -234,22 +261,6 @@ class HeldSession:
     def _render_stderr(self) -> str:
         words = self._stderr.text() if self._stderr else ""
         return self.hide_secrets(f" Its last words: {words}") if words else ""
-
-
-def _make_http_client(
-    headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
-) -> httpx.AsyncClient:
-    """Follow redirects within a server only: another must not get its headers, nor be reached through us."""
-    client = create_mcp_http_client(headers, timeout, auth)
-    client.event_hooks = {"response": [_refuse_other_server]}
-    return client
-
-
-async def _refuse_other_server(response: httpx.Response) -> None:
-    if response.has_redirect_location:
-        here, there = response.request.url, response.request.url.join(response.headers["Location"])
-        if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
-            raise httpx.HTTPStatusError("sent on to another server", request=response.request, response=response)
 
 
 class _ServerFault(ToolException):
@@ -303,11 +314,8 @@ class McpServer(AbstractContextManager["McpServer"]):
         """Close the session."""
         self.close()
 
-    def load_tools(self, taken: Collection[str] = ()) -> tuple[list[BaseTool], list[str]]:
-        """Open the session and return the server's tools, sync and async, and what was left out, one line each.
-
-        Args:
-            taken: Names in use; a tool that has one of them gets the server's name before its own.
+    def load_tools(self) -> tuple[list[BaseTool], list[str]]:
+        """Open the session and return the server's tools, sync and async, and what was left out or changed, by line.
 
         Raises:
             ConfigError: If the server cannot be started or reached.
@@ -318,23 +326,27 @@ class McpServer(AbstractContextManager["McpServer"]):
             raise ConfigError(f"MCP server {self.name!r}: {error}") from error
         tools: list[BaseTool] = []
         omissions: list[str] = []
-        for tool in listed:
-            name = _clean(tool.name)
-            name = _clean(f"{self.name}_{tool.name}") if name in taken else name
+        for tool in map(self._session.hide_in_tool, listed):
+            shown = self._session.hide_secrets(tool.name)
+            name = _clean(shown)
             try:
-                tools.append(self._make_tool(name, tool))
+                tools.append(self._make_tool(name, shown, tool))
+                if name != tool.name:
+                    omissions.append(f"{shown!r} is offered as {name!r}: models allow no other names")
             except ConfigError as error:
-                omissions.append(f"{tool.name} is left out: {error}")
+                omissions.append(f"{shown} is left out: {self._session.hide_secrets(str(error))}")
         return tools, omissions
 
     def close(self) -> None:
         """End the session and a server that was started for it; a later call opens a new one."""
         self._session.run(self._session.close())
 
-    def _make_tool(self, name: str, tool: McpTool) -> BaseTool:
+    def _make_tool(self, name: str, shown: str, tool: McpTool) -> BaseTool:
         hints = tool.annotations
         effects = read_hints(hints.model_dump() if hints else {})
-        spec = ToolSpec(name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects, "mcp")
+        spec = ToolSpec(
+            name, tool.description or "", {"properties": {}, **tool.inputSchema}, effects, f"mcp:{self.name}", shown
+        )
         require_satisfiable(spec)
         # The functions keep this server, and so its session, alive.
         both = make_tool(spec, functools.partial(self._call, tool.name))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient, Reply
 from alpha_umi.tools.http.credentials import require_private
@@ -23,6 +24,8 @@ from alpha_umi.tools.openapi.request import build_request
 from alpha_umi.tools.spec import log_omissions
 
 __all__ = ["load_openapi", "load_openapi_source"]
+
+_SERVER = ("an API", "a variable named in 'auth'")
 
 
 def load_openapi(
@@ -60,8 +63,10 @@ def load_openapi(
     parsed = load_document(document)
     require_openapi_3(parsed)
     if base_url:
-        _check_address(base_url)
-    operations, omissions = read_operations(parsed, Security(parsed, auth or {}), base_url)
+        check_address(base_url, *_SERVER)
+    label = urlsplit(parsed.url).netloc or (Path(parsed.name).stem if isinstance(document, str | Path) else "")
+    source = f"openapi:{label}".removesuffix(":")
+    operations, omissions = read_operations(parsed, Security(parsed, auth or {}), base_url, source)
     hosts = {urlsplit(operation.url).netloc for operation in operations} if allowed_hosts is None else allowed_hosts
     named = [*(allowed_hosts or ()), *(urlsplit(url).netloc for url in (base_url, parsed.url) if url)]
     client = HttpClient(
@@ -82,7 +87,7 @@ def load_openapi(
 
 def _may_call(client: HttpClient, operation: Operation, omissions: list[str]) -> bool:
     """Tell whether an operation's host may be called, and note it where not."""
-    _check_address(operation.url)
+    check_address(operation.url, *_SERVER)
     if operation.credentials:
         require_private(operation.url)
     if client.allows(operation.url):
@@ -145,11 +150,3 @@ def _render(reply: Reply) -> str:
         except (ValueError, RecursionError):  # the server's mistake; its text may still tell something
             return reply.text
     return reply.text
-
-
-def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{url!r} is no complete address; write it as https://host/path.")
-    if parts.username or parts.password:
-        raise ConfigError(f"The address of {parts.hostname} holds a user name or password; name a variable in auth.")

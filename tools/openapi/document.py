@@ -19,6 +19,7 @@ import yaml
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.openapi.yaml_text import parse_yaml
 
@@ -178,6 +179,7 @@ def load_document(source: str | Path | Mapping[str, Any]) -> Document:
     if isinstance(source, Mapping):
         return Document(source, str(_get_title(source) or "the OpenAPI document"))
     if isinstance(source, str) and source.startswith(("http://", "https://")):
+        check_address(source, "an OpenAPI document", "'auth' of a file of settings, if the API wants it")
         return Document(_parse(_fetch(source), source), source, source)
     path = Path(source).expanduser()
     try:

@@ -46,7 +46,7 @@ class Operation:
 
 
 def read_operations(
-    document: Document, security: Security, base_url: str | None = None
+    document: Document, security: Security, base_url: str | None = None, source: str = "openapi"
 ) -> tuple[list[Operation], list[str]]:
     """Return the operations of a document, and what was left out or is doubtful, one line each."""
     operations: list[Operation] = []
@@ -62,12 +62,15 @@ def read_operations(
             url = _make_absolute(reader.match_address(url), document)
             body = reader.add_body(node)
             name = _make_name(path, method, node, taken)
-            spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], "openapi")
+            own = str(node.get("operationId") or name)
+            spec = ToolSpec(name, _describe(node, shared), reader.parameters, _METHODS[method], source, own)
             require_satisfiable(spec)
         except (Unusable, BadReference, ConfigError, RecursionError) as error:
             omissions.append(f"{method.upper()} {path} is left out: {error}")
             continue
         taken.add(spec.name)
+        if own != name:
+            omissions.append(f"{own!r} is offered as {name!r}: models allow no other names, or another one has it")
         operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, credentials))
         omissions += [f"{spec.name}: {problem}" for problem in dict.fromkeys(reader.problems)]
     return operations, omissions

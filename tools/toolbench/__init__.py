@@ -15,6 +15,7 @@ from langchain_core.tools import BaseTool, ToolException
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
+from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.http.credentials import Credential, read_variable, require_private
@@ -85,16 +86,14 @@ class ToolBenchServer:
         Raises:
             ConfigError: If the address is none, the variable is not set, or the key would travel in the open.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{url!r} is no address of a ToolBench server; write it as https://host/path.")
+        check_address(url, "a ToolBench server", KEY_VARIABLE)
         self._credentials: tuple[Credential, ...] = ()
         if key_variable:
             read_variable(key_variable)
             require_private(url)
             self._credentials = (Credential(key_variable, "header", "toolbench_key"),)
         self._url = url
-        hosts = [parts.netloc]
+        hosts = [urlsplit(url).netloc]
         self._client = HttpClient(
             allowed_hosts=hosts,
             private_hosts=hosts,

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.status import Status
 
-from alpha_umi.errors import AlphaUmiError, ConfigError, InputError
+from alpha_umi.errors import AlphaUmiError, ConfigError, InputError, hide_passwords
 
 try:
     import termios
@@ -227,10 +227,10 @@ def show_error(error: Exception) -> int:
         extra = _EXTRAS[error.name]
         error = ConfigError(f"This needs {error.name}, of the extra {extra!r}: pip install 'alpha-umi[{extra}]'.")
     if "--debug" in sys.argv:
-        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+        typer.echo(hide_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, AlphaUmiError):
         typer.secho(str(error), fg="red", err=True)
     else:
-        typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+        typer.secho(hide_passwords(f"{type(error).__name__}: {error}"), fg="red", err=True)
         typer.echo("That was not expected; 'alpha-umi --debug …' shows where it happened.", err=True)
     return EXIT_USAGE if isinstance(error, ConfigError | InputError) else EXIT_FAILURE

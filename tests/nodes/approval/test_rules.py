@@ -52,10 +52,13 @@ def test_rule_holds_by_name_source_and_effects(match: dict[str, Any], holds: boo
     assert asks(ask_when(lambda call: False, **match)) != holds
 
 
-def test_first_rule_that_holds_counts_and_without_one_a_person_is_asked() -> None:
+def test_rule_that_asks_wins_in_any_order_and_without_one_a_person_is_asked() -> None:
     never, always = ApprovalRule(tool="pay", ask="never"), ApprovalRule(tool="p*")
-    assert not asks(never, always)
+    assert not asks(never)
+    assert asks(never, always)
     assert asks(always, never)
+    narrow = [ApprovalRule(tool="p*", allow=["reject", "edit"]), never, ApprovalRule(allow=["approve", "reject"])]
+    assert list_decisions(CALL, PAY, narrow) == ["reject"]
     assert asks(ApprovalRule(tool="other", ask="never"))
 
 
