@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -42,15 +43,17 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""
         channels = _find_channels(config)
-        with claim_run(self.checkpointer, config):
-            for part in super().stream(input, config, **kwargs):
+        parts = super().stream(input, config, **kwargs)
+        with claim_run(self.checkpointer, config), closing(parts):  # type: ignore[type-var]  # typed as an iterator
+            for part in parts:
                 yield _fit(part, channels, input)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
         channels = _find_channels(config)
-        async with aclaim_run(self.checkpointer, config):
-            async for part in super().astream(input, config, **kwargs):
+        parts = super().astream(input, config, **kwargs)
+        async with aclaim_run(self.checkpointer, config), aclosing(parts):  # type: ignore[type-var]
+            async for part in parts:
                 yield _fit(part, channels, input)
 
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:

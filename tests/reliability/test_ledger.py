@@ -206,7 +206,7 @@ class CrashingSaver(InMemorySaver):
     is_gone = False
 
     def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
-        if any(isinstance(value, list) and isinstance(value[0], ToolMessage) for _, value in writes):
+        if any(isinstance(value, list) and value and isinstance(value[0], ToolMessage) for _, value in writes):
             self.is_gone = True
         self._check()
         super().put_writes(config, writes, task_id, task_path)
