@@ -255,10 +255,11 @@ ANNOUNCEMENT = "I call"
 """What `alpha_umi.training.data.clean.describe_calls` writes before a name."""
 
 _ANNOUNCED = ANNOUNCEMENT.encode()
+_INFLECTIONS = ("ed", "ing", "s")
 
 
 def make_names_lark(names: Sequence[str]) -> str:
-    """Return the grammar of what may follow the announcement: a space and a name, or no space ("I called").
+    """Return the grammar of what may follow the announcement: a space and a name, or other words ("I called it").
 
     A name ends where nothing follows that a name may hold, or a full stop or colon before white space, so that none is
     the beginning of an invented one.
@@ -267,7 +268,9 @@ def make_names_lark(names: Sequence[str]) -> str:
     # One expression, since a lexer that has begun with "search.files" does not come back to "search" and a full stop.
     # Of characters beyond ASCII the expression does not know which are letters.
     end = r"([\x00-\x7F--[A-Za-z0-9_.:\/\-]](?s:.*)|[.:](\s(?s:.*))?)?"
-    return f"start: named | other\nnamed: / ({options}){end}/\nother: /[^ ](?s:.*)/"
+    inflections = "|".join(_INFLECTIONS)
+    other = rf"(({inflections}) |({inflections})?[^ A-Za-z0-9])(?s:.*)"
+    return f"start: named | other\nnamed: / ({options}){end}/\nother: /{other}/"
 
 
 def _quote(name: str) -> str:
@@ -280,7 +283,10 @@ class ToolNameMask:
 
     def __init__(self, names: Sequence[str], matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
         """Start before the first token."""
-        self._names = [f" {name}{mark}".encode() for name in names for mark in ".:"]
+        self._awaited = [
+            *(f" {name}{mark}".encode() for name in names for mark in ".:"),
+            *map(str.encode, _INFLECTIONS),
+        ]
         self._start, self._tokenizer = matcher, tokenizer
         self.matcher: LLMatcher | None = None  # what the next token has to fit; None outside of names
         self._text = b""  # within a name all of it, else the last characters
@@ -290,7 +296,7 @@ class ToolNameMask:
         self._text += self._tokenizer.decode_bytes([token])
         if self.matcher is not None:
             self.matcher.consume_token(token)
-            if any(name.startswith(self._text) for name in self._names):
+            if any(text.startswith(self._text) for text in self._awaited):
                 return
             self.matcher = None
         self._text = self._text[-len(_ANNOUNCED) - 1 :]

@@ -44,6 +44,7 @@ def feed(mask: TokenMask, backbone: Backbone, text: str) -> str:
         "I call search. It may do. Then I call weather-in with b=2.\nNext: caller.",
         "Part 1: I call größe.\nNext: caller.",
         "I called calculator before.\nNext: conclusion.",
+        "I calls, I calling it, I call\ttwice.\nNext: conclusion.",
         "WI call calculator.\nNext: caller.",
         "_I call calculator.\nNext: caller.",
         "What I call.\nNext: give up.",
@@ -61,6 +62,8 @@ def test_offered_names_and_other_words_may_be_written(backbone: Backbone, text: 
     [
         "I call calculator with a=1.\nNext: caller.",
         "I call searcher.\nNext: caller.",
+        "I callsearch.files.\nNext: caller.",
+        "I callsum.\nNext: caller.",
         "I call sea.\nNext: caller.",
         "I call search_files.\nNext: caller.",
         "I call search2.\nNext: caller.",
