@@ -53,8 +53,6 @@ escapes = st.builds(
 )
 between = st.sampled_from(["\0", " ", "-", "\n", "\u200b", "\u00ad", "\r\n ", "=\n", "·", "', '"])
 WAYS: list[Write] = [
-    str.upper,
-    str.swapcase,
     lambda text: quote(text, safe=""),
     lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
     html.escape,
@@ -71,6 +69,7 @@ WAYS: list[Write] = [
     lambda text: text.encode("utf-7").decode(),
     lambda text: text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)}),
 ]
+cases: st.SearchStrategy[Write] = st.sampled_from([str.upper, str.swapcase, str.title])
 ways = st.one_of(
     st.sampled_from(WAYS),
     escapes.map(each),
@@ -84,7 +83,7 @@ def fold(text: str) -> str:
 
 
 @settings(max_examples=100, deadline=None)
-@given(secrets, ways, st.text('ab <>"{}:,/é', max_size=20), st.text('ab <>"{}:,/é', max_size=20))
+@given(secrets, cases | ways, st.text('ab <>"{}:,/é', max_size=20), st.text('ab <>"{}:,/é', max_size=20))
 def test_secret_is_hidden_in_every_way_to_write_it(secret: str, write: Write, before: str, after: str) -> None:
     written = write(secret)
     shown = redact(f"{before} {written} {after}", [secret])
@@ -94,7 +93,7 @@ def test_secret_is_hidden_in_every_way_to_write_it(secret: str, write: Write, be
 
 
 @settings(max_examples=60, deadline=None)
-@given(secrets, ways, ways)
+@given(secrets, cases | ways, ways)
 def test_secret_is_hidden_in_two_ways_within_each_other(secret: str, inner: Write, outer: Write) -> None:
     assert "[redacted]" in redact(f"({outer(inner(secret))})", [secret])
 
@@ -114,7 +113,7 @@ def test_other_text_is_left_as_it_is(text: str, secret: str) -> None:
 
 def test_long_text_of_many_escapes_is_left_as_it_is() -> None:
     for piece in ("word and 'words', ", "%41\\u0041&#65;", "QUJD", "65, 66, ", "\\\\"):
-        text = piece * (70_000 // len(piece))
+        text = piece * (262_144 // len(piece))
         assert redact(text, ["no-such-secret-1"]) == text
 
 

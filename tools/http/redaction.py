@@ -14,6 +14,7 @@ import logging
 import math
 import re
 import unicodedata
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -28,30 +29,31 @@ _MIN_LETTERS = 8
 """Of a secret that is looked for by its letters and digits alone."""
 _MAX_DEPTH = 3
 """Encodings within each other."""
-_LONG_CHARS = 65_536
-"""A text from which on one encoding less is undone within each other."""
+_MAX_WORK_CHARS = 500_000
+_WORK_CHARS = 200
+"""What a reading takes besides its length."""
 Decode: TypeAlias = Callable[[re.Match[str]], str]
 Locate: TypeAlias = Callable[[int, int], tuple[int, int]]
 _NUMBERS = re.compile(r"\d{1,8}(?:\W{1,4}\d{1,8}){3,}")
 _SPACED = re.compile(r".(?P<mark>[\W_]{1,5}?)(?:.(?P=mark)){3,}.?", re.DOTALL)
 """Single characters with the same mark between them; also what UTF-16 looks like as UTF-8."""
-_LEAD = r"(?:&\#|[^\w\s]|_|\b0(?=[xX]))[uUxX]?\+?\{?"
+_LEAD = re.compile(r"((?:&\#|[^\w\s]|_|\b0(?=[xX]))[uUxX]?\+?\{?)(?=[0-9A-Fa-f])")
+_MAX_LEADS = 8
+_CODES = (
+    ("[0-9A-Fa-f]{2}", 16),
+    ("[0-9A-Fa-f]{4}", 16),
+    ("[0-9A-Fa-f]{8}", 16),
+    ("[0-9A-Fa-f]{1,7}", 16),
+    ("[0-9]{1,7}", 10),
+    ("[0-7]{3}", 8),
+)
 _ESCAPES: tuple[tuple[re.Pattern[str], Decode], ...] = (
-    *(
-        (re.compile(rf"{_LEAD}(?P<code>[{digits}]{{{width}}})[}};_]?"), lambda match, base=base: _chr(match, base))
-        for digits, width, base in (
-            ("0-9A-Fa-f", "2", 16),
-            ("0-9A-Fa-f", "4", 16),
-            ("0-9A-Fa-f", "8", 16),
-            ("0-9A-Fa-f", "1,7", 16),
-            ("0-9", "1,7", 10),
-            ("0-7", "3", 8),
-        )
-    ),
     (_SPACED, lambda match: match[0][:: 1 + len(match["mark"])]),
     (re.compile(r"&\w{2,31};"), lambda match: html.unescape(match[0])),
+    (re.compile(r"\\[bfnrtv]"), lambda match: " "),
     (re.compile(r"\\(.)", re.DOTALL), lambda match: match[1]),
-    (re.compile(r"\+([A-Za-z0-9/+]{3,})-"), lambda match: match[0].encode().decode("utf-7", "ignore")),
+    (re.compile(r"[^\x00-\x7f]"), lambda match: unicodedata.normalize("NFKC", match[0])),
+    (re.compile(r"\+[A-Za-z0-9/+]{3,}-?"), lambda match: match[0].encode().decode("utf-7", "ignore")),
     (re.compile(r"[A-Z2-7]{13,}|[a-z2-7]{13,}"), lambda match: _read_base32(match[0])),
     *((_NUMBERS, lambda match, base=base: _read_numbers(match[0], base)) for base in (10, 8, 2)),
 )
@@ -70,10 +72,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     wanted |= {secret.encode().decode("latin-1") for secret in wanted}
     if not wanted or not text:
         return text
-    depth = _MAX_DEPTH if len(text) < _LONG_CHARS else _MAX_DEPTH - 1
     squeezed = {_squeeze(each) for each in wanted}
     squeezed |= {"".join(filter(str.isascii, each)) for each in squeezed}  # what is left of bytes that are no letters
-    spans = sorted(set(_find(text, wanted, squeezed, depth, {text: depth})))
+    spans = sorted(set(_find(text, wanted, squeezed, _MAX_DEPTH)))
     parts, done = [], 0
     for start, end in spans:
         if start >= done:
@@ -123,10 +124,24 @@ def _hide_record(record: logging.LogRecord) -> bool:
     return True
 
 
-def _find(
-    text: str, exact: set[str], squeezed: set[str], depth: int, seen: dict[str, int]
-) -> Iterator[tuple[int, int]]:
-    """Yield where secrets stand in a text; what was `seen` with as much depth left is not read again."""
+def _find(text: str, exact: set[str], squeezed: set[str], depth: int) -> Iterator[tuple[int, int]]:
+    """Yield where secrets stand in a text, from its shallowest readings on, for as long as the work is bounded."""
+    pending: deque[tuple[str, list[Locate]]] = deque([(text, [])])
+    seen, budget = {text}, _MAX_WORK_CHARS + 8 * len(text)
+    while pending:
+        reading, locates = pending.popleft()
+        for start, end in _search(reading, exact, squeezed):
+            for locate in reversed(locates):
+                start, end = locate(start, end)
+            yield start, end
+        for inner, locate in _undo(reading) if len(locates) < depth and budget > 0 else ():
+            if inner not in seen:
+                seen.add(inner)
+                budget -= len(inner) + _WORK_CHARS
+                pending.append((inner, [*locates, locate]))
+
+
+def _search(text: str, exact: set[str], squeezed: set[str]) -> Iterator[tuple[int, int]]:
     for secret in exact:
         for i in _iter_places(text, secret):
             yield i, i + len(secret)
@@ -137,11 +152,6 @@ def _find(
         for i in _iter_places(letters, secret) if len(secret) >= _MIN_LETTERS else ():
             owners = owners or [i for i, each in enumerate(text) for _ in table[ord(each)]]
             yield owners[i], owners[i + len(secret) - 1] + 1
-    for inner, locate in _undo(text) if depth else ():
-        if seen.get(inner, -1) < depth - 1:
-            seen[inner] = depth - 1
-            for span in _find(inner, exact, squeezed, depth - 1, seen):
-                yield locate(*span)
 
 
 def _iter_places(text: str, secret: str) -> Iterator[int]:
@@ -166,7 +176,13 @@ def _undo(text: str) -> Iterator[tuple[str, Locate]]:
 
     With it comes what says for a part of the reading where that stands in the text.
     """
-    for pattern, decode in _ESCAPES:
+    leads = Counter(_LEAD.findall(text)).most_common(_MAX_LEADS)
+    codes: list[tuple[re.Pattern[str], Decode]] = [  # each lead for itself: a mark before other digits is none
+        (re.compile(rf"{re.escape(lead)}(?P<code>{code})(?:(?!{re.escape(lead[0])})[}};_])?"), partial(_chr, base=base))
+        for lead, _ in leads
+        for code, base in _CODES
+    ]
+    for pattern, decode in (*codes, *_ESCAPES):
         if (inner := pattern.sub(decode, text)) != text:
             yield inner, partial(_locate_replaced, text, pattern, decode)
     dense = _NOT_DENSE.sub("", text)
@@ -231,10 +247,9 @@ def _read_base32(text: str) -> str:
 
 def _chr(match: re.Match[str], base: int) -> str:
     try:
-        letter = chr(int(match["code"], base))
+        return chr(int(match["code"], base))
     except (ValueError, OverflowError):
         return match[0]
-    return letter if letter.isprintable() else match[0]
 
 
 @lru_cache(maxsize=100)
