@@ -59,6 +59,11 @@ def test_query_of_the_path_and_of_the_server_is_kept(path: str, server: str, que
     assert (request.url.path, request.url.query.decode()) == ("/items", query)
 
 
+def test_first_server_with_a_complete_address_is_called() -> None:
+    node = {"servers": [{"url": "/v1"}, {"url": SERVER}, {"url": "https://other.example"}]}
+    assert str(write("/x", node, {}, server="").url) == f"{SERVER}/x"
+
+
 def test_parameter_that_the_address_fixes_is_no_argument() -> None:
     node = {"parameters": [parameter("query", "version", required=True), parameter("query", "beta")]}
     (operation,), _ = read("/items?beta=true", node, server=f"{SERVER}?version=2")
@@ -105,6 +110,15 @@ def test_path_is_written_in_the_style_of_the_document(style: str, explode: bool,
 def test_query_is_written_in_the_style_of_the_document(more: dict[str, Any], texts: tuple[str, ...]) -> None:
     node = {"parameters": [parameter("query", **more)]}
     assert tuple(write("/x", node, {"id": value}).url.query.decode() for value in (5, [3, 4], USER)) == texts
+
+
+@pytest.mark.parametrize(("value", "text"), [(5.0, "5"), (-3.0, "-3"), (2.5, "2.5"), (1e300, "1e+300"), (True, "true")])
+def test_whole_numbers_are_written_without_a_point(value: Any, text: str) -> None:
+    assert parse_qsl(write("/x", {"parameters": [parameter("query")]}, {"id": value}).url.query.decode()) == [
+        ("id", text)
+    ]
+    form = write("/x", body("application/x-www-form-urlencoded", {"properties": {"id": {}}}), {"id": value})
+    assert parse_qsl(form.content.decode()) == [("id", text)]
 
 
 def test_deep_objects_are_written_in_brackets() -> None:
