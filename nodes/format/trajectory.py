@@ -168,8 +168,8 @@ class Trajectory:
     def to_row(self) -> dict[str, Any]:
         """Return plain JSON types, as one line of `trajectories.jsonl`."""
         row = asdict(self)
-        for tool in row["tools"]:
-            del tool["effects"], tool["source"]  # how a call is run is nothing that a model learns
+        for tool in row["tools"]:  # how a call is run is nothing that a model learns
+            del tool["effects"], tool["source"], tool["own_name"]
         for step in (step for turn in row["turns"] for step in turn["steps"]):
             if step["weight"]:
                 del step["weight"]

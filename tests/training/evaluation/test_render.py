@@ -118,7 +118,7 @@ def test_both_definitions_stand_side_by_side(make_prediction: MakePrediction) ->
     lines = render_static(score_static(predictions)).splitlines()
     assert lines[0] == "2 steps of 2 trajectories"
     plan = next(line for line in lines if line.startswith("Plan ACC"))
-    assert plan.split() == ["Plan", "ACC", "50.00", "50.00", "[0.0,", "100.0]", "2"]
+    assert plan.split() == ["Plan", "ACC", "50.00", "50.00", "[9.5,", "90.5]", "2"]
     answers = next(line for line in lines if line.startswith("R-L"))
     assert answers.split() == ["R-L", "–", "–", "–", "0"]
 

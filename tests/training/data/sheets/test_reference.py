@@ -193,7 +193,7 @@ def test_what_the_wordings_leave_out_may_be_refused(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     sheets, faults = check_sheets([tmp_path])
     assert [(sheet.spec.name, sheet.spec.effects, sheet.spec.source) for sheet in sheets] == [
-        ("getTable", "none", "openapi")
+        ("getTable", "none", "openapi:api")
     ]
     assert [str(fault) for fault in faults] == [
         f"{tmp_path / 'a.yaml'}, line 4: moveTable: the tool refuses what the wordings say: "
