@@ -21,7 +21,7 @@ from langgraph.channels import LastValue
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from alpha_umi.nodes.durability.checkpointers import aclaim_run, claim_run
+from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"

@@ -1,23 +1,19 @@
 """LangGraph's checkpointers on a SQLite file, and what all durable checkpointers add to LangGraph's.
 
-Foreign objects give way to a word about them; errors say what to do; a claim keeps a second process off a thread; a
-ledger is in the same database; checkpoint ids ascend whatever the clock does. `alpha_umi.nodes.durability.postgres` has
-those on PostgreSQL.
+Foreign objects give way to a word about them; errors say what to do; threads can be claimed; a ledger is in the same
+database; checkpoint ids ascend whatever the clock does. `alpha_umi.nodes.durability.postgres` has those on PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
 import logging
 import os
 import sqlite3
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext
-from contextvars import ContextVar
 from dataclasses import replace
 from functools import lru_cache, partial, wraps
 from numbers import Integral, Real
@@ -26,20 +22,18 @@ from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import aiosqlite
-from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.base import id as checkpoint_id
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.types import Checkpointer, Interrupt, Send
 from pydantic import BaseModel
 
 from alpha_umi.errors import ConfigError, StorageError
+from alpha_umi.nodes.durability.claims import Claimable, lock_file
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, use_write_ahead_log
 from alpha_umi.tools.ledger import Ledger
 
@@ -54,10 +48,6 @@ NEWEST_THREADS = (
     "SELECT thread_id FROM checkpoints WHERE checkpoint_ns = '' GROUP BY thread_id "
     "ORDER BY MAX(checkpoint_id) DESC LIMIT {}"
 )
-_TASK = "__pregel_task_id"
-"""One of LangGraph's private constants; it is in the config of a run inside another."""
-_CLAIM_TIMEOUT_S, _CLAIM_PAUSE_S = 10.0, 0.05
-_claimed: ContextVar[frozenset[tuple[int, str]]] = ContextVar("claimed threads", default=frozenset())
 _OPENING_FAULTS = (sqlite3.Error, OSError)
 _OPERATIONS = ("put", "put_writes", "get_tuple", "list", "delete_thread")
 _MAX_DEPTH = 20
@@ -149,7 +139,7 @@ def _warn_dropped(kind: str, path: str, _: int) -> None:
     )
 
 
-class DurableSaver(BaseCheckpointSaver[Any]):
+class DurableSaver(Claimable, BaseCheckpointSaver[Any]):
     """What the checkpointers here add to LangGraph's; the function that opens one sets `where` and `ledger`.
 
     Args of the subclasses are those of LangGraph's checkpointers.
@@ -164,30 +154,6 @@ class DurableSaver(BaseCheckpointSaver[Any]):
         super().__init__(*args, **kwargs)
         self._pid = os.getpid()
         store_foreign(self)
-
-    @contextmanager
-    def claim(self, thread: str) -> Iterator[None]:
-        """Keep others off a thread while it is worked on; a process that ends gives its claims up.
-
-        Every run takes it by itself (`claim_run`). Taken around several, it keeps others off in between.
-
-        Raises:
-            StorageError: If another process, or another task of this one, has the thread.
-        """
-        key = (id(self), thread)
-        with self._lock_thread(thread):
-            _claimed.set(_claimed.get() | {key})
-            try:
-                yield
-            finally:
-                _claimed.set(_claimed.get() - {key})
-
-    def _lock_thread(self, thread: str) -> AbstractContextManager[None]:
-        raise NotImplementedError
-
-    def lock_for_run(self, thread: str) -> AbstractContextManager[None]:
-        """Return what claims a thread for one run; nothing if the run is within a `claim`."""
-        return nullcontext() if (id(self), thread) in _claimed.get() else self._lock_thread(thread)
 
     def list_threads(self, limit: int) -> Sequence[str]:
         """Return the names of the threads that changed last, the newest first; of the savers that are not async.
@@ -280,26 +246,8 @@ def _keep_ids_ascending(found: CheckpointTuple | None) -> CheckpointTuple | None
 class _SqliteBase(DurableSaver):
     _faults = (sqlite3.Error,)
 
-    @contextmanager
-    def _lock_thread(self, thread: str) -> Iterator[None]:
-        """Lock a file that represents the thread."""
-        if self.where == IN_MEMORY:
-            yield
-            return
-        name = hashlib.sha256(thread.encode()).hexdigest()[:32]
-        folder = Path(f"{self.where}.locks")
-        try:
-            folder.mkdir(exist_ok=True)
-            lock = FileLock(folder / name, timeout=0, thread_local=False)  # another thread may end an async run
-            lock.acquire()
-        except Timeout:
-            raise ThreadInUse(thread) from None
-        except OSError as error:
-            raise StorageError(f"Thread {thread!r} cannot be locked in {str(folder)!r}: {error}.") from error
-        try:
-            yield
-        finally:
-            lock.release()
+    def _lock_thread(self, thread: str) -> AbstractContextManager[None]:
+        return nullcontext() if self.where == IN_MEMORY else lock_file(Path(f"{self.where}.locks"), thread)
 
 
 @explain_errors
@@ -391,71 +339,3 @@ def explain_opening(where: str, faults: tuple[type[Exception], ...]) -> Iterator
             f"The threads cannot be kept in {where!r}: {str(error).strip()}. Name another place, on the command line "
             "with --database FILE or --checkpointer URL."
         ) from error
-
-
-class ThreadInUse(StorageError):
-    """A thread that is being worked on elsewhere."""
-
-    def __init__(self, thread: str) -> None:
-        """Say what to do."""
-        super().__init__(
-            f"Thread {thread!r} is in use by another process: wait until that is done, or use another one."
-        )
-
-
-@contextmanager
-def claim_run(saver: object, config: RunnableConfig | None) -> Iterator[None]:
-    """Keep others off the thread of a run while it lasts; a run that is about to end is waited for.
-
-    It does nothing where the checkpointer has no claims, or a graph around has the thread.
-
-    Raises:
-        StorageError: If the thread is not free in time.
-    """
-    make_lock, deadline = _find_lock(saver, config), time.monotonic() + _CLAIM_TIMEOUT_S
-    while True:
-        lock = make_lock()
-        try:
-            lock.__enter__()
-            break
-        except ThreadInUse:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_CLAIM_PAUSE_S)
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
-
-
-@asynccontextmanager
-async def aclaim_run(saver: object, config: RunnableConfig | None) -> AsyncIterator[None]:
-    """Do what `claim_run` does without blocking the event loop."""
-    make_lock, deadline = _find_lock(saver, config), time.monotonic() + _CLAIM_TIMEOUT_S
-    while True:
-        lock = make_lock()
-        taking = asyncio.ensure_future(asyncio.to_thread(lock.__enter__))
-        try:
-            await asyncio.shield(taking)
-            break
-        except ThreadInUse:
-            if time.monotonic() > deadline:
-                raise
-        except asyncio.CancelledError:
-            await asyncio.wait([taking])
-            if taking.exception() is None:
-                await asyncio.to_thread(lock.__exit__, None, None, None)
-            raise
-        await asyncio.sleep(_CLAIM_PAUSE_S)
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(lock.__exit__, None, None, None)
-
-
-def _find_lock(saver: object, config: RunnableConfig | None) -> Callable[[], AbstractContextManager[Any]]:
-    configurable = ensure_config(config)["configurable"]
-    saver, thread = configurable.get(CONFIG_KEY_CHECKPOINTER, saver), configurable.get("thread_id")
-    if _TASK in configurable or thread is None or not isinstance(saver, DurableSaver):
-        return nullcontext
-    return partial(saver.lock_for_run, str(thread))

@@ -22,10 +22,10 @@ from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.nodes.durability.checkpointers import (
     NEWEST_THREADS,
     DurableSaver,
-    ThreadInUse,
     explain_errors,
     explain_opening,
 )
+from alpha_umi.nodes.durability.claims import ThreadInUse
 from alpha_umi.nodes.durability.ledger import SCHEMA, Execute, SqlLedger
 from alpha_umi.tools.forks import renew_after_fork
 

@@ -26,7 +26,7 @@ from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.graph.embed import UmiAgent
-from alpha_umi.nodes.durability import checkpointers
+from alpha_umi.nodes.durability import checkpointers, claims
 from alpha_umi.nodes.durability.ledger import SqliteLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools.ledger import CallKey
@@ -140,7 +140,7 @@ def test_processes_that_resume_one_thread_do_its_steps_once(where: str, tmp_path
 async def test_run_waits_for_its_thread_unless_it_is_claimed_around_it(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpointers, "_CLAIM_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(claims, "_CLAIM_TIMEOUT_S", 0.3)
     async with open_async_checkpointer(where) as ours, open_async_checkpointer(where) as theirs:
         with ours.claim("t"):
             await make_agent(ours).ainvoke(ask("one"), THREAD)
