@@ -127,6 +127,15 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert [str(path) for path in links + paths if path.stem != "x" and not path.exists()] == []
 
 
+def test_every_promise_names_a_test_that_exists() -> None:
+    tables = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").split("\n\n")
+    promises = [row for table in tables if "| test | limits |" in table for row in table.splitlines()[2:]]
+    assert len(promises) > 40
+    for promise in promises:
+        named = re.findall(r"`(?:tests/)?([\w/]+\.py)`", promise.split(" | ")[1])
+        assert [len([*ROOT.glob(f"tests/**/{name}")]) for name in named] == [1] * max(len(named), 1), promise
+
+
 def test_contributing_names_every_file_on_the_way_of_a_question() -> None:
     called: set[Path] = set()
 
