@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import ctypes
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -96,49 +97,68 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         n_bytes = query.shape[0] * query.shape[1] * query.shape[2] * key.shape[2] * query.element_size()
         keeps = any(ctx.needs_input_grad) and n_bytes <= _KEEP_BYTES
-        ctx.weights = []
+        ctx.weights, ctx.blocks = [], _list_blocks(query, key, mask)
         output = torch.empty_like(query)
-        for start, end, seen in _list_blocks(query, key, mask):
-            weights = _weigh(query[:, :, start:end], key[:, :, seen], _cut(mask, start, end, seen))
-            output[:, :, start:end] = (weights @ value[:, :, seen]).view(output[:, :, start:end].shape)
+        for block in ctx.blocks:
+            weights = _weigh(query[:, :, block.rows], key[:, :, block.seen], block)
+            output[:, :, block.rows] = (weights @ value[:, :, block.seen]).view(output[:, :, block.rows].shape)
             ctx.weights += [weights] if keeps else []
-        ctx.save_for_backward(query, key, value, mask)
+        ctx.save_for_backward(query, key, value)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value, mask = ctx.saved_tensors
+        query, key, value = ctx.saved_tensors
         (gradient,) = gradients
         to_query = torch.empty_like(query)
         to_key, to_value = (torch.zeros_like(each, dtype=_widen(each)) for each in (key, value))
-        for i, (start, end, seen) in enumerate(_list_blocks(query, key, mask)):
-            keys, block = key[:, :, seen], query[:, :, start:end]
-            weights = ctx.weights[i] if ctx.weights else _weigh(block, keys, _cut(mask, start, end, seen))
-            grouped = _group(gradient[:, :, start:end], key)
-            to_value[:, :, seen] += weights.transpose(-1, -2) @ grouped
-            to_weights = grouped @ value[:, :, seen].transpose(-1, -2)
+        for i, block in enumerate(ctx.blocks):
+            keys, rows = key[:, :, block.seen], query[:, :, block.rows]
+            weights = ctx.weights[i] if ctx.weights else _weigh(rows, keys, block)
+            grouped = _group(gradient[:, :, block.rows], key)
+            to_value[:, :, block.seen] += weights.transpose(-1, -2) @ grouped
+            to_weights = grouped @ value[:, :, block.seen].transpose(-1, -2)
             to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
-            to_query[:, :, start:end] = (to_scores @ keys).view(block.shape)
-            to_key[:, :, seen] += to_scores.transpose(-1, -2) @ _group(block, key)
+            to_query[:, :, block.rows] = (to_scores @ keys).view(rows.shape)
+            to_key[:, :, block.seen] += to_scores.transpose(-1, -2) @ _group(rows, key)
         return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None
 
 
-def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[tuple[int, int, slice | Tensor]]:
-    """Return start and end of each block of queries, and the keys that one of them sees.
+class _Block(NamedTuple):
+    """Queries that are computed together, the keys that one of them sees, and what hides the last ones of these.
 
-    Where conversations share a list of tools, a block sees the list and its own, and nothing of those in between.
+    `hidden` is 0 where a query sees a key and -inf elsewhere; (B or 1, 1, 1, queries, keys).
     """
+
+    rows: slice
+    seen: slice | Tensor
+    hidden: Tensor
+
+
+_BLOCKS = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
+"""Of each mask that is alive: all layers of a forward pass share one."""
+
+
+def _list_blocks(query: Tensor, key: Tensor, mask: Tensor | None) -> list[_Block]:
+    """Where conversations share a list of tools, a block sees the list and its own, and nothing of those in between."""
+    if mask is not None and mask in _BLOCKS:
+        known: list[_Block] = _BLOCKS[mask]
+        return known
     n_new, n_keys = query.shape[2], key.shape[2]
-    blocks: list[tuple[int, int, slice | Tensor]] = []
+    causal = torch.ones(_BLOCK_TOKENS, _BLOCK_TOKENS, dtype=torch.bool, device=query.device).tril()
+    blocks = []
     for start in range(0, n_new, _BLOCK_TOKENS):
-        end = min(start + _BLOCK_TOKENS, n_new)
-        seen = slice(n_keys - n_new + end) if mask is None else mask[:, 0, start:end].any(0).any(0).nonzero()[:, 0]
-        blocks.append((start, end, seen))
+        rows = slice(start, min(start + _BLOCK_TOKENS, n_new))
+        seen: slice | Tensor = slice(n_keys - n_new + rows.stop)
+        sees = causal[None, None, : rows.stop - start, : rows.stop - start]
+        if mask is not None:
+            seen = mask[:, 0, rows].any(0).any(0).nonzero()[:, 0]
+            sees = mask[:, :, rows, seen]
+        hidden = torch.zeros(sees.shape, dtype=query.dtype, device=query.device).masked_fill_(~sees, -torch.inf)
+        blocks.append(_Block(rows, seen, hidden[:, :, None]))
+    if mask is not None:
+        _BLOCKS[mask] = blocks
     return blocks
-
-
-def _cut(mask: Tensor | None, start: int, end: int, seen: slice | Tensor) -> Tensor | None:
-    return None if mask is None else mask[:, :, None, start:end, seen]
 
 
 def _group(query: Tensor, key: Tensor) -> Tensor:
@@ -146,14 +166,11 @@ def _group(query: Tensor, key: Tensor) -> Tensor:
     return query.reshape(*key.shape[:2], -1, query.shape[-1])
 
 
-def _weigh(query: Tensor, key: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the weights of all keys, or those of a mask, causal among the last ones; (B, G, H / G * T, S)."""
-    n_rows, n_new = query.shape[0], query.shape[2]
+def _weigh(query: Tensor, key: Tensor, block: _Block) -> Tensor:
+    """Return the weights of the keys; (B, G, H / G * T, S)."""
     scores = _group(query, key) @ key.transpose(-1, -2)
-    apart = scores.view(n_rows, key.shape[1], -1, n_new, key.shape[2])
-    if mask is None:
-        mask = torch.ones(n_new, n_new, dtype=torch.bool, device=query.device).tril()
-    apart[..., -mask.shape[-1] :].masked_fill_(~mask, -torch.inf)
+    apart = scores.view(*key.shape[:2], -1, query.shape[2], key.shape[2])
+    apart[..., -block.hidden.shape[-1] :] += block.hidden
     return scores.softmax(-1)
 
 
