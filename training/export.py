@@ -27,6 +27,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     load_merged,
     merge_adapter,
     no_progress_bar,
+    read_adapter_config,
     read_checkpoint,
 )
 from alpha_umi.training.checkpoint_folder import LOGS, WORK
@@ -82,6 +83,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
         for role, part in parts:
             shutil.copytree(cast(Path, part.path), folder / role)
             if part.kind != "full":
+                _widen(folder / role)
                 change_adapter_config(folder / role, {"base_model_name_or_path": str(Path(out) / "backbone")})
             else:
                 _save_tokenizer(source, folder / role)
@@ -123,11 +125,12 @@ def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-_WEIGHTS = "adapter_model.safetensors"
+_WEIGHTS, _DOWN = "adapter_model.safetensors", "lora_A"
+_LARGEST_EXPONENT = 8  # numbers below 2 ** 8; the largest of float8_e4m3fn is 448
 
 
 def compact(checkpoint: str | Path, out: str | Path) -> Path:
-    """Write a checkpoint again with its adapters rounded to bfloat16; full models are copied as they are.
+    """Write a checkpoint again with its adapters rounded to 8 bits each; full models are copied as they are.
 
     Arguments and errors are those of `merge`; returns `out`.
     """
@@ -136,7 +139,7 @@ def compact(checkpoint: str | Path, out: str | Path) -> Path:
         shutil.copytree(source.path, fresh, ignore=shutil.ignore_patterns(LOGS, WORK), dirs_exist_ok=True)
         for part in (source.backbone, *source.roles.values()):
             if part.kind in ("lora", "alora"):
-                _round(fresh / cast(Path, part.path).relative_to(source.path) / _WEIGHTS)
+                _round(fresh / cast(Path, part.path).relative_to(source.path))
         roles = {role: _rehash(source.card["roles"][role], part, fresh) for role, part in source.roles.items()}
         backbone = _rehash(source.card["backbone"], source.backbone, fresh)
         card = {**source.card, "backbone": backbone, "roles": roles}
@@ -150,9 +153,30 @@ def _forget_path(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "start_from": None if start is not None and Path(start).is_absolute() else start}
 
 
-def _round(path: Path) -> None:
-    tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(path).items()}
-    save_file(tensors, path, metadata={"format": "pt"})
+def _widen(adapter: Path) -> None:
+    """Turn 8 bits into bfloat16, since few programs load an adapter of less."""
+    tensors = load_file(adapter / _WEIGHTS)
+    if any(tensor.dtype == torch.float8_e4m3fn for tensor in tensors.values()):
+        wide = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+        save_file(wide, adapter / _WEIGHTS, metadata={"format": "pt"})
+
+
+def _round(adapter: Path) -> None:
+    """Round to float8_e4m3fn, whose 4 bits of precision change an adapter's product by some 3%.
+
+    Each half is scaled by a power of 2, of which bfloat16 loses nothing, into the range of these numbers. The two
+    powers of a layer make the same product everywhere, which `lora_alpha` takes back; so PEFT loads it like any other.
+    """
+    tensors = {name: tensor.float() for name, tensor in load_file(adapter / _WEIGHTS).items()}
+    ups = {name: name.replace(_DOWN, "lora_B") for name in tensors if _DOWN in name}
+    exponents = {name: _LARGEST_EXPONENT - int(tensor.abs().max().frexp().exponent) for name, tensor in tensors.items()}
+    total = min(exponents[down] + exponents[up] for down, up in ups.items())
+    exponents |= {down: total - exponents[up] for down, up in ups.items()}
+    rounded = {name: tensor.ldexp(torch.tensor(exponents[name])) for name, tensor in tensors.items()}
+    rounded = {name: tensor.to(torch.float8_e4m3fn).contiguous() for name, tensor in rounded.items()}
+    save_file(rounded, adapter / _WEIGHTS, metadata={"format": "pt"})
+    alpha = read_adapter_config(adapter)["lora_alpha"]
+    change_adapter_config(adapter, {"lora_alpha": alpha * 2.0**-total})
 
 
 def _rehash(entry: Mapping[str, Any], part: CheckpointPart, folder: Path) -> dict[str, Any]:

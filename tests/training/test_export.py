@@ -155,11 +155,30 @@ def test_adapters_are_rounded_and_nothing_else_is_kept(further: Path, tmp_path: 
     for folder in ("backbone", "planner", "caller", "summarizer"):
         before, after = load_file(further / folder / WEIGHTS), load_file(out / folder / WEIGHTS)
         assert before.keys() == after.keys()
-        for name, tensor in after.items():
-            assert tensor.dtype == torch.bfloat16
-            torch.testing.assert_close(tensor, before[name].to(torch.bfloat16))
-        assert (out / folder / WEIGHTS).stat().st_size < 0.8 * (further / folder / WEIGHTS).stat().st_size
+        assert {tensor.dtype for tensor in after.values()} == {torch.float8_e4m3fn}
+        for name in before:
+            if "lora_A" in name and (expected := _multiply(before, name, further / folder)).norm():
+                error = _multiply(after, name, out / folder) - expected
+                assert error.norm() < 0.06 * expected.norm()
+        assert (out / folder / WEIGHTS).stat().st_size < 0.5 * (further / folder / WEIGHTS).stat().st_size
     assert {path.name for path in further.iterdir()} - {path.name for path in out.iterdir()} == {"logs", ".work"}
+
+
+def _multiply(adapter: dict[str, torch.Tensor], name: str, folder: Path) -> torch.Tensor:
+    """Return what a layer's adapter adds to its weights, but for the rank."""
+    alpha: float = json.loads((folder / "adapter_config.json").read_text())["lora_alpha"]
+    return adapter[name.replace("lora_A", "lora_B")].float() @ adapter[name].float() * alpha
+
+
+def test_what_was_rounded_is_exported_in_what_others_load(further: Path, tmp_path: Path) -> None:
+    out = compact(further, tmp_path / "compact")
+    with pytest.warns(UserWarning, match="alora_invocation_tokens"):
+        export(out, tmp_path / "exported")
+    for role in ("planner", "caller", "summarizer"):
+        rounded, wide = load_file(out / role / WEIGHTS), load_file(tmp_path / "exported" / role / WEIGHTS)
+        for name, tensor in wide.items():
+            assert tensor.dtype == torch.bfloat16
+            assert torch.equal(tensor.float(), rounded[name].float())
 
 
 def test_its_card_fits_the_new_weights_and_does_not_say_where_the_training_started_from(
