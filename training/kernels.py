@@ -135,7 +135,7 @@ class _Block(NamedTuple):
     hidden: Tensor
 
 
-_BLOCKS = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
+_BLOCKS = WeakTensorKeyDictionary()
 """Of each mask that is alive: all layers of a forward pass share one."""
 
 
