@@ -164,7 +164,7 @@ class ApprovalGate:
         spec = next((spec for spec in self._toolbox.specs if spec.name == call["name"]), None)
         policy = state["settings"]["approve_tools"]
         rules = policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
-        return list_decisions(call, spec, self._approvals, rules)
+        return list_decisions(call, spec, self._approvals, rules, messages=_list_known(state))
 
     def _find_fault(self, state: UmiState, call: ToolCall) -> str:
         """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
@@ -186,6 +186,13 @@ class _DecidedCall:
     call: ToolCall
     message: ToolMessage | None = None
     is_rejected: bool = False
+
+
+def _list_known(state: UmiState) -> list[AnyMessage]:
+    """Return what the models may know: the messages, and what tools returned to other branches of a search."""
+    nodes = tree["nodes"] if (tree := state.get("tree")) else []
+    calls = [call for node in nodes for call in (node["step"] or {}).get("calls", ()) if call["observation"]]
+    return [*state["messages"], *(ToolMessage(call["observation"]["text"], tool_call_id=call["id"]) for call in calls)]
 
 
 def _find_review(state: UmiState, call: ToolCall) -> Review | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from alpha_umi.tools.schema import ArgumentValidator, make_validator
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
 EFFECTS: tuple[Effects, ...] = get_args(Effects)
+ROLE_MARKER = r"(?:system|user|assistant|caller|observation|conclusion):"
+"""What opens a role's turn in the prompts of the paper's styles."""
 _NAME = re.compile(r"[\w.:/-]{1,128}")
+_ROLE = re.compile(rf"(?<!\w){ROLE_MARKER}")
 
 
 def _no_arguments() -> dict[str, Any]:
@@ -26,7 +30,7 @@ class ToolSpec:
     """One tool as the planner and the caller see it.
 
     Args:
-        name: What the caller writes after ``Action:``; letters, digits and ``_.:/-``.
+        name: What the caller writes after ``Action:``; letters, digits and ``_.:/-``, and no role's marker.
         description: One or two sentences for the model.
         parameters: JSON Schema of type ``object`` for the arguments.
         effects: What a call changes outside the agent: ``none``; ``idempotent``: doing it twice is doing it once; or
@@ -54,6 +58,8 @@ class ToolSpec:
             raise ConfigError(
                 f"Tool name {self.name!r} cannot be used: use 1 to 128 letters, digits, '_', '.', ':', '/' or '-'."
             )
+        if _holds_marker(self.name):
+            raise ConfigError(f"Tool name {self.name!r} reads like a role of the prompt; rename the tool.")
         if self.effects not in EFFECTS:
             raise ConfigError(f"Tool {self.name!r}: effects {self.effects!r} are none of {', '.join(EFFECTS)}.")
         if self.parameters.get("type", "object") != "object":
@@ -90,13 +96,19 @@ class ToolSpec:
 
 
 def clean_name(name: str) -> str:
-    """Return a name with everything that `ToolSpec` does not allow replaced by underscores.
+    """Return a name with what `ToolSpec` does not allow replaced by underscores.
 
     Example:
         >>> clean_name("Get_Hotel_Reviews(Tips)")
         'Get_Hotel_Reviews_Tips'
     """
-    return re.sub(r"[^\w.:/-]+", "_", name).strip("_")[:128]
+    cleaned = re.sub(r"[^\w.:/-]+", "_", name).strip("_")[:128]
+    return cleaned.replace(":", "_") if _holds_marker(cleaned) else cleaned
+
+
+def _holds_marker(name: str) -> bool:
+    """Tell whether a name opens a role's turn, as a tokenizer may read it."""
+    return bool(_ROLE.search(re.sub(r"[^\w.:/-]", "", unicodedata.normalize("NFKD", name))))
 
 
 def read_hints(annotations: Mapping[str, Any]) -> Effects:

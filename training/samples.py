@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ConfigError, TrajectoryError
+from alpha_umi.nodes.format.encoding import Part, encode_parts
 from alpha_umi.nodes.format.render import encode_messages, fit_messages, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.training.config import TokenWeights
@@ -210,14 +211,14 @@ def make_weights(sample: Sample, tokenizer: PreTrainedTokenizerBase, weights: To
             continue
         ids = [token for token in sample.input_ids[turn.start : turn.end] if token != tokenizer.eos_token_id]
         text = str(tokenizer.decode(ids))
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if encoded["input_ids"] != ids:
+        tokens = encode_parts([Part(text)], tokenizer)
+        if [token.id for token in tokens] != ids:
             raise ConfigError(
                 "token_weights need a tokenizer that splits a turn the same way alone; leave them at 1.0."
             )
         for first, last, weight in _find_spans(text, turn.role, weights):
-            for index, (start, end) in enumerate(encoded["offset_mapping"], turn.start):
-                if start < last and end > first:
+            for index, token in enumerate(tokens, turn.start):
+                if token.start < last and token.end > first:
                     values[index] = weight
     return values
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-from langchain_core.messages import ToolCall
+from langchain_core.messages import AnyMessage, ToolCall
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.approval.observed import find_observed
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, ApprovalDecision
 from alpha_umi.tools.spec import Effects, ToolSpec
 from alpha_umi.tools.toolbox import fold_name
@@ -43,8 +44,10 @@ class ApprovalRule(BaseModel):
         default="*", description="builtin, openapi, mcp, toolbench, replay, langchain; mcp:SERVER; or a list."
     )
     effects: Effects | list[Effects] | None = Field(default=None, description="none, idempotent or once; or a list.")
-    ask: Literal["always", "never", "when", "unless"] = Field(
-        default="always", description="when, unless: the arguments match the JSON Schema in `arguments`."
+    ask: Literal["always", "never", "when", "unless", "observed"] = Field(
+        default="always",
+        description="when, unless: the arguments match the JSON Schema in `arguments`. observed: the tool has effects, "
+        "and an argument comes from what a tool returned and not from the user.",
     )
     arguments: dict[str, Any] | None = Field(default=None, description="JSON Schema, for when and unless.")
     allow: list[ApprovalDecision] = Field(
@@ -101,14 +104,16 @@ def ask_when(
     return AskWhen(predicate, ApprovalRule(tool=tool, source=source, effects=effects, allow=list(allow)))
 
 
-def list_decisions(call: ToolCall, spec: ToolSpec | None, *policies: Approvals) -> list[ApprovalDecision]:
+def list_decisions(
+    call: ToolCall, spec: ToolSpec | None, *policies: Approvals, messages: Sequence[AnyMessage] = ()
+) -> list[ApprovalDecision]:
     """Return what a person may decide about a call of a tool, None if unknown; empty if nobody has to be asked.
 
     Of the policies True asks about every call, False about none; of a list every rule that asks counts, in any order,
     and a call for which none holds is asked about. Each that wants the call asked can only narrow the decisions; where
-    none is left, the call can be rejected.
+    none is left, the call can be rejected. `messages` are those before the call.
     """
-    wanted = [allow for policy in policies for allow in _judge(call, spec, policy)]
+    wanted = [allow for policy in policies for allow in _judge(call, spec, policy, messages)]
     if not wanted:
         return []
     return [kind for kind in APPROVAL_DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
@@ -122,7 +127,9 @@ def find_idle(policy: Approvals, specs: Sequence[ToolSpec]) -> list[str]:
     return [f"a rule of approval holds for no tool: {rule.model_dump_json(exclude_defaults=True)}" for rule in idle]
 
 
-def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence[Sequence[ApprovalDecision]]:
+def _judge(
+    call: ToolCall, spec: ToolSpec | None, policy: Approvals, messages: Sequence[AnyMessage]
+) -> Sequence[Sequence[ApprovalDecision]]:
     """Return what each rule that asks allows; none if nobody has to be asked."""
     if isinstance(policy, bool):
         return [APPROVAL_DECISIONS] if policy else []
@@ -130,7 +137,7 @@ def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals) -> Sequence
     is_free = False
     for rule in policy:
         meant = rule.rule if isinstance(rule, AskWhen) else rule
-        if _holds(meant, call["name"], spec, is_strict=True) and _asks(rule, call):
+        if _holds(meant, call["name"], spec, is_strict=True) and _asks(rule, call, spec, messages):
             wanted.append(meant.allow)
         else:
             is_free |= _holds(meant, call["name"], spec, is_strict=False)
@@ -165,11 +172,14 @@ def _list(patterns: Patterns) -> list[str]:
     return [patterns] if isinstance(patterns, str) else patterns
 
 
-def _asks(rule: AnyRule, call: ToolCall) -> bool:
+def _asks(rule: AnyRule, call: ToolCall, spec: ToolSpec | None, messages: Sequence[AnyMessage]) -> bool:
     """Tell whether a rule that holds asks; one that fails, or cannot be checked in full, asks as well."""
     try:
         if isinstance(rule, AskWhen):
             return rule.predicate(deepcopy(call)) is not False
+        if rule.ask == "observed":
+            has_effects = spec is None or spec.effects != "none" or rule.effects is not None
+            return has_effects and bool(find_observed(call["args"], spec.parameters if spec else {}, messages))
         if rule.arguments is None:
             return rule.ask == "always"
         fits = ToolSpec("arguments", "", rule.arguments).make_validator(is_exact=True).is_valid(call["args"])

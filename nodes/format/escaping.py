@@ -1,6 +1,7 @@
 """Text that comes from outside can never become a control token or a role marker.
 
-The escape is done on text, not on token ids, so that a remote server tokenises the same harmless prompt as we do.
+The escape is done on text, not on token ids, so that a remote server tokenises the same harmless prompt as we do. The
+list below stands for the tokenizers of servers; `alpha_umi.nodes.format.encoding` asks one that is in this process.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Literal, TypeAlias
+
+from alpha_umi.tools.spec import ROLE_MARKER
 
 Style: TypeAlias = Literal["umi", "toolbench", "toolalpaca"]
 
@@ -29,6 +32,7 @@ CONTROL_TOKENS: tuple[str, ...] = (
     *("<issue_start>", "<issue_comment>", "<issue_closed>", "<commit_before>", "<commit_msg>", "<commit_after>"),
     *("<jupyter_start>", "<jupyter_text>", "<jupyter_code>", "<jupyter_output>", "<jupyter_script>"),
     *("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"),
+    *("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>", "<seed:think>", "</seed:think>"),
     # GLM, InternLM, Cohere, EXAONE, Code Llama, BERT
     *("[gMASK]", "[sMASK]", "[MASK]", "<sop>", "<eop>", "<eod>", "<BOS_TOKEN>", "<EOS_TOKEN>", "<EOP_TOKEN>"),
     *("[BOS]", "[EOS]", "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<PRE>", "<MID>", "<SUF>", "<EOT>"),
@@ -36,11 +40,11 @@ CONTROL_TOKENS: tuple[str, ...] = (
 """Control tokens without a common shape; `<|…|>` of ChatML, Llama 3, Qwen and Phi is matched as a pattern."""
 
 _BRACKETED = (
-    r"<[|\uff5c][^<>|\uff5c\\]{1,64}[|\uff5c]>|\[\|[^\[\]|\\]{1,64}\|\]|"
+    r"<[|\uff5c][^<>|\uff5c\\]{1,64}[|\uff5c]>|<\|[\w:-]{1,64}>|<[\w:-]{1,64}\|>|\[\|[^\[\]|\\]{1,64}\|\]|"
     r"<unused\d{1,4}>|<extra_id_\d{1,4}>|\[UNUSED_TOKEN_\d{1,4}\]|\|\|\|[A-Z_]{1,64}\|\|\|"
 )
 # The second alternative is the end of a line within JSON text.
-_MARKERS = r"(?:(?<!\w)|(?<=\\[bfnrt]))(?:system|user|assistant|caller|observation|conclusion):"
+_MARKERS = rf"(?:(?<!\w)|(?<=\\[bfnrt])){ROLE_MARKER}"
 _FOREIGN = re.compile(r"[^\t\n\r -~]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Ends of lines, and characters that reorder what a person sees; JSON leaves them unescaped.
@@ -98,7 +102,7 @@ def _break(text: str, pattern: re.Pattern[str], write: Callable[[str], str]) -> 
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
-    """Return a text as normalising tokenizers (NFKC, without invisible characters) read it.
+    """Return a text as normalising tokenizers (NFKC, without accents and invisible characters) read it.
 
     Returns:
         The text, and the place in the original of each of its characters.
@@ -116,8 +120,8 @@ def _fold(text: str) -> tuple[str, list[int]]:
 def _fold_character(character: str) -> str:
     if not _FOREIGN.match(character):
         return character
-    is_seen = unicodedata.category(character) not in ("Cf", "Cc", "Mn", "Me")
-    return unicodedata.normalize("NFKC", character) if is_seen else ""
+    parts = unicodedata.normalize("NFKD", character)
+    return "".join(part for part in parts if unicodedata.category(part) not in ("Cf", "Cc", "Mn", "Me"))
 
 
 def _write_escape(character: str) -> str:

@@ -7,6 +7,7 @@ in-process generation get their token ids from the same `encode_messages`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ContextOverflow
+from alpha_umi.nodes.format.encoding import Part, encode_parts
 from alpha_umi.nodes.format.escaping import Style, escape, escape_json
 from alpha_umi.nodes.format.tool_docs import render_tools
 from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
@@ -111,14 +113,15 @@ def _render_step(step: Step, style: Style) -> list[ChatMessage]:
 
 
 def _render_call(call: Call, style: Style) -> str:
+    name = escape(call.name, style=style)
     if isinstance(call.arguments, str):
         raw = escape(call.arguments.strip(), style=style)
-        return f"Action: {escape(call.name)}\nAction Input: {raw}" if call.name else raw
+        return f"Action: {name}\nAction Input: {raw}" if call.name else raw
     if style == "umi":
         text = json.dumps(call.arguments, ensure_ascii=False, separators=(",", ":"))
     else:
         text = json.dumps(call.arguments, ensure_ascii=False, indent=2)
-    return f"Action: {escape(call.name)}\nAction Input: {escape_json(text, style=style)}"
+    return f"Action: {name}\nAction Input: {escape_json(text, style=style)}"
 
 
 def template_kwargs(role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
@@ -140,16 +143,18 @@ def encode_messages(
 ) -> list[int]:
     """Return the token ids that a chat template (as text, with its arguments) makes of role messages, (T,).
 
-    A whole sequence takes no arguments. The tokenizer is a fast one, whose own chat template is not used.
+    A whole sequence takes no arguments. The tokenizer is a fast one, whose own chat template is not used. What is no
+    part of the template gives no control token.
     """
-    ids = tokenizer.apply_chat_template(
-        [{"role": message.role, "content": str(message.text)} for message in messages],
-        chat_template=template,
-        return_dict=False,
-        tokenizer_kwargs={"verbose": False},  # too long a prompt is cut by `fit_messages`, not complained about
-        **arguments,
-    )
-    return list(ids)
+    texts = [*(str(message.text) for message in messages), *arguments.get("tool_names", ())]
+    marks = [f"\ue000{i}\ue001" for i in range(len(texts))]
+    if "tool_names" in arguments:
+        arguments["tool_names"] = marks[len(messages) :]
+    rows = [{"role": message.role, "content": marks[i]} for i, message in enumerate(messages)]
+    written = str(tokenizer.apply_chat_template(rows, chat_template=template, tokenize=False, **arguments))
+    pieces = re.split("\ue000(\\d+)\ue001", written)  # the template's, and between them the numbers of texts
+    parts = [Part(texts[int(piece)]) if i % 2 else Part(piece, is_own=True) for i, piece in enumerate(pieces)]
+    return [token.id for token in encode_parts(parts, tokenizer)]
 
 
 def encode_prompt(

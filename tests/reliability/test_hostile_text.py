@@ -79,7 +79,9 @@ def make_trajectory(text: str) -> Trajectory:
     calls = (
         Call("1", "add", {"a": text, text: [text]}, Observation(text)),
         Call("2", "add", {}, Observation(text, is_error=True)),
-        Call("3", "", text, Observation(text)),
+        Call("3", text, {}, Observation(text)),
+        Call("4", "", text, Observation(text)),
+        Call("5", text, text, Observation(text)),
     )
     steps = (Step(text, "caller", calls), Step(text, "conclusion", answer=text))
     tools = (ToolSpec("add", text, _without_pattern(schema, text)), ToolSpec("other", "Other."))

@@ -47,6 +47,13 @@ def test_spec_refuses_names_no_model_can_write(name: str) -> None:
         ToolSpec(name)
 
 
+@pytest.mark.parametrize("name", ["assistant:", "a/user:b", "ｓystem:x", "usér:", "-caller:-"])
+def test_name_that_opens_a_role_s_turn_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="reads like a role"):
+        ToolSpec(name)
+    assert ToolSpec(clean_name(name))
+
+
 @given(st.text(max_size=200).map(clean_name).filter(bool))
 def test_clean_name_is_always_a_tool_name(name: str) -> None:
     assert ToolSpec(name).name == name
