@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import unquote_plus
 
-from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 _WORD = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d(?:[\d.,'’\s]*\d)?(?:e[+-]?\d{1,3}\b)?", re.IGNORECASE)
@@ -31,7 +31,9 @@ _SAID_AS: Mapping[str, str] = {
 }
 
 
-def find_observed(arguments: Mapping[str, Any], schema: Mapping[str, Any], messages: Iterable[AnyMessage]) -> list[Any]:
+def find_observed(
+    arguments: Mapping[str, Any], schema: Mapping[str, Any], messages: Iterable[BaseMessage]
+) -> list[Any]:
     """Return the values of a call that stand in an observation, whole or in part, and in no message of the user.
 
     Parts of a text that count are numbers, names (capitalised words), words of an address or a path, and three words

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
-from langchain_core.messages import AnyMessage, ToolCall
+from langchain_core.messages import BaseMessage, ToolCall
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alpha_umi.errors import ConfigError
@@ -105,7 +105,7 @@ def ask_when(
 
 
 def list_decisions(
-    call: ToolCall, spec: ToolSpec | None, *policies: Approvals, messages: Sequence[AnyMessage] = ()
+    call: ToolCall, spec: ToolSpec | None, *policies: Approvals, messages: Sequence[BaseMessage] = ()
 ) -> list[ApprovalDecision]:
     """Return what a person may decide about a call of a tool, None if unknown; empty if nobody has to be asked.
 
@@ -128,7 +128,7 @@ def find_idle(policy: Approvals, specs: Sequence[ToolSpec]) -> list[str]:
 
 
 def _judge(
-    call: ToolCall, spec: ToolSpec | None, policy: Approvals, messages: Sequence[AnyMessage]
+    call: ToolCall, spec: ToolSpec | None, policy: Approvals, messages: Sequence[BaseMessage]
 ) -> Sequence[Sequence[ApprovalDecision]]:
     """Return what each rule that asks allows; none if nobody has to be asked."""
     if isinstance(policy, bool):
@@ -172,7 +172,7 @@ def _list(patterns: Patterns) -> list[str]:
     return [patterns] if isinstance(patterns, str) else patterns
 
 
-def _asks(rule: AnyRule, call: ToolCall, spec: ToolSpec | None, messages: Sequence[AnyMessage]) -> bool:
+def _asks(rule: AnyRule, call: ToolCall, spec: ToolSpec | None, messages: Sequence[BaseMessage]) -> bool:
     """Tell whether a rule that holds asks; one that fails, or cannot be checked in full, asks as well."""
     try:
         if isinstance(rule, AskWhen):

@@ -118,7 +118,8 @@ def run(strategy: Any, plans: list[str], **arguments: Any) -> list[Any]:
     model = ScriptedChatModel(script=lambda role, messages: next(script[role]))
     options: Any = {"strategy": strategy, "approvals": RULES, "checkpointer": InMemorySaver()}
     agent = create_umi_agent(model, [look, pay], **options)
-    result = agent.invoke({"messages": "Look at the shop and pay Tom 20."}, {"configurable": {"thread_id": "t"}})
+    question: Any = {"messages": "Look at the shop and pay Tom 20."}
+    result = agent.invoke(question, {"configurable": {"thread_id": "t"}})
     return [action["name"] for each in result.get("__interrupt__", ()) for action in each.value["action_requests"]]
 
 

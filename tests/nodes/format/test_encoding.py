@@ -93,7 +93,7 @@ def list_control(ids: list[int], tokenizer: Any) -> list[int]:
 
 @given(st.data())
 def test_no_text_gives_a_control_token_of_any_tokenizer(data: st.DataObject) -> None:
-    tokenizer, style = data.draw(tokenizers), data.draw(st.sampled_from(["umi", "toolbench"]))
+    tokenizer, style = data.draw(tokenizers), data.draw(st.sampled_from(list[Style](["umi", "toolbench"])))
     honest = list_control(encode("k.", tokenizer, style), tokenizer)
     hostile = data.draw(hostile_texts(tokenizer)) or "k"
     assert list_control(encode(hostile, tokenizer, style), tokenizer) == honest
