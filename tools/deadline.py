@@ -13,6 +13,10 @@ from langchain_core.tools import ToolException
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
+class CutOff(ToolException):
+    """The call was set going and has no answer; the reason is a text to follow "failed:" or "was started, but"."""
+
+
 class DeadlinePassed(ToolException):
     """The time of the whole call is over; what still works for it ends."""
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import SpecTool, ToolLike, spec_from_tool, to_base_tool
+from alpha_umi.tools.deadline import CutOff
 from alpha_umi.tools.injection import find_injected
 
 MAX_CHARS = 200_000
@@ -41,15 +42,6 @@ class Isolation(BaseModel):
         default=512, ge=16, description="Megabytes it may take in addition to its imports; None sets no bound."
     )
     seconds: float = Field(default=30.0, gt=0, description="Time for one call, the start of the process included.")
-
-
-class ToolProcessEnded(ToolException):
-    """A tool's process ended without an answer; `has_begun` says whether the tool may have done something."""
-
-    def __init__(self, why: str, *, has_begun: bool) -> None:
-        """Return the reason, as a text to follow "the tool failed:" or "was started, but"."""
-        super().__init__(why)
-        self.has_begun = has_begun
 
 
 class IsolatedTool(SpecTool):
@@ -155,8 +147,7 @@ async def _call(request: dict[str, Any], path: list[str], seconds: float, /, **a
     try:
         return await asyncio.wait_for(talk.ask({**request, "arguments": arguments}), seconds)
     except TimeoutError:
-        why = f"it gave no answer within {seconds:g} s, and its process was ended"
-        raise ToolProcessEnded(why, has_begun=talk.has_begun) from None
+        raise talk.cut_off(f"it gave no answer within {seconds:g} s, and its process was ended") from None
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -195,8 +186,12 @@ class _Talk:
             raise self._end("it wrote over its answer") from None
         return message if isinstance(message, dict) else {}
 
-    def _end(self, how: str) -> ToolProcessEnded:
-        return ToolProcessEnded(f"its process ended ({how})", has_begun=self.has_begun)
+    def cut_off(self, why: str) -> ToolException:
+        """Return the error of a call without an answer, whose tool may have done something only if it had begun."""
+        return (CutOff if self.has_begun else ToolException)(why)
+
+    def _end(self, how: str) -> ToolException:
+        return self.cut_off(f"its process ended ({how})")
 
 
 def _describe_exit(code: int) -> str:

@@ -29,10 +29,9 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.commands import read_command
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
-from alpha_umi.tools.deadline import DeadlinePassed, within
+from alpha_umi.tools.deadline import CutOff, DeadlinePassed, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
-from alpha_umi.tools.isolation import ToolProcessEnded
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
@@ -226,7 +225,7 @@ class Toolbox:
         elif error := work.exception():
             if isinstance(error, GraphBubbleUp):
                 raise error
-            if isinstance(error, ToolProcessEnded) and error.has_begun and self.runs_once(name):
+            if isinstance(error, CutOff) and self.runs_once(name):
                 return make_unknown_outcome(name, call_id, str(error))
             problem = render_error(error)
         else:

@@ -38,7 +38,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
             f"'openai:{model}@http://localhost:8000/v1' or OPENAI_BASE_URL."
         )
     fields = _pick_sampling(options) | {"model": model, "api_key": api_key or "none"}
-    fields |= server.read_server(own_server) | _read_remote(options)
+    fields |= server.make_clients(own_server, options.get("remote", DEFAULT_REMOTE))
     chat: BaseChatModel = chat_openai(**fields, stream_usage=True)
     if (chat.profile or {}).get("temperature", True):
         return chat
@@ -59,8 +59,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",
         stream_usage=True,
         use_responses_api=False,
-        **server.read_server(base_url),
-        **_read_remote(options),
+        **server.make_clients(base_url, options.get("remote", DEFAULT_REMOTE)),
         **_pick_sampling(options),
     )
     return chat
@@ -145,11 +144,6 @@ class CompletionChatModel(BaseChatModel):
 
 def _pick_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _SAMPLING if options.get(name) is not None}
-
-
-def _read_remote(options: Mapping[str, Any]) -> dict[str, Any]:
-    remote = options.get("remote", DEFAULT_REMOTE)
-    return {"remote": remote, "max_retries": remote.retries}
 
 
 def _import_extra(module: str, extra: str) -> Any:

@@ -8,6 +8,7 @@ Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.m
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,30 +22,35 @@ from alpha_umi.errors import AlphaUmiError, ModelFault
 from alpha_umi.nodes.format.reasoning import THOUGHTS
 from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.bounded_client import get_clients, httpx
 from alpha_umi.nodes.models.request import RoleAwareChatModel
 from alpha_umi.nodes.models.system_role import AdaptingChatOpenAI
 from alpha_umi.tools.http.addresses import split_login
 from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.spec import ToolSpec
 
+_CONNECT_S = 5.0
 _ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."
 # What LangChain and OpenAI's client raise where a field is missing, null or of another type.
 _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
 
 
-def read_server(url: str | None) -> dict[str, Any]:
-    """Return the fields of a client for the server at an address; what it holds of a login shows in none of them.
+def make_clients(url: str | None, remote: RemoteSettings) -> dict[str, Any]:
+    """Return the fields that reach the server at an address; what it holds of a login shows in none of them.
 
     Raises:
         ConfigError: If that is no address.
     """
-    if not url:
-        return {}
-    bare, login = split_login(url, "a model server")
-    if login is None:
-        return {"base_url": url}
-    clients = {"http_client": openai.DefaultHttpxClient(auth=login)}
-    return {"base_url": bare, **clients, "http_async_client": openai.DefaultAsyncHttpxClient(auth=login)}
+    bare, login = split_login(url, "a model server") if url else (None, None)
+    proxy, total_s = os.environ.get("OPENAI_PROXY"), remote.model_timeout_s
+    return {
+        **({"base_url": bare} if bare else {}),
+        **get_clients(total_s, auth=login, proxy=proxy),
+        "openai_proxy": None,  # which LangChain reads from the environment, and refuses beside clients
+        "timeout": httpx.Timeout(total_s, connect=_CONNECT_S),
+        "remote": remote,
+        "max_retries": remote.retries,
+    }
 
 
 class GuardedChatOpenAI(AdaptingChatOpenAI):

@@ -16,6 +16,9 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, ToolException
 
 from alpha_umi import Toolbox
+from alpha_umi.errors import ModelFault
+from alpha_umi.nodes.models.openai import make_openai
+from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.mcp import McpConnection, connect_mcp
 from alpha_umi.tools.openapi import load_openapi
@@ -29,6 +32,7 @@ KINDS = (*DRIPS, "trailers", "error")
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connect to the servers of these tests."""
     monkeypatch.setattr("alpha_umi.tools.http.client.getproxies", dict)
+    monkeypatch.setenv("NO_PROXY", "*")
 
 
 def drip(kind: str, **more: Any) -> Any:
@@ -63,19 +67,37 @@ def call(toolbox: Toolbox, name: str, *, is_async: bool) -> ToolMessage:
     return asyncio.run(toolbox.aexecute(name, {}, "1")) if is_async else toolbox.execute(name, {}, "1")
 
 
-def load(host: str) -> list[BaseTool]:
+def load(host: str, timeout_s: float) -> list[BaseTool]:
     paths = {"/": {"get": {"operationId": "slow"}, "post": {"operationId": "order"}}}
-    return load_openapi({"openapi": "3.1.0", "paths": paths}, base_url=f"http://{host}")
+    return load_openapi({"openapi": "3.1.0", "paths": paths}, base_url=f"http://{host}", timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize("name", ["slow", "order"])
+@pytest.mark.parametrize(("call_s", "toolbox_s"), [(0.5, 60), (60, 0.5)])
 @pytest.mark.parametrize("is_async", [False, True])
-def test_call_that_the_toolbox_gives_up_leaves_nothing(name: str, is_async: bool) -> None:
+def test_call_of_an_api_leaves_nothing_and_says_what_is_unknown(
+    name: str, call_s: float, toolbox_s: float, is_async: bool
+) -> None:
     with drip("headers") as server:
-        toolbox = Toolbox(load(server.host), timeout_s=0.5)
+        toolbox = Toolbox(load(server.host, call_s), timeout_s=toolbox_s)
         message = call(toolbox, name, is_async=is_async)
-        assert "no answer within 0.5 s" in str(message.content)
+        assert "answer within 0.5 s" in str(message.content)
         assert ("outcome unknown" in str(message.content)) == (name == "order")
+        check_left(server)
+
+
+@pytest.mark.parametrize("kind", ["silence", "headers", "100 Continue", "chunks"])
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_request_of_a_model_leaves_nothing(kind: str, streams: bool, is_async: bool) -> None:
+    async def read(model: Any) -> Any:
+        return [part async for part in model.astream("Hi")] if streams else await model.ainvoke("Hi")
+
+    with drip(kind) as server:
+        remote = RemoteSettings(retries=0, model_timeout_s=0.5)
+        model = make_openai("m", {"remote": remote}, base_url=f"http://{server.host}/v1")
+        with pytest.raises(ModelFault, match="cannot answer"):
+            asyncio.run(read(model)) if is_async else list(model.stream("Hi") if streams else model.invoke("Hi"))
         check_left(server)
 
 

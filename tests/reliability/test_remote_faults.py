@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.tools import ToolException
 from langgraph.checkpoint.memory import InMemorySaver
 
-from alpha_umi import create_umi_agent
+from alpha_umi import Toolbox, create_umi_agent
 from alpha_umi.errors import ModelFault
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import load_toolbox, make_agent
@@ -23,6 +23,7 @@ from alpha_umi.nodes.models.openai import make_openai
 from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings
 from alpha_umi.tools.http.client import HttpClient
+from alpha_umi.tools.openapi import load_openapi
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -74,6 +75,24 @@ def test_call_that_may_have_had_an_effect_is_not_tried_again(serving: Any) -> No
     with serving(server.answer) as host, pytest.raises(ToolException, match="503"):
         send(host, is_idempotent=False)
     assert len(server.asked_at) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "is_reached", "is_unknown"), [("order", True, True), ("look", True, False), ("order", False, False)]
+)
+def test_call_whose_connection_breaks_is_unknown_only_if_it_was_sent(
+    name: str, is_reached: bool, is_unknown: bool, serving: Any
+) -> None:
+    def hang_up(handler: BaseHTTPRequestHandler) -> Answer:
+        raise ConnectionResetError
+
+    paths = {"/": {"get": {"operationId": "look"}, "post": {"operationId": "order"}}}
+    with serving(hang_up) as host:
+        address = host if is_reached else "127.0.0.1:9"
+        tools = load_openapi({"openapi": "3.1.0", "paths": paths}, base_url=f"http://{address}", remote=QUICK)
+        text = Toolbox(tools).execute(name, {}, "1").text
+    assert ("outcome unknown" in text) == is_unknown
+    assert ("cannot be reached" in text) != is_unknown
 
 
 def test_server_of_tools_that_fails_is_left_alone_and_probed(serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:

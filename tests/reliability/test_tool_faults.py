@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from langchain_core.runnables import RunnableConfig
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.graph.checkpointers import open_checkpointer
+from alpha_umi.nodes.models.openai import make_openai
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import Isolation, Toolbox, isolate, load_tools
 from alpha_umi.tools.http.client import HttpClient
@@ -210,18 +212,26 @@ def test_forked_child_runs_coroutine_tools_and_leaves_the_database_of_its_parent
         assert agent.invoke(question, config)["finish"] == "give up"
 
 
-def test_forked_child_opens_connections_of_its_own(serving: Any) -> None:
+@pytest.mark.parametrize("kind", ["tool", "model"])
+def test_forked_child_opens_connections_of_its_own(kind: str, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
     ports: list[int] = []
+    reply = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+    completion = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [reply]}
 
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         ports.append(handler.client_address[1])
+        handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         handler.protocol_version, handler.close_connection = "HTTP/1.1", False
-        return 200, {}, b"ok"
+        return 200, {"Content-Type": "application/json"}, json.dumps(completion).encode() if kind == "model" else b"ok"
 
     with serving(answer) as host:
         client = HttpClient(allowed_hosts=[host], private_hosts=[host], timeout_s=10, max_response_bytes=99)
+        model = make_openai("m", {}, base_url=f"http://{host}/v1")
 
         def get() -> str:
+            if kind == "model":
+                return model.invoke("Hi").text
             return client.send(httpx.Request("GET", f"http://{host}/"), is_idempotent=True).text
 
         assert [get(), get(), run_forked(get)[1], get()] == ["ok"] * 4

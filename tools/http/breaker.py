@@ -25,6 +25,9 @@ class RemoteSettings(BaseModel):
     backoff_s: float = Field(
         default=0.3, gt=0, description="Pause before the first further try of a tool's; doubled each time, ±50%."
     )
+    model_timeout_s: float = Field(
+        default=600.0, gt=0, description="Seconds for one try of a model server, to the last byte of its answer."
+    )
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row after which a server is left alone.")
     breaker_rest_s: float = Field(default=30.0, gt=0, description="Seconds before one call tries it again.")
 

@@ -25,12 +25,12 @@ import httpx
 from langchain_core.tools import ToolException
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.deadline import DeadlinePassed, time_left, within
+from alpha_umi.tools.deadline import CutOff, DeadlinePassed, time_left, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.addresses import PrivateAddress, names_private_address, resolve_public
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, BreakerOpen, RemoteSettings, get_breaker
 from alpha_umi.tools.http.credentials import Credential, is_loopback
-from alpha_umi.tools.http.network import DeadlineBackend
+from alpha_umi.tools.http.network import keep_deadlines
 from alpha_umi.tools.http.redaction import hiding, redact, redact_bytes
 from alpha_umi.tools.observation import cut
 
@@ -38,6 +38,7 @@ Credentials: TypeAlias = Sequence[Credential]
 
 _PASSING_STATUSES = frozenset({429, 502, 503})
 _FAULT_STATUSES = _PASSING_STATUSES | {504}
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _MAX_FAULT_CHARS = 1000
 _PIECE_BYTES = 65_536
 _NO_ENCODINGS = ("", "identity")
@@ -61,12 +62,18 @@ class Reply:
 
 
 class _FailedAttempt(ToolException):
-    """`wait_s` is None where trying again makes no sense; `is_server_fault` counts against the server."""
+    """`wait_s` is None where trying again makes no sense; `is_server_fault` counts against the server.
 
-    def __init__(self, message: str, wait_s: float | None = None, *, is_server_fault: bool = False) -> None:
+    `cut_off` says how an answer failed to come to a request that the server may have read.
+    """
+
+    def __init__(
+        self, message: str, wait_s: float | None = None, *, is_server_fault: bool = False, cut_off: str = ""
+    ) -> None:
         super().__init__(message)
         self.wait_s = wait_s
         self.is_server_fault = is_server_fault
+        self.cut_off = cut_off
 
 
 class HttpClient:
@@ -125,7 +132,8 @@ class HttpClient:
         alone by itself when it fails.
 
         Raises:
-            ToolException: If there is no answer, its status is not one of success, or the server is left alone.
+            ToolException: If there is no answer, its status is not one of success, or the server is left alone;
+                `CutOff` if a request that is not idempotent may have taken effect.
         """
         if not self.allows(str(request.url)):
             raise ToolException(f"the host {request.url.host} is not allowed. Use another tool.")
@@ -141,6 +149,8 @@ class HttpClient:
             except _FailedAttempt as fault:
                 if over_s <= self._timeout_s and not time_left():  # the caller's time, and not only ours
                     raise DeadlinePassed(str(fault)) from None
+                if fault.cut_off and not is_idempotent:
+                    raise CutOff(fault.cut_off) from None
                 raise
 
     def _send(self, request: httpx.Request, is_idempotent: bool, credentials: Credentials, behind: str) -> Reply:
@@ -173,17 +183,19 @@ class HttpClient:
                 body, is_cut = self._read_body(response, credentials)
             finally:
                 response.close()
-        except httpx.TimeoutException:
-            raise _FailedAttempt(
-                f"{host} did not answer within {self._timeout_s:g} s. Try again later.", is_server_fault=True
-            ) from None
+        except httpx.TimeoutException as error:
+            what = f"{host} did not answer within {self._timeout_s:g} s"
+            cut_off = "" if isinstance(error, _NOT_SENT) else what
+            raise _FailedAttempt(f"{what}. Try again later.", is_server_fault=True, cut_off=cut_off) from None
         except (httpx.NetworkError, httpx.RemoteProtocolError) as error:
             message = f"{host} cannot be reached ({type(error).__name__}). Try another tool."
-            raise _FailedAttempt(message, wait_s=0.0, is_server_fault=True) from None
+            cut_off = "" if isinstance(error, _NOT_SENT) else f"{host} gave no answer ({type(error).__name__})"
+            raise _FailedAttempt(message, wait_s=0.0, is_server_fault=True, cut_off=cut_off) from None
         except PrivateAddress:
             raise _FailedAttempt(f"{host} is in a private network, which is not allowed. Use another tool.") from None
         except zlib.error:
-            raise _FailedAttempt(f"{host} sent a body that cannot be decompressed. Try another tool.") from None
+            what = f"{host} sent a body that cannot be decompressed"
+            raise _FailedAttempt(f"{what}. Try another tool.", cut_off=what) from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _FailedAttempt(f"the request cannot be sent ({type(error).__name__}). Try other arguments.") from None
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -294,7 +306,7 @@ class _SigningTransport(httpx.BaseTransport):
         with self._lock:
             if proxy not in self._routes:
                 route = httpx.HTTPTransport(proxy=proxy)
-                route._pool._network_backend = DeadlineBackend()  # httpx has no argument for it
+                keep_deadlines(route)
                 self._routes[proxy] = route
             return self._routes[proxy]
 

@@ -1,0 +1,132 @@
+"""HTTP clients for OpenAI's SDK that hold every request to one time limit, and begin afresh in a forked child.
+
+The SDK's own limit is one for each read: a server that sends a byte now and then keeps within it for ever. Imports
+openai, which is optional.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import openai
+
+from alpha_umi.tools.deadline import time_left, within
+from alpha_umi.tools.forks import renew_after_fork
+from alpha_umi.tools.http.network import keep_deadlines
+
+httpx: Any = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+"""What the SDK itself uses: httpx, and from its version 3 on httpx2."""
+
+
+class BoundedClient(openai.DefaultHttpxClient):
+    """For sync requests.
+
+    Args:
+        total_s: Seconds for one request, until the last byte of its answer.
+        options: Of the SDK's client.
+    """
+
+    def __init__(self, total_s: float, **options: Any) -> None:
+        """Open no connection yet."""
+        self._total_s = total_s
+        self._options = options
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forget all connections without closing them."""
+        super().__init__(**self._options)
+        for transport in (self._transport, *filter(None, self._mounts.values())):
+            keep_deadlines(transport)
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Do what httpx does."""
+        end = time.monotonic() + self._total_s
+        with within(self._total_s):
+            response = super().send(request, **options)
+        response.stream = _Stream(response.stream, end)
+        return response
+
+
+class _Stream(httpx.SyncByteStream):  # type: ignore[misc]  # which of two libraries it is of is known when it runs
+    def __init__(self, inner: Any, end: float) -> None:
+        self._inner = inner
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        parts = iter(self._inner)
+        while True:
+            with within(self._end - time.monotonic()):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
+    """For async requests; see `BoundedClient`."""
+
+    def __init__(self, total_s: float, **options: Any) -> None:
+        """Open no connection yet."""
+        self._total_s = total_s
+        self._options = options
+        self.renew()
+        renew_after_fork(self)
+
+    def renew(self) -> None:
+        """Forget all connections without closing them."""
+        super().__init__(**self._options)
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Do what httpx does."""
+        end = asyncio.get_running_loop().time() + min(self._total_s, time_left())
+        try:
+            async with asyncio.timeout_at(end):
+                response = await super().send(request, **options)
+        except TimeoutError:
+            raise _timeout() from None
+        response.stream = _AsyncStream(response.stream, end)
+        return response
+
+
+class _AsyncStream(httpx.AsyncByteStream):  # type: ignore[misc]
+    def __init__(self, inner: Any, end: float) -> None:
+        self._inner = inner
+        self._end = end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        parts = aiter(self._inner)
+        while True:
+            try:
+                async with asyncio.timeout_at(self._end):
+                    part = await anext(parts, None)
+            except TimeoutError:
+                raise _timeout() from None
+            if part is None:
+                return
+            yield part
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@cache
+def get_clients(total_s: float, **options: Any) -> dict[str, Any]:
+    """Return the process's clients with these options, as `ChatOpenAI` takes them; nobody closes a chat model."""
+    return {
+        "http_client": BoundedClient(total_s, **options),
+        "http_async_client": BoundedAsyncClient(total_s, **options),
+    }
+
+
+def _timeout() -> Exception:
+    error: Exception = httpx.ReadTimeout("the time for the whole request is over")
+    return error
