@@ -92,10 +92,11 @@ def test_what_no_observation_says_is_not_found(value: Any) -> None:
     assert not is_observed(value, seen="41 and 43 lamps; Eve says that every thing is the best")
 
 
-@given(st.recursive(st.text(max_size=12) | st.integers() | st.floats(allow_nan=False), st.lists), st.text())
-def test_any_value_can_be_judged_and_what_the_user_said_word_for_word_is_free(value: Any, seen: str) -> None:
-    find_observed({"x": value}, {}, [HumanMessage(seen), ToolMessage(str(value), tool_call_id="1")])
-    assert not is_observed(value, seen=f"{value} {seen}", said=f"x {value}")
+@given(st.lists(st.text(max_size=12) | st.integers() | st.floats(allow_nan=False), max_size=3), st.text())
+def test_any_value_can_be_judged_and_what_the_user_said_word_for_word_is_free(values: Any, seen: str) -> None:
+    written = "; ".join(map(str, values))
+    assert not is_observed(values, seen=f"{written} {seen}", said=f"x {written}")
+    find_observed({"x": values}, {}, [HumanMessage(seen), ToolMessage(written, tool_call_id="1")])
 
 
 RULES = [ApprovalRule(ask="observed")]
