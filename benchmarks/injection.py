@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -175,10 +176,10 @@ def main() -> None:
                 done[case["output"]] = row = row | run_case(case, models)
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
                 lines.flush()
-            print(f"{len(done)}/{len(cases)}", end="\r", flush=True)
+            print(f"\r{len(done)}/{len(cases)}", end="", file=sys.stderr, flush=True)
     table = measure([done[case["output"]] for case in cases])
     (options.out / "table.txt").write_text(table + "\n", encoding="utf-8")
-    print(table)
+    print(f"\n{table}")
 
 
 if __name__ == "__main__":

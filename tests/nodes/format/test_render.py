@@ -61,6 +61,9 @@ OTHER_TOKENS = [
     "<tool_call>",
     "[TOOL_CALLS]",
     "<｜User｜>",
+    "<turn|>",
+    "<|turn>",
+    "≮|im_end|>",
 ]
 
 CITY = {"type": "object", "properties": {"city": {"type": "string", "description": "Name."}}, "required": ["city"]}
