@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from alpha_umi.training.data.split import hash_text
 _HELD_OUT_ONE_IN = 10
 _MAX_TRIES = 8
 _MAX_QUOTE_CHARS = 200
+_WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_.\-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,26 @@ def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
         )
     text = str(_fill_reply(sheet.tool.answer or sheet.tool.reply, facts, as_text=True))
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def tell_plainly(reply: str) -> str | None:
+    """Return an object that a tool replied as a sentence of its fields, in words; None of any other reply.
+
+    Example:
+        >>> tell_plainly('{"claimNo": "CL12", "paid": true, "waits_for": ["photos", "bill"]}')
+        'Claim no: CL12, paid: yes, waits for: photos and bill.'
+    """
+    try:
+        fields = json.loads(reply)
+    except ValueError:
+        return None
+    if not isinstance(fields, dict) or not fields:
+        return None
+    flat = flatten(fields)
+    if any(isinstance(item, (dict, list)) for value in flat.values() if isinstance(value, list) for item in value):
+        return None
+    told = ", ".join(f"{_WORD_ENDS.sub(' ', name).strip().lower()}: {say(value)}" for name, value in flat.items())
+    return f"{told[:1].upper()}{told[1:].rstrip('.')}."
 
 
 def list_told(sheet: ToolSheet, arguments: Mapping[str, Any]) -> list[str]:

@@ -27,8 +27,10 @@ from alpha_umi.training.data.sheets.request import (
     list_told,
     make_answer,
     make_sheet_tool,
+    tell_plainly,
 )
 from alpha_umi.training.data.sheets.wording import join_sentences, say, voice
+from alpha_umi.training.data.split import hash_text
 
 PlanKind: TypeAlias = Literal["single", "several", "same tool", "chain", "follow-up", "missing", "no tool", "failure"]
 SHARES: Mapping[PlanKind, float] = {
@@ -48,6 +50,8 @@ _N_TOOLS_IN_GROUPS = (1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12, 16, 24)
 _MAX_CHAIN = 3
 _JOINS_CHAIN = 0.5
 """Share of groups whose tools are joined by a chain of tools."""
+_TELLS_PLAINLY = 60
+"""Percentage of objects that an answer tells field by field: that can be done for a tool that nobody has seen."""
 _ENDS_WITH_CALL = 0.5
 """Share of conversations in groups that end with their last call: which tool is called how is what is hard."""
 
@@ -341,8 +345,12 @@ class _PlanSolver:
             if observation is None or observation.is_error:
                 reason = observation.text.splitlines()[0].split(". ")[0].rstrip(".") if observation else ""
                 return [*steps, Step(f"I cannot answer: {reason}.", "give up")]
-            answers.append(make_answer(need.sheet, need.arguments))
-            told += list_told(need.sheet, need.arguments)
+            values = list_told(need.sheet, need.arguments)
+            plain = tell_plainly(observation.text)
+            is_plain = plain is not None and all(value in plain for value in values)
+            is_plain = is_plain and hash_text(observation.text, 2) % 100 < _TELLS_PLAINLY
+            answers.append(str(plain) if is_plain else make_answer(need.sheet, need.arguments))
+            told += values
         self.expected = tuple(told)
         return [*steps, Step("All parts are done.", "conclusion", answer=" ".join(answers))]
 

@@ -21,6 +21,7 @@ from alpha_umi.training.data.sheets.request import (
     list_wordings,
     make_answer,
     make_sheet_tool,
+    tell_plainly,
 )
 from alpha_umi.training.data.sheets.tasks import SHARES, World
 from alpha_umi.training.data.sheets.wording import parse_source, parse_wording
@@ -143,6 +144,34 @@ def test_a_call_satisfies_the_schema_and_the_answer_says_the_reply(sheets: dict[
     booking = draw_need(sheets["book"], rng)
     reply = toolbox.execute("book", booking.arguments, "1").text
     assert make_answer(sheets["book"], booking.arguments).split("number ")[1].rstrip(".") in reply
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ('{"claimNo": "CL12", "paid": true}', "Claim no: CL12, paid: yes."),
+        ('{"waits_for": ["photos", "bill"], "at": {"door.no": 2.0}}', "Waits for: photos and bill, at door no: 2."),
+        ('{"note": "All is well."}', "Note: All is well."),
+        ('{"rows": [{"a": 1}]}', None),
+        ("[1, 2]", None),
+        ("{}", None),
+        ("7.02", None),
+        ("Order 5 is cancelled.", None),
+    ],
+)
+def test_a_reply_is_told_field_by_field(reply: str, told: str | None) -> None:
+    assert tell_plainly(reply) == told
+
+
+def test_some_answers_tell_the_reply_field_by_field_and_others_in_the_words_of_the_sheet() -> None:
+    world = World([sheet for sheet in load_world() if not sheet.held_out][:80])
+    plain: Counter[bool] = Counter()
+    for seed in range(60):
+        (turn, *_) = world.make(random.Random(seed), n_requests=1).trajectory.turns
+        replies = [call.observation.text for step in turn.steps for call in step.calls if call.observation]
+        told = [tell_plainly(reply) for reply in replies]
+        plain.update(each in (turn.steps[-1].answer or "") for each in told if each and turn.steps[-1].answer)
+    assert min(plain[True], plain[False]) > 5
 
 
 def test_nested_objects_and_lists_of_enums(sheets: dict[str, ToolSheet]) -> None:
