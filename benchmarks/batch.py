@@ -26,8 +26,8 @@ from transformers import AutoModelForCausalLM
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine import forward
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.forward import Span, compute
 from alpha_umi.nodes.models.engine.grammar import planner_grammar
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache

@@ -17,6 +17,7 @@ from typing import Any, get_args
 import httpx
 import yaml
 
+from alpha_umi.documents import parse_yaml
 from alpha_umi.errors import AlphaUmiError, TrajectoryError
 from alpha_umi.nodes.format.escaping import Style, escape, escape_json, replace_surrogates
 from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
@@ -27,7 +28,6 @@ from alpha_umi.nodes.format.trajectory import DECISIONS, Call, Observation, Step
 from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.openapi import load_openapi
-from alpha_umi.tools.openapi.yaml_text import parse_yaml
 from alpha_umi.tools.schema import is_pattern
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.toolbench import read_api_list

@@ -149,7 +149,10 @@ def load_settings(path: Path | None = None) -> UmiSettings:
         path = Path(os.environ[CONFIG_VARIABLE])
     file = _read_file(path) if path else YamlFile({}, None)
     try:
-        return UmiSettings(**{str(key): value for key, value in (file.values or {}).items()})
+        settings = {str(key): value for key, value in (file.values or {}).items()}
+        if private := next((key for key in settings if key.startswith("_")), None):  # pydantic takes those for itself
+            raise ConfigError(f"{path}: {private}: no such setting; settings here are {_list_fields([])}.")
+        return UmiSettings(**settings)
     except ValidationError as error:
         faults = [_describe_fault(fault, path, file) for fault in error.errors()]
         raise ConfigError("The configuration cannot be used:\n" + "\n".join(faults)) from error
@@ -159,11 +162,9 @@ def load_settings(path: Path | None = None) -> UmiSettings:
 
 def _read_file(path: Path) -> YamlFile:
     try:
-        file = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(
-            f"The configuration {str(path)!r} cannot be read: {error.strerror}. Correct the path or {CONFIG_VARIABLE}."
-        ) from error
+        file = read_yaml(path, f"correct the path or {CONFIG_VARIABLE}")
+    except ConfigError:
+        raise
     except (yaml.YAMLError, ValueError) as error:
         fault = str(error).replace("<unicode string>", str(path))
         raise ConfigError(f"The configuration {str(path)!r} is not valid YAML: {fault}") from error

@@ -118,8 +118,7 @@ class ToolsNode(Runnable[ToolTask, Update]):
     def _note(self, task: ToolTask, message: ToolMessage, config: RunnableConfig | None) -> Update:
         name, arguments = task["name"], task["arguments"]
         message = _drop_what_cannot_be_stored(message, config)
-        has_run = NOT_BEGUN not in message.additional_kwargs and not self._toolbox.find_fault(name, arguments)
-        if not self._toolbox.runs_once(name) or not has_run:
+        if not self._toolbox.runs_once(name) or NOT_BEGUN in message.additional_kwargs:
             return {"messages": [message]}
         outcome = Outcome(text=message.text, is_error=message.status == "error")
         return {"messages": [message], "ran": {make_id(name, arguments): outcome}}

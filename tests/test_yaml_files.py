@@ -48,7 +48,7 @@ def test_line_is_that_of_the_key_or_of_the_nearest_around_it(tmp_path: Path, key
 def test_values_are_those_of_the_loader(tmp_path: Path) -> None:
     file = read(tmp_path, TEXT)
     assert file.values == yaml.safe_load(TEXT)
-    assert read_yaml(tmp_path / "file.yaml", yaml.BaseLoader).values["tools"][1] == {"name": "no", "7": "x"}
+    assert read_yaml(tmp_path / "file.yaml", loader_type=yaml.BaseLoader).values["tools"][1] == {"name": "no", "7": "x"}
 
 
 def test_empty_file_has_no_values_and_one_line(tmp_path: Path) -> None:

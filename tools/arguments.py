@@ -18,6 +18,9 @@ from alpha_umi.tools.spec import ToolSpec
 _MAX_NAMES = 20
 _MAX_VALUE_CHARS = 100
 _MAX_MESSAGE_CHARS = 300
+_MAX_PROBLEMS = 20
+_MAX_VALUES = 50
+_MAX_SIGNATURE_CHARS = 4000
 _UNKNOWN, _WRONG = "There is no tool named", "The arguments of"
 _KINDS = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", list: "an array", dict: "an object"}
 
@@ -51,11 +54,13 @@ def render_violations(spec: ToolSpec, validator: ArgumentValidator, arguments: M
     else:
         root = validator.schema if _has_plain_paths(validator.schema) else {}
         errors = sorted(validator.iter_errors(arguments), key=lambda error: _order(error, root, arguments))
-        problems = [problem for error in errors for problem in _describe_or_quote(error, root, arguments)]
+        problems = [
+            problem for error in errors[:_MAX_PROBLEMS] for problem in _describe_or_quote(error, root, arguments)
+        ]
     if not problems:
         return ""
     # One mistake may give several errors: a value breaks `type` and `enum`, and none names what is missing.
-    lines = [f"- {problem}" for problem in dict.fromkeys(problems)]
+    lines = [f"- {problem}" for problem in [*dict.fromkeys(problems)][:_MAX_PROBLEMS]]
     advice = f"Fix this and call {spec.name} again. {_render_signature(spec)}".rstrip()
     return "\n".join([f"{_WRONG} {spec.name} are wrong:", *lines, advice])
 
@@ -180,7 +185,9 @@ def _expected(schema: Any) -> str:
     if not isinstance(schema, Mapping):
         return "any value"
     if "enum" in schema:
-        return f"one of {', '.join(map(_render_value, schema['enum']))}"
+        values = schema["enum"]
+        more = f" and {len(values) - _MAX_VALUES:,} more" if len(values) > _MAX_VALUES else ""
+        return f"one of {', '.join(map(_render_value, values[:_MAX_VALUES]))}{more}"
     if "const" in schema:
         return _render_value(schema["const"])
     if "$ref" in schema:
@@ -203,7 +210,8 @@ def _render_signature(spec: ToolSpec) -> str:
         f"{name} ({_expected(schema)}, {'required' if name in required else 'optional'})"
         for name, schema in spec.parameters.get("properties", {}).items()
     ]
-    return f"Its arguments: {', '.join(arguments)}." if arguments else "It takes no arguments: {}."
+    listed = cut(", ".join(arguments), _MAX_SIGNATURE_CHARS)
+    return f"Its arguments: {listed}." if arguments else "It takes no arguments: {}."
 
 
 def _render_path(path: Sequence[str | int], arguments: Any, *names: str) -> str:

@@ -24,7 +24,7 @@ from alpha_umi.tools.observation import cut, make_storable
 from alpha_umi.tools.step_bound import StepBound, list_in_place
 
 _MAX_EXPANDED_NODES = 100_000
-_MAX_STEPS_OF_ERRORS = 100_000
+_MAX_STEPS_OF_ERRORS = 10_000
 _MAX_DEPTH = 255  # of arguments; the validator has the same bound
 _MAX_PATTERN_CHARS = 1000
 _MAX_MESSAGE_CHARS = 500
@@ -53,8 +53,8 @@ class ArgumentValidator:
     relaxed, and nothing may be.
     """
 
-    def __init__(self, schema: Any, validator: Validator, is_exact: bool, bound: StepBound | None) -> None:
-        """Take a compiled schema, and a bound of its steps if it contains itself."""
+    def __init__(self, schema: Any, validator: Validator, is_exact: bool, bound: StepBound) -> None:
+        """Take a compiled schema, and the bound of its steps."""
         self.schema = schema
         self._validator = validator
         self._is_exact = is_exact
@@ -65,7 +65,7 @@ class ArgumentValidator:
 
         Raises:
             Undecided: If they are to be checked exactly, and cannot be.
-            RecursionError: If they are nested too deeply to be checked, or to be checked soon.
+            RecursionError: If they are too large or nested too deeply to be checked, or to be checked soon.
         """
         if find_non_finite(arguments):
             if self._is_exact:
@@ -75,7 +75,7 @@ class ArgumentValidator:
 
     def iter_errors(self, arguments: Any) -> Iterator[ValidationError]:
         """Yield what is wrong with arguments whose numbers are finite; raises as `is_valid`."""
-        n_steps = self._bound.count(arguments) if self._bound else 0
+        n_steps = self._bound.count(arguments)
         try:
             return self._iter_errors(arguments, n_steps)
         except ValueError as error:
@@ -88,12 +88,14 @@ class ArgumentValidator:
             raise RecursionError(str(error)) from error
 
     def _iter_errors(self, arguments: Any, n_steps: int) -> Iterator[ValidationError]:
-        """Yield the errors; they cost far more than the verdict, and may be as many as the steps."""
+        """Yield the errors, of many the first: they cost far more than the verdict."""
         if n_steps <= _MAX_STEPS_OF_ERRORS:
             return self._validator.iter_errors(arguments)
-        if self._validator.is_valid(arguments):
-            return iter(())
-        raise RecursionError("they are wrong in too many places")
+        try:
+            self._validator.validate(arguments)
+        except ValidationError as error:
+            return iter([error])
+        return iter(())
 
 
 def find_non_finite(arguments: Any) -> list[tuple[list[str | int], float]]:
@@ -140,12 +142,11 @@ def _make_validator(text: str, is_exact: bool) -> ArgumentValidator:
             _check_references(relaxed, make_lookup(relaxed))
         raise ValueError(f"it is not valid JSON Schema: {cut(error.message, _MAX_MESSAGE_CHARS)}") from error
     lookup = make_lookup(relaxed)
-    may_recur = '"$dynamicRef"' in text or '"$recursiveRef"' in text
     if '"$ref"' in text:
-        may_recur |= _check_references(relaxed, lookup)
+        _check_references(relaxed, lookup)
     if is_exact and map_schema(schema, adapt) != relaxed:
         raise Undecided("it holds a pattern that is not checked")
-    return ArgumentValidator(schema, validator, is_exact, StepBound(relaxed, lookup) if may_recur else None)
+    return ArgumentValidator(schema, validator, is_exact, StepBound(relaxed, lookup))
 
 
 def map_schema(schema: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
@@ -283,14 +284,13 @@ def make_lookup(schema: Any) -> Callable[[str], Any]:
     return lookup
 
 
-def _check_references(schema: Any, lookup: Callable[[str], Any]) -> bool:
-    """Refuse references that lead nowhere, back to themselves, or to too much; say whether parts contain themselves."""
+def _check_references(schema: Any, lookup: Callable[[str], Any]) -> None:
+    """Refuse references that lead nowhere, back to themselves, or to too much."""
     targets = {reference: lookup(reference) for reference in set(_find_references(schema))}
     if loop := _find_cycle({reference: set(_find_in_place(target)) for reference, target in targets.items()}):
         raise ValueError(f"reference {loop!r} leads back to itself; describe what it stands for.")
     if count_expanded(schema, lookup) > _MAX_EXPANDED_NODES:
         raise ValueError("it is too large when its references are followed; describe fewer levels.")
-    return _find_cycle({reference: set(_find_references(target)) for reference, target in targets.items()}) is not None
 
 
 def _find_cycle(graph: Mapping[str, set[str]]) -> str | None:

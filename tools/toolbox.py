@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import unicodedata
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from threading import Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.messages.tool import ToolOutputMixin, tool_call
@@ -33,12 +32,14 @@ from alpha_umi.tools.deadline import CutOff, DeadlinePassed, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
 from alpha_umi.tools.ledger import Ledger
+from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
 from alpha_umi.tools.spec import ToolSpec
 
 NOT_BEGUN = "not_begun"
 """Key of a message's `additional_kwargs` where the tool was not started and will not be."""
 _MIN_CHARS = 100
+Prepare: TypeAlias = Callable[[], ToolCall | ToolMessage]
 
 
 class Toolbox:
@@ -79,7 +80,8 @@ class Toolbox:
     def _add(self, tool: BaseTool) -> None:
         if tool.name in self._tools:
             raise ConfigError(f"Two tools are named {tool.name!r}; rename one of them.")
-        if other := self._looks.get(fold_name(tool.name)):
+        other = self._looks.get(fold_name(tool.name))
+        if other and not (other + tool.name).isascii():
             raise ConfigError(f"The tool names {other!r} and {tool.name!a} look the same; rename one of them.")
         self._specs[tool.name] = spec_from_tool(tool)
         self._injected[tool.name] = find_injected(tool)
@@ -171,29 +173,42 @@ class Toolbox:
         runtime: ToolRuntime[Any, Any] | None,
         loop: asyncio.AbstractEventLoop | None,
     ) -> tuple[Future[Any], Future[None]]:
-        """Check the call and set it going, on the caller's event loop if it has one and the tool is a coroutine.
+        """Set the call going, on the caller's event loop if it has one and the tool is a coroutine.
 
-        The second future runs from when the tool has begun; once it is cancelled the tool will not begin.
+        The second future runs from when the tool has begun; once it is cancelled the tool will not begin. The model
+        chose the arguments and a stranger perhaps the schema, so a thread checks them while the clock runs.
         """
-        refused, begun = Future[Any](), Future[None]()
-        refusal = self.find_fault(name, arguments)
-        if refusal or isinstance(arguments, str):
-            refused.set_result(self._make_message(name, call_id, refusal, "error"))
-            return refused, begun
-        try:
-            given = inject(self._injected[name], runtime or _make_runtime(call_id, config))
-        except NotGivenError as error:
-            refused.set_result(self._make_message(name, call_id, f"{name} cannot run: {error}", "error"))
-            return refused, begun
-        tool = self._tools[name]
-        # A tool may change what it is given, even after its time is up; the caller's state must not change with it.
-        call = tool_call(name=name, args=deepcopy(dict(arguments)) | given, id=call_id)
-        if runs_async(tool, on_loop=loop is not None):
+        begun = Future[None]()
+        prepare = functools.partial(self._prepare, name, arguments, call_id, config, runtime)
+        tool = self._tools.get(name)
+        if tool is not None and runs_async(tool, on_loop=loop is not None):
             # Async clients belong to a loop, so callers without one share one.
             loop = loop or get_background_loop("tools-event-loop")
-            return asyncio.run_coroutine_threadsafe(_begin(tool, call, config, begun), loop), begun
-        begun.set_running_or_notify_cancel()
-        return _run_in_thread(functools.partial(tool.invoke, call, config), name), begun
+            return asyncio.run_coroutine_threadsafe(_arun(tool, prepare, config, begun), loop), begun
+        return _run_in_thread(functools.partial(_run, tool, prepare, config, begun), name), begun
+
+    def _prepare(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | str,
+        call_id: str,
+        config: RunnableConfig | None,
+        runtime: ToolRuntime[Any, Any] | None,
+    ) -> ToolCall | ToolMessage:
+        """Return what the tool is to be called with, or the observation that says why it cannot be called."""
+        fault = self.find_fault(name, arguments)
+        if not fault and not isinstance(arguments, str):
+            try:
+                given = inject(self._injected[name], runtime or _make_runtime(call_id, config))
+                # A tool may change what it is given, even after its time is up; the caller's state must not change.
+                return tool_call(name=name, args=deepcopy(dict(arguments)) | given, id=call_id)
+            except NotGivenError as error:
+                fault = f"{name} cannot run: {error}"
+        return self._make_message(name, call_id, fault, "error")
+
+    def _refuse(self, name: str, call_id: str, why: str) -> ToolMessage:
+        message = self._make_message(name, call_id, why, "error")
+        return message.model_copy(update={"additional_kwargs": {NOT_BEGUN: True}})
 
     def find_fault(self, name: str, arguments: Mapping[str, Any] | str, names: Sequence[str] | None = None) -> str:
         """Return why a call cannot run or may not be called, in words for the model; empty if it can run."""
@@ -203,8 +218,8 @@ class Toolbox:
         spec = self._specs[name]
         try:
             return render_violations(spec, spec.make_validator(), arguments)
-        except RecursionError:
-            return f"The arguments of {name} are nested too deeply. Write simpler ones."
+        except RecursionError as error:
+            return f"The arguments of {name} cannot be checked, they are too large or nested too deeply: {error}."
         except Exception as error:  # a wrong call must never end a run
             return f"The arguments of {name} cannot be checked ({render_error(error)}). Write simpler ones."
 
@@ -212,11 +227,11 @@ class Toolbox:
         self, name: str, call_id: str, work: Future[Any] | asyncio.Future[Any], begun: Future[None]
     ) -> ToolMessage:
         """Turn what has, or has not, come out of the work into a message."""
+        has_begun = not begun.cancel()
         if not work.done() or (not work.cancelled() and isinstance(work.exception(), DeadlinePassed)):
-            if begun.cancel():
-                text = f"{name} could not begin within {self._timeout_s:g} s and will not: other calls held it up."
-                message = self._make_message(name, call_id, text, "error")
-                return message.model_copy(update={"additional_kwargs": {NOT_BEGUN: True}})
+            if not has_begun:
+                text = f"{name} could not begin within {self._timeout_s:g} s and will not: "
+                return self._refuse(name, call_id, f"{text}its arguments or other calls held it up.")
             if self.runs_once(name):
                 return make_unknown_outcome(name, call_id, f"it gave no answer within {self._timeout_s:g} s")
             problem = f"no answer within {self._timeout_s:g} s. Try other arguments or another tool."
@@ -230,6 +245,8 @@ class Toolbox:
             problem = render_error(error)
         else:
             result = work.result()
+            if not has_begun:
+                return self._refuse(name, call_id, result.text)
             if isinstance(result, ToolMessage):
                 return self._make_message(name, call_id, result.content, result.status, result.artifact)
             return self._make_message(name, call_id, result, "success")
@@ -333,8 +350,18 @@ def _run_in_thread(run: Callable[[], Any], name: str) -> Future[Any]:
     return work
 
 
-async def _begin(tool: BaseTool, call: ToolCall, config: RunnableConfig | None, begun: Future[None]) -> Any:
-    return await tool.ainvoke(call, config) if begun.set_running_or_notify_cancel() else None
+def _run(tool: BaseTool | None, prepare: Prepare, config: RunnableConfig | None, begun: Future[None]) -> Any:
+    call = prepare()
+    if tool is None or isinstance(call, ToolMessage) or not begun.set_running_or_notify_cancel():
+        return call
+    return tool.invoke(call, config)
+
+
+async def _arun(tool: BaseTool, prepare: Prepare, config: RunnableConfig | None, begun: Future[None]) -> Any:
+    call = await asyncio.wrap_future(_run_in_thread(prepare, tool.name))
+    if isinstance(call, ToolMessage) or not begun.set_running_or_notify_cancel():
+        return call
+    return await tool.ainvoke(call, config)
 
 
 class _BackgroundLoops:
@@ -356,20 +383,3 @@ class _BackgroundLoops:
 
 
 get_background_loop = _BackgroundLoops().get
-
-
-# Cyrillic and Greek letters that look like Latin ones. Source: Unicode Technical Standard 39, confusables.
-_LOOK_ALIKES = str.maketrans(
-    "авеіјкмнорсԛѕтухԁһԝАВЕЅІЈКМНОРСТУХαβεικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-    "abeijkmhopcqstyxdhwABESIJKMHOPCTYXabeikvoptuxABEZHIKMNOPTYX",
-)
-
-
-def fold_name(name: str) -> str:
-    """Return what a name looks like: equal for names that look the same.
-
-    Example:
-        >>> fold_name("ｓеnd_mail")
-        'send_mail'
-    """
-    return name if name.isascii() else unicodedata.normalize("NFKC", name).translate(_LOOK_ALIKES)

@@ -20,6 +20,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, read_card
@@ -51,7 +52,9 @@ class CheckpointFolder:
     def get_begun(self, stage: StageName) -> dict[str, Any] | None:
         """Return what an unfinished stage is being made from."""
         path = self.get_work(stage) / _INPUTS
-        inputs: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        inputs: dict[str, Any] = read_document(path, f"remove {path.parent} to start over", dict[str, Any])
         return inputs
 
     def find_precision(self) -> Any:

@@ -12,10 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from alpha_umi.documents import parse_document, read_text
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 
@@ -141,8 +141,11 @@ class TrainConfig(BaseModel):
         if not isinstance(data, Mapping) or "defaults" not in data:
             return data
         rest = {key: value for key, value in data.items() if key != "defaults"}
-        own = rest.get("stages") or {}
-        names = dict.fromkeys((*_STAGES_OF.get(rest.get("method", "umi"), ()), *own))
+        own: Any = rest.get("stages") or {}
+        method: Any = rest.get("method", "umi")
+        if not all(isinstance(each, Mapping) for each in (data["defaults"], own, *(dict(own).values()))):
+            raise ValueError("'defaults', 'stages' and each stage are lines of 'setting: value'")
+        names = dict.fromkeys((*(_STAGES_OF.get(method, ()) if isinstance(method, str) else ()), *own))
         return rest | {"stages": {name: {**data["defaults"], **(own.get(name) or {})} for name in names}}
 
     @model_validator(mode="after")
@@ -190,12 +193,10 @@ def load_config(source: str | Path) -> TrainConfig:
     if not path.is_file() and str(source) not in list_configs():
         raise ConfigError(f"No configuration {str(source)!r}: give a YAML file or one of {', '.join(list_configs())}.")
     shipped = files("alpha_umi.training") / "configs" / f"{source}.yaml"
-    text = path.read_text("utf-8") if path.is_file() else shipped.read_text("utf-8")
+    advice = "correct it; 'training/configs' has examples"
+    text = read_text(path, advice) if path.is_file() else shipped.read_text("utf-8")
     try:
-        return TrainConfig.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        fault = str(error).replace("<unicode string>", str(source))
-        raise ConfigError(f"{source} is no valid YAML: {fault}") from error
+        return TrainConfig.model_validate(parse_document(text, str(source), advice))
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, each['loc'])) or 'file'}: {_describe_fault(each)}" for each in error.errors()]
         raise ConfigError("\n".join([f"{source} cannot be used:", *faults])) from error

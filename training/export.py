@@ -22,14 +22,14 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
+    hash_file,
     hash_weights,
     load_backbone,
     load_merged,
     merge_adapter,
-    no_progress_bar,
-    read_adapter_config,
     read_checkpoint,
 )
+from alpha_umi.nodes.models.engine.fit import find_settings, no_progress_bar, read_adapter_config
 from alpha_umi.training.checkpoint_folder import LOGS, WORK
 from alpha_umi.training.stage import change_adapter_config
 from alpha_umi.training.trainer import saving
@@ -180,4 +180,8 @@ def _round(adapter: Path) -> None:
 
 
 def _rehash(entry: Mapping[str, Any], part: CheckpointPart, folder: Path) -> dict[str, Any]:
-    return dict(entry) if part.kind == "none" else {**entry, "sha256": hash_weights(folder / entry["path"])}
+    if part.kind == "none":
+        return dict(entry)
+    path = folder / entry["path"]
+    settings = hash_file(find_settings(path, part.kind))
+    return {**entry, "sha256": hash_weights(path), "settings_sha256": settings}

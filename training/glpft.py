@@ -29,11 +29,16 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
+    hash_file,
+    hash_weights,
+    read_checkpoint,
+)
+from alpha_umi.nodes.models.engine.fit import (
     check_layers,
     check_part_folder,
-    hash_weights,
+    describe_model,
+    find_settings,
     read_adapter_config,
-    read_checkpoint,
 )
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
@@ -263,7 +268,9 @@ class _Training:
     def _enter(self, run: StageRun) -> None:
         """Name a finished stage in the card."""
         card = self.output.card
-        entry = {"kind": run.settings.kind, "path": run.name, "sha256": hash_weights(run.work / EXPORT)}
+        folder, kind = run.work / EXPORT, run.settings.kind
+        entry = {"kind": kind, "path": run.name, "sha256": hash_weights(folder)}
+        entry["settings_sha256"] = hash_file(find_settings(folder, kind))
         if run.name != "backbone":
             marker = {"invocation_tokens": list(run.markers[run.name])} if run.settings.kind == "alora" else {}
             card["roles"][run.name] = entry | marker
@@ -285,6 +292,7 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
         "format": FORMAT,
         "method": config.method,
         "base": {"name": config.base, "sha256": found},
+        "base_settings": describe_model(base),
         # style says how the role messages are rendered, which is the same for both templates
         "template": {"name": config.template, "style": "umi", "sha256": template},
         "roles": {},

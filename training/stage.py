@@ -23,9 +23,11 @@ from transformers import PrinterCallback, TrainerState, TrainingArguments, set_s
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged, no_progress_bar, quiet_peft
+from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged
+from alpha_umi.nodes.models.engine.fit import no_progress_bar, quiet_peft
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, keep_memory, merge_adapters, needs_ages
@@ -309,6 +311,6 @@ def _describe_adapter(run: StageRun) -> dict[str, Any]:
 def change_adapter_config(folder: Path, changes: Mapping[str, Any]) -> None:
     """Change settings of an adapter, and put what PEFT orders otherwise in every run into one order."""
     path = folder / "adapter_config.json"
-    settings = {**json.loads(path.read_text("utf-8")), **changes}
+    settings = {**read_document(path, "train the stage again", dict[str, Any]), **changes}
     settings["target_modules"] = sorted(settings["target_modules"])
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", "utf-8")

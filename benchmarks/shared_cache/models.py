@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.checkpoint import CARD, FORMAT, TEMPLATE, hash_file, hash_weights, quiet_peft
+from alpha_umi.nodes.models.engine.checkpoint import CARD, FORMAT, TEMPLATE, hash_file, hash_weights
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.training.batches import make_marker
 
 

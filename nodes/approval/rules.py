@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval.observed import find_observed
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, ApprovalDecision
+from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.spec import Effects, ToolSpec
-from alpha_umi.tools.toolbox import fold_name
 
 Patterns: TypeAlias = str | list[str]
 Predicate: TypeAlias = Callable[[ToolCall], bool]
@@ -155,10 +155,12 @@ def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None, *, is_strict: b
     names = {name}
     if spec and (is_strict or rule.source != "*"):
         names.add(spec.own_name or name)
-    if is_strict:
-        names |= {fold_name(each) for each in names}
+    patterns = set(_list(rule.tool))
+    is_named = any(_matches(each, [*patterns]) for each in names)
+    if is_strict and not is_named:
+        is_named = any(_matches(fold_name(each), [*map(fold_name, patterns)]) for each in names)
     return (
-        any(_matches(each, rule.tool) for each in names)
+        is_named
         and any(_matches(each, rule.source) for each in (source, source.partition(":")[0]))
         and (effects is None or (spec is not None and spec.effects in effects))
     )

@@ -10,13 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
 from langchain_core.language_models import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ChatMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import PrivateAttr, TypeAdapter, ValidationError
+from pydantic import PrivateAttr
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
@@ -196,13 +196,5 @@ def _require(role: Role | None) -> Role:
 
 def _read_outputs(path: Path) -> Outputs:
     shape = 'write {planner: ["…"], caller: ["…"], summarizer: ["…"]} as YAML or JSON'
-    try:
-        return TypeAdapter(dict[Role, list[str]]).validate_python(yaml.safe_load(path.read_text("utf-8")))
-    except OSError as error:
-        raise ConfigError(f"The script {str(path)!r} cannot be read: {error.strerror or error}; {shape}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The script {str(path)!r} is not readable as YAML: {error}; {shape}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top level"
-        raise ConfigError(f"The script {str(path)!r} is wrong at {where}: {first['msg']}; {shape}.") from error
+    outputs: Outputs = read_document(path, shape, dict[Role, list[str]])
+    return outputs

@@ -9,6 +9,10 @@ from typing import Any
 
 import yaml
 
+from alpha_umi.documents import parse_yaml, read_text
+
+_MAX_NODES = 500_000  # with aliases written out
+
 
 @dataclass(frozen=True, slots=True)
 class YamlFile:
@@ -32,15 +36,17 @@ class YamlFile:
         yield from _find_repeated_keys(self.root)
 
 
-def read_yaml(path: Path, loader_type: Any = yaml.SafeLoader) -> YamlFile:
-    """Read a file with a loader that takes it for data alone, as `SafeLoader` and `BaseLoader` do.
+def read_yaml(path: Path, advice: str = "correct the path or the file", loader_type: Any = yaml.SafeLoader) -> YamlFile:
+    """Read a file with a loader that takes it for data alone, as `SafeLoader` and `BaseLoader` do; see `read_text`.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is no UTF-8 text, or a value is none of its kind.
-        yaml.YAMLError: If it is not valid YAML.
+        ConfigError: If it cannot be read.
+        ValueError: If a value is none of its kind.
+        yaml.YAMLError: If it is not valid YAML, nested too deeply, or stands for too many values.
     """
-    loader = loader_type(path.read_text("utf-8"))
+    text = read_text(path, advice)
+    parse_yaml(text, _MAX_NODES)  # the loaders' own recursion has no bound, in C not even an error
+    loader = loader_type(text)
     root = loader.get_single_node()
     return YamlFile(loader.construct_document(root) if root else None, root)
 

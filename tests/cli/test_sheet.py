@@ -75,4 +75,4 @@ def test_check_without_arguments_is_about_the_sheets_that_ship(umi: Umi) -> None
 def test_a_folder_that_is_not_there_is_a_wrong_use(umi: Umi, tmp_path: Path) -> None:
     done = umi("sheet", "check", str(tmp_path / "none"))
     assert done.code == 2
-    assert "cannot be read: No such file or directory. Correct the path." in done.err
+    assert "cannot be read: No such file or directory; correct the path" in done.err

@@ -123,7 +123,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 def test_unreadable_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "umi.yaml"
     path.write_bytes(b"models: \xff\xfe\x00")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="no UTF-8 text"):
         load_settings(path)
 
 

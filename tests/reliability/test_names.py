@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import string
+import unicodedata
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from langchain_core.messages import ToolCall
 from langchain_core.tools import BaseTool
 
 from alpha_umi import create_umi_agent
+from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval import ApprovalRule, find_idle, list_decisions
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import Toolbox, load_tools
@@ -92,3 +95,27 @@ def test_changed_names_and_rules_without_a_tool_are_told(caplog: pytest.LogCaptu
         'a rule of approval holds for no tool: {"source":"mcp:banc"}' in caplog.text
     )
     assert len(find_idle(rules, Toolbox(tell_apart(tools)).specs)) == 2
+
+
+WORDS = st.from_regex(r"[a-z]{3,12}", fullmatch=True)
+LETTERS = [chr(code) for code in range(0x80, 0x1F000) if unicodedata.category(chr(code)) in ("Ll", "Lu", "Lm", "Lo")]
+ALIKE: dict[str, list[str]] = {}
+for each in LETTERS:  # what compatibility says, and not the product's own data
+    plain = [part for part in unicodedata.normalize("NFKD", each) if unicodedata.category(part) != "Mn"]
+    if len(plain) == 1 and plain[0] in string.ascii_lowercase and each.isalnum():
+        ALIKE.setdefault(plain[0], []).append(each)
+for latin, other in zip("aceijopsxydhqwvubkmt", "асеіјорѕхуԁһԛԝνυЬкмт", strict=True):
+    ALIKE[latin].append(other)
+
+
+@given(WORDS, st.data())
+def test_name_that_looks_like_another_is_under_its_rule_and_stands_not_beside_it(word: str, data: Any) -> None:
+    looks = "".join(data.draw(st.sampled_from([letter, *ALIKE[letter]])) for letter in word)
+    mine, theirs = make_tool(ToolSpec(word), lambda: ""), make_tool(ToolSpec(f"{looks}_all"), lambda: "")
+    spec = Toolbox([mine, theirs]).specs[1]
+    for pattern in (f"{word}_*", f"{word[:2]}*", f"?{word[1:]}_all"):
+        assert is_asked(spec, ApprovalRule(tool=pattern), FREE), (pattern, spec.name)
+    if looks != word:
+        with pytest.raises(ConfigError, match="look the same"):
+            Toolbox([mine, make_tool(ToolSpec(looks), lambda: "")])
+        assert is_asked(spec, ApprovalRule(tool=f"{word}_*", ask="never"))

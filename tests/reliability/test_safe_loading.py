@@ -22,10 +22,10 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     hash_weights,
     load_merged,
     merge_adapter,
-    quiet_peft,
     read_checkpoint,
     resolve_base,
 )
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("graph", "nodes", "tools", "training", "src/alpha_umi")

@@ -17,12 +17,12 @@ from langchain_core.tools import ToolException
 
 import alpha_umi
 from alpha_umi import Toolbox
+from alpha_umi.documents import parse_yaml
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.openapi.yaml_text import parse_yaml
 from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
 

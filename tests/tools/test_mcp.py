@@ -212,6 +212,38 @@ def test_flood_of_standard_error_neither_blocks_nor_shows(box: Toolbox, capfd: p
     assert "xxx" not in capfd.readouterr().err
 
 
+SELF_CONTRADICTING_SERVER = """
+import anyio
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import CallToolResult, TextContent, Tool
+
+server = Server("odd")
+
+@server.list_tools()
+async def list_tools():
+    schema = {"type": "object", "properties": {}}
+    return [Tool(name="odd", description="Odd.", inputSchema=schema, outputSchema={**schema, "required": ["a"]})]
+
+@server.call_tool()
+async def call(name, arguments):
+    return CallToolResult(content=[TextContent(type="text", text="done")], structuredContent={"b": 1})
+
+async def main():
+    async with stdio_server() as streams:
+        await server.run(*streams, server.create_initialization_options())
+
+anyio.run(main)
+"""
+
+
+def test_result_is_not_held_to_a_schema_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(SELF_CONTRADICTING_SERVER)
+    with connect_mcp(McpConnection("odd", command=sys.executable, args=(str(path),))) as server:
+        assert run(Toolbox(server.load_tools()[0]), "odd") == "done"
+
+
 def test_errors_of_a_tool_are_its_own_words(box: Toolbox) -> None:
     assert run(box, "fail") == "fail failed: Error executing tool fail: no, [redacted]"
 
@@ -383,7 +415,7 @@ def test_wrong_configuration_says_what_to_do(content: Any, message: str) -> None
 
 
 def test_missing_file_says_what_to_do() -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read: .* Give the path of a JSON or YAML file, or an address"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*as a JSON or YAML file, or an address"):
         load_mcp("no/such.json")
 
 

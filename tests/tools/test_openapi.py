@@ -533,7 +533,7 @@ def test_unusable_document_says_what_to_do(tmp_path: Path, text: str, message: s
 
 
 def test_missing_document_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read: .* Give the path of a JSON or YAML file"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*give an OpenAPI document"):
         load_openapi(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot be fetched: 127.0.0.1 cannot be reached"):
         load_openapi("http://127.0.0.1:9/openapi.json")

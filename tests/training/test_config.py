@@ -61,7 +61,7 @@ def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base: [", "no valid YAML"),
+        ("base: [", "neither valid JSON nor valid YAML"),
         ("- base", "cannot be used"),
         (PLAIN + "surprise: 1\n", "surprise: no such setting; there are defaults, method, base"),
         (PLAIN + "epochs: 3\n", "epochs: a setting of the stages; put it under 'defaults:'"),

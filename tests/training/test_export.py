@@ -18,7 +18,8 @@ from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
+from alpha_umi.nodes.models.engine.checkpoint import load_backbone, read_checkpoint
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.training.batches import CollateTurns, load_corpus, make_item, make_marker
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.export import compact, export, merge

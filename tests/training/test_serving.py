@@ -15,7 +15,8 @@ from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import encode_messages, load_template, render_messages, template_kwargs
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Turn
-from alpha_umi.nodes.models.engine.checkpoint import load_backbone, quiet_peft, read_checkpoint
+from alpha_umi.nodes.models.engine.checkpoint import load_backbone, read_checkpoint
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.scheduler import close_engines
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.training.config import TrainConfig

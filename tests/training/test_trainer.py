@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole
 from alpha_umi.training.config import TrainConfig

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -10,15 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.credentials import expand_variables, require_private
 
 # Credentials written into the configuration itself, as other clients' documentation shows it.
+_ADVICE = "give the MCP configuration as a JSON or YAML file, or an address that begins with http:// or https://"
 _SECRET_NAME = re.compile(r"key|token|secret|passw|auth|credential|cookie", re.IGNORECASE)
 
 
@@ -64,24 +64,13 @@ def read_connections(target: str | Path | Mapping[str, Any]) -> list[McpConnecti
     if isinstance(target, str) and target.startswith(("http://", "https://")):
         return [McpConnection(urlsplit(_check_url(target)).netloc, url=target)]
     name = "the MCP configuration" if isinstance(target, Mapping) else str(target)
-    content = target if isinstance(target, Mapping) else _read(Path(target).expanduser())
+    content = target if isinstance(target, Mapping) else read_document(Path(target).expanduser(), _ADVICE)
     servers = content.get("mcpServers", content.get("servers")) if isinstance(content, Mapping) else None
     if not isinstance(servers, Mapping):
         raise ConfigError(f'{name} has no "mcpServers": write {{"mcpServers": {{"NAME": {{"command": …}}}}}}.')
     folder = None if isinstance(target, Mapping) else Path(target).expanduser().parent
     connections = [_make_connection(str(key), value, name, folder) for key, value in servers.items()]
     return [connection for connection in connections if not connection.disabled]
-
-
-def _read(path: Path) -> Any:
-    try:
-        text = path.read_text("utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(
-            f"The MCP configuration {str(path)!r} cannot be read: {error}. "
-            "Give the path of a JSON or YAML file, or an address that begins with http:// or https://."
-        ) from error
 
 
 def _make_connection(name: str, value: Any, source: str, folder: Path | None) -> McpConnection:

@@ -28,7 +28,10 @@ from mcp import ClientSession, McpError, StdioServerParameters, stdio_client
 from mcp.types import (
     CONNECTION_CLOSED,
     BlobResourceContents,
+    CallToolRequest,
+    CallToolRequestParams,
     CallToolResult,
+    ClientRequest,
     ContentBlock,
     EmbeddedResource,
     PaginatedRequestParams,
@@ -36,7 +39,6 @@ from mcp.types import (
     TextContent,
     Tool,
 )
-from mcp.types import Tool as McpTool
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
@@ -142,9 +144,11 @@ class HeldSession:
                 session = await self._open()
                 try:
                     mark = uuid4().hex
+                    params = {"name": name, "arguments": arguments, "_meta": {MARK: mark}}
+                    # Not by `call_tool`, which holds what the server says to the server's own schema, on this loop
+                    request = CallToolRequest(params=CallToolRequestParams.model_validate(params))
                     with self._posts.mark(mark):
-                        work = session.call_tool(name, arguments, meta={MARK: mark})
-                        return await self._await(session, work)
+                        return await self._await(session, session.send_request(ClientRequest(request), CallToolResult))
                 except _NotSentError:
                     await self._drop(session)
             raise _ServerFault("the server ends every session at once. Use another tool.")
@@ -341,7 +345,7 @@ class McpServer(AbstractContextManager["McpServer"]):
         """End the session and a server that was started for it; a later call opens a new one."""
         self._session.run(self._session.close())
 
-    def _make_tool(self, name: str, shown: str, tool: McpTool) -> BaseTool:
+    def _make_tool(self, name: str, shown: str, tool: Tool) -> BaseTool:
         hints = tool.annotations
         effects = read_hints(hints.model_dump() if hints else {})
         spec = ToolSpec(

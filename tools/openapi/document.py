@@ -18,10 +18,10 @@ import httpx
 import yaml
 from langchain_core.tools import ToolException
 
+from alpha_umi.documents import parse_yaml, read_text
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.http.addresses import check_address
 from alpha_umi.tools.http.client import HttpClient
-from alpha_umi.tools.openapi.yaml_text import parse_yaml
 
 _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 _MAX_FETCHED = 200  # files of one document
@@ -111,7 +111,7 @@ class Document:
         """Return what a file holds, or why it cannot be had."""
         try:
             if self._folder and address.startswith("file:"):
-                content = _parse_text(_find_file(address, self._folder).read_text("utf-8-sig"))
+                content = _parse_text(read_text(_find_file(address, self._folder), "correct the reference"))
             elif self.url and urlsplit(address)[:2] == urlsplit(self.url)[:2] and len(self._files) < _MAX_FETCHED:
                 content = _parse_text(_fetch(address))
             else:
@@ -182,12 +182,7 @@ def load_document(source: str | Path | Mapping[str, Any]) -> Document:
         check_address(source, "an OpenAPI document", "'auth' of a file of settings, if the API wants it")
         return Document(_parse(_fetch(source), source), source, source)
     path = Path(source).expanduser()
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(
-            f"The OpenAPI document {str(source)!r} cannot be read: {error}. Give the path of a JSON or YAML file."
-        ) from error
+    text = read_text(path, "give an OpenAPI document, a JSON or YAML file")
     return Document(_parse(text, str(source)), str(source), path=path)
 
 

@@ -13,6 +13,7 @@ import gzip
 import itertools
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -49,7 +50,7 @@ def read_complexfuncbench(path: str | Path) -> tuple[list[ReplayTask], list[str]
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         lines = data.decode().split("\n")
         specs = {spec["name"]: _make_spec(spec) for spec in json.loads(lines[0])["specs"]}
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error) as error:
         raise ConfigError(
             f"{str(path)!r} cannot be read as ComplexFuncBench ({type(error).__name__}: {error}); its first line must "
             'be {"specs": [tools]}, and each other line a task.'
@@ -63,7 +64,7 @@ def read_complexfuncbench(path: str | Path) -> tuple[list[ReplayTask], list[str]
             tasks.append(_read_task(json.loads(line), specs))
         except _Unsolvable as error:
             left_out.append(f"line {number}: {error}")
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             left_out.append(f"line {number} cannot be read: {type(error).__name__}: {error}")
     return tasks, left_out
 

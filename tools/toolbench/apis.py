@@ -9,13 +9,13 @@ Source: OpenBMB/ToolBench, toolbench/inference/Downstream_tasks/rapidapi.py.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.spec import Effects, ToolSpec
 
@@ -48,9 +48,9 @@ def read_folder(folder: str | Path) -> tuple[list[ToolBenchApi], list[str]]:
     for path in sorted(root.glob("*/*.json")):
         where = f"{path.parent.name}/{path.name}"
         try:
-            content = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            skipped.append(f"{where} cannot be read: {error}")
+            content = read_document(path, "it is left out")
+        except ConfigError as error:
+            skipped.append(str(error))
             continue
         rows = content.get("api_list") if isinstance(content, Mapping) else None
         if not isinstance(rows, list):

@@ -8,6 +8,7 @@ so that training never sees them, not even among the tools to choose from. Of th
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
@@ -110,8 +111,11 @@ def load_exclusions(*paths: Path) -> Exclusions:
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"--exclude {path}: no such file.")
-        with open_text(path) as file:
-            found = [entry for entry in _parse(file.read()) if entry.strip()]
+        try:
+            with open_text(path) as file:
+                found = [entry for entry in _parse(file.read()) if entry.strip()]
+        except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+            raise ConfigError(f"--exclude {path} cannot be read ({error}); give a text file in UTF-8.") from error
         if not found:
             raise ConfigError(f"--exclude {path}: the file names no id and no instruction; nothing would be excluded.")
         entries += found
@@ -137,5 +141,5 @@ def _parse_json(text: str) -> Any:
     """Return the value, or the text itself if it is no JSON."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         return text

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.format.escaping import replace_surrogates
@@ -147,12 +148,7 @@ def _show(value: Any) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; a file that is missing or holds another thing is a `ConfigError`."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); is this a folder of 'alpha-umi eval'?") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds no JSON object; is this a folder of 'alpha-umi eval'?")
+    value: dict[str, Any] = read_document(path, "is this a folder of 'alpha-umi eval'?", dict[str, Any])
     return value
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from alpha_umi.documents import read_document
 from alpha_umi.errors import AlphaUmiError, ConfigError
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
@@ -74,9 +75,9 @@ def read_queries(path: Path) -> list[ToolBenchQuery]:
 
 def _read_rows(file: Path, faults: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        rows = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        faults.append(f"{file.name} cannot be read: {error}")
+        rows = read_document(file, "it is left out")
+    except ConfigError as error:
+        faults.append(str(error))
         return
     for number, row in enumerate(rows if isinstance(rows, list) else [], 1):
         if isinstance(row, dict):
@@ -161,13 +162,13 @@ def read_answers(folder: Path) -> dict[str, Trajectory]:
     faults: list[str] = []
     for path in sorted(root.glob("*.json")):
         try:
-            for query_id, answer in json.loads(path.read_text("utf-8")).items():
+            for query_id, answer in read_document(path, "it is left out").items():
                 try:
                     found[f"{path.stem}/{query_id}"] = parse_answer(answer)
                 except (AlphaUmiError, LookupError, TypeError, AttributeError, ValueError) as error:
                     faults.append(f"{path.name}, query {query_id}: {type(error).__name__}: {error}")
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            faults.append(f"{path.name}: {type(error).__name__}: {error}")
+        except (ConfigError, AttributeError) as error:
+            faults.append(f"{path.name}: {error}")
     log_omissions(str(root), faults)
     if not found:
         raise ConfigError(

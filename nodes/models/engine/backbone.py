@@ -23,17 +23,14 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     REPEAT_NAMES,
     Checkpoint,
     CheckpointPart,
-    check_layers,
-    check_part_folder,
     find_template,
     is_checkpoint,
     is_set,
     load_backbone,
     load_merged,
-    no_progress_bar,
-    quiet_peft,
     read_checkpoint,
 )
+from alpha_umi.nodes.models.engine.fit import check_adapters, check_layers, explaining, no_progress_bar, quiet_peft
 from alpha_umi.nodes.models.engine.grammar import GrammarCompiler
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
 from alpha_umi.nodes.models.engine.lora import MultiLora
@@ -89,13 +86,11 @@ class Backbone:
         self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
         if self._checkpoint is None:
             _check_model_folder(folder)
-        try:
+        with explaining(folder, "model"):
             tokenizer = AutoTokenizer.from_pretrained(
                 _find_tokenizer(folder), local_files_only=True, trust_remote_code=False
             )
             self.model = self._load_model()
-        except _LOAD_ERRORS as error:
-            raise ConfigError(f"The model in {folder} cannot be loaded: {error}; copy or pull it again.") from error
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one next to the model.")
         self.tokenizer = tokenizer
@@ -207,7 +202,7 @@ class Backbone:
     def _load_adapter(self, folder: Path, *, again: bool = False) -> Adapter:
         if folder in self._adapters and not again:
             return self._adapters[folder]
-        config = _read_adapter_config(folder)
+        config = _read_adapter_config(self.model.config, folder)
         adapter = Adapter(folder, f"adapter_{self._n_loaded}", tuple(config.alora_invocation_tokens or ()))
         self._n_loaded += 1
         # Switched on and off here, at the marker: PEFT's own search for the marker needs the whole prompt each time.
@@ -255,8 +250,8 @@ def _check_model_folder(folder: Path) -> None:
     check_layers(folder)
 
 
-def _read_adapter_config(folder: Path) -> LoraConfig:
-    check_part_folder(folder, "lora")
+def _read_adapter_config(model: Any, folder: Path) -> LoraConfig:
+    check_adapters(model, [folder])
     config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
     if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
         raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")

@@ -226,6 +226,10 @@ def show_error(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]
         error = ConfigError(f"This needs {error.name}, of the extra {extra!r}: pip install 'alpha-umi[{extra}]'.")
+    elif isinstance(error, OSError) and error.strerror:
+        where = " and ".join(f"{str(name)!a}" for name in (error.filename, error.filename2) if name) or "the system"
+        text = f"{where}: {error.strerror}. Check the path, its permissions and the free space."
+        error = ConfigError(text).with_traceback(error.__traceback__)
     if "--debug" in sys.argv:
         typer.echo(hide_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, AlphaUmiError):

@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
 from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_tokens, make_sampler, open_sequence
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob, close_engines
 

@@ -176,7 +176,7 @@ def test_json_file_is_read_too(tmp_path: Path) -> None:
         ("planner: text\n", "wrong at planner"),
         ("cook: [x]\n", "wrong at cook"),
         ("planner: [1]\n", "wrong at planner.0"),
-        ("planner: [\n", "not readable as YAML"),
+        ("planner: [\n", "neither valid JSON nor valid YAML"),
     ],
 )
 def test_broken_file_is_refused_with_the_place_and_the_shape(tmp_path: Path, text: str, part: str) -> None:

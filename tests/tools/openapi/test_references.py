@@ -11,11 +11,11 @@ import pytest
 import yaml
 from fastapi import FastAPI
 
+from alpha_umi.documents import parse_yaml
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.openapi.document import BadReference, Document, load_document, require_openapi_3
 from alpha_umi.tools.openapi.operations import Security, read_operations
 from alpha_umi.tools.openapi.schema import read_schema
-from alpha_umi.tools.openapi.yaml_text import parse_yaml
 
 SIZE = {"name": "size", "in": "query", "schema": {"$ref": "#/components/schemas/Size"}}
 NAMED = {"type": "object", "properties": {"name": {"type": "string"}}}

@@ -113,9 +113,9 @@ class _SheetReader:
         self._finder = finder
         self._faults: list[SheetFinding] = []
         try:
-            self._place = SheetPlace(path, read_yaml(path, PlainLoader))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}. Correct the path.") from error
+            self._place = SheetPlace(path, read_yaml(path, loader_type=PlainLoader))
+        except ConfigError:
+            raise
         except (yaml.YAMLError, ValueError) as error:
             self._place = SheetPlace(path, YamlFile(None, None))
             mark = getattr(error, "problem_mark", None)
@@ -185,5 +185,5 @@ def _list_results(raw: Any, sheet: ToolSheet | None) -> list[str]:
 @cache
 def _load_common() -> WordLists:
     """Return the word lists that every sheet may use."""
-    lists: WordLists = read_yaml(FOLDER / "common.yaml", PlainLoader).values
+    lists: WordLists = read_yaml(FOLDER / "common.yaml", loader_type=PlainLoader).values
     return lists

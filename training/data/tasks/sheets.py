@@ -272,7 +272,7 @@ def read_sheet(path: Path, form: type[S]) -> S:
             message names file and line.
     """
     try:
-        file = read_yaml(path, _Loader)
+        file = read_yaml(path, loader_type=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from error

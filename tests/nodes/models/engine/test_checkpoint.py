@@ -15,14 +15,13 @@ from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import (
     CALLER_MAY_OMIT,
-    check_part_folder,
     hash_weights,
     is_set,
     load_backbone,
-    quiet_peft,
     read_checkpoint,
     resolve_base,
 )
+from alpha_umi.nodes.models.engine.fit import check_part_folder, quiet_peft
 
 
 def _make_model() -> LlamaForCausalLM:

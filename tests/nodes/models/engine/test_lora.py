@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.lora import MultiLora
 
 NAMES = ("left", "right", "narrow")

@@ -15,8 +15,8 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
-from alpha_umi.nodes.models.engine.checkpoint import quiet_peft
 from alpha_umi.nodes.models.engine.decode import open_sequence
+from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.forward import Span, compute
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache, make_past
 from tests.nodes.models.conftest import Write, Written
