@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -145,7 +145,7 @@ class TrainConfig(BaseModel):
         method: Any = rest.get("method", "umi")
         if not all(isinstance(each, Mapping) for each in (data["defaults"], own, *(dict(own).values()))):
             raise ValueError("'defaults', 'stages' and each stage are lines of 'setting: value'")
-        names = dict.fromkeys((*(_STAGES_OF.get(method, ()) if isinstance(method, str) else ()), *own))
+        names = dict.fromkeys((*(_STAGES_OF.get(cast(Method, method), ()) if isinstance(method, str) else ()), *own))
         return rest | {"stages": {name: {**data["defaults"], **(own.get(name) or {})} for name in names}}
 
     @model_validator(mode="after")

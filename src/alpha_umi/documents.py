@@ -111,7 +111,9 @@ def check_document(value: Any, name: str, advice: str, schema: Any) -> None:
     try:
         TypeAdapter(schema).validate_python(value)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, each['loc'])) or 'the top level'}: {each['msg']}" for each in error.errors()]
+        lines = [
+            f"wrong at {'.'.join(map(str, each['loc'])) or 'the top level'}: {each['msg']}" for each in error.errors()
+        ]
         raise ConfigError("\n".join([f"{name} cannot be used; {advice}:", *lines[:_MAX_FAULTS]])) from None
 
 
