@@ -42,8 +42,9 @@ fix: $(VENV)/.dev  ## format the code and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-faults: $(VENV)/.dev  ## inject faults at length and print what they did; takes minutes
-	$(BIN)/python tests/reliability/faults.py
+KILLS ?= 30
+faults: $(VENV)/.dev  ## inject KILLS faults of each kind and print what they did; 3 take a minute or two, 30 an hour
+	$(BIN)/python tests/reliability/faults.py --kills $(KILLS)
 
 N ?= 1000000
 fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an hour at most; the next run continues

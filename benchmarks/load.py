@@ -33,7 +33,7 @@ from alpha_umi.nodes.format.render import load_template
 
 START_S = 120.0
 THREADS_PER_CLIENT = 50  # the SDK's client holds at most a hundred connections
-FAIR_RATIO = 3.0
+FAIR_ROUNDS = 3
 MAX_GROWTH_MB = 512.0
 AGENT = '''
 from alpha_umi import create_umi_agent
@@ -99,7 +99,9 @@ class Load:
         n_lost: Turns without a right answer, and turns that a thread's state lacks.
         n_crossed: Answers that hold another thread's secret.
         latencies_s: Of every turn.
-        turns: Which turn of its thread each of them was.
+        n_asked: Questions so far.
+        answered: The numbers of those that were answered, in this order.
+        n_overtaken: Most later questions that were answered while one waited: fairness on a machine of any speed.
         start_mb: Memory of the server after a first turn.
         end_mb: Memory of the server at the end.
         faults: What else was answered.
@@ -110,7 +112,9 @@ class Load:
     n_lost: int = 0
     n_crossed: int = 0
     latencies_s: list[float] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)
+    n_asked: int = 0
+    answered: list[int] = field(default_factory=list)
+    n_overtaken: int = 0
     start_mb: float = math.nan
     end_mb: float = math.nan
     faults: list[str] = field(default_factory=list)
@@ -119,18 +123,15 @@ class Load:
         """Return the latency that so many percent of the turns do not exceed."""
         return percentile(self.latencies_s, percent)
 
-    @property
-    def same_turn_ratio(self) -> float:
-        """Return the worst p99 / p50 among turns of one number: later ones take longer, having more to read."""
-        by_turn: dict[int, list[float]] = {}
-        for turn, latency_s in zip(self.turns, self.latencies_s, strict=True):
-            by_turn.setdefault(turn, []).append(latency_s)
-        return max((percentile(each, 99) / percentile(each, 50) for each in by_turn.values()), default=math.nan)
+    def note_answer(self, number: int) -> None:
+        """Note that a question was answered, and how many that came later had been."""
+        self.n_overtaken = max(self.n_overtaken, sum(other > number for other in self.answered))
+        self.answered.append(number)
 
     @property
     def is_fair(self) -> bool:
-        """Whether nobody waits much longer than the others."""
-        return self.percentile_s(99) <= FAIR_RATIO * self.percentile_s(50)
+        """Whether nobody waits while all others are answered several times."""
+        return self.n_overtaken <= FAIR_ROUNDS * self.n_threads
 
     @property
     def is_harmless(self) -> bool:
@@ -142,8 +143,7 @@ class Load:
         p50_s, p99_s = self.percentile_s(50), self.percentile_s(99)
         return (
             f"{self.n_threads} threads x {self.n_turns} turns: {self.n_lost} lost, {self.n_crossed} crossed; "
-            f"p50 {p50_s:.2f} s, p99 {p99_s:.2f} s ({p99_s / p50_s:.1f} x p50; "
-            f"among turns of one number at most {self.same_turn_ratio:.1f} x); "
+            f"p50 {p50_s:.2f} s, p99 {p99_s:.2f} s; overtaken by {self.n_overtaken} at most; "
             f"memory {self.start_mb:.0f} MB at the start, {self.end_mb:.0f} MB at the end"
         )
 
@@ -239,7 +239,8 @@ async def _talk(client: LangGraphClient, name: str, load: Load, knows_secrets: b
     thread = str((await client.threads.create())["thread_id"])
     secrets = [f"{name}-{turn}" for turn in range(load.n_turns)]
     for turn, secret in enumerate(secrets):
-        start = time.perf_counter()
+        start, number = time.perf_counter(), load.n_asked
+        load.n_asked += 1
         payload: Any = {"messages": [{"role": "user", "content": secret}]}
         try:
             result: Any = await client.runs.wait(thread, "agent", input=payload, raise_error=False)
@@ -248,7 +249,7 @@ async def _talk(client: LangGraphClient, name: str, load: Load, knows_secrets: b
             load.faults.append(f"{name}, turn {turn}: {type(error).__name__}")
             return
         load.latencies_s.append(time.perf_counter() - start)
-        load.turns.append(turn)
+        load.note_answer(number)
         if knows_secrets:
             _check(str(result.get("answer")), secrets[: turn + 1], load)
         elif not result.get("finish"):

@@ -125,7 +125,7 @@ def run_forked(work: Callable[[], str]) -> tuple[int, str]:
             os.write(writer, repr(error).encode())
         os._exit(0)
     os.close(writer)
-    said = os.read(reader, 10_000) if select.select([reader], [], [], 60)[0] else b""
+    said = os.read(reader, 10_000) if select.select([reader], [], [], 600)[0] else b""
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import random
 import tempfile
 import threading
@@ -18,14 +19,17 @@ from unittest.mock import patch
 from langgraph.checkpoint.base import id as checkpoint_id
 
 from alpha_umi import create_umi_agent
+from alpha_umi.errors import ModelFault
 from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.nodes.models.openai import make_openai
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import Isolation, Toolbox, declare_effects
+from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import isolate_tool
 from alpha_umi.tools.openapi import load_openapi
 
-HANG_S = 90.0
+HANG_S = 600.0
 SUMS = {1, 2, 3}
 SCRIPT: Any = {
     "planner": [*["I go on.\nNext: caller."] * 4, "All is done.\nNext: conclusion."],
@@ -64,13 +68,13 @@ async def interrupt_interpreter() -> None:
 @declare_effects("none")
 def hang_in_thread() -> None:
     """Hang."""
-    threading.Event().wait(5)
+    threading.Event().wait(2 * HANG_S)
 
 
 @declare_effects("none")
 async def hang_on_loop() -> None:
     """Hang."""
-    await asyncio.sleep(600)
+    await asyncio.sleep(2 * HANG_S)
 
 
 PLAIN: Mapping[str, Any] = {
@@ -137,12 +141,15 @@ def inject_clock_jumps(n: int, seed: int) -> Iterator[tuple[str, Any]]:
 
 
 def inject_drips(n: int) -> Iterator[tuple[str, Any]]:
-    """Run agents whose second tool call meets a server that drips; a connection that it has to end counts as a hang."""
+    """Run agents whose tool or model meets a server that drips.
+
+    A thread that is left, and a connection that the server has to end, after hundreds of drips, count as hangs.
+    """
     dripping = import_module("dripping")
-    kinds, n_ended = list(dripping.DRIPS.values()), 0
+    kinds, n_left = list(dripping.DRIPS.values()), 0
 
     def run() -> tuple[Any, Counter[int]]:
-        nonlocal n_ended
+        nonlocal n_left
         kinds.append(kinds.pop(0))
         with dripping.dripping(kinds[0]) as server:
             document = {"openapi": "3.1.0", "paths": {"/": {"get": {"operationId": "look"}}}}
@@ -151,12 +158,25 @@ def inject_drips(n: int) -> Iterator[tuple[str, Any]]:
             for thread in threading.enumerate():
                 if thread.name == "tool-look":
                     thread.join(HANG_S)
-            n_ended += server.ended
+                    n_left += thread.is_alive()
+            n_left += server.ended
         return done
 
     damage = _repeat(n, run)
-    damage.n_hangs += n_ended
+    damage.n_hangs += n_left
     yield "server drips its answer", damage
+    damage = import_module("killing").Damage()
+    for _ in range(n):
+        kinds.append(kinds.pop(0))
+        with dripping.dripping(kinds[0]) as server:
+            remote = RemoteSettings(retries=0, model_timeout_s=1.0)
+            agent = create_umi_agent(make_openai("m", {"remote": remote}, base_url=f"http://{server.host}/v1"), [])
+            try:
+                agent.invoke({"messages": "Pay."})
+            except ModelFault:
+                damage.n_kills += 1
+            damage.n_hangs += server.ended
+    yield "model server drips its answer", damage
 
 
 def _repeat(n: int, inject: Callable[[], tuple[Any, Counter[int]]], *, may_be_cut: bool = False) -> Any:
@@ -169,10 +189,10 @@ def _repeat(n: int, inject: Callable[[], tuple[Any, Counter[int]]], *, may_be_cu
     """
     damage = import_module("killing").Damage()
     for _ in range(n):
-        start = time.monotonic()
+        faulthandler.dump_traceback_later(HANG_S, exit=True)  # ends with 1, and says where it hangs
         result, effects = inject()
+        faulthandler.cancel_dump_traceback_later()
         damage.n_kills += 1
-        damage.n_hangs += time.monotonic() - start > HANG_S
         damage.n_lost += result.get("finish") is None or (not may_be_cut and set(effects) != SUMS)
         damage.n_doubled += 0 if may_be_cut else sum(count > 1 for count in effects.values())
         damage.n_unknown += sum("outcome unknown" in message.text for message in result["messages"])

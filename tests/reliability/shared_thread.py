@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+import sys
 import time
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -17,6 +18,8 @@ from alpha_umi.errors import StorageError
 from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools import declare_effects
+
+IN_USE = 3
 
 
 def talk(where: str, answered: str, name: str, n_turns: int) -> None:
@@ -83,8 +86,13 @@ def ask_at(where: str, question: str, offset_h: float, is_async: bool, answers: 
     answers.send([message.text for message in result["messages"] if message.type == "human"])
 
 
-def resume(where: str, sums: str, is_async: bool, ready: Any) -> None:
-    """Go on with thread ``t`` at the same moment as others; every effect is a line of `sums`."""
+def resume(where: str, sums: str, is_async: bool, ready: Any, patience_s: float = 600.0) -> None:
+    """Go on with thread ``t`` at the same moment as others; every effect is a line of `sums`.
+
+    Exits with `IN_USE` where the thread is in use for longer than `patience_s`.
+    """
+    claims: Any = import_module("alpha_umi.nodes.durability.claims")
+    claims._CLAIM_TIMEOUT_S = patience_s
 
     @declare_effects("idempotent")
     def pay(sum: int) -> str:
@@ -111,4 +119,7 @@ def resume(where: str, sums: str, is_async: bool, ready: Any) -> None:
     with open_checkpointer(where) as saver:
         agent = create_umi_agent(model, [pay], checkpointer=saver)
         ready.wait()
-        agent.invoke(None, config)
+        try:
+            agent.invoke(None, config)
+        except claims.ThreadInUse:
+            sys.exit(IN_USE)

@@ -13,15 +13,20 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel
 
 
 def test_faults_of_tools_models_and_the_clock_do_no_damage() -> None:
-    injecting = import_module("injecting")
+    injecting, meeting = import_module("injecting"), import_module("meeting")
     rows = chain(
         injecting.inject_tool_faults(1, 0),
         injecting.inject_model_faults(3, 1),
         injecting.inject_clock_jumps(2, 1),
         injecting.inject_drips(1),
+        meeting.inject_pairs(2, 1),
+        meeting.inject_meetings(1, 1),
+        meeting.inject_forks(1),
+        meeting.inject_detours(5, 1),
     )
     damages = dict(rows)
-    assert len(damages) == 14
+    assert len(damages) == 19
+    assert all(damage.n_kills for fault, damage in damages.items() if "isolated" not in fault)
     assert [(fault, damage) for fault, damage in damages.items() if not damage.is_none] == []
 
 
