@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from unittest.mock import patch
 
 from langgraph.checkpoint.base import id as checkpoint_id
@@ -172,7 +172,7 @@ def inject_drips(n: int) -> Iterator[tuple[str, Any]]:
             remote = RemoteSettings(retries=0, model_timeout_s=1.0)
             agent = create_umi_agent(make_openai("m", {"remote": remote}, base_url=f"http://{server.host}/v1"), [])
             try:
-                agent.invoke({"messages": "Pay."})
+                agent.invoke(cast(Any, {"messages": "Pay."}))
             except ModelFault:
                 damage.n_kills += 1
             damage.n_hangs += server.ended

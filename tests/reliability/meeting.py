@@ -78,7 +78,7 @@ def inject_forks(n: int) -> Iterator[tuple[str, Any]]:
             return "paid"
 
         plans = ["I pay.\nNext: caller.", "Done.\nNext: conclusion."]
-        script = {"planner": plans, "caller": ['Action: pay\nAction Input: {"sum": 1}'], "summarizer": ["Done."]}
+        script: Any = {"planner": plans, "caller": ['Action: pay\nAction Input: {"sum": 1}'], "summarizer": ["Done."]}
         with tempfile.TemporaryDirectory() as folder, open_checkpointer(Path(folder) / "t.sqlite") as saver:
             agent = create_umi_agent(ScriptedChatModel(script=replay(script)), [pay], checkpointer=saver)
             result = agent.invoke(QUESTION, THREAD)
