@@ -144,16 +144,21 @@ def encode_messages(
     """Return the token ids that a chat template (as text, with its arguments) makes of role messages, (T,).
 
     A whole sequence takes no arguments. The tokenizer is a fast one, whose own chat template is not used. What is no
-    part of the template gives no control token.
+    part of the template gives no control token; if the template changes texts, only what is escaped does not.
     """
     texts = [*(str(message.text) for message in messages), *arguments.get("tool_names", ())]
+
+    def write(contents: Sequence[str]) -> str:
+        rows = [{"role": message.role, "content": text} for message, text in zip(messages, contents, strict=False)]
+        named = {"tool_names": contents[len(messages) :]} if "tool_names" in arguments else {}
+        return str(tokenizer.apply_chat_template(rows, chat_template=template, tokenize=False, **arguments | named))
+
     marks = [f"\ue000{i}\ue001" for i in range(len(texts))]
-    if "tool_names" in arguments:
-        arguments["tool_names"] = marks[len(messages) :]
-    rows = [{"role": message.role, "content": marks[i]} for i, message in enumerate(messages)]
-    written = str(tokenizer.apply_chat_template(rows, chat_template=template, tokenize=False, **arguments))
-    pieces = re.split("\ue000(\\d+)\ue001", written)  # the template's, and between them the numbers of texts
+    pieces = re.split("\ue000(\\d+)\ue001", write(marks))  # the template's, and between them the numbers of texts
     parts = [Part(texts[int(piece)]) if i % 2 else Part(piece, is_own=True) for i, piece in enumerate(pieces)]
+    whole = write(texts)
+    if "".join(part.text for part in parts) != whole:
+        parts = [Part(whole, is_own=True)]
     return [token.id for token in encode_parts(parts, tokenizer)]
 
 
