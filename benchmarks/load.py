@@ -167,7 +167,7 @@ def serve(
         "checkpointer": {"path": "alpha_umi.graph.checkpointers.serve_checkpointer"},
     }
     (folder / "langgraph.json").write_text(json.dumps(config))
-    with run_server(folder, n_jobs=n_jobs, environment={"PYTHONPATH": str(folder)} | (environment or {})) as server:
+    with run_server(folder, n_jobs=n_jobs, environment=environment or {}) as server:
         yield server
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
@@ -38,6 +38,11 @@ class ThreadInUse(StorageError):
 class Claimable:
     """What has threads that can be claimed: a checkpointer on a database."""
 
+    @property
+    def unwrapped(self) -> Self:
+        """Itself, also through a wrapper that hands attributes on; see `unwrap`."""
+        return self
+
     @contextmanager
     def claim(self, thread: str) -> Iterator[None]:
         """Keep others off a thread while it is worked on; a process that ends gives its claims up.
@@ -61,6 +66,11 @@ class Claimable:
     def lock_for_run(self, thread: str) -> AbstractContextManager[None]:
         """Return what claims a thread for one run; nothing if the run is within a `claim`."""
         return nullcontext() if (id(self), thread) in _claimed.get() else self._lock_thread(thread)
+
+
+def unwrap(saver: object) -> object:
+    """Return our checkpointer where LangGraph's server has put its own around it; any other as it is."""
+    return getattr(saver, "unwrapped", saver)
 
 
 @contextmanager
@@ -137,7 +147,7 @@ async def aclaim_run(saver: object, config: RunnableConfig | None) -> AsyncItera
 
 def _find_lock(saver: object, config: RunnableConfig | None) -> Callable[[], AbstractContextManager[Any]]:
     configurable = ensure_config(config)["configurable"]
-    saver, thread = configurable.get(CONFIG_KEY_CHECKPOINTER, saver), configurable.get("thread_id")
+    saver, thread = unwrap(configurable.get(CONFIG_KEY_CHECKPOINTER, saver)), configurable.get("thread_id")
     if _TASK in configurable or thread is None or not isinstance(saver, Claimable):
         return nullcontext
     return partial(saver.lock_for_run, str(thread))

@@ -28,6 +28,7 @@ from langgraph.runtime import get_runtime
 from alpha_umi.errors import StorageError
 from alpha_umi.nodes.approval import AskedCall, ask_in_place, make_id
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.durability.claims import unwrap
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger
 from alpha_umi.nodes.state import ToolTask
 from alpha_umi.tools.forks import hold_while_forking
@@ -159,8 +160,8 @@ def find_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
     """Return the ledger that belongs to a checkpointer.
 
     It is a table in the database of a SQLite or PostgreSQL checkpointer, and memory for an `InMemorySaver`. For every
-    other checkpointer (that of `langgraph dev`, or of another maker) it is a file in the user's home, which is enough
-    for one machine, since a call has one id in the world. Blocks: call it from a thread where an event loop runs.
+    other checkpointer, as that of `langgraph dev` without ours, it is a file in the user's home, which is enough for
+    one machine, since a call has one id in the world. Blocks: call it from a thread where an event loop runs.
     """
     with _lock:
         if saver not in _ledgers:
@@ -169,8 +170,8 @@ def find_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
 
 
 def _make_ledger(saver: BaseCheckpointSaver[Any]) -> Ledger:
-    if isinstance(saver, DurableSaver):
-        return saver.ledger
+    if isinstance(ours := unwrap(saver), DurableSaver):
+        return ours.ledger
     if type(saver) is InMemorySaver:
         return MemoryLedger()
     if isinstance(saver, SqliteSaver | AsyncSqliteSaver):

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (home / "careful_agent.py").write_text(CAREFUL_AGENT)
     graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful")} | {"agent": "alpha_umi.graph.agent:graph"}
     (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
-    environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml"), "PYTHONPATH": str(home)}
+    environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml")}
     with run_server(home, n_jobs=4, environment=environment) as running:
         yield running.url
 

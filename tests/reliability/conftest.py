@@ -44,3 +44,9 @@ def postgres_server() -> Iterator[Any]:
 def postgres(postgres_server: Any) -> str:
     """The address of an empty database."""
     return str(postgres_server.make_database())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of each kind."""
+    return str(tmp_path / "threads.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres")

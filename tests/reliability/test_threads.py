@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
-import os
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph_sdk import get_sync_client
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError, StorageError
@@ -30,7 +25,6 @@ from alpha_umi.nodes.durability import checkpointers, claims
 from alpha_umi.nodes.durability.ledger import SqliteLedger
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.tools.ledger import CallKey
-from benchmarks.load import run_server
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 SCRIPT: Any = {
@@ -38,11 +32,6 @@ SCRIPT: Any = {
     "caller": ['Action: pay\nAction Input: {"sum": 5}'],
     "summarizer": ["Paid."],
 }
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "threads.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgres")
 
 
 def make_agent(checkpointer: Any, tool: Callable[..., Any] | None = None) -> UmiAgent:
@@ -282,50 +271,6 @@ def test_restart_of_postgres_loses_nothing(postgres: str, postgres_server: Any) 
                 agent.invoke(ask("two"), THREAD)
                 break
         assert read_questions(agent) == ["one", "two"]
-
-
-# The command line and the server
-
-
-def umi(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
-    (folder / "tools.py").write_text('def pay(sum: int) -> str:\n    """Pay."""\n    return f"{sum} paid"\n')
-    command = [sys.executable, "-m", "alpha_umi.cli", *arguments]
-    environment = {**os.environ, "ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def test_command_line_keeps_threads_in_postgres(postgres: str, tmp_path: Path) -> None:
-    for n_questions in (1, 2):
-        done = umi(tmp_path, "ask", "Pay.", "--thread", "t", "--checkpointer", postgres, "--json")
-        assert done.returncode == 0, done.stderr
-        kinds = [message["type"] for message in json.loads(done.stdout)["messages"]]
-        assert kinds.count("human") == n_questions
-    with open_checkpointer(postgres) as saver:
-        assert read_questions(make_agent(saver)) == ["Pay.", "Pay."]
-        with saver.claim("t"):
-            busy = umi(tmp_path, "ask", "Pay.", "--thread", "t", "--checkpointer", postgres)
-    assert busy.returncode == 1
-    assert "Thread 't' is in use by another process" in busy.stderr
-
-
-@pytest.mark.slow
-def test_server_keeps_threads_in_the_checkpointer_of_its_configuration(where: str, tmp_path: Path) -> None:
-    umi(tmp_path, "--help")
-    shipped = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
-    (tmp_path / "langgraph.json").write_text(json.dumps({**shipped, "env": {}}))
-    variables = {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
-    serving = run_server(tmp_path, environment=variables | {"ALPHA_UMI_CHECKPOINTER": where})
-    with serving as server, get_sync_client(url=server.url) as client:
-        thread = client.threads.create()["thread_id"]
-        result: Any = client.runs.wait(thread, "agent", input=ask("Pay."), durability="async")
-        assert result["answer"] == "Paid."
-        assert len(client.threads.get_history(thread)) > 3
-    with open_checkpointer(where) as saver:
-        found = saver.get_tuple({"configurable": {"thread_id": thread}})
-    assert found is not None
-    messages = found.checkpoint["channel_values"]["messages"]
-    assert [message.text for message in messages if isinstance(message, ToolMessage)] == ["5 paid"]
 
 
 def test_driver_that_stalls_while_a_cursor_is_open_holds_nobody_up_either(

@@ -1,0 +1,108 @@
+"""Threads of the command line and of a `langgraph dev` server on one database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from langchain_core.messages import BaseMessage
+from langgraph_sdk import get_sync_client
+
+from alpha_umi import create_umi_agent
+from alpha_umi.errors import StorageError
+from alpha_umi.graph.checkpointers import open_async_checkpointer, open_checkpointer
+from alpha_umi.nodes.durability import claims
+from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.durability.effects import find_ledger
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+from benchmarks.load import run_server
+
+SCRIPT: Any = {
+    "planner": ["I pay.\nNext: caller.", "Done.\nNext: conclusion."],
+    "caller": ['Action: pay\nAction Input: {"sum": 5}'],
+    "summarizer": ["Paid."],
+}
+SETTINGS = {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
+QUESTION: Any = {"messages": [{"role": "user", "content": "Pay."}]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
+    (tmp_path / "tools.py").write_text('def pay(sum: int) -> str:\n    """Pay."""\n    return f"{sum} paid"\n')
+    return tmp_path
+
+
+def read_messages(saver: DurableSaver, thread: str) -> list[BaseMessage]:
+    found = saver.get_tuple({"configurable": {"thread_id": thread}})
+    assert found is not None
+    messages: list[BaseMessage] = found.checkpoint["channel_values"]["messages"]
+    return messages
+
+
+def umi(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "alpha_umi.cli", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | SETTINGS, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_command_line_keeps_threads_in_postgres(postgres: str, folder: Path) -> None:
+    ask = ("ask", "Pay.", "--thread", "t", "--checkpointer", postgres, "--json")
+    for n_questions in (1, 2):
+        done = umi(folder, *ask)
+        assert done.returncode == 0, done.stderr
+        kinds = [message["type"] for message in json.loads(done.stdout)["messages"]]
+        assert kinds.count("human") == n_questions
+    with open_checkpointer(postgres) as saver:
+        assert [message.text for message in read_messages(saver, "t") if message.type == "human"] == ["Pay.", "Pay."]
+        with saver.claim("t"):
+            busy = umi(folder, *ask)
+    assert busy.returncode == 1
+    assert "Thread 't' is in use by another process" in busy.stderr
+
+
+@pytest.fixture
+def wrap(monkeypatch: pytest.MonkeyPatch) -> Callable[[DurableSaver], Any]:
+    """Do to a checkpointer what LangGraph's server does; its package wants to know of databases."""
+    for name in ("REDIS_URI", "DATABASE_URI", "MIGRATIONS_PATH"):
+        monkeypatch.setenv(name, "none")
+    adapter: Any = pytest.importorskip("langgraph_api._checkpointer._adapter")
+    return lambda saver: adapter._CustomCheckpointerAdapter(
+        saver, adapter.CheckpointerCapabilities.from_type(type(saver))
+    )
+
+
+async def test_run_of_a_server_claims_its_thread_and_has_the_ledger_of_its_database(
+    where: str, wrap: Callable[[DurableSaver], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_CLAIM_TIMEOUT_S", 0.3)
+    async with open_async_checkpointer(where) as ours, open_async_checkpointer(where) as theirs:
+        served = wrap(ours)
+        assert find_ledger(served) is ours.ledger
+        agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [], checkpointer=served)
+        with theirs.claim("t"), pytest.raises(StorageError, match="in use"):
+            await agent.ainvoke(QUESTION, {"configurable": {"thread_id": "t"}})
+
+
+@pytest.mark.slow
+def test_server_keeps_and_claims_threads_in_the_checkpointer_of_its_configuration(where: str, folder: Path) -> None:
+    shipped = json.loads((Path(__file__).parents[2] / "langgraph.json").read_text())
+    (folder / "langgraph.json").write_text(json.dumps({**shipped, "env": {}}))
+    serving = run_server(folder, environment=SETTINGS | {"ALPHA_UMI_CHECKPOINTER": where})
+    with serving as server, get_sync_client(url=server.url) as client, open_checkpointer(where) as saver:
+        thread = client.threads.create()["thread_id"]
+        result: Any = client.runs.wait(thread, "agent", input=QUESTION, durability="async")
+        assert result["answer"] == "Paid."
+        assert len(client.threads.get_history(thread)) > 3
+        with saver.claim(thread):
+            refused: Any = client.runs.wait(thread, "agent", input=QUESTION, raise_error=False)
+        assert "is in use by another process" in refused["__error__"]["message"]
+        assert [message.text for message in read_messages(saver, thread) if message.type == "tool"] == ["5 paid"]
