@@ -1,4 +1,4 @@
-"""HTTP clients for OpenAI's SDK that hold every request to one time limit, and begin afresh in a forked child.
+"""HTTP clients for OpenAI's SDK: one time limit for a request, fresh connections in a forked child, closed at the end.
 
 The SDK's own limit is one for each read: a server that sends a byte now and then keeps within it for ever. Imports
 openai, which is optional.
@@ -7,8 +7,9 @@ openai, which is optional.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -72,10 +73,11 @@ class _Stream(httpx.SyncByteStream):  # type: ignore[misc]  # which of two libra
 
 
 class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
-    """For async requests; see `BoundedClient`."""
+    """For async requests; see `BoundedClient`. Every event loop has connections of its own, which end with it."""
 
     def __init__(self, total_s: float, **options: Any) -> None:
         """Open no connection yet."""
+        super().__init__(**options)
         self._total_s = total_s
         self._options = options
         self.renew()
@@ -83,18 +85,34 @@ class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
 
     def renew(self) -> None:
         """Forget all connections without closing them."""
-        super().__init__(**self._options)
+        self._opened: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: Any, **options: Any) -> Any:
         """Do what httpx does."""
         end = asyncio.get_running_loop().time() + min(self._total_s, time_left())
         try:
             async with asyncio.timeout_at(end):
-                response = await super().send(request, **options)
+                response = await (await self._find_client()).send(request, **options)
         except TimeoutError:
             raise _timeout() from None
         response.stream = _AsyncStream(response.stream, end)
         return response
+
+    async def _find_client(self) -> Any:
+        loop = asyncio.get_running_loop()
+        if loop not in self._opened:
+            client = openai.DefaultAsyncHttpxClient(**self._options)
+            self._opened[loop] = client, self._close_with(loop, client)
+            await anext(self._opened[loop][1])
+        return self._opened[loop][0]
+
+    async def _close_with(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
+        """Wait as a generator, because a loop that ends closes its generators."""
+        try:
+            yield
+        finally:
+            self._opened.pop(loop, None)
+            await client.aclose()
 
 
 class _AsyncStream(httpx.AsyncByteStream):  # type: ignore[misc]
@@ -121,10 +139,9 @@ class _AsyncStream(httpx.AsyncByteStream):  # type: ignore[misc]
 @cache
 def get_clients(total_s: float, **options: Any) -> dict[str, Any]:
     """Return the process's clients with these options, as `ChatOpenAI` takes them; nobody closes a chat model."""
-    return {
-        "http_client": BoundedClient(total_s, **options),
-        "http_async_client": BoundedAsyncClient(total_s, **options),
-    }
+    client = BoundedClient(total_s, **options)
+    atexit.register(client.close)
+    return {"http_client": client, "http_async_client": BoundedAsyncClient(total_s, **options)}
 
 
 def _timeout() -> Exception:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import time
 from collections.abc import Mapping
@@ -186,6 +188,21 @@ def test_what_a_server_sends_as_thoughts_is_kept_as_such(serving: Any, key: str)
     assert (reply.text, reply.additional_kwargs["reasoning_content"]) == (PLAN["message"]["content"], thought[key])  # type: ignore[index]
     assert state["messages"][-1].additional_kwargs["reasoning_content"].startswith("Next: give up.")
     assert state["finish"] == "answer"
+
+
+def test_each_event_loop_closes_its_connections_to_a_model_server(serving: Any) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, Mapping[str, str], bytes]:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.protocol_version, handler.close_connection = "HTTP/1.1", False
+        return 200, {}, COMPLETION.encode()
+
+    async def ask() -> str:
+        return (await model.ainvoke("Hi")).text
+
+    with serving(answer) as host:
+        model = make_openai("m", {"remote": QUICK}, base_url=f"http://{host}/v1")
+        assert asyncio.run(ask()) == asyncio.run(ask()) == PLAN["message"]["content"]  # type: ignore[index]
+    gc.collect()  # a connection left open would be told here
 
 
 def test_error_in_the_middle_of_a_stream_is_a_fault(serving: Any) -> None:

@@ -120,18 +120,9 @@ async def server_url(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log)
         yield f"http://127.0.0.1:{port}/v1"
-        await _close_connections(f"http://127.0.0.1:{port}/v1")
     finally:
         process.terminate()
         process.wait(60)
-
-
-async def _close_connections(url: str) -> None:
-    """Close what langchain-openai shares between all clients of one URL and never closes itself."""
-    client = make_umi_server("any", "planner", {}, base_url=url)
-    assert isinstance(client, ChatOpenAI)
-    await client.root_async_client.close()
-    client.root_client.close()
 
 
 def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
