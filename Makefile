@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint checkpoint-tools need-data weights clean
+.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint need-data weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,30 +60,21 @@ bench-train: $(VENV)/.dev weights  ## print what training costs against the pape
 	$(INSTALL) trl
 	$(BIN)/python benchmarks/train.py $(DATA:%=--data %)
 
-SOURCES = --source builtin:4000 --source toolbench:$(DATA)/toolbench_answers.tar.gz \
-    --source gsm8k:$(DATA)/gsm8k_train.jsonl.gz --limit gsm8k=140 \
-    --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=400
-
-need-data:
-	@test -n '$(DATA)' || { echo 'Name the folder of the data sets: make checkpoint DATA=FOLDER' >&2; exit 2; }
-
-checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint again from the files in DATA, into build/; takes nine hours
-	$(BIN)/alpha-umi data build $(SOURCES) --out build/data
-	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
-	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
-
 # the tools' sheets, with real bystanders, and some of every other source so that nothing is forgotten
-TOOLS_SOURCES = --source world:13000,mcp=$(DATA)/mcp_tools.jsonl.gz,clinc=$(DATA)/clinc.jsonl.gz --source builtin:500 \
-    --source toolbench:$(DATA)/toolbench_answers.tar.gz --limit toolbench=160 \
+SOURCES = --source world:40000,mcp=$(DATA)/mcp_tools.jsonl.gz,clinc=$(DATA)/clinc.jsonl.gz --source builtin:4000 \
+    --source toolbench:$(DATA)/toolbench_answers.tar.gz --limit toolbench=357 \
     --source sealtools:$(DATA)/sealtools_train.jsonl.gz,$(DATA)/sealtools_tools.jsonl.gz --limit sealtools=400 \
     --source toolrl:$(DATA)/toolrl_sft.jsonl.gz --source metatool:$(DATA)/metatool.jsonl.gz --limit metatool=300 \
     --source star:$(DATA)/star.jsonl.gz --limit star=40 \
     --source toolverifier:$(DATA)/toolverifier.csv.gz --limit toolverifier=300 --vary-names 0.3
 
-checkpoint-tools: need-data $(VENV)/.dev weights  ## train smollm2-135m-tools from the files in DATA, into build/; takes hours
-	$(BIN)/alpha-umi data build $(TOOLS_SOURCES) --seed 21 --out build/data-tools
-	$(BIN)/alpha-umi train --config smollm2-135m-tools --data build/data-tools --out build/training-tools --resume
-	$(BIN)/alpha-umi models compact build/training-tools --out build/smollm2-135m-tools
+need-data:
+	@test -n '$(DATA)' || { echo 'Name the folder of the data sets: make checkpoint DATA=FOLDER' >&2; exit 2; }
+
+checkpoint: need-data $(VENV)/.dev weights  ## train the shipped checkpoint again from the files in DATA, into build/; takes a day
+	$(BIN)/alpha-umi data build $(SOURCES) --seed 21 --out build/data
+	$(BIN)/alpha-umi train --config smollm2-135m-umi --data build/data --out build/training --resume
+	$(BIN)/alpha-umi models compact build/training --out build/smollm2-135m-umi
 
 clean:  ## remove what make has made; threads, traces and cached weights stay
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,7 +30,14 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     load_merged,
     read_checkpoint,
 )
-from alpha_umi.nodes.models.engine.fit import check_adapters, check_layers, explaining, no_progress_bar, quiet_peft
+from alpha_umi.nodes.models.engine.fit import (
+    check_adapters,
+    check_layers,
+    check_part_folder,
+    explaining,
+    no_progress_bar,
+    quiet_peft,
+)
 from alpha_umi.nodes.models.engine.grammar import GrammarCompiler
 from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
 from alpha_umi.nodes.models.engine.lora import MultiLora
@@ -251,10 +258,11 @@ def _check_model_folder(folder: Path) -> None:
 
 
 def _read_adapter_config(model: Any, folder: Path) -> LoraConfig:
-    check_adapters(model, [folder])
+    check_part_folder(folder, "lora")
     config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
     if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
         raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
+    check_adapters(model, [folder])
     return config
 
 

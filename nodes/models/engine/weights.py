@@ -63,7 +63,7 @@ KNOWN: dict[str, Origin] = {
     ),
 }
 
-SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m", "smollm2-135m-tools": "smollm2-135m"}
+SHIPPED: dict[str, str] = {"smollm2-135m-umi": "smollm2-135m"}
 """Trained checkpoints that come with this package, by name; their folder in ``training/checkpoints/``."""
 
 
