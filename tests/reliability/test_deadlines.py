@@ -80,9 +80,14 @@ def test_call_of_an_api_leaves_nothing_and_says_what_is_unknown(
 ) -> None:
     with drip("headers") as server:
         toolbox = Toolbox(load(server.host, call_s), timeout_s=toolbox_s)
-        message = call(toolbox, name, is_async=is_async)
-        assert "answer within 0.5 s" in str(message.content)
-        assert ("outcome unknown" in str(message.content)) == (name == "order")
+        for _ in range(
+            20 if name == "order" else 1
+        ):  # on a busy machine the time may be over before the request was sent
+            told = str(call(toolbox, name, is_async=is_async).content)
+            assert "answer within 0.5 s" in told
+            if "outcome unknown" in told:
+                break
+        assert ("outcome unknown" in told) == (name == "order")
         check_left(server)
 
 
