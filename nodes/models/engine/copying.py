@@ -1,4 +1,4 @@
-"""What a caller may copy: words of the conversation and numbers in it, as parts of its grammar.
+"""What a planner may quote and a caller may copy: words of the conversation and numbers in it, as parts of a grammar.
 
 A free text of a call is then a span of what the user said or a tool returned, or of the argument's own description, and
 a number one that stands there, in digits or in words. Free is what has to be composed or is told by the schema: listed
@@ -12,9 +12,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any
+
+from langchain_core.messages import ChatMessage
 
 from alpha_umi.nodes.format.escaping import escape_json
 from alpha_umi.nodes.models.engine.tightening import ANNOTATIONS, DEFINITIONS, list_kinds
@@ -86,6 +89,39 @@ _DATE = re.compile(
     rf"\b(?:{_DAY}\s(?:of\s)?{_MONTH},?\s\d{{4}}|{_MONTH}\s{_DAY},?\s\d{{4}}|\d{{4}}[/.]\d{{1,2}}[/.]\d{{1,2}})\b",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NextPart:
+    """The part of a request that a planner may quote next, as `alpha_umi.training.data.clean.quote_part` does.
+
+    Args:
+        number: Counted from 1.
+        words: Where the quote comes from: the request after the last quote; empty if nothing is left.
+    """
+
+    number: int
+    words: str
+
+
+def find_next_part(messages: Sequence[ChatMessage]) -> NextPart:
+    """Read from role messages which parts of the last request were quoted already.
+
+    Example:
+        >>> said = ChatMessage(role="user", content="Who is in, and where is Ann?")
+        >>> find_next_part([said, ChatMessage(role="planner", content="Part 1 (Who is in): I call list_staff.")])
+        NextPart(number=2, words=', and where is Ann?')
+    """
+    part = NextPart(1, "")
+    for message in messages:
+        if message.role == "user":
+            part = NextPart(1, str(message.content).strip())
+        elif message.role == "planner" and (opened := re.match(r"Part \d+ \(", text := str(message.content).strip())):
+            quoted = text[opened.end() :]
+            ends = [each.start() for each in re.finditer(r"\)", quoted)]
+            quote = max((quoted[:end] for end in ends if quoted[:end] in part.words), key=len, default="")
+            part = NextPart(part.number + 1, part.words[part.words.find(quote) + len(quote) :])
+    return part if re.search(r"\w", part.words) else NextPart(part.number, "")
 
 
 class Copying:

@@ -18,7 +18,7 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
 from alpha_umi.nodes.models.engine.argument_rules import make_rules
-from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying
+from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying, NextPart
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +28,26 @@ _Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
 
 # The rationale ends at the first "next:" that `alpha_umi.nodes.format.parsing.parse_plan` would take for the decision.
-_PLANNER = r"""start: rationale decision
-rationale[lazy]: /((?s:.*)[\W_])?(?i:next)[*_`]{0,4}[ \t]{0,4}[:：﹕︓]/
+_NEXT = r"(?i:next)[*_`]{0,4}[ \t]{0,4}[:：﹕︓]"
+_PLANNER = rf"""start: rationale decision
+rationale[lazy]: /((?s:.*)[\W_])?{_NEXT}/
+decision: " caller." | " conclusion." | " give up."
+"""
+# Before them, a part of the request that is quoted; nothing else begins as a quote does.
+_PART = rf"""start: (part after | other) decision
+part: PART
+PART: "Part %d (" (SPAN & /[^\s,.;:!?)](?s:.*)/)
+SPAN: %%regex %s
+after[lazy]: /(\)(?s:.*)[\W_]|\n){_NEXT}/
+"""
+_NO_PART = "start: other decision\n"
+_OTHER = rf"""other[lazy]: /(([^P]|P[^a])(?s:.*)[\W_])?{_NEXT}/
 decision: " caller." | " conclusion." | " give up."
 """
 _CUT = "\nNext:"
 _LONGEST_DECISION = " give up."
-# A character takes at most four tokens, and the text cannot be cut within one.
-_CHARACTER_TOKENS = 4
+# The text cannot be cut within a character, which takes at most four tokens, nor within "Part 12 (" and what follows.
+_UNCUT_TOKENS = 10
 # The decision may begin with shorter tokens than usual (" ", "c", "o", …), until it is clear which one it is.
 _SPLIT_TOKENS = 4
 # How JSON is closed soon: the end of a string, of an object, of a list, of a value; what an address of mail needs; a
@@ -62,9 +74,21 @@ class Grammar:
     names: tuple[str, ...] = ()
 
 
-def planner_grammar(max_rationale_tokens: int = 256, names: Sequence[str] = ()) -> Grammar:
-    """Return the grammar of a rationale, cut off at its limit, and exactly one decision; `names` as in `Grammar`."""
-    return Grammar(_PLANNER, _CUT, max_rationale_tokens, tuple(names))
+def planner_grammar(
+    max_rationale_tokens: int = 256, names: Sequence[str] = (), part: NextPart | None = None
+) -> Grammar:
+    """Return the grammar of a rationale, cut off at its limit, and exactly one decision.
+
+    Args:
+        max_rationale_tokens: See above.
+        names: As in `Grammar`.
+        part: What a rationale that begins with "Part" has to go on with; anything if there is none.
+    """
+    lark = _PLANNER
+    if part is not None and len(part.words) <= MAX_CHARS:
+        span = json.dumps({"substring_chars": part.words})
+        lark = (_PART % (part.number, span) if part.words else _NO_PART) + _OTHER
+    return Grammar(lark, _CUT, max_rationale_tokens, tuple(names))
 
 
 def caller_grammar(
@@ -221,7 +245,7 @@ class TokenMask:
             self._n_unchecked -= 1
             return True
         ending = self._find_ending()
-        n_needed = len(self._cut) + _CHARACTER_TOKENS if ending is None else len(ending)
+        n_needed = len(self._cut) + _UNCUT_TOKENS if ending is None else len(ending)
         n_spare = self._n_left - n_needed - self._n_reserved
         self._n_unchecked = min(max(n_spare - _NEAR_END_TOKENS, 0), _NEAR_END_TOKENS // 4)
         return n_spare >= 0

@@ -23,6 +23,7 @@ from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.models.engine import GenerationRequest
 from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.copying import find_next_part
 from alpha_umi.nodes.models.engine.decode import (
     Decoding,
     TextStream,
@@ -163,4 +164,5 @@ def _make_grammar(request: GenerationRequest, backbone: Backbone, messages: list
         said = list_said(messages) if request.copy_values else None
         return caller_grammar(schemas, may_omit=backbone.may_omit(request.adapter), said=said)
     names = [tool.name for tool in request.tools] if request.guard_names else []
-    return planner_grammar(request.max_rationale_tokens, names)
+    part = find_next_part(messages) if request.style == "umi" else None
+    return planner_grammar(request.max_rationale_tokens, names, part)

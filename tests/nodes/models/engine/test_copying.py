@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from langchain_core.messages import ChatMessage
 
 from alpha_umi.nodes.format.parsing import parse_calls
 from alpha_umi.nodes.format.render import render_calls, render_messages
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.copying import MAX_CHARS, read_numbers
+from alpha_umi.nodes.models.engine.copying import MAX_CHARS, NextPart, find_next_part, read_numbers
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
 from alpha_umi.nodes.models.local import LocalChatModel
@@ -23,6 +24,9 @@ from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import follow
 
 SAID = ('Book the yellow rooms for Nonna\'s four "best" friends, on 3 May 2027 at 2.50.', '{"id": "A-17"}')
+
+
+REQUEST = "Who is in (today)? And where is Ann?"
 
 
 def allows(backbone: Backbone, part: dict[str, Any], value: Any, *, name: str = "room", said: Any = SAID) -> bool:
@@ -164,3 +168,25 @@ def test_caller_that_copies_writes_only_what_the_conversation_holds(model_folder
         assert isinstance(arguments, dict)
         assert arguments["who"].casefold() in said.casefold()
         assert arguments.get("n", 12) == 12
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ([], NextPart(1, REQUEST)),
+        (["Part 1 (Who is in (today)): I call list.\nNext: caller."], NextPart(2, "? And where is Ann?")),
+        (["Part 1 (Who is in (today)): I call list.", "Part 2 (where is Ann): I call find."], NextPart(3, "")),
+        (["Part 1 (Who is in (today)): I call a.", "The call failed. Part 1 (Who is in (today)): I call b."], None),
+        (["Part 1 (what nobody said): I call list."], NextPart(2, REQUEST)),
+        (["I look who is in.\nNext: caller."], NextPart(1, REQUEST)),
+    ],
+)
+def test_next_part_is_looked_for_after_the_last_quote(plans: list[str], expected: NextPart | None) -> None:
+    before = [
+        ChatMessage(role="user", content="Who is Bob?"),
+        ChatMessage(role="planner", content="Part 1 (Who is Bob): x"),
+    ]
+    messages = [*before, ChatMessage(role="user", content=REQUEST)]
+    for plan in plans:
+        messages += [ChatMessage(role="planner", content=plan), ChatMessage(role="observation", content="Ann")]
+    assert find_next_part(messages) == (expected or NextPart(2, "? And where is Ann?"))

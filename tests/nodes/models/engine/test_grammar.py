@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.copying import NextPart
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
 from tests.nodes.models.conftest import Write, Written, follow
@@ -108,6 +109,47 @@ def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: 
 )
 def test_planner_grammar_takes_plans_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
     assert follow(backbone, planner_grammar(), text) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "is_allowed"),
+    [
+        ("Part 2 (where is Ann): I call find.\nNext: caller.", True),
+        ("Part 2 (where is Ann (the boss)) with 7: I call find.\nNext: caller.", True),
+        ("Part 2 (whe\nNext: caller.", True),
+        ("Part 2 (where is Bob): I call find.\nNext: caller.", False),
+        ("Part 1 (where is Ann): I call find.\nNext: caller.", False),
+        ("Part 2 (, and where is Ann): I call find.\nNext: caller.", False),
+        ("The call failed. Part 1 (anything): I call find.\nNext: caller.", True),
+        ("All parts are done.\nNext: conclusion.", True),
+        ("Next: give up.", True),
+    ],
+)
+def test_part_that_a_planner_quotes_stands_in_the_rest_of_the_request(
+    backbone: Backbone, text: str, is_allowed: bool
+) -> None:
+    grammar = planner_grammar(part=NextPart(2, ", and where is Ann (the boss)?"))
+    assert follow(backbone, grammar, text) is is_allowed
+
+
+def test_nothing_is_quoted_where_nothing_is_left(backbone: Backbone) -> None:
+    grammar = planner_grammar(part=NextPart(3, ""))
+    assert not follow(backbone, grammar, "Part 3 (where is Ann): I call find.\nNext: caller.")
+    assert follow(backbone, grammar, "All parts are done.\nNext: conclusion.")
+
+
+@pytest.mark.parametrize("max_tokens", [20, 21, 22, 23, 24, 60])
+def test_plan_with_a_quote_ends_in_time(backbone: Backbone, max_tokens: int) -> None:
+    grammar = planner_grammar(part=NextPart(12, "find 🙂 " * 30))
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        mask = backbone.grammars.make_mask(grammar, max_tokens)
+        ids = backbone.tokenizer.encode("Part", add_special_tokens=False)
+        ids = [mask.accept(token) for token in ids]
+        while not mask.finished:
+            ids.append(mask.choose(torch.randn(backbone.model.config.vocab_size, generator=generator), make_sampler()))
+        assert len(ids) <= max_tokens
+        assert parse_plan(str(backbone.tokenizer.decode(ids))).decision is not None
 
 
 @pytest.mark.parametrize("max_tokens", [64, 150])
