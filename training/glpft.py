@@ -302,7 +302,7 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
 
 
 def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank and alpha.
+    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank.
 
     A role that the backbone played alone begins with a new adapter.
     """
@@ -317,11 +317,8 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
             continue
         if part.path is None or part.kind == "full":
             raise ConfigError(f"start_from: {start.path} has no adapter for stage {name!r}.")
-        trained, settings = read_adapter_config(part.path), config.stages[name]
-        # with another alpha the same weights are another adapter
-        for setting, was in (("lora_rank", trained.get("r")), ("lora_alpha", trained.get("lora_alpha"))):
-            if getattr(settings, setting) != was:
-                raise ConfigError(f"start_from: {part.path} has {setting} {was}; set {setting} of {name!r} to it.")
+        if (rank := read_adapter_config(part.path)["r"]) != config.stages[name].lora_rank:
+            raise ConfigError(f"start_from: {part.path} has lora_rank {rank}; set lora_rank of {name!r} to it.")
     return start
 
 

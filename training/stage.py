@@ -6,6 +6,7 @@ The order of the stages is in `alpha_umi.training.glpft`.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged
-from alpha_umi.nodes.models.engine.fit import no_progress_bar, quiet_peft
+from alpha_umi.nodes.models.engine.fit import no_progress_bar, quiet_peft, read_adapter_config
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
 from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, keep_memory, merge_adapters, needs_ages
@@ -142,7 +143,7 @@ def make_model(run: StageRun) -> Any:
         quantize(model)
     adapted = add_adapter(model, settings)
     if run.start.path is not None:
-        _copy_adapter(run.start.path, adapted)
+        _copy_adapter(run.start.path, adapted, settings.lora_alpha)
     if uses_kernels and not settings.lora_dropout:
         merge_adapters(adapted)
     return adapted
@@ -208,14 +209,33 @@ def quantize(model: Any) -> None:
     model.is_loaded_in_4bit = True  # PEFT then makes adapters for such layers
 
 
-def _copy_adapter(source: Path, model: Any) -> None:
-    """Put an adapter's weights in the place of the random ones."""
+def _copy_adapter(source: Path, model: Any, alpha: float) -> None:
+    """Put an adapter's weights in the place of the random ones, scaled to this `lora_alpha` where it had another."""
+    weights, trained_alpha = load_peft_weights(str(source), device="cpu"), read_adapter_config(source)["lora_alpha"]
+    if trained_alpha != alpha:
+        weights = _scale(weights, trained_alpha / alpha)
     try:
-        result: Any = set_peft_model_state_dict(model, load_peft_weights(str(source), device="cpu"))
+        result: Any = set_peft_model_state_dict(model, weights)
     except RuntimeError as error:  # torch names every weight that differs
         raise ConfigError(f"start_from: {source} has another shape: {error}") from error
     if result.unexpected_keys or any("lora_" in key for key in result.missing_keys):
         raise ConfigError(f"start_from: {source} is an adapter on other layers than are trained here.")
+
+
+def _scale(weights: Mapping[str, torch.Tensor], factor: float) -> dict[str, torch.Tensor]:
+    """Multiply the product of each layer's two halves by a factor.
+
+    The first half gets the size that PEFT starts it with, give or take half a power of 2, which costs no precision: a
+    learning rate suits numbers of one size, and those of `alpha-umi models compact` are thousands of times larger.
+    """
+    scaled = {}
+    for name, down in weights.items():
+        if "lora_A" in name:
+            norm = float(down.float().norm()) or 1.0
+            size = 2.0 ** round(math.log2(math.sqrt(down.shape[0] / 3) / norm))  # uniform within 1 / sqrt(inputs)
+            up = name.replace("lora_A", "lora_B")
+            scaled |= {name: down.float() * size, up: weights[up].float() * (factor / size)}
+    return scaled
 
 
 def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
