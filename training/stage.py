@@ -228,7 +228,7 @@ def _scale(weights: Mapping[str, torch.Tensor], factor: float) -> dict[str, torc
     The first half gets the size that PEFT starts it with, give or take half a power of 2, which costs no precision: a
     learning rate suits numbers of one size, and those of `alpha-umi models compact` are thousands of times larger.
     """
-    scaled = {}
+    scaled: dict[str, torch.Tensor] = {}
     for name, down in weights.items():
         if "lora_A" in name:
             norm = float(down.float().norm()) or 1.0
