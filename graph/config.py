@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval import ApprovalRule
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.state import SearchSettings, UmiContext
+from alpha_umi.nodes.state import SearchSettings, UmiContext, Unsure
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
 from alpha_umi.yaml_files import YamlFile, read_yaml
@@ -26,7 +26,7 @@ from alpha_umi.yaml_files import YamlFile, read_yaml
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
 _INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation}
 """What a list, or a mapping by names of tools, is made of."""
-_TAGS = ("one spec", "per role", "[key]", "all or none", "rules")
+_TAGS = ("str", "list[str]", "one spec", "per role", "[key]", "all or none", "rules")
 
 
 def _get_models_kind(value: Any) -> str:
@@ -43,7 +43,7 @@ def _split_list(value: Any) -> Any:
 
 
 ModelSpecs: TypeAlias = Annotated[
-    Annotated[str, Tag("one spec")] | Annotated[dict[Role, str], Tag("per role")],
+    Annotated[str | list[str], Tag("one spec")] | Annotated[dict[Role, str | list[str]], Tag("per role")],
     Discriminator(_get_models_kind),  # so that an error is about the kind that was meant, not about both
 ]
 
@@ -103,7 +103,11 @@ class UmiSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ALPHA_UMI_", env_nested_delimiter="__", extra="forbid")
 
-    models: ModelSpecs = Field(default="hf:smollm2-135m-umi", description="A role spec for all roles, or one per role.")
+    models: ModelSpecs = Field(
+        default="hf:smollm2-135m-umi",
+        description="A role spec for all roles, or one per role; "
+        "also a list, whose next is asked where one fails or is unsure.",
+    )
     tools: Annotated[list[str], NoDecode, BeforeValidator(_split_list)] = Field(
         default=["builtin:calculator", "builtin:calendar", "builtin:convert_units"],
         description="Tools on offer: builtin:NAME, module:object, openapi:FILE, mcp:FILE_OR_URL, toolbench:FOLDER.",
@@ -123,10 +127,17 @@ class UmiSettings(BaseSettings):
         default=False, description="Calls a person is asked about, whatever a run's context says: all, none, or rules."
     )
 
+    unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
+
     def make_context(self) -> UmiContext:
         """Return what a run is set to that brings no context of its own."""
         limits, generation = self.limits, self.generation
-        return UmiContext(max_steps=limits.max_steps, temperature=generation.temperature, **self.search.model_dump())
+        return UmiContext(
+            max_steps=limits.max_steps,
+            temperature=generation.temperature,
+            unsure=self.unsure,
+            **self.search.model_dump(),
+        )
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # pydantic passes the sources by name

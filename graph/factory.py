@@ -96,7 +96,7 @@ def create_umi_agent(
 
 
 def _make_graph(
-    models: Mapping[Role, BaseChatModel],
+    models: Mapping[Role, RoleModel],
     toolbox: Toolbox,
     defaults: UmiContext,
     approvals: Approvals,

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Literal
 from uuid import uuid4
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.approval_gate import list_open_calls
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls
 from alpha_umi.nodes.format.trajectory import Call, Observation, make_observation_message, parse_message
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
@@ -20,7 +20,7 @@ from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
 
 
-def make_caller(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode:
+def make_caller(model: RoleModel, tools: Sequence[ToolSpec]) -> RoleNode:
     """Make the caller node."""
     return RoleNode("caller", model, tools, read_calls)
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
+from alpha_umi.nodes.format.certainty import CERTAINTY
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.format.trajectory import Decision, Step, make_message
 from alpha_umi.nodes.give_up import find_stall, has_result, tell_stall
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
 from alpha_umi.nodes.state import Stall, UmiState, list_turn
+from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.spec import ToolSpec
 
 MAX_BAD_PLANS = 2
 
 
 def make_planner(
-    model: BaseChatModel,
+    model: RoleModel,
     tools: Sequence[ToolSpec],
     *,
     give_hint: GiveHint = tell_stall,
@@ -49,6 +51,8 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
         can_answer = has_result(list_turn(state))
         update |= {"finish": "no progress" if can_answer else None, "reason": f"Stopped without progress: {reason}"}
         return update | make_plan(plan.rationale, "conclusion" if can_answer else "give up", reply)
+    if does(state, "give up") and (doubt := find_doubt(state, reply)):
+        return update | {"reason": doubt} | make_plan(plan.rationale, "give up", reply)
     return update | {"n_steps": state["n_steps"] + 1} | make_plan(plan.rationale, "caller", reply)
 
 
@@ -67,6 +71,8 @@ def make_plan(rationale: str, decision: Decision, reply: AIMessage) -> Update:
     message = make_message(Step(rationale, decision))
     message.id = reply.id
     message.usage_metadata = reply.usage_metadata
+    if certainty := reply.response_metadata.get(CERTAINTY):
+        message.response_metadata[CERTAINTY] = certainty
     return {"decision": decision, "n_bad_plans": 0, "plan_id": None, "messages": [message]}
 
 

@@ -5,10 +5,11 @@ Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from weakref import finalize
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -21,6 +22,7 @@ from langchain_core.runnables.config import patch_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph.message import push_message
 
+from alpha_umi.nodes.format.certainty import CERTAINTY, read_certainty
 from alpha_umi.nodes.format.reasoning import (
     THOUGHTS,
     SaidSoFar,
@@ -30,28 +32,31 @@ from alpha_umi.nodes.format.reasoning import (
     split_reasoning,
 )
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
-from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleRequest, make_request
+from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleModel, RoleRequest, make_request
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.tool_selection import list_found, list_offered
+from alpha_umi.nodes.unsure import should_escalate
 from alpha_umi.tools.spec import ToolSpec
 
 Update: TypeAlias = dict[str, Any]
+_Asked: TypeAlias = tuple[BaseChatModel, RoleRequest, RunnableConfig]
 ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
 GiveHint: TypeAlias = Callable[[UmiState], str]
 
+_logger = logging.getLogger(__name__)
 _begin_with_thoughts: set[int] = set()
 """Models, by `id`, whose chat template opens their thoughts, as what they have written shows."""
 
 
 class RoleNode(Runnable[UmiState, Update]):
-    """Graph node that asks one role's model once.
+    """Graph node that asks one role's model once, or its next model as well.
 
     A `Runnable` and not a function, so that the node runs truly async under `ainvoke` and adds no extra run to a
     trace.
 
     Args:
         role: Which role the model plays.
-        model: Any chat model.
+        model: Any chat model, or several.
         tools: The agent's tools; those that the state offers are described to the model.
         read_reply: Turns the state and the model's reply into a state update; pure.
         give_hint: What to add to the trajectory for this one call; pure, so that no other call can see it.
@@ -60,7 +65,7 @@ class RoleNode(Runnable[UmiState, Update]):
     def __init__(
         self,
         role: Role,
-        model: BaseChatModel,
+        model: RoleModel,
         tools: Sequence[ToolSpec],
         read_reply: ReadReply,
         give_hint: GiveHint = lambda state: "",
@@ -68,14 +73,14 @@ class RoleNode(Runnable[UmiState, Update]):
         """Remember the model; nothing is loaded yet."""
         self.name = role
         self._role: Role = role
-        self._model = model
+        self._models = (model,) if isinstance(model, BaseChatModel) else tuple(model)
         self._tools = {tool.name: tool for tool in tools}
         self._read_reply = read_reply
         self._give_hint = give_hint
 
-    def _make_request(self, state: UmiState) -> RoleRequest:
+    def _make_request(self, model: BaseChatModel, state: UmiState) -> RoleRequest:
         return make_request(
-            self._model,
+            model,
             self._role,
             Trajectory.from_history(
                 state["messages"], list_offered(state, self._tools), last_given=state.get("last_given")
@@ -84,6 +89,7 @@ class RoleNode(Runnable[UmiState, Update]):
             retry=state["n_bad_plans"] > 0,
             hint=self._give_hint(state),
             found=list_found(state, self._tools),
+            logprobs=self._role == "planner" and bool(state["settings"].get("unsure")),
         )
 
     def _choose_temperature(self, state: UmiState) -> float:
@@ -101,10 +107,12 @@ class RoleNode(Runnable[UmiState, Update]):
                 kwargs[THOUGHTS] = "\n".join(filter(None, [kwargs.get(THOUGHTS), thoughts]))
         return {**update, "n_queries": state["n_queries"] + 1}
 
-    def _watch(self, state: UmiState, config: RunnableConfig | None) -> tuple[RunnableConfig, _Watcher]:
+    def _watch(
+        self, model: BaseChatModel, state: UmiState, config: RunnableConfig | None
+    ) -> tuple[RunnableConfig, _Watcher]:
         """Name the run of the model, and what it writes after the message that this becomes part of."""
         message_id = state.get("plan_id") if self._role == "planner" else get_pending(state).id
-        watcher = _Watcher(message_id, begins_with_thoughts=id(self._model) in _begin_with_thoughts)
+        watcher = _Watcher(message_id, begins_with_thoughts=id(model) in _begin_with_thoughts)
         named = patch_config(config, run_name=f"{self._role}_model")
         given = named.get("callbacks")
         if isinstance(given, BaseCallbackManager):
@@ -114,30 +122,71 @@ class RoleNode(Runnable[UmiState, Update]):
             return {**named, "callbacks": given}, watcher
         return {**named, "callbacks": [watcher, *(given or ())]}, watcher
 
-    def _finish(self, state: UmiState, reply: AIMessage, watcher: _Watcher, config: RunnableConfig) -> Update:
-        if watcher.said.begins_with_thoughts and id(self._model) not in _begin_with_thoughts:
-            _begin_with_thoughts.add(id(self._model))
-            finalize(self._model, _begin_with_thoughts.discard, id(self._model))
+    def _finish(
+        self, model: BaseChatModel, state: UmiState, reply: AIMessage, watcher: _Watcher, config: RunnableConfig
+    ) -> Update:
+        if watcher.said.begins_with_thoughts and id(model) not in _begin_with_thoughts:
+            _begin_with_thoughts.add(id(model))
+            finalize(model, _begin_with_thoughts.discard, id(model))
         if watcher.message_id is not None:
             reply.id = watcher.message_id
-            is_shown = TAG_NOSTREAM not in {*(self._model.tags or ()), *(config.get("tags") or ())}
+            is_shown = TAG_NOSTREAM not in {*(model.tags or ()), *(config.get("tags") or ())}
             if is_shown and not watcher.has_streamed:  # LangGraph shows one whole message of an id
                 push_message(AIMessageChunk(content=reply.content, id=reply.id), state_key=None)
+        if self._role == "planner" and (certainty := read_certainty(reply.response_metadata, self._tools)):
+            reply.response_metadata[CERTAINTY] = certainty
         return self._make_update(state, reply)
+
+    def _work(self, state: UmiState, config: RunnableConfig | None) -> Generator[_Asked, AIMessage, Update]:
+        """Say which model to ask what, take its reply or error, and return the update of the one that counts."""
+        usage = None
+        for model in self._models:
+            request = self._make_request(model, state)
+            named, watcher = self._watch(model, state, config)
+            is_last = model is self._models[-1]
+            try:
+                reply = yield model, request, named
+            except Exception as error:
+                if is_last:
+                    raise
+                _logger.warning("The %s's model failed and the next one is asked: %r", self._role, error)
+                continue
+            reply.usage_metadata = usage = add_usage(usage, reply.usage_metadata)
+            update = self._finish(model, state, reply, watcher, named)
+            if is_last or not should_escalate(state, update):
+                return update
+            state = {**state, "n_queries": update["n_queries"], "plan_id": reply.id}
+        raise AssertionError("The last model's reply counts.")
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
-        request = self._make_request(input)
-        named, watcher = self._watch(input, config)
-        reply = self._model.invoke(request.messages, named, **request.kwargs)
-        return self._finish(input, reply, watcher, named)
+        work = self._work(input, config)
+        model, request, named = next(work)
+        while True:
+            try:
+                reply = model.invoke(request.messages, named, **request.kwargs)
+            except Exception as error:
+                model, request, named = work.throw(error)
+                continue
+            try:
+                model, request, named = work.send(reply)
+            except StopIteration as done:
+                return cast("Update", done.value)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
-        request = self._make_request(input)
-        named, watcher = self._watch(input, config)
-        reply = await self._model.ainvoke(request.messages, named, **request.kwargs)
-        return self._finish(input, reply, watcher, named)
+        work = self._work(input, config)
+        model, request, named = next(work)
+        while True:
+            try:
+                reply = await model.ainvoke(request.messages, named, **request.kwargs)
+            except Exception as error:
+                model, request, named = work.throw(error)
+                continue
+            try:
+                model, request, named = work.send(reply)
+            except StopIteration as done:
+                return cast("Update", done.value)
 
 
 class _Watcher(BaseCallbackHandler):
@@ -193,5 +242,6 @@ def complete(pending: AIMessage, step: Step, reply: AIMessage) -> AIMessage:
     message = make_message(step)
     message.id = pending.id
     message.additional_kwargs = {**pending.additional_kwargs, **message.additional_kwargs}
+    message.response_metadata = {**pending.response_metadata}
     message.usage_metadata = add_usage(pending.usage_metadata, reply.usage_metadata)
     return message

@@ -36,6 +36,21 @@ class SearchSettings(BaseModel):
     failure_limit: int | None = Field(default=3, ge=1, description="As many failing calls in a row are no progress.")
 
 
+class Unsure(BaseModel):
+    """What to do with a plan that its planner thinks too improbable.
+
+    The probability is that of the decision and of the tool that is named, as the model's logits or a server's
+    ``logprobs`` have it; a plan for which nobody knows it counts as sure.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    below: float = Field(gt=0.0, le=1.0, description="Probability below which the planner is unsure.")
+    then: Literal["ask", "escalate", "give up"] = Field(
+        description="ask: a person, before the call runs. escalate: the planner's next model makes this plan. give up."
+    )
+
+
 class UmiContext(SearchSettings):
     """What a caller, or an assistant in Studio, may set for a run."""
 
@@ -51,6 +66,7 @@ class UmiContext(SearchSettings):
         "which none holds is asked about.",
     )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
+    unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
 
 
 class UmiInput(TypedDict):

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.format.parsing import parse_answer
 from alpha_umi.nodes.format.trajectory import parse_message
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.tools.spec import ToolSpec
 
 
-def make_summarizer(model: BaseChatModel, tools: Sequence[ToolSpec]) -> RoleNode:
+def make_summarizer(model: RoleModel, tools: Sequence[ToolSpec]) -> RoleNode:
     """Make the summarizer node."""
     return RoleNode("summarizer", model, tools, read_answer)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import RemoveMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence
 from langgraph.graph import END, START, StateGraph
@@ -46,7 +45,7 @@ SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summ
 
 
 def make_dfsdt(
-    models: Mapping[Role, BaseChatModel], toolbox: Toolbox, approval: ApprovalGate
+    models: Mapping[Role, RoleModel], toolbox: Toolbox, approval: ApprovalGate
 ) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
     planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
-from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, StateGraph
 
 from alpha_umi.nodes.approval_gate import ApprovalGate, route_approval
@@ -33,7 +32,7 @@ PLANNER_EDGES: dict[Hashable, str] = {
 
 def add_react(
     graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput],
-    models: Mapping[Role, BaseChatModel],
+    models: Mapping[Role, RoleModel],
     toolbox: Toolbox,
     approval: ApprovalGate,
 ) -> None:

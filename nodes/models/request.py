@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, ChatMessage
@@ -21,6 +21,8 @@ from alpha_umi.nodes.format.zero_shot import render_zero_shot
 from alpha_umi.tools.spec import ToolSpec
 
 RETRY_TEMPERATURE = 0.7
+RoleModel: TypeAlias = BaseChatModel | Sequence[BaseChatModel]
+"""A role's model, or several: the next one is asked where one fails, or is unsure and `unsure` says to escalate."""
 
 
 class RoleAwareChatModel(BaseChatModel):
@@ -67,6 +69,7 @@ def make_request(
     retry: bool = False,
     hint: str = "",
     found: Sequence[ToolSpec] = (),
+    logprobs: bool = False,
 ) -> RoleRequest:
     """Return the call that asks `model` to play `role` on `trajectory`.
 
@@ -80,7 +83,9 @@ def make_request(
         hint: Said for this one call and nowhere else. It comes after everything that calls have in common, so that a
             prefix cache serves the call as well as any other; the model samples, so that it can follow.
         found: Further tools that may be called; the trajectory's observations document them.
+        logprobs: Ask a server for the probabilities of the tokens.
     """
+    asked = {"logprobs": True} if logprobs and "logprobs" in type(model).model_fields else {}
     if is_role_aware(model):
         if retry or hint:
             temperature = max(temperature, RETRY_TEMPERATURE)
@@ -89,10 +94,11 @@ def make_request(
         if hint:
             content = escape(hint, style=style)
             messages.append(ChatMessage(role="user", content=content, additional_kwargs={"hint": True}))
-        return RoleRequest(messages, {"role": role, "tools": [*trajectory.tools, *found], "temperature": temperature})
+        tools = [*trajectory.tools, *found]
+        return RoleRequest(messages, {"role": role, "tools": tools, "temperature": temperature, **asked})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
-    return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), kwargs)
+    return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), {**kwargs, **asked})
 
 
 def is_role_aware(model: BaseChatModel) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableWithFallbacks
 from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.openai import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 
@@ -23,6 +25,7 @@ OPTIONS = frozenset(
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 
+RoleSpec: TypeAlias = str | BaseChatModel | Sequence[str | BaseChatModel]
 Load: TypeAlias = Callable[[str, Role, Mapping[str, Any]], BaseChatModel]
 
 
@@ -58,16 +61,16 @@ def load_model(spec: str, role: Role, *, remote: RemoteSettings = DEFAULT_REMOTE
 
 
 def load_models(
-    specs: str | BaseChatModel | Mapping[Role, str | BaseChatModel],
+    specs: RoleSpec | Mapping[Role, RoleSpec],
     *,
     remote: RemoteSettings = DEFAULT_REMOTE,
     **options: Any,
-) -> dict[Role, BaseChatModel]:
-    """Return one chat model per role.
+) -> dict[Role, RoleModel]:
+    """Return one chat model per role, or several: the next is asked where one fails, or is unsure.
 
     Args:
-        specs: A spec or model for all roles, or one for each role. Models may also be a `HuggingFacePipeline` or
-            another text-completion LLM.
+        specs: A spec or model for all roles, or one for each role; instead of one also a list, or what LangChain's
+            `with_fallbacks` makes. Models may also be a `HuggingFacePipeline` or another text-completion LLM.
         remote: As for `load_model`.
         **options: As for `load_model`. Models passed as objects keep their own settings: they are returned as they are.
 
@@ -81,11 +84,19 @@ def load_models(
         faults = [f"no model for {', '.join(missing)}"] if missing else []
         faults += [f"unknown role {', '.join(unknown)}"] if unknown else []
         raise ConfigError(f"Models: {' and '.join(faults)}; give one for each of {', '.join(ROLES)}.")
-    models = {role: by_role[role] for role in ROLES}
-    return {
-        role: load_model(model, role, remote=remote, **options) if isinstance(model, str) else as_chat_model(model)
-        for role, model in models.items()
-    }
+    loaded: dict[Role, RoleModel] = {}
+    for role in ROLES:
+        spec: Any = by_role[role]
+        if isinstance(spec, RunnableWithFallbacks):
+            spec = [spec.runnable, *spec.fallbacks]
+        models = [
+            load_model(each, role, remote=remote, **options) if isinstance(each, str) else as_chat_model(each)
+            for each in (spec if isinstance(spec, list | tuple) else [spec])
+        ]
+        if not models:
+            raise ConfigError(f"Models: the list for {role} is empty; give at least one.")
+        loaded[role] = models[0] if len(models) == 1 else tuple(models)
+    return loaded
 
 
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:

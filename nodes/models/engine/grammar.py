@@ -6,6 +6,7 @@ Both come to their end within the token budget: close to it, the text is ended i
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
+from alpha_umi.nodes.format.certainty import ANNOUNCEMENT
 from alpha_umi.nodes.models.engine.argument_rules import make_rules
 from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying, NextPart
 
@@ -174,12 +176,20 @@ class TokenMask:
             self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
         self._ending: list[int] = []
         self._n_unchecked = 0
+        self._log_p = 0.0  # of the token that is about to be taken
+        self._written: list[tuple[int, float]] = []
+        self._tokenizer = tokenizer
         self._allowed: _Allowed | None = None
 
     @property
     def finished(self) -> bool:
         """Whether the text is complete, so that nothing may follow."""
         return bool(self._matcher.is_stopped())
+
+    def list_written(self) -> list[tuple[str, float]]:
+        """Return the tokens' texts, and logarithms of their probabilities among what was allowed."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return [(decoder.decode(self._tokenizer.decode_bytes([token])), log_p) for token, log_p in self._written]
 
     def forced(self) -> int | None:
         """Return the only token that may come next, None where there is a choice.
@@ -205,6 +215,7 @@ class TokenMask:
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
+            self._written.pop()
             self._name_mask = None  # only the ending is left to write
             self._n_left += 1
             self._ending = self._find_ending() or [token]
@@ -212,7 +223,12 @@ class TokenMask:
 
     def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
         """Return the next token for logits (float32, (vocabulary,)) and remember it, see `accept`."""
-        return self.accept(self._ending[0] if self._ending else sampler(self._mask(logits)))
+        if self._ending:
+            return self.accept(self._ending[0])
+        masked = self._mask(logits)
+        token = sampler(masked)
+        self._log_p = float(masked[token] - masked.logsumexp(-1))
+        return self.accept(token)
 
     def _mask(self, logits: torch.Tensor) -> torch.Tensor:
         import torch  # noqa: PLC0415 - a heavy import; the caller has it already
@@ -230,6 +246,8 @@ class TokenMask:
         return self._allowed
 
     def _consume(self, token: int) -> int:
+        self._written.append((token, self._log_p))
+        self._log_p = 0.0
         self._n_left -= 1
         self._allowed = None
         if not self._matcher.consume_token(token):
@@ -274,9 +292,6 @@ class TokenMask:
 def _read_allowed(matcher: LLMatcher) -> _Allowed:
     return np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little").view(np.bool_)
 
-
-ANNOUNCEMENT = "I call"
-"""What `alpha_umi.training.data.clean.describe_calls` writes before a name."""
 
 _ANNOUNCED = ANNOUNCEMENT.encode()
 _INFLECTIONS = ("ed", "ing", "s")

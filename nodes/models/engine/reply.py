@@ -17,6 +17,7 @@ from langchain_core.messages.tool import ToolCallChunk, tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from alpha_umi.errors import ConfigError, InputError
+from alpha_umi.nodes.format.certainty import CERTAINTY, measure_certainty
 from alpha_umi.nodes.format.parsing import parse_calls
 from alpha_umi.nodes.format.render import encode_prompt, fit_messages, list_said, render_messages
 from alpha_umi.nodes.format.tool_docs import render_tool
@@ -77,7 +78,11 @@ def generate_reply(
         )
     emit_text(stream.flush())
     is_complete = stream.stopped or (mask is not None and mask.finished) or sequence.ids[-1] in backbone.eos_ids
-    emit(_make_last_chunk(request, "".join(written), sequence, "stop" if is_complete else "length"))
+    last = _make_last_chunk(request, "".join(written), sequence, "stop" if is_complete else "length")
+    if mask and request.role == "planner":
+        names = [tool.name for tool in request.tools]
+        last.message.response_metadata[CERTAINTY] = measure_certainty(mask.list_written(), names)
+    emit(last)
 
 
 def _make_last_chunk(
