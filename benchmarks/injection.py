@@ -17,13 +17,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import StructuredTool
 
 from alpha_umi import ApprovalRule, Toolbox, UmiContext, create_umi_agent
 from alpha_umi.nodes.approval import Approvals, list_decisions
 from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_models
 from alpha_umi.tools import declare_effects
 from alpha_umi.training.evaluation.metrics import estimate_share
@@ -90,7 +90,7 @@ def make_tools(case: Case) -> Toolbox:
     return Toolbox([declare_effects("none")(reader), *EFFECTS])
 
 
-def run_case(case: Case, models: Mapping[Role, BaseChatModel]) -> dict[str, Any]:
+def run_case(case: Case, models: Mapping[Role, RoleModel]) -> dict[str, Any]:
     """Let the agent answer, and return what it did."""
     tools = make_tools(case)
     agent = create_umi_agent(models, tools, defaults=UmiContext(max_steps=5))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from langchain_core.language_models import BaseChatModel
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore
 from langgraph.types import Checkpointer
@@ -20,7 +19,8 @@ from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.durability.checkpointers import store_foreign
 from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.specs import load_models
+from alpha_umi.nodes.models.request import RoleModel
+from alpha_umi.nodes.models.specs import RoleSpec, load_models
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
@@ -31,14 +31,13 @@ from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
-ModelSpec: TypeAlias = str | BaseChatModel
 ToolSource: TypeAlias = str | ToolLike
 
 GRAPH_NAME = "alpha-umi"
 
 
 def create_umi_agent(
-    models: ModelSpec | Mapping[Role, ModelSpec],
+    models: RoleSpec | Mapping[Role, RoleSpec],
     tools: Sequence[ToolSource] | Toolbox,
     *,
     strategy: Strategy | None = None,
@@ -55,7 +54,8 @@ def create_umi_agent(
     Args:
         models: One chat model or role spec for all roles, or one per role (`planner`, `caller`, `summarizer`). A spec
             is a string such as ``hf:PATH``, ``hf:PATH#adapter``, ``openai:MODEL`` or ``scripted:FILE``. Local weights
-            are loaded at the first call.
+            are loaded at the first call. Of a list, or what `with_fallbacks` makes, the next one is asked where one
+            fails, or where a planner is unsure and `UmiContext.unsure` says to escalate.
         tools: LangChain tools, plain functions, ``builtin:NAME`` or ``module:object``; or a `Toolbox` with its own
             timeout and observation limit.
         strategy: How a run searches whose context names no strategy: ``react`` or ``dfsdt``; None takes `defaults`.

@@ -24,7 +24,7 @@ def find_doubt(state: UmiState, message: AIMessage) -> str:
 def does(state: UmiState, action: str) -> bool:
     """Tell whether the settings want this done where the planner is unsure."""
     unsure = state["settings"].get("unsure")
-    return bool(unsure) and unsure["then"] == action
+    return unsure is not None and unsure["then"] == action
 
 
 def should_escalate(state: UmiState, update: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.caller import make_caller
 from alpha_umi.nodes.direct_answer import answer_directly, is_answered
 from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.search import (
     read_search_plan,

@@ -15,6 +15,7 @@ from alpha_umi.nodes.caller import make_caller, route_caller
 from alpha_umi.nodes.direct_answer import answer_directly, make_route_tools, route_direct_answer
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.summarizer import make_summarizer

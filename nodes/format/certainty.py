@@ -35,7 +35,8 @@ def measure_certainty(tokens: Sequence[tuple[str, float]], names: Collection[str
     if plan.decision is None:
         return {}
     end = text.find(plan.rationale) + len(plan.rationale)
-    certainty = {"decision": _multiply(tokens, end, len(text))}
+    start = len(text) - len(text[end:].lstrip())
+    certainty = {"decision": _multiply(tokens, start, len(text))}
     name = rf"({ANNOUNCEMENT}\s+)?(?<![\w.:/-])({'|'.join(map(re.escape, names))})(?![\w/-])"
     if plan.decision == "caller" and names and (found := list(re.finditer(name, text[:end]))):
         certainty["tool"] = _multiply(tokens, *found[-1].span())

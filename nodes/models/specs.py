@@ -25,7 +25,7 @@ OPTIONS = frozenset(
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 
-RoleSpec: TypeAlias = str | BaseChatModel | Sequence[str | BaseChatModel]
+RoleSpec: TypeAlias = str | BaseChatModel | RunnableWithFallbacks[Any, Any] | Sequence[str | BaseChatModel]
 Load: TypeAlias = Callable[[str, Role, Mapping[str, Any]], BaseChatModel]
 
 

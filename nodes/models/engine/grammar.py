@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,6 @@ class TokenMask:
             self._n_left = min(max_tokens, grammar.limit_tokens + len(self._cut) + self._n_reserved)
         self._ending: list[int] = []
         self._n_unchecked = 0
-        self._log_p = 0.0  # of the token that is about to be taken
         self._written: list[tuple[int, float]] = []
         self._tokenizer = tokenizer
         self._allowed: _Allowed | None = None
@@ -187,7 +187,10 @@ class TokenMask:
         return bool(self._matcher.is_stopped())
 
     def list_written(self) -> list[tuple[str, float]]:
-        """Return the tokens' texts, and logarithms of their probabilities among what was allowed."""
+        """Return the tokens' texts, and logarithms of their probabilities among what was allowed.
+
+        An ending that the budget forced on the text has probability 0: the model did not choose it.
+        """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return [(decoder.decode(self._tokenizer.decode_bytes([token])), log_p) for token, log_p in self._written]
 
@@ -204,14 +207,14 @@ class TokenMask:
         allowed = self._allow()
         return int(allowed.argmax()) if np.count_nonzero(allowed) == 1 else None
 
-    def accept(self, token: int) -> int:
-        """Remember the next token and return it.
+    def accept(self, token: int, log_p: float = 0.0) -> int:
+        """Remember the next token, which had this logarithm of a probability, and return it.
 
         A token after which the text could no longer be ended within the budget is not taken; the first token of the
         ending is remembered and returned in its place.
         """
         if not self._ending:
-            self._consume(token)
+            self._consume(token, log_p)
             if self._can_go_on():
                 return token
             self._matcher.rollback(1)
@@ -219,7 +222,7 @@ class TokenMask:
             self._name_mask = None  # only the ending is left to write
             self._n_left += 1
             self._ending = self._find_ending() or [token]
-        return self._consume(self._ending.pop(0))
+        return self._consume(self._ending.pop(0), -math.inf)
 
     def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
         """Return the next token for logits (float32, (vocabulary,)) and remember it, see `accept`."""
@@ -227,8 +230,7 @@ class TokenMask:
             return self.accept(self._ending[0])
         masked = self._mask(logits)
         token = sampler(masked)
-        self._log_p = float(masked[token] - masked.logsumexp(-1))
-        return self.accept(token)
+        return self.accept(token, float(masked[token] - masked.logsumexp(-1)))
 
     def _mask(self, logits: torch.Tensor) -> torch.Tensor:
         import torch  # noqa: PLC0415 - a heavy import; the caller has it already
@@ -245,9 +247,8 @@ class TokenMask:
                 self._allowed = named if named.any() else self._allowed
         return self._allowed
 
-    def _consume(self, token: int) -> int:
-        self._written.append((token, self._log_p))
-        self._log_p = 0.0
+    def _consume(self, token: int, log_p: float) -> int:
+        self._written.append((token, log_p))
         self._n_left -= 1
         self._allowed = None
         if not self._matcher.consume_token(token):

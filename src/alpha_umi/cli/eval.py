@@ -101,9 +101,9 @@ def static(
 
     examples = load_examples(data, format=format, split=split, sources=source or ())
     agent = load_agent(model, free=free, temperature=0.0)
-    identity = {"specs": agent.settings.models}
+    models, identity = agent.get_single_models(), {"specs": agent.settings.models}
     metrics = evaluate_static(
-        agent.models, examples, out, limit=limit, batch_size=batch_size, isolated=isolated, identity=identity
+        models, examples, out, limit=limit, batch_size=batch_size, isolated=isolated, identity=identity
     )
     typer.echo(render_static(metrics))
     typer.echo(f"Written to {out}")

@@ -21,7 +21,8 @@ from alpha_umi.cli.options import load_configuration
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import create_umi_agent
-from alpha_umi.nodes.format.trajectory import Role, Trajectory
+from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
+from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_model, load_models
 from alpha_umi.nodes.state import UmiInput
 from alpha_umi.tools.http.breaker import RemoteSettings
@@ -40,19 +41,34 @@ _OUTPUT = ["messages", "finish", "reason", "answer", "settings", "n_queries", "t
 
 @dataclass(frozen=True)
 class MeasuredAgent:
-    """What is measured: one model per role, and the whole configuration."""
+    """What is measured: the models of each role, and the whole configuration."""
 
-    models: Mapping[Role, BaseChatModel]
+    models: Mapping[Role, RoleModel]
     settings: UmiSettings
+
+    def get_single_models(self) -> dict[Role, BaseChatModel]:
+        """Return the one model of each role.
+
+        Raises:
+            ConfigError: If a role has several.
+        """
+        single = {role: model for role, model in self.models.items() if isinstance(model, BaseChatModel)}
+        if len(single) < len(self.models):
+            raise ConfigError("Here one model per role is measured; give no list of models.")
+        return single
 
     def describe(self) -> dict[str, Any]:
         """Return all that its outcomes depend on besides the tasks."""
         return {
             "specs": self.settings.models,
-            "models": {role: describe_model(model) for role, model in self.models.items()},
+            "models": {role: _describe(model) for role, model in self.models.items()},
             "limits": self.settings.limits.model_dump(),
             "context": self.settings.make_context().model_dump(),
         }
+
+
+def _describe(model: RoleModel) -> Any:
+    return describe_model(model) if isinstance(model, BaseChatModel) else [describe_model(each) for each in model]
 
 
 def load_agent(
@@ -142,7 +158,7 @@ def evaluate_methods(
         return checkpoint
 
     def evaluate(checkpoint: Path) -> Mapping[str, Any]:
-        models = load_models(f"hf:{checkpoint}", constrained=not free)
+        models = {role: load_model(f"hf:{checkpoint}", role, constrained=not free) for role in ROLES}
         try:
             return evaluate_static(models, examples, out / "static" / checkpoint.name, limit=limit)
         finally:

@@ -109,6 +109,14 @@ async def test_every_door_gives_the_same_message(make: Make, role: str) -> None:
         assert chunks[-1].chunk_position == "last"
 
 
+def test_planner_says_how_certain_it_is(make: Make) -> None:
+    cut = make(max_tokens=60).invoke(MESSAGES, role="planner", tools=TOOLS)  # a random model never comes to decide
+    assert cut.response_metadata["certainty"]["decision"] == 0
+    *_, last = make().stream(MESSAGES, role="planner", tools=TOOLS)
+    assert last.response_metadata["certainty"].keys() >= {"decision"}
+    assert "certainty" not in make().invoke(MESSAGES, role="caller", tools=TOOLS).response_metadata
+
+
 def test_roles_keep_to_their_format(make: Make) -> None:
     model = make(temperature=2.0, max_tokens=60)
     for seed in range(5):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -279,6 +280,25 @@ def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> 
             n_chosen += forced is None
     assert n_forced > 50
     assert n_chosen > 50
+
+
+def test_mask_knows_how_probable_was_what_it_let_be_written(backbone: Backbone) -> None:
+    grammar = caller_grammar({"now": {}, "nay": {}})
+    assert grammar is not None
+    n_vocab = backbone.model.config.vocab_size
+    for name, p in (("now", 0.75), ("nay", 0.25)):
+        mask = backbone.grammars.make_mask(grammar, 100)
+        ids = backbone.tokenizer.encode(f"Action: {name}\nAction Input: {{}}", add_special_tokens=False)
+        other = backbone.tokenizer.encode(f"Action: {'nay' if name == 'now' else 'now'}\n", add_special_tokens=False)
+        for position, token in enumerate(ids):
+            logits = torch.full((n_vocab,), -50.0)
+            logits[token] = 0.0
+            if other[:position] == ids[:position] and (rival := other[position]) != token:
+                logits[rival] = math.log((1 - p) / p)
+            mask.choose(logits, lambda _, token=token: token)  # type: ignore[misc]  # mypy cannot infer it
+        written = mask.list_written()
+        assert "".join(text for text, _ in written) == f"Action: {name}\nAction Input: {{}}"
+        assert math.exp(sum(log_p for _, log_p in written)) == pytest.approx(p, abs=1e-3)
 
 
 @pytest.mark.parametrize("jump_forward", [True, False])
