@@ -7,17 +7,16 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from alpha_umi.nodes.format.certainty import CERTAINTY
+from alpha_umi.nodes.format.certainty import get_probability
 from alpha_umi.nodes.state import UmiState
 
 
 def find_doubt(state: UmiState, message: AIMessage) -> str:
     """Say how unsure the plan in a message is, empty where it is sure enough or nobody knows."""
     unsure = state["settings"].get("unsure")
-    certainty: Mapping[str, float] = message.response_metadata.get(CERTAINTY) or {}
-    if not unsure or not certainty:
+    p = get_probability(message.response_metadata)
+    if not unsure or p is None:
         return ""
-    p = certainty["decision"] * certainty.get("tool", 1.0)
     return f"The planner is unsure of this plan: {p:.2f}, below {unsure['below']}." if p < unsure["below"] else ""
 
 

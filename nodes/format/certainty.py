@@ -43,6 +43,12 @@ def measure_certainty(tokens: Sequence[tuple[str, float]], names: Collection[str
     return certainty
 
 
+def get_probability(metadata: Mapping[str, Any]) -> float | None:
+    """Return how probable the plan is whose message has this ``response_metadata``, None where nobody knows."""
+    certainty = metadata.get(CERTAINTY)
+    return certainty["decision"] * certainty.get("tool", 1.0) if certainty else None
+
+
 def read_certainty(metadata: Mapping[str, Any], names: Collection[str]) -> dict[str, float]:
     """Return what a message's ``response_metadata`` says: measured by the model, or from a server's ``logprobs``."""
     if isinstance(known := metadata.get(CERTAINTY), dict):

@@ -31,6 +31,7 @@ from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.judge import Judge, judge_passes, judge_wins
 from alpha_umi.training.evaluation.metrics import COSTS, LIVE_SHARES, TASK_SHARES, score_live, score_tasks
 from alpha_umi.training.evaluation.metrics.causes import find_cause, score_parts
+from alpha_umi.training.evaluation.metrics.certainty import score_certainty
 from alpha_umi.training.evaluation.metrics.published import load_table_2
 from alpha_umi.training.evaluation.render import TITLES, interval, number, percent, render_columns
 from alpha_umi.training.evaluation.result_folder import OUTCOMES, ResultFolder
@@ -154,12 +155,16 @@ def make_answer_scorer() -> Scorer:
         checks = dict(task.check(outcome.trajectory)) if task.check else {}
         failed = not success or checks.get("calls_exact") == 0.0
         cause = (find_cause(task, outcome) or "something else") if failed else None
-        return row | {"cause": cause, "checks": checks | score_parts(task, outcome, checks)}
+        parts = score_parts(task, outcome, checks)
+        return row | {"certainty": outcome.certainty, "cause": cause, "checks": checks | parts}
 
     def explain(error: Exception) -> str | None:
         return str(error) if isinstance(error, ContextOverflow) else None
 
-    return Scorer("tasks", "task", describe, score, explain, lambda rows, out: score_tasks(rows), retries_failed=False)
+    def measure(rows: Sequence[Record], out: Path) -> dict[str, Any]:
+        return score_tasks(rows) | {"certainty": score_certainty(rows)}
+
+    return Scorer("tasks", "task", describe, score, explain, measure, retries_failed=False)
 
 
 def make_live_scorer(method: str, judge: Judge | None = None, reference: Path | None = None) -> Scorer:
@@ -234,9 +239,15 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
     ]
     if causes := metrics["causes"]:
         n_failed = sum(each["n"] for each in causes)
-        lines = [f"{n_failed:,} tasks failed, by answer or by calls; the commonest causes:"]
-        lines += [f"{each['n']:>5,}  {each['cause']} ({', '.join(each['keys'])})" for each in causes[:_N_CAUSES]]
-        parts.append("\n".join(lines))
+        told = [f"{n_failed:,} tasks failed, by answer or by calls; the commonest causes:"]
+        told += [f"{each['n']:>5,}  {each['cause']} ({', '.join(each['keys'])})" for each in causes[:_N_CAUSES]]
+        parts.append("\n".join(told))
+    if asked := metrics["certainty"]["asked"]:
+        lines = [["unsure below", "asked, %", "right of the others, %", "tasks"]]
+        for each in asked:
+            _, share, around, n = _list_share("", each["right"])
+            lines.append([f"{each['below']:g}", percent(each["asked"]), f"{share} {around}", n])
+        parts.append(render_columns(lines, (18, 10, 26, 8)))
     return "\n\n".join(parts)
 
 

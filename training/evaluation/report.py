@@ -273,8 +273,33 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     )
     header = ("run", "kind", "tasks", "Success (%)", "Calls")
     yield Section("Live tasks by kind", [Table(header, kinds, n_labels=2)])
+    if certain := [run for run in runs if run.metrics.get("certainty", {}).get("n")]:
+        yield Section("How certain the planner is", _show_certainty(certain))
     for run in runs:
         yield Section(f"Failed tasks of {run.name}", _show_failed_tasks(run) or [Paragraph("No task failed.")])
+
+
+def _show_certainty(runs: Sequence[FinishedRun]) -> list[Block]:
+    calibration, asked = [Line("as it says", [ChartPoint(0.0, 0.0), ChartPoint(100.0, 100.0)])], []
+    for run in runs:
+        measured = run.metrics["certainty"]
+        points = [ChartPoint.from_share(100 * each["certainty"], each["right"]) for each in measured["bins"]]
+        calibration.append(Line(run.name, points))
+        # of the most certain alone, should there be none, nothing is known
+        left = [each for each in measured["asked"] if each["right"]["n"]]
+        asked.append(Line(run.name, [ChartPoint.from_share(100 * each["asked"], each["right"]) for each in left]))
+    return [
+        Figure(
+            "calibration",
+            draw_lines(calibration, title="Tasks done right (%)", x_title="probability of the least certain plan (%)"),
+            "The tasks in up to ten equal parts by certainty, with 95% intervals.",
+        ),
+        Figure(
+            "asked",
+            draw_lines(asked, title="Right of the others (%)", x_title="tasks that are asked about (%)"),
+            "What `unsure` buys: a lower share of tasks is left alone, and more of them are right.",
+        ),
+    ]
 
 
 def _show_failed_tasks(run: FinishedRun) -> list[Block]:

@@ -163,7 +163,8 @@ class EvalTask:
 class EvalOutcome:
     """What the agent did with one task: all turns, the tokens of its calls, and in the graph's words why it stopped.
 
-    The tree is the whole search as an answer file of ToolBench, if the strategy is one.
+    The tree is the whole search as an answer file of ToolBench, if the strategy is one; the certainty that of the least
+    certain plan, None where no model told it.
     """
 
     trajectory: Trajectory
@@ -171,6 +172,7 @@ class EvalOutcome:
     finish: str | None = None
     reason: str | None = None
     tree: Mapping[str, Any] | None = None
+    certainty: float | None = None
 
 
 def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:

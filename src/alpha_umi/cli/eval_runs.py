@@ -21,6 +21,7 @@ from alpha_umi.cli.options import load_configuration
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.factory import create_umi_agent
+from alpha_umi.nodes.format.certainty import get_probability
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_model, load_models
@@ -118,7 +119,8 @@ def make_run(measured: MeasuredAgent) -> RunAgent:
         n_tokens = total.input_tokens + total.output_tokens
         trajectory = Trajectory.from_messages(messages, toolbox.specs)
         answer = make_answer_file(state, tree, toolbox.specs, n_tokens) if tree else None
-        return EvalOutcome(trajectory, total, state["finish"], state["reason"], answer)
+        known = [p for message in messages if (p := get_probability(message.response_metadata)) is not None]
+        return EvalOutcome(trajectory, total, state["finish"], state["reason"], answer, min(known, default=None))
 
     return run
 

@@ -9,7 +9,7 @@ import pytest
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
-from alpha_umi.training.evaluation.evaluator import RunAgent, make_answer_scorer
+from alpha_umi.training.evaluation.evaluator import RunAgent, make_answer_scorer, render_tasks
 from alpha_umi.training.evaluation.evaluator import evaluate_tasks as evaluate_agent
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.metrics import compare, score_tasks
@@ -53,6 +53,29 @@ def test_outcomes_are_checked_and_costs_added(tmp_path: Path) -> None:
     assert metrics["by_kind"]["no tool"]["success"]["value"] == 0.5
     assert metrics["by_kind"]["no tool"]["solved"]["n"] == 0
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+
+
+def test_certainty_is_set_against_what_was_right(tmp_path: Path) -> None:
+    tasks = [EvalTask(f"t{i}", "single", (f"{i}?",), tuple, ("5",) if i % 2 else ("6",)) for i in range(40)]
+
+    def run(task: EvalTask) -> EvalOutcome:
+        return replace(make_outcome(ANSWER), certainty=0.9 if int(task.key[1:]) % 2 else 0.45)
+
+    metrics = evaluate_tasks(run, [*tasks, replace(tasks[0], key="t40")], tmp_path, identity={})
+    certainty = metrics["certainty"]
+    assert certainty["n"] == 41
+    assert [each["right"]["value"] for each in certainty["bins"]] == [0.0, 0.0, 0.9, 1.0]
+    shares = {each["below"]: (each["asked"], each["right"]["value"]) for each in certainty["asked"]}
+    assert shares[0.5] == shares[0.9] == (pytest.approx(21 / 41), 1.0)
+    assert shares[0.95] == (1.0, None)
+    lines = [line.split() for line in render_tasks(metrics).splitlines()]
+    assert ["0.7", "51.2", "100.0", "83.9–100.0", "20"] in lines
+
+
+def test_without_certainties_nothing_is_said_of_them(tmp_path: Path) -> None:
+    metrics = evaluate_tasks(answer_five, TASKS, tmp_path, identity={})
+    assert metrics["certainty"] == {"n": 0, "bins": [], "asked": []}
+    assert "unsure" not in render_tasks(metrics)
 
 
 @pytest.mark.parametrize("outcome", [make_outcome(), EvalOutcome(Trajectory((), ()), Usage()), make_outcome(CALL)])
