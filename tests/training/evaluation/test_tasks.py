@@ -69,7 +69,7 @@ def test_certainty_is_set_against_what_was_right(tmp_path: Path) -> None:
     assert shares[0.5] == shares[0.9] == (pytest.approx(21 / 41), 1.0)
     assert shares[0.95] == (1.0, None)
     lines = [line.split() for line in render_tasks(metrics).splitlines()]
-    assert ["0.7", "51.2", "100.0", "83.9–100.0", "20"] in lines
+    assert ["0.7", "51.2", "100.0", "[83.9,", "100.0]", "20"] in lines
 
 
 def test_without_certainties_nothing_is_said_of_them(tmp_path: Path) -> None:
