@@ -22,6 +22,7 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
+from alpha_umi.nodes.entry import read_context
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
@@ -43,7 +44,7 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""
         channels = _find_channels(config)
-        parts = super().stream(input, config, **kwargs)
+        parts = super().stream(_keep(input, kwargs.get("context")), config, **kwargs)
         with claim_run(self.checkpointer, config), closing(parts):  # type: ignore[type-var]  # typed as an iterator
             for part in parts:
                 yield _fit(part, channels, input)
@@ -51,7 +52,7 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
         channels = _find_channels(config)
-        parts = super().astream(input, config, **kwargs)
+        parts = super().astream(_keep(input, kwargs.get("context")), config, **kwargs)
         async with aclaim_run(self.checkpointer, config), aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
                 yield _fit(part, channels, input)
@@ -63,6 +64,11 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Do what LangChain does."""
         return await super().abatch(inputs, _number(config, len(inputs)), **kwargs)
+
+
+def _keep(given: Any, context: Any) -> Any:
+    """Put a run's settings into its input, so that every checkpoint knows them; LangGraph keeps no context."""
+    return {**given, "settings": read_context(context)} if isinstance(given, Mapping) else given
 
 
 def _number(config: RunnableConfig | Sequence[RunnableConfig] | None, n_runs: int) -> list[RunnableConfig]:

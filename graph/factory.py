@@ -21,7 +21,7 @@ from alpha_umi.nodes.entry import entry, route_entry
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import RoleSpec, load_models
-from alpha_umi.nodes.state import Strategy, UmiContext, UmiInput, UmiOutput, UmiState
+from alpha_umi.nodes.state import RunInput, Strategy, UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
 from alpha_umi.tools.isolation import isolate_named
@@ -106,7 +106,7 @@ def _make_graph(
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
     log_omissions("Approvals", find_idle(defaults.approve_tools, toolbox.specs))
     approval = ApprovalGate(toolbox, approvals)
-    graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=UmiInput, output_schema=UmiOutput)
+    graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=RunInput, output_schema=UmiOutput)
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
     add_react(graph, models, toolbox, approval)
     graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval))

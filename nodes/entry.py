@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import RunnableConfig
-from langgraph.constants import CONF
 from langgraph.runtime import Runtime
 from pydantic import ValidationError
 
@@ -19,14 +17,11 @@ from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
 from alpha_umi.nodes.tool_selection import PickTools, pick_all
 
-_RESUMING = "__pregel_resuming"
-"""One of LangGraph's private constants: no public name tells a node that its run is resumed."""
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 
 
 def entry(
     state: UmiState,
-    config: RunnableConfig,
     *,
     runtime: Runtime[UmiContext],
     defaults: UmiContext,
@@ -36,8 +31,8 @@ def entry(
 
     Of the context of a graph around the agent, what is none of its settings is passed over.
 
-    All calls are asked about in a run that ended before this node was saved and is resumed without a context: the one
-    that it had is not known any more.
+    A run that goes on from a checkpoint before this node, as a fork does, and is given no setting takes those that the
+    run had which wrote the checkpoint: they came with its input. Where they did not, all calls are asked about.
 
     Raises:
         InputError: If there is no human message with text, the history is no trajectory, or a setting is wrong.
@@ -57,10 +52,9 @@ def entry(
         Trajectory.from_history(messages, last_given=messages[-1].id)
     except TrajectoryError as error:
         raise InputError(f"The message history cannot be continued: {error}") from error
-    given = _read_context(runtime.context)
-    # nested graphs are told too often that they are resumed
-    if not given and config.get(CONF, {}).get(_RESUMING) and is_top_level():
-        given = {"approve_tools": True}
+    given = read_context(runtime.context)
+    if not given and is_top_level():  # the graph around another may mean something else by its key
+        given = state.get("settings", {"approve_tools": True})
     others = [new for new, old in zip(messages, given_messages, strict=True) if new is not old]
     return {
         "messages": others,
@@ -83,7 +77,7 @@ def entry(
     }
 
 
-def _read_context(context: object) -> Mapping[str, Any]:
+def read_context(context: object) -> Mapping[str, Any]:
     """Return the settings of a run: its own, or what a mapping holds of them that a graph around the agent has.
 
     A server passes an empty context where the caller gave none; any other object is not about the agent.

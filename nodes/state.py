@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
 from alpha_umi.nodes.approval import ApprovalDecision, ApprovalRule
@@ -73,6 +74,12 @@ class UmiInput(TypedDict):
     """What the graph takes."""
 
     messages: Messages
+
+
+class RunInput(UmiInput):
+    """The input with the settings that the run was given, which `UmiAgent` adds; no schema shows them."""
+
+    settings: NotRequired[SkipJsonSchema[dict[str, Any]]]
 
 
 class UmiOutput(TypedDict):

@@ -175,7 +175,7 @@ def test_embed_takes_known_keys_of_a_mapping(agent: UmiAgent) -> None:
     settings = [
         step["payload"]["input"]["settings"] for _, step in steps if "settings" in str(step["payload"].get("input"))
     ]
-    assert settings[0]["max_steps"] == 3
+    assert settings[-1]["max_steps"] == 3
     with pytest.raises(InputError, match=r"max_steps: .*Correct them, or give the keys other names"):
         graph.invoke(QUESTION, context={"max_steps": "many"})
 

@@ -23,7 +23,7 @@ from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.errors import InputError
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
 CALL = 'Action: add\nAction Input: {"a": 2, "b": 3}'
 QUESTION = HumanMessage("What is 2 + 3?")
@@ -413,12 +413,11 @@ def test_approval_gate_survives_a_resume_without_its_context() -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_approval_is_asked_for_when_a_run_lost_its_context_before_it_was_kept(is_async: bool) -> None:
+def test_approval_is_asked_for_by_the_context_of_a_run_that_ended_before_its_first_node(is_async: bool) -> None:
     agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     context = UmiContext(approve_tools=True)
     agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, context=context, interrupt_before=["entry"])
-    assert "settings" not in agent.get_state(config).values
     resumed = asyncio.run(agent.ainvoke(None, config)) if is_async else agent.invoke(None, config)
     assert resumed["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
     assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
@@ -429,6 +428,54 @@ def test_approval_is_not_asked_for_where_a_resumed_run_is_given_a_context() -> N
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, interrupt_before=["entry"])
     assert agent.invoke(None, config, context=UmiContext(approve_tools=False))["answer"] == "The sum is 5."
+
+
+def make_repeating_agent() -> UmiAgent:
+    """Return an agent that does the same from the same point, however often."""
+    script: Any = {"planner": PLANS, "caller": [CALL], "summarizer": ["The sum is 5."]}
+    model = ScriptedChatModel(script=replay(script))
+    return create_umi_agent(model, [add], approvals=False, checkpointer=InMemorySaver())
+
+
+def list_beginnings(agent: UmiAgent, config: RunnableConfig) -> list[RunnableConfig]:
+    """Return the checkpoints from which the whole turn is run again."""
+    history = agent.get_state_history(config)
+    found = [past.config for past in history if past.next in (("__start__",), ("entry",))]
+    assert len(found) == 2
+    return found
+
+
+@pytest.mark.parametrize("context", [None, {}, UmiContext()])
+def test_time_travel_asks_only_where_the_run_asked(context: Any) -> None:
+    agent = make_repeating_agent()
+    config: RunnableConfig = {"configurable": {"thread_id": "free"}}
+    ask(agent, config=config)
+    for past in list_beginnings(agent, config):
+        assert agent.invoke(None, past, context=context)["answer"] == "The sum is 5."
+    config = {"configurable": {"thread_id": "asked"}}
+    ask(agent, config=config, context=UmiContext(approve_tools=True))
+    for past in list_beginnings(agent, config):
+        assert "__interrupt__" in agent.invoke(None, past, context=context)
+
+
+@pytest.mark.parametrize("approve", [False, True])
+def test_fork_with_another_question_keeps_the_settings(approve: bool) -> None:
+    agent = make_repeating_agent()
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    ask(agent, config=config, context=UmiContext(approve_tools=approve))
+    (past,) = [past for past in agent.get_state_history(config) if past.next == ("entry",)]
+    asked = past.values["messages"][-1].model_copy(update={"content": "And 2 + 3?"})
+    fork = agent.update_state(past.config, {"messages": [asked]})
+    result = agent.invoke(None, fork)
+    assert result["messages"][0].content == "And 2 + 3?"
+    assert ("__interrupt__" in result) == approve
+
+
+def test_settings_of_one_turn_are_not_those_of_the_next() -> None:
+    agent = make_repeating_agent()
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    ask(agent, config=config, context=UmiContext(approve_tools=True))
+    assert ask(agent, "Again: 2 + 3?", config=config)["finish"] == "answer"
 
 
 def test_approval_pending_call_does_not_run_when_the_user_moves_on() -> None:

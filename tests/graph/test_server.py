@@ -114,6 +114,19 @@ async def test_server_keeps_state_history_and_travels_in_time(client: LangGraphC
     assert len(await client.threads.get_history(thread, limit=50)) > len(history)
 
 
+@pytest.mark.parametrize("approve", [False, True])
+async def test_server_travels_to_the_beginning_with_the_settings_of_the_run(
+    client: LangGraphClient, approve: bool
+) -> None:
+    thread = await new_thread(client)
+    await client.runs.wait(thread, "agent", input=QUESTION, context={"approve_tools": approve})
+    history = await client.threads.get_history(thread, limit=50)
+    beginning = next(past for past in history if past["next"] == ["entry"])
+    checkpoint_id = beginning["checkpoint"]["checkpoint_id"]
+    replayed: Any = await client.runs.wait(thread, "agent", input=None, checkpoint_id=checkpoint_id)
+    assert ("__interrupt__" in replayed) == approve
+
+
 @pytest.mark.parametrize(
     ("decision", "observation"),
     [
