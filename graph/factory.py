@@ -106,7 +106,9 @@ def _make_graph(
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
     log_omissions("Approvals", find_idle(defaults.approve_tools, toolbox.specs))
     approval = ApprovalGate(toolbox, approvals)
-    graph = StateGraph(UmiState, context_schema=UmiContext, input_schema=RunInput, output_schema=UmiOutput)
+    graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput] = StateGraph(
+        UmiState, context_schema=UmiContext, input_schema=RunInput, output_schema=UmiOutput
+    )
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
     add_react(graph, models, toolbox, approval)
     graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval))
