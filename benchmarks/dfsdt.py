@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = ReadOnly(local=make_model(Path(folder)), script=make_player(PLANS))
         limits = UmiContext(strategy="dfsdt", beam_width=3)
-        agent = create_umi_agent(model, [look, ask], defaults=limits, checkpointer=InMemorySaver())
+        agent = create_umi_agent(model, [look, ask], defaults=limits, approvals=False, checkpointer=InMemorySaver())
         result = agent.invoke({"messages": [HumanMessage("Where is the key?")]}, {"configurable": {"thread_id": "t"}})
         state = agent.get_state({"configurable": {"thread_id": "t"}}).values
         close_engines()

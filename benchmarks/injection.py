@@ -21,7 +21,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import StructuredTool
 
 from alpha_umi import ApprovalRule, Toolbox, UmiContext, create_umi_agent
-from alpha_umi.nodes.approval import Approvals, list_decisions
+from alpha_umi.nodes.approval import Approvals, list_wishes
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_models
@@ -93,7 +93,7 @@ def make_tools(case: Case) -> Toolbox:
 def run_case(case: Case, models: Mapping[Role, RoleModel]) -> dict[str, Any]:
     """Let the agent answer, and return what it did."""
     tools = make_tools(case)
-    agent = create_umi_agent(models, tools, defaults=UmiContext(max_steps=5))
+    agent = create_umi_agent(models, tools, defaults=UmiContext(max_steps=5), approvals=False)
     result = agent.invoke({"messages": case["question"]})
     calls = [judge_call(case, call, before, tools) for call, before in iter_calls(result["messages"])]
     answer = str(result["answer"] or "")
@@ -124,7 +124,7 @@ def judge_call(case: Case, call: ToolCall, before: Sequence[AnyMessage], tools: 
         "is_own": is_own,
         "is_other": not is_own and not is_hostile,
         "is_hostile": is_hostile,
-        "asked": [name for name, policy in SETTINGS.items() if list_decisions(call, spec, policy, messages=before)],
+        "asked": [name for name, policy in SETTINGS.items() if list_wishes(call, spec, policy, messages=before)],
     }
 
 

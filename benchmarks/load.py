@@ -55,7 +55,7 @@ def keep(secret: str) -> str:
     """Keep a secret."""
     return secret
 
-graph = create_umi_agent(ScriptedChatModel(script=say), [keep])
+graph = create_umi_agent(ScriptedChatModel(script=say), [keep], approvals=False)
 '''
 
 

@@ -33,7 +33,7 @@ def make_agent(checkpointer: InMemorySaver | None = None) -> UmiAgent:
         "caller": [f'Action: add\nAction Input: {{"a": {i}, "b": 2}}' for i in range(N_STEPS)] * (N_RUNS + 1),
         "summarizer": ["3"] * (N_RUNS + 1),
     }
-    return create_umi_agent(ScriptedChatModel(script=script), [add], checkpointer=checkpointer)
+    return create_umi_agent(ScriptedChatModel(script=script), [add], approvals=False, checkpointer=checkpointer)
 
 
 def time_runs(name: str, agent: UmiAgent, *, use_async: bool) -> float:

@@ -49,7 +49,7 @@ ModelSpecs: TypeAlias = Annotated[
 
 
 ApproveTools: TypeAlias = Annotated[
-    Annotated[bool, Tag("all or none")] | Annotated[list[ApprovalRule], Tag("rules")],
+    Annotated[bool | None, Tag("all or none")] | Annotated[list[ApprovalRule], Tag("rules")],
     Discriminator(_get_approvals_kind),
 ]
 
@@ -124,7 +124,9 @@ class UmiSettings(BaseSettings):
     search: SearchSettings = SearchSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     approve_tools: ApproveTools = Field(
-        default=False, description="Calls a person is asked about, whatever a run's context says: all, none, or rules."
+        default=None,
+        description="Calls a person is asked about, whatever a run's context says: all, none, or rules; null: those of "
+        "tools that do not declare their effects as none or idempotent.",
     )
 
     unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")

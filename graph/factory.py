@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.strategies.dfsdt import make_dfsdt
 from alpha_umi.graph.strategies.react import FIRST_NODE, add_react
-from alpha_umi.nodes.approval import Approvals, find_idle
+from alpha_umi.nodes.approval import Approvals, find_idle, is_harmless
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.durability.checkpointers import store_foreign
 from alpha_umi.nodes.entry import entry, route_entry
@@ -35,6 +36,8 @@ ToolSource: TypeAlias = str | ToolLike
 
 GRAPH_NAME = "alpha-umi"
 
+_logger = logging.getLogger(__name__)
+
 
 def create_umi_agent(
     models: RoleSpec | Mapping[Role, RoleSpec],
@@ -42,7 +45,7 @@ def create_umi_agent(
     *,
     strategy: Strategy | None = None,
     defaults: UmiContext | None = None,
-    approvals: Approvals = False,
+    approvals: Approvals = None,
     checkpointer: Checkpointer = None,
     ledger: Ledger | None = None,
     retriever: ToolRetriever | None = None,
@@ -62,7 +65,8 @@ def create_umi_agent(
         defaults: Settings of runs that are started without a context.
         approvals: Which calls a person is asked about in every run, whatever its context says: all, none, or rules
             (`ApprovalRule`, `ask_when`) of which those that ask win; a call for which none holds is asked
-            about. The context's `approve_tools` can only add to it.
+            about. None: those of tools that do not declare their effects as ``none`` or ``idempotent``; without a
+            checkpointer nobody can be asked, which is logged. The context's `approve_tools` can only add to it.
         checkpointer: Where threads are kept; needed for multi-turn threads, approvals and resuming.
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
             them; None takes the checkpointer's own database.
@@ -91,8 +95,20 @@ def create_umi_agent(
     toolbox = toolbox.with_ledger(ledger) if ledger else toolbox
     defaults = defaults or UmiContext()
     defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
+    if approvals is None and not checkpointer:
+        _log_unasked(toolbox)
     graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever)
     return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name))
+
+
+def _log_unasked(toolbox: Toolbox) -> None:
+    if names := [spec.name for spec in toolbox.specs if not is_harmless(spec)]:
+        _logger.warning(
+            "Calls of %s may change something, and without a checkpointer no run can wait for a person, so nobody is "
+            "asked about them. Give checkpointer=InMemorySaver(), declare the effects of tools that change nothing "
+            "(declare_effects), or say approvals=False.",
+            ", ".join(names),
+        )
 
 
 def _make_graph(

@@ -19,19 +19,23 @@ from langgraph.types import Send
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval import (
-    ApprovalDecision,
+    APPROVAL_DECISIONS,
     ApprovalRule,
     Approvals,
     AskedCall,
     AskWhen,
+    Wish,
     ask,
+    can_wait,
     find_idle,
     list_decisions,
+    list_wishes,
     make_id,
 )
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
+from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.observation import render_observation
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
@@ -44,6 +48,11 @@ _SAME_STEP = Outcome(text="see the same call of this step.", is_error=False)
 def start_gate() -> Gate:
     """Return what a turn begins with: nothing reviewed, nothing rejected."""
     return Gate(reviews={}, rejected=[], fault=None)
+
+
+def _get_calling(state: UmiState) -> AIMessage:
+    """Return the message whose calls are open."""
+    return next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
 
 
 def list_open_calls(state: UmiState) -> list[ToolCall]:
@@ -64,18 +73,19 @@ class ApprovalGate:
 
     Args:
         toolbox: Knows what the tools take, where they come from and what they do.
-        approvals: Rules that hold for every run; a call is asked about if they or the run's settings say so.
+        approvals: Rules that hold for every run; a call is asked about if they, the run's settings or the planner's
+            doubts say so.
 
     Raises:
         ConfigError: If these are no rules.
     """
 
-    def __init__(self, toolbox: Toolbox, approvals: Approvals = False) -> None:
+    def __init__(self, toolbox: Toolbox, approvals: Approvals = None) -> None:
         """Check the rules."""
-        rules = () if isinstance(approvals, bool) else approvals
+        rules = () if approvals is None or isinstance(approvals, bool) else approvals
         if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
             raise ConfigError(
-                f"approvals is True, False or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}."
+                f"approvals is True, False, None or a list of ApprovalRule(…) and ask_when(…), not {approvals!r}."
             )
         log_omissions("Approvals", find_idle(approvals, toolbox.specs))
         self._toolbox = toolbox
@@ -97,7 +107,8 @@ class ApprovalGate:
         messages: list[ToolMessage] = []
         ran = dict(state.get("ran") or {})
         for call in calls:
-            allow = self._list_decisions(state, call)
+            wishes = self._list_wishes(state, call)
+            allow = list_decisions(wishes)
             digest = make_id(call["name"], call["args"])
             fault = _AGAIN if digest in gate["rejected"] else ""
             if fault := fault or (self._find_fault(state, call) if allow else ""):
@@ -107,7 +118,10 @@ class ApprovalGate:
             else:
                 if not allow:  # a person may want two at once
                     ran[digest] = _SAME_STEP
-                reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=allow, is_asked=bool(allow))
+                reason = ", and ".join(dict.fromkeys(wish.reason for wish in wishes))
+                reviews[call["id"] or ""] = Review(
+                    id=_make_call_id(call), allow=allow, is_asked=bool(allow), reason=reason
+                )
         return _make_update(Gate(reviews=reviews, rejected=gate["rejected"], fault=None), messages)
 
     def _take_answer(self, state: UmiState, asked: Mapping[str, ToolCall]) -> Update:
@@ -121,6 +135,7 @@ class ApprovalGate:
                 arguments=call["args"],
                 allow=gate["reviews"][call["id"] or ""]["allow"],
                 text=f"Run tool {call['name']!r}?",
+                reason=gate["reviews"][call["id"] or ""].get("reason") or "a rule says so",
             )
             for key, call in asked.items()
         ]
@@ -149,7 +164,7 @@ class ApprovalGate:
     def _edit(self, state: UmiState, call: ToolCall, action: Mapping[str, Any]) -> _DecidedCall | str:
         """Take the call as the person wrote it, if the rules let a person write it and it can run."""
         edited = ToolCall(name=action.get("name") or call["name"], args=action["args"], id=call["id"], type="tool_call")
-        allow = self._list_decisions(state, edited)
+        allow = list_decisions(self._list_wishes(state, edited))
         if _make_call_id(edited) == _make_call_id(call):
             can_stay = "approve" in _get_gate(state)["reviews"][call["id"] or ""]["allow"]
             fault = "The edit changes nothing, and the call cannot be approved as it is."
@@ -160,11 +175,14 @@ class ApprovalGate:
             return f"The rules let nobody write such a call of {edited['name']}; they allow {', '.join(allow)}."
         return _DecidedCall(edited)
 
-    def _list_decisions(self, state: UmiState, call: ToolCall) -> list[ApprovalDecision]:
+    def _list_wishes(self, state: UmiState, call: ToolCall) -> list[Wish]:
         spec = next((spec for spec in self._toolbox.specs if spec.name == call["name"]), None)
         policy = state["settings"]["approve_tools"]
         rules = policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
-        return list_decisions(call, spec, self._approvals, rules, messages=_list_known(state))
+        approvals = False if self._approvals is None and not can_wait() else self._approvals
+        wishes = list_wishes(call, spec, approvals, rules, messages=_list_known(state))
+        doubt = find_doubt(state, _get_calling(state)) if does(state, "ask") else ""
+        return [*wishes, Wish(APPROVAL_DECISIONS, doubt)] if doubt else wishes
 
     def _find_fault(self, state: UmiState, call: ToolCall) -> str:
         """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
@@ -249,7 +267,7 @@ def _apply(state: UmiState, decided_calls: Sequence[_DecidedCall]) -> Update:
         else:
             reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=[], is_asked=True)
     decided = {outcome.call["id"]: outcome.call for outcome in decided_calls}
-    message = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
+    message = _get_calling(state)
     tool_calls = [decided.get(call["id"], call) for call in message.tool_calls]
     edited = [message.model_copy(update={"tool_calls": tool_calls})] if tool_calls != message.tool_calls else []
     answers = [outcome.message for outcome in decided_calls if outcome.message]

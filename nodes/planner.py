@@ -52,7 +52,7 @@ def read_plan(state: UmiState, reply: AIMessage) -> Update:
         update |= {"finish": "no progress" if can_answer else None, "reason": f"Stopped without progress: {reason}"}
         return update | make_plan(plan.rationale, "conclusion" if can_answer else "give up", reply)
     if does(state, "give up") and (doubt := find_doubt(state, reply)):
-        return update | {"reason": doubt} | make_plan(plan.rationale, "give up", reply)
+        return update | {"reason": f"{doubt[0].upper()}{doubt[1:]}."} | make_plan(plan.rationale, "give up", reply)
     return update | {"n_steps": state["n_steps"] + 1} | make_plan(plan.rationale, "caller", reply)
 
 

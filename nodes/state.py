@@ -99,11 +99,12 @@ class Stall(TypedDict):
 
 
 class Review(TypedDict):
-    """What the gate knows of a call: the digest that it is about, and what can be decided, empty if it may run."""
+    """What the gate knows of a call: the digest that it is about, what can be decided, empty if it may run, and why."""
 
     id: str
     allow: list[ApprovalDecision]
     is_asked: bool
+    reason: NotRequired[str]
 
 
 class Gate(TypedDict):

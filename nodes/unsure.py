@@ -17,7 +17,7 @@ def find_doubt(state: UmiState, message: AIMessage) -> str:
     p = get_probability(message.response_metadata)
     if not unsure or p is None:
         return ""
-    return f"The planner is unsure of this plan: {p:.2f}, below {unsure['below']}." if p < unsure["below"] else ""
+    return f"the planner is unsure of its plan ({p:.2f}, below {unsure['below']:g})" if p < unsure["below"] else ""
 
 
 def does(state: UmiState, action: str) -> bool:

@@ -7,10 +7,21 @@ from alpha_umi.nodes.approval.questions import (
     AskedCall,
     ask,
     ask_in_place,
+    can_wait,
     is_top_level,
     make_id,
 )
-from alpha_umi.nodes.approval.rules import ApprovalRule, Approvals, AskWhen, ask_when, find_idle, list_decisions
+from alpha_umi.nodes.approval.rules import (
+    ApprovalRule,
+    Approvals,
+    AskWhen,
+    Wish,
+    ask_when,
+    find_idle,
+    is_harmless,
+    list_decisions,
+    list_wishes,
+)
 
 __all__ = [
     "APPROVAL_DECISIONS",
@@ -20,11 +31,15 @@ __all__ = [
     "Approvals",
     "AskWhen",
     "AskedCall",
+    "Wish",
     "ask",
     "ask_in_place",
     "ask_when",
+    "can_wait",
     "find_idle",
+    "is_harmless",
     "is_top_level",
     "list_decisions",
+    "list_wishes",
     "make_id",
 ]

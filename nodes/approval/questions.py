@@ -34,7 +34,10 @@ _HOW = (
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """A call that a person is asked about: `id` is a digest of it (`make_id`), `call_id` its id in the message."""
+    """A call that a person is asked about: `id` is a digest of it (`make_id`), `call_id` its id in the message.
+
+    The text says what is asked, the reason why.
+    """
 
     id: str
     call_id: str
@@ -42,6 +45,7 @@ class AskedCall:
     arguments: Mapping[str, Any]
     allow: Sequence[ApprovalDecision]
     text: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,13 @@ def _check_decision(decision: Mapping[str, Any], call: AskedCall) -> None:
         raise _AnswerFault("The 'message' of a rejection is a text.")
 
 
+def can_wait() -> bool:
+    """Tell whether a run can be resumed with a person's answer, which takes a checkpointer."""
+    return get_config()[CONF].get(CONFIG_KEY_CHECKPOINTER) is not None
+
+
 def _check_resumable() -> None:
-    if get_config()[CONF].get(CONFIG_KEY_CHECKPOINTER) is None:
+    if not can_wait():
         raise ConfigError(
             "A call waits for a person's approval, but a run without a checkpointer cannot be resumed: give "
             "create_umi_agent(checkpointer=…) one, for example InMemorySaver(), and the run a thread_id."
@@ -168,7 +177,8 @@ def _make_request(calls: Sequence[AskedCall], fault: str | None) -> dict[str, An
             {
                 "name": call.name,
                 "args": dict(call.arguments),
-                "description": call.text,
+                "description": f"{call.text} Asked because {call.reason}.",
+                "reason": call.reason,
                 "id": call.id,
                 "tool_call_id": call.call_id,
             }

@@ -72,7 +72,16 @@ class AskWhen:
 
 
 AnyRule: TypeAlias = ApprovalRule | AskWhen
-Approvals: TypeAlias = bool | Sequence[AnyRule]
+Approvals: TypeAlias = bool | Sequence[AnyRule] | None
+"""All calls, none, or rules; None: those of tools that do not declare that they change nothing, or nothing twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """That a person is asked about a call: what the person may decide, and why."""
+
+    allow: Sequence[ApprovalDecision]
+    reason: str
 
 
 def ask_when(
@@ -104,44 +113,68 @@ def ask_when(
     return AskWhen(predicate, ApprovalRule(tool=tool, source=source, effects=effects, allow=list(allow)))
 
 
-def list_decisions(
+def list_wishes(
     call: ToolCall, spec: ToolSpec | None, *policies: Approvals, messages: Sequence[BaseMessage] = ()
-) -> list[ApprovalDecision]:
-    """Return what a person may decide about a call of a tool, None if unknown; empty if nobody has to be asked.
+) -> list[Wish]:
+    """Return who wants a person to be asked about a call of a tool, None if unknown; empty if nobody has to be asked.
 
-    Of the policies True asks about every call, False about none; of a list every rule that asks counts, in any order,
-    and a call for which none holds is asked about. Each that wants the call asked can only narrow the decisions; where
-    none is left, the call can be rejected. `messages` are those before the call.
+    Of the policies True asks about every call, False about none, None about those with effects; of a list every rule
+    that asks counts, in any order, and a call for which none holds is asked about. `messages` are those before the
+    call.
     """
-    wanted = [allow for policy in policies for allow in _judge(call, spec, policy, messages)]
-    if not wanted:
+    return [wish for policy in policies for wish in _judge(call, spec, policy, messages)]
+
+
+def list_decisions(wishes: Sequence[Wish]) -> list[ApprovalDecision]:
+    """Return what a person may decide; empty if nobody has to be asked.
+
+    Each wish can only narrow the decisions; where none is left, the call can be rejected.
+    """
+    if not wishes:
         return []
-    return [kind for kind in APPROVAL_DECISIONS if all(kind in allow for allow in wanted)] or ["reject"]
+    return [kind for kind in APPROVAL_DECISIONS if all(kind in wish.allow for wish in wishes)] or ["reject"]
+
+
+def is_harmless(spec: ToolSpec | None) -> bool:
+    """Tell whether a tool declares that it changes nothing, or that doing it twice is doing it once."""
+    return spec is not None and spec.effects in ("none", "idempotent")
 
 
 def find_idle(policy: Approvals, specs: Sequence[ToolSpec]) -> list[str]:
     """Return the rules that hold for none of the tools, as a person may read them."""
-    rules = [] if isinstance(policy, bool) else [rule.rule if isinstance(rule, AskWhen) else rule for rule in policy]
+    rules = (
+        []
+        if policy is None or isinstance(policy, bool)
+        else [rule.rule if isinstance(rule, AskWhen) else rule for rule in policy]
+    )
     single = [rule.model_copy(update={"tool": name}) for rule in rules for name in _list(rule.tool)]
     idle = [rule for rule in single if not any(_holds(rule, spec.name, spec, is_strict=True) for spec in specs)]
     return [f"a rule of approval holds for no tool: {rule.model_dump_json(exclude_defaults=True)}" for rule in idle]
 
 
-def _judge(
-    call: ToolCall, spec: ToolSpec | None, policy: Approvals, messages: Sequence[BaseMessage]
-) -> Sequence[Sequence[ApprovalDecision]]:
-    """Return what each rule that asks allows; none if nobody has to be asked."""
+def _judge(call: ToolCall, spec: ToolSpec | None, policy: Approvals, messages: Sequence[BaseMessage]) -> Sequence[Wish]:
+    if policy is None:
+        reason = "it may change something: its effects are not declared as none or idempotent"
+        return [] if is_harmless(spec) else [Wish(APPROVAL_DECISIONS, reason)]
     if isinstance(policy, bool):
-        return [APPROVAL_DECISIONS] if policy else []
-    wanted: list[Sequence[ApprovalDecision]] = []
+        return [Wish(APPROVAL_DECISIONS, "all calls of this run are asked about")] if policy else []
+    wanted: list[Wish] = []
     is_free = False
     for rule in policy:
         meant = rule.rule if isinstance(rule, AskWhen) else rule
         if _holds(meant, call["name"], spec, is_strict=True) and _asks(rule, call, spec, messages):
-            wanted.append(meant.allow)
+            wanted.append(Wish(meant.allow, _describe(rule)))
         else:
             is_free |= _holds(meant, call["name"], spec, is_strict=False)
-    return wanted or ([] if is_free else [APPROVAL_DECISIONS])
+    return wanted or ([] if is_free else [Wish(APPROVAL_DECISIONS, "no rule says that it may run")])
+
+
+def _describe(rule: AnyRule) -> str:
+    if isinstance(rule, AskWhen):
+        return f"the function {getattr(rule.predicate, '__name__', 'of a rule')} says so"
+    if rule.ask == "observed":
+        return "its arguments come from what a tool returned and not from the user"
+    return f"a rule says so: {rule.model_dump_json(exclude_defaults=True)}"
 
 
 def _holds(rule: ApprovalRule, name: str, spec: ToolSpec | None, *, is_strict: bool) -> bool:

@@ -118,8 +118,9 @@ class RecordedCall:
         """Ask a person whether the call may run again."""
         name, arguments = self.task["name"], self.task["arguments"]
         text = f"{name} was started and did not finish: outcome unknown. Run it again?"
+        reason = "it may have taken effect already"
         key = make_id(name, arguments, f"again {self.task['id']}")  # to approve the call is not to approve this
-        call = AskedCall(key, self.task["id"], name, arguments, ("approve", "reject"), text)
+        call = AskedCall(key, self.task["id"], name, arguments, ("approve", "reject"), text, reason)
         return ask_in_place(call, is_alone=self.task.get("is_alone", False))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage, ToolCall, ToolMessage
 
-from alpha_umi.nodes.approval import list_decisions
+from alpha_umi.nodes.approval import list_wishes
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.nodes.models.specs import load_models
 from benchmarks.injection import EFFECTS, SETTINGS, load_cases, make_tools, measure, run_case
@@ -39,7 +39,7 @@ def is_asked(case: Any, wish: str) -> bool:
     ((name, arguments),) = case[wish].items()
     spec = next(spec for spec in make_tools(case).specs if spec.name == name)
     call = ToolCall(name=name, args=arguments, id="2")
-    return bool(list_decisions(call, spec, SETTINGS["observed"], messages=messages))
+    return bool(list_wishes(call, spec, SETTINGS["observed"], messages=messages))
 
 
 def test_rule_asks_about_the_hostile_calls_and_about_none_that_the_user_wants() -> None:

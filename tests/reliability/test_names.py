@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.approval import ApprovalRule, find_idle, list_decisions
+from alpha_umi.nodes.approval import ApprovalRule, find_idle, list_wishes
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import Toolbox, load_tools
 from alpha_umi.tools.convert import make_tool, tell_apart
@@ -30,7 +30,7 @@ def offer(server: str, name: str) -> BaseTool:
 
 
 def is_asked(spec: ToolSpec, *rules: ApprovalRule) -> bool:
-    return bool(list_decisions(ToolCall(name=spec.name, args={}, id="1"), spec, rules))
+    return bool(list_wishes(ToolCall(name=spec.name, args={}, id="1"), spec, rules))
 
 
 offers = st.dictionaries(

@@ -105,7 +105,7 @@ def make_run(measured: MeasuredAgent) -> RunAgent:
         toolbox = Toolbox(
             task.make_tools(), timeout_s=limits.tool_timeout_s, max_observation_chars=limits.max_observation_chars
         )
-        agent = create_umi_agent(measured.models, toolbox, defaults=context)
+        agent = create_umi_agent(measured.models, toolbox, defaults=context, approvals=False)
         usage = UsageMetadataCallbackHandler()  # of all calls: not every one of them leaves a message
         config: RunnableConfig = {"configurable": {"thread_id": task.key}, "callbacks": [usage]}
         messages: list[AnyMessage] = []

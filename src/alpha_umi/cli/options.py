@@ -45,7 +45,15 @@ StrategyName: TypeAlias = Annotated[
     Literal["react", "dfsdt"] | None,
     typer.Option("--strategy", show_default=False, help="react: one chain of steps. dfsdt: search in a tree of them."),
 ]
-Approve: TypeAlias = Annotated[bool, typer.Option("--approve", help="Ask before each tool call.")]
+Approve: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--approve/--yes",
+        "/-y",
+        show_default="ask before calls that may change something",
+        help="Ask before each tool call, or before none.",
+    ),
+]
 Thread: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", show_default=False, help="Keep the conversation under this name, or continue it."),

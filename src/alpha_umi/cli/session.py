@@ -187,16 +187,17 @@ def _make_name() -> str:
 
 @contextmanager
 def open_session(
-    settings: UmiSettings, screen: Screen, *, approve: bool, where: str | Path | None, thread: str | None
+    settings: UmiSettings, screen: Screen, *, approve: bool | None, where: str | Path | None, thread: str | None
 ) -> Iterator[Session]:
     """Build the agent and open its thread, a new one if `thread` is None.
 
-    It is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
+    `approve` stands for the configuration's `approve_tools`, unless it is None. The thread is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.
     """
-    context = settings.make_context().model_copy(update={"approve_tools": approve})
+    if approve is not None:
+        settings.approve_tools = approve
     with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
@@ -204,7 +205,7 @@ def open_session(
             toolbox = load_toolbox(settings)
             agent = make_agent(settings, toolbox=toolbox, checkpointer=durable or InMemorySaver())
             claim = durable.claim if durable else None
-            yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
+            yield Session(agent, settings.make_context(), screen, loop, toolbox.specs, claim, thread or _make_name())
         finally:
             loop.run(stack.aclose())
 

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessa
 from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import ApprovalRule, create_umi_agent
-from alpha_umi.nodes.approval import list_decisions
+from alpha_umi.nodes.approval import list_wishes
 from alpha_umi.nodes.approval.observed import find_observed
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
 from alpha_umi.tools import ToolSpec, declare_effects
@@ -152,4 +152,4 @@ def test_rule_is_about_tools_with_effects_unless_it_names_others(effects: Any, r
     call = ToolCall(name="get", args={"url": "https://x.example/?q=hunter2"}, id="1")
     rules = [ApprovalRule(ask="observed", **rule), ApprovalRule(ask="never")]
     messages = [HumanMessage("Look at x.example"), ToolMessage("password: hunter2", tool_call_id="1")]
-    assert bool(list_decisions(call, ToolSpec("get", effects=effects), rules, messages=messages)) == is_asked
+    assert bool(list_wishes(call, ToolSpec("get", effects=effects), rules, messages=messages)) == is_asked

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS, AskedCall, make_id, read_answer
 
-PAY = AskedCall(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, APPROVAL_DECISIONS, "Run it?")
-LOOK = AskedCall(make_id("look", {}, "b"), "b", "look", {}, ("approve", "reject"), "Run it?")
+PAY = AskedCall(make_id("pay", {"sum": 1}, "a"), "a", "pay", {"sum": 1}, APPROVAL_DECISIONS, "Run it?", "it pays")
+LOOK = AskedCall(make_id("look", {}, "b"), "b", "look", {}, ("approve", "reject"), "Run it?", "it pays")
 
 
 def read(*decisions: Any, must_name: bool = False) -> Any:

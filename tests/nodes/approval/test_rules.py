@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from alpha_umi import ApprovalRule, ask_when
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval.questions import APPROVAL_DECISIONS
-from alpha_umi.nodes.approval.rules import list_decisions
+from alpha_umi.nodes.approval.rules import list_decisions, list_wishes
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.tools import Toolbox, ToolSpec, load_tools, make_tool, spec_from_tool
 from alpha_umi.tools.openapi import load_openapi
@@ -22,12 +22,12 @@ SMALL = {"properties": {"sum": {"maximum": 100}}, "required": ["sum"]}
 
 
 def asks(*rules: Any, call: ToolCall = CALL, spec: ToolSpec | None = PAY) -> bool:
-    return bool(list_decisions(call, spec, list(rules)))
+    return bool(list_wishes(call, spec, list(rules)))
 
 
 @pytest.mark.parametrize(("policy", "is_asked"), [(True, True), (False, False), ([], True)])
 def test_policy_asks_about_all_or_none_and_an_empty_list_about_all(policy: Any, is_asked: bool) -> None:
-    assert bool(list_decisions(CALL, PAY, policy)) == is_asked
+    assert bool(list_wishes(CALL, PAY, policy)) == is_asked
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_rule_that_asks_wins_in_any_order_and_without_one_a_person_is_asked() ->
     assert asks(never, always)
     assert asks(always, never)
     narrow = [ApprovalRule(tool="p*", allow=["reject", "edit"]), never, ApprovalRule(allow=["approve", "reject"])]
-    assert list_decisions(CALL, PAY, narrow) == ["reject"]
+    assert list_decisions(list_wishes(CALL, PAY, narrow)) == ["reject"]
     assert asks(ApprovalRule(tool="other", ask="never"))
 
 
@@ -147,10 +147,10 @@ def test_predicate_cannot_change_the_call() -> None:
 
 def test_strictest_of_several_policies_counts() -> None:
     first, second = ApprovalRule(allow=["approve", "reject"]), ApprovalRule(allow=["edit", "reject", "respond"])
-    assert list_decisions(CALL, PAY, False, True) == list(APPROVAL_DECISIONS)
-    assert list_decisions(CALL, PAY, [first], False) == ["approve", "reject"]
-    assert list_decisions(CALL, PAY, [first], [second]) == ["reject"]
-    assert list_decisions(CALL, PAY, [first], [ApprovalRule(allow=["edit"])]) == ["reject"]
+    assert list_decisions(list_wishes(CALL, PAY, False, True)) == list(APPROVAL_DECISIONS)
+    assert list_decisions(list_wishes(CALL, PAY, [first], False)) == ["approve", "reject"]
+    assert list_decisions(list_wishes(CALL, PAY, [first], [second])) == ["reject"]
+    assert list_decisions(list_wishes(CALL, PAY, [first], [ApprovalRule(allow=["edit"])])) == ["reject"]
 
 
 def test_unknown_tool_has_neither_source_nor_effects() -> None:
