@@ -36,7 +36,7 @@ def main(database: str, where: str, number: str) -> None:
     search_place.effects = "idempotent"  # type: ignore[attr-defined]  # functions take any attribute
     with open_checkpointer(Path(database)) as saver:
         player = make_player(PLANS, before=lambda: maybe_die("model"))
-        agent = create_umi_agent(player, [search_place], strategy="dfsdt", checkpointer=saver)
+        agent = create_umi_agent(player, [search_place], strategy="dfsdt", approvals=False, checkpointer=saver)
         agent.invoke(QUESTION, {"configurable": {"thread_id": THREAD}}, durability="sync")
 
 

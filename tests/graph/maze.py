@@ -80,7 +80,9 @@ def make_player(plans: Plans, before: Callable[[], None] = lambda: None) -> Scri
 def make_agent(plans: Plans, **options: Any) -> UmiAgent:
     context = options.pop("defaults", UmiContext())
     options.setdefault("strategy", "dfsdt")
-    return create_umi_agent(make_player(plans), options.pop("tools", [look]), defaults=context, **options)
+    return create_umi_agent(
+        make_player(plans), options.pop("tools", [look]), defaults=context, **{"approvals": False, **options}
+    )
 
 
 def strip(tree: Any) -> Any:

@@ -92,7 +92,7 @@ def test_every_generation_setting_is_one_a_model_takes() -> None:
         ("generation: {temperature: 3}\n", ["generation.temperature", "less than or equal to 2"]),
         ("models:\n  planner: hf:a\n  cook: hf:a\n", ["line 3", "models.cook", "'planner', 'caller' or 'summarizer'"]),
         ("models:\n  planner: 3\n", ["line 2", "models.planner", "string"]),
-        ("models: [hf:a]\n", ["line 1", "models", "string"]),
+        ("models: [1]\n", ["line 1", "models", "string"]),
         ("tools:\n  - builtin:calculator\n  - {a: b}\n", ["line 3", "tools.1", "string"]),
         ("1: 2\n", ["line 1", "1: no such setting"]),
         ("approve_tools:\n- {tool: x}\n- {tools: x}\n", ["line 3", "approve_tools.1.tools", "tool, source, effects"]),

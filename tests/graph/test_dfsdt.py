@@ -217,7 +217,7 @@ def test_dfsdt_empty_answer_is_a_dead_end() -> None:
 
 def test_dfsdt_counts_all_model_calls_and_tokens_by_node() -> None:
     model = make_player(DEEP)
-    agent = create_umi_agent(model, [look], strategy="dfsdt", checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, [look], strategy="dfsdt", approvals=False, checkpointer=InMemorySaver())
     agent.invoke(QUESTION, CONFIG)
     assert agent.get_state(CONFIG).values["n_queries"] == len(model.requests)
     assert all(node["usage"]["total_tokens"] > 0 for node in get_tree(agent)["nodes"][1:])

@@ -40,7 +40,7 @@ def test_dfsdt_killed_search_resumes_to_the_same_tree(
     look.effects = "idempotent"  # type: ignore[attr-defined]  # functions take any attribute
     model = make_player(PLANS)
     with open_checkpointer(database) as saver:
-        agent = create_umi_agent(model, [look], strategy="dfsdt", checkpointer=saver)
+        agent = create_umi_agent(model, [look], strategy="dfsdt", approvals=False, checkpointer=saver)
         assert agent.get_state(CONFIG).next == ("dfsdt",)
         result = agent.invoke(None, CONFIG)
         state = agent.get_state(CONFIG).values

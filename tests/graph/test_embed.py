@@ -313,7 +313,7 @@ def make_fan_out(bank: Any, kind: str) -> Any:
         plans = ["Both.\nNext: caller.", "Done.\nNext: conclusion."]
         script = replay({"planner": plans, "caller": [calls], "summarizer": ["Done."]})
         tool = as_tool(bank, name="bank")
-        return create_umi_agent(ScriptedChatModel(script=script), [tool], checkpointer=InMemorySaver())
+        return create_umi_agent(ScriptedChatModel(script=script), [tool], approvals=False, checkpointer=InMemorySaver())
     graph: Any = StateGraph(Answers)
     late = Late()
 

@@ -28,7 +28,9 @@ def call(place: str) -> str:
 def run(planner: Sequence[str], places: Sequence[str], **limits: Any) -> tuple[UmiAgent, ScriptedChatModel, Any]:
     script: Any = {"planner": planner, "caller": [*map(call, places)], "summarizer": ["There."]}
     model = ScriptedChatModel(script=script)
-    agent = create_umi_agent(model, [look], defaults=UmiContext(**limits), checkpointer=InMemorySaver())
+    agent = create_umi_agent(
+        model, [look], defaults=UmiContext(**limits), approvals=False, checkpointer=InMemorySaver()
+    )
     return agent, model, agent.invoke(QUESTION, CONFIG)
 
 
@@ -116,6 +118,6 @@ def test_guard_begins_anew_with_each_turn() -> None:
     agent.update_state(CONFIG, {})
     assert agent.get_state(CONFIG).values["stall"] is not None
     model = ScriptedChatModel(script={"planner": [END], "summarizer": ["Still there."]})
-    again = create_umi_agent(model, [look], checkpointer=agent.checkpointer)
+    again = create_umi_agent(model, [look], approvals=False, checkpointer=agent.checkpointer)
     again.invoke({"messages": [HumanMessage("And now?")]}, CONFIG)
     assert again.get_state(CONFIG).values["stall"] is None

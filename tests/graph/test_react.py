@@ -17,6 +17,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
@@ -44,7 +45,7 @@ def make_agent(
     **options: Any,
 ) -> UmiAgent:
     script: Mapping[Role, Sequence[str]] = {"planner": planner, "caller": caller, "summarizer": summarizer}
-    return create_umi_agent(ScriptedChatModel(script=script), tools, **options)
+    return create_umi_agent(ScriptedChatModel(script=script), tools, **{"approvals": False, **options})
 
 
 def ask(agent: UmiAgent, text: str = "What is 2 + 3?", **kwargs: Any) -> dict[str, Any]:
@@ -305,7 +306,9 @@ def test_agent_answers_the_last_human_turn_of_any_history(strategy: Any, given: 
         n_plans = sum(message.role == "planner" for message in messages[n_asked:])  # type: ignore[attr-defined]
         return {"planner": PLANS[min(n_plans, 1)], "caller": CALL, "summarizer": "5"}[role]
 
-    agent = create_umi_agent(ScriptedChatModel(script=write), [add], strategy=strategy, checkpointer=InMemorySaver())
+    agent = create_umi_agent(
+        ScriptedChatModel(script=write), [add], strategy=strategy, approvals=False, checkpointer=InMemorySaver()
+    )
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     result = agent.invoke({"messages": given}, config)
     assert (result["answer"], result["finish"]) == ("5", "answer")
@@ -331,7 +334,7 @@ def test_a_finished_thread_that_is_run_again_answers_anew_with_what_it_did_as_co
     model = ScriptedChatModel(
         script={"planner": PLANS * 2, "caller": [CALL] * 2, "summarizer": ["It is 5.", "Still 5."]}
     )
-    agent = create_umi_agent(model, [add], strategy=strategy, checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, [add], strategy=strategy, approvals=False, checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     first = agent.invoke({"messages": [QUESTION]}, config)
     assert agent.invoke(None, config)["messages"] == first["messages"]
@@ -423,6 +426,41 @@ def test_approval_is_asked_for_by_the_context_of_a_run_that_ended_before_its_fir
     assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
 
 
+@pytest.mark.parametrize(
+    ("first", "given", "max_steps"),
+    [
+        (UmiContext(max_steps=3), {}, 3),
+        ({"max_steps": 3}, {}, 3),
+        (None, {}, 8),
+        (UmiContext(max_steps=3), {"context": {}}, 8),
+        (UmiContext(max_steps=3), {"context": UmiContext()}, 8),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_approval_is_asked_for_after_time_travel_only_where_a_rule_asks(
+    first: Any, given: Any, max_steps: int, is_async: bool
+) -> None:
+    agent = make_agent(PLANS * 3, [CALL] * 3, ["The sum is 5."] * 3, checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, context=first)
+    *_, asked, start = agent.get_state_history(config)
+    other: dict[str, Any] = {"messages": [HumanMessage("2 + 4?")]}
+    for where in (start.config, agent.update_state(asked.config, other, as_node="__start__")):
+        resumed = asyncio.run(agent.ainvoke(None, where, **given)) if is_async else agent.invoke(None, where, **given)
+        assert resumed["answer"] == "The sum is 5."
+    assert agent.get_state(config).values["settings"]["max_steps"] == max_steps
+
+
+def test_approval_is_asked_for_in_all_calls_of_a_run_of_which_nothing_is_known() -> None:
+    saver = InMemorySaver()
+    agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=saver)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    before: Any = {"messages": [HumanMessage("2 + 3?")]}
+    for _ in CompiledStateGraph.stream(agent, before, config, interrupt_before=["entry"]):  # keeps no context
+        pass
+    assert agent.invoke(None, config)["__interrupt__"]
+
+
 def test_approval_is_not_asked_for_where_a_resumed_run_is_given_a_context() -> None:
     agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
@@ -493,7 +531,7 @@ def test_react_starts_afresh_after_giving_up() -> None:
             "summarizer": ["The sum is 5."],
         }
     )
-    agent = create_umi_agent(model, [add], checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, [add], approvals=False, checkpointer=InMemorySaver())
     config: RunnableConfig = {"configurable": {"thread_id": "t"}}
     result = ask(agent, config=config, context=UmiContext(max_restarts=1))
     assert (result["finish"], result["reason"]) == ("answer", None)

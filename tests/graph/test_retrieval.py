@@ -112,7 +112,7 @@ def test_agent_finds_further_tools_and_its_prompt_only_grows(
 
 def test_agent_cannot_call_a_tool_that_was_not_offered(toolbox: Toolbox, retriever: ToolRetriever) -> None:
     model = make_model([CALL, DONE], [WEATHER])
-    agent = create_umi_agent(model, toolbox, retriever=retriever, checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, toolbox, retriever=retriever, approvals=False, checkpointer=InMemorySaver())
     result = ask(agent, "Polish widget 17.", context=UmiContext(approve_tools=True))
     ((status, text),) = observe(result)
     assert status == "error"
@@ -151,7 +151,7 @@ def test_agent_offers_only_what_an_observation_can_document(toolbox: Toolbox) ->
 
 def test_thread_keeps_its_prompt_while_nothing_new_fits(toolbox: Toolbox, retriever: ToolRetriever) -> None:
     model = make_model([CALL, DONE, DONE], [WEATHER], 2)
-    agent = create_umi_agent(model, toolbox, retriever=retriever, checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, toolbox, retriever=retriever, approvals=False, checkpointer=InMemorySaver())
     ask(agent, "What is the weather forecast?")
     ask(agent, "And the weather tomorrow?")
     assert is_prefix(model.requests[-3], model.requests[-2])
@@ -161,7 +161,7 @@ def test_thread_keeps_the_tools_it_called_beside_those_of_the_new_question(
     toolbox: Toolbox, retriever: ToolRetriever
 ) -> None:
     model = make_model([CALL, DONE, CALL, CALL, DONE], [WEATHER, make_call("book_flight", city="Oslo"), WEATHER], 2)
-    agent = create_umi_agent(model, toolbox, retriever=retriever, checkpointer=InMemorySaver())
+    agent = create_umi_agent(model, toolbox, retriever=retriever, approvals=False, checkpointer=InMemorySaver())
     ask(agent, "What is the weather forecast?")
     result = ask(agent, "Then book me a flight.")
     assert [status for status, _ in observe(result)] == ["success"] * 3
@@ -171,14 +171,14 @@ def test_thread_keeps_the_tools_it_called_beside_those_of_the_new_question(
 def test_resumed_thread_keeps_what_was_offered_and_found(toolbox: Toolbox, retriever: ToolRetriever) -> None:
     saver = InMemorySaver()
     model = make_model([CALL, CALL, DONE], [FIND, WEATHER])
-    agent = create_umi_agent(model, toolbox, retriever=retriever, checkpointer=saver)
+    agent = create_umi_agent(model, toolbox, retriever=retriever, approvals=False, checkpointer=saver)
     ask(agent, "Polish widget 17.", context=UmiContext(approve_tools=True))
     agent.invoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     before = names_of(model.requests[-1])
     # another process, whose index finds something else by now
     other = ToolRetriever([spec for spec in toolbox.specs if spec.name == "book_flight"], embeddings=None)
     resumed = make_model([DONE], [])
-    agent = create_umi_agent(resumed, toolbox, retriever=other, checkpointer=saver)
+    agent = create_umi_agent(resumed, toolbox, retriever=other, approvals=False, checkpointer=saver)
     result = agent.invoke(Command(resume={"decisions": [{"type": "approve"}]}), THREAD)
     assert observe(result)[-1] == ("success", "Sun in Oslo.")
     assert names_of(resumed.requests[-1]) == before

@@ -36,7 +36,7 @@ def make_agent(effects: str, strategy: Any, checkpointer: Any) -> UmiAgent:
     }
     context = UmiContext(approve_tools=True, repeat_limit=None, failure_limit=None, strategy=strategy)
     model = ScriptedChatModel(script=replay(script))
-    return create_umi_agent(model, [pay], defaults=context, checkpointer=checkpointer)
+    return create_umi_agent(model, [pay], defaults=context, approvals=False, checkpointer=checkpointer)
 
 
 def run(

@@ -214,7 +214,7 @@ def _run(say: Say, drive: Drive, tools: Any = (), timeout_s: float = 60.0) -> tu
 
     with tempfile.TemporaryDirectory() as folder, open_checkpointer(Path(folder) / "t.sqlite") as saver:
         toolbox = Toolbox([pay, *tools], timeout_s=timeout_s)
-        agent = create_umi_agent(ScriptedChatModel(script=say), toolbox, checkpointer=saver)
+        agent = create_umi_agent(ScriptedChatModel(script=say), toolbox, approvals=False, checkpointer=saver)
         return drive(agent, {"messages": "Pay three sums."}, {"configurable": {"thread_id": "t"}}), effects
 
 

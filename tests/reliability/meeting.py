@@ -43,7 +43,7 @@ def inject_meetings(n: int, seed: int) -> Iterator[tuple[str, Any]]:
         with tempfile.TemporaryDirectory() as folder:
             where, sums, barrier = f"{folder}/t.sqlite", Path(folder) / "sums", context.Barrier(N_PROCESSES)
             with open_checkpointer(where) as saver:
-                agent = create_umi_agent(ScriptedChatModel(script=[]), [], checkpointer=saver)
+                agent = create_umi_agent(ScriptedChatModel(script=[]), [], approvals=False, checkpointer=saver)
                 agent.invoke(QUESTION, THREAD, interrupt_before=["planner"])
             processes = [
                 context.Process(target=sharing.resume, args=(where, str(sums), False, barrier, patience_s))
@@ -80,7 +80,9 @@ def inject_forks(n: int) -> Iterator[tuple[str, Any]]:
         plans = ["I pay.\nNext: caller.", "Done.\nNext: conclusion."]
         script: Any = {"planner": plans, "caller": ['Action: pay\nAction Input: {"sum": 1}'], "summarizer": ["Done."]}
         with tempfile.TemporaryDirectory() as folder, open_checkpointer(Path(folder) / "t.sqlite") as saver:
-            agent = create_umi_agent(ScriptedChatModel(script=replay(script)), [pay], checkpointer=saver)
+            agent = create_umi_agent(
+                ScriptedChatModel(script=replay(script)), [pay], approvals=False, checkpointer=saver
+            )
             result = agent.invoke(QUESTION, THREAD)
         (told,) = [message.text for message in result["messages"] if message.type == "tool"]
         return f"{result['finish']} {told} {did}"
@@ -117,6 +119,7 @@ def inject_detours(n: int, seed: int) -> Iterator[tuple[str, Any]]:
             ScriptedChatModel(script=replay({**script, "summarizer": ["Done."] * 3})),
             [make_pay(did)],
             defaults=context,
+            approvals=False,
             checkpointer=InMemorySaver() if rng.random() < 0.8 else None,
         )
         task: dict[str, Any] = {"name": "pay", "arguments": {"to": rng.choice("xy")}, "id": "call_1", "approve": False}

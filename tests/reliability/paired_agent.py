@@ -48,7 +48,7 @@ def make_agent(effects: str, checkpointer: Any) -> UmiAgent:
     plans = ["Both.\nNext: caller.", "Done.\nNext: conclusion."]
     model = ScriptedChatModel(script=replay({"planner": plans, "caller": [calls], "summarizer": ["Done."]}))
     tool = declare_effects("idempotent")(as_tool(bank, name="bank"))  # what it pays is recorded call by call
-    return create_umi_agent(model, [tool], checkpointer=checkpointer)
+    return create_umi_agent(model, [tool], approvals=False, checkpointer=checkpointer)
 
 
 def run(where: str, effects: str, thread: str, *, kill: Any = None, ready: Connection | None = None) -> None:

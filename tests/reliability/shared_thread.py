@@ -26,7 +26,7 @@ def talk(where: str, answered: str, name: str, n_turns: int) -> None:
     """Put questions on thread ``t`` whenever it is free, and note down those that were answered."""
     script = replay({"planner": ["Easy.\nNext: conclusion."], "summarizer": ["Yes."]})
     with open_checkpointer(where) as saver, open(answered, "a") as file:
-        agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+        agent = create_umi_agent(ScriptedChatModel(script=script), [], approvals=False, checkpointer=saver)
         for n in range(n_turns):
             question: Any = {"messages": [{"role": "user", "content": f"{name}{n}"}]}
             while True:
@@ -75,14 +75,14 @@ def ask_at(where: str, question: str, offset_h: float, is_async: bool, answers: 
 
     async def ask() -> Any:
         async with open_async_checkpointer(where) as saver:
-            agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+            agent = create_umi_agent(ScriptedChatModel(script=script), [], approvals=False, checkpointer=saver)
             return await agent.ainvoke(messages, config)
 
     if is_async:
         result = asyncio.run(ask())
     else:
         with open_checkpointer(where) as saver:
-            agent = create_umi_agent(ScriptedChatModel(script=script), [], checkpointer=saver)
+            agent = create_umi_agent(ScriptedChatModel(script=script), [], approvals=False, checkpointer=saver)
             result = agent.invoke(messages, config)
     answers.send([message.text for message in result["messages"] if message.type == "human"])
 
@@ -110,7 +110,7 @@ def resume(where: str, sums: str, is_async: bool, ready: Any, patience_s: float 
 
     async def go_on() -> None:
         async with open_async_checkpointer(where) as saver:
-            agent = create_umi_agent(model, [pay], checkpointer=saver)
+            agent = create_umi_agent(model, [pay], approvals=False, checkpointer=saver)
             await asyncio.to_thread(ready.wait)
             await agent.ainvoke(None, config)
 
@@ -118,7 +118,7 @@ def resume(where: str, sums: str, is_async: bool, ready: Any, patience_s: float 
         asyncio.run(go_on())
         return
     with open_checkpointer(where) as saver:
-        agent = create_umi_agent(model, [pay], checkpointer=saver)
+        agent = create_umi_agent(model, [pay], approvals=False, checkpointer=saver)
         ready.wait()
         try:
             agent.invoke(None, config)

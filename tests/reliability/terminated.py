@@ -35,7 +35,7 @@ def make_model(*_: Any) -> ScriptedChatModel:
 def embed(where: str, thread: str) -> None:
     """Stream an answer to standard output."""
     with open_checkpointer(where) as saver:
-        agent = create_umi_agent(make_model(), [note], checkpointer=saver)
+        agent = create_umi_agent(make_model(), [note], approvals=False, checkpointer=saver)
         question: Any = {"messages": "Note x."}
         config: Any = {"configurable": {"thread_id": thread}}
         for message, _ in agent.stream(question, config, stream_mode="messages"):

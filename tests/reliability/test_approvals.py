@@ -212,7 +212,11 @@ def test_rejected_call_is_refused_after_the_chain_began_afresh() -> None:
         script={"planner": plans, "caller": [call("pay", sum=1)] * 2, "summarizer": ["I could not."]}
     )
     agent = create_umi_agent(
-        model, [shop.pay], defaults=UmiContext(approve_tools=True, max_restarts=1), checkpointer=InMemorySaver()
+        model,
+        [shop.pay],
+        defaults=UmiContext(approve_tools=True, max_restarts=1),
+        approvals=False,
+        checkpointer=InMemorySaver(),
     )
     (action,) = read(agent.invoke(QUESTION, THREAD))
     result = agent.invoke(answer(decide(action, "reject")), THREAD)

@@ -46,7 +46,7 @@ class Person:
 
         model = ScriptedChatModel(script=replay(script))
         context = UmiContext(approve_tools=True, repeat_limit=None, failure_limit=None, strategy=strategy)
-        self._agent = create_umi_agent(model, [pay], defaults=context, checkpointer=InMemorySaver())
+        self._agent = create_umi_agent(model, [pay], defaults=context, approvals=False, checkpointer=InMemorySaver())
         self._agent.invoke(QUESTION, THREAD)
 
     def act(self, data: st.DataObject) -> None:

@@ -59,7 +59,7 @@ def make_agent(
         is_drawn = messages[-1].role == "observation"  # type: ignore[attr-defined]
         return "Here." if role == "summarizer" else f"Next: {'conclusion' if is_drawn else 'caller'}."
 
-    return create_umi_agent(ScriptedChatModel(script=write), [draw], checkpointer=checkpointer)
+    return create_umi_agent(ScriptedChatModel(script=write), [draw], approvals=False, checkpointer=checkpointer)
 
 
 def find_result(state: Any) -> ToolMessage:

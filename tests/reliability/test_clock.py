@@ -70,7 +70,9 @@ def test_time_limits_ledger_and_threads_hold_while_the_clock_jumps(clock: Clock,
     clock.jump_h = 12
     effects: list[int] = []
     with open_checkpointer(tmp_path / "t.sqlite") as saver, saver.claim("t"):
-        agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), make_tools(effects), checkpointer=saver)
+        agent = create_umi_agent(
+            ScriptedChatModel(script=replay(SCRIPT)), make_tools(effects), approvals=False, checkpointer=saver
+        )
         question: Any = {"messages": "Pay."}
         result = agent.invoke(question, CONFIG)
     assert (result["finish"], effects) == ("answer", [1, 2])
@@ -105,7 +107,9 @@ def test_loading_a_thread_takes_back_no_time_that_others_have_used_meanwhile(clo
 
     with open_checkpointer(tmp_path / "t.sqlite") as saver:
         question: Any = {"messages": "?"}
-        create_umi_agent(ScriptedChatModel(script=replay(script)), [], checkpointer=saver).invoke(question, CONFIG)
+        create_umi_agent(ScriptedChatModel(script=replay(script)), [], approvals=False, checkpointer=saver).invoke(
+            question, CONFIG
+        )
         clock.offset_h = -5
         thread = threading.Thread(target=make_ids)
         thread.start()

@@ -186,7 +186,9 @@ def test_effects_do_not_reach_the_model() -> None:
 
 
 def make_agent(tool: Callable[..., Any], checkpointer: Any, **options: Any) -> UmiAgent:
-    return create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [tool], checkpointer=checkpointer, **options)
+    return create_umi_agent(
+        ScriptedChatModel(script=replay(SCRIPT)), [tool], approvals=False, checkpointer=checkpointer, **options
+    )
 
 
 def read_observation(result: Any) -> str:
@@ -333,7 +335,7 @@ def test_permission_to_repeat_one_of_several_calls_names_it() -> None:
 
     calls = "\n".join(f'Action: pay\nAction Input: {{"sum": {sum}}}' for sum in (5, 6))
     model = ScriptedChatModel(script=replay({**SCRIPT, "caller": [calls]}))
-    agent = create_umi_agent(model, [pay], checkpointer=InMemorySaver(), ledger=FullLedger(1))
+    agent = create_umi_agent(model, [pay], approvals=False, checkpointer=InMemorySaver(), ledger=FullLedger(1))
     approve: Any = {"decisions": [{"type": "approve"}]}
     agent.invoke(QUESTION, THREAD, context=UmiContext(approve_tools=True))
     with pytest.raises(StorageError):

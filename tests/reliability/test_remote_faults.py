@@ -154,7 +154,7 @@ def test_model_server_that_fails_is_left_alone_and_the_thread_goes_on(
     server = Server(*[(500, {}, b"{}")] * 2, then=COMPLETION.encode())
     with serving(server.answer) as host:
         model = make_openai("m", {"remote": remote}, base_url=f"http://{host}/v1")
-        agent = create_umi_agent(model, [], checkpointer=InMemorySaver())
+        agent = create_umi_agent(model, [], approvals=False, checkpointer=InMemorySaver())
         config: Any = {"configurable": {"thread_id": "1"}}
         question: Any = {"messages": "Hi"}
         with pytest.raises(ModelFault, match=r"cannot answer.*resume the thread"):

@@ -87,7 +87,7 @@ async def test_run_of_a_server_claims_its_thread_and_has_the_ledger_of_its_datab
     async with open_async_checkpointer(where) as ours, open_async_checkpointer(where) as theirs:
         served = wrap(ours)
         assert find_ledger(served) is ours.ledger
-        agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [], checkpointer=served)
+        agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [], approvals=False, checkpointer=served)
         with theirs.claim("t"), pytest.raises(StorageError, match="in use"):
             await agent.ainvoke(QUESTION, {"configurable": {"thread_id": "t"}})
 

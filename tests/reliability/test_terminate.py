@@ -66,7 +66,7 @@ def go_on(folder: Path) -> Any:
     terminated = import_module("terminated")
     with open_checkpointer(folder / "threads.sqlite") as saver:
         model = ScriptedChatModel(script=replay(terminated.SCRIPT))
-        agent = create_umi_agent(model, [terminated.note], checkpointer=saver)
+        agent = create_umi_agent(model, [terminated.note], approvals=False, checkpointer=saver)
         config: Any = {"configurable": {"thread_id": "t"}}
         assert agent.get_state(config).tasks
         return agent.invoke(None, config)

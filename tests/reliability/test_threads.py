@@ -39,7 +39,9 @@ def make_agent(checkpointer: Any, tool: Callable[..., Any] | None = None) -> Umi
         """Pay."""
         return f"{sum} paid"
 
-    return create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [tool or pay], checkpointer=checkpointer)
+    return create_umi_agent(
+        ScriptedChatModel(script=replay(SCRIPT)), [tool or pay], approvals=False, checkpointer=checkpointer
+    )
 
 
 def ask(question: str) -> Any:

@@ -194,7 +194,9 @@ def test_forked_child_runs_coroutine_tools_and_leaves_the_database_of_its_parent
     toolbox = Toolbox([pay], timeout_s=20)
     assert toolbox.execute("pay", {}, "1").text == f"paid by {os.getpid()}"
     with open_checkpointer(tmp_path / "threads.sqlite") as saver:
-        agent = create_umi_agent(ScriptedChatModel(script=["No.\nNext: give up."] * 9), [], checkpointer=saver)
+        agent = create_umi_agent(
+            ScriptedChatModel(script=["No.\nNext: give up."] * 9), [], approvals=False, checkpointer=saver
+        )
         config: RunnableConfig = {"configurable": {"thread_id": "t"}}
         question: Any = {"messages": "Pay."}
         agent.invoke(question, config)

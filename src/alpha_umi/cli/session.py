@@ -191,7 +191,8 @@ def open_session(
 ) -> Iterator[Session]:
     """Build the agent and open its thread, a new one if `thread` is None.
 
-    `approve` stands for the configuration's `approve_tools`, unless it is None. The thread is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
+    `approve` stands for the configuration's `approve_tools`, unless it is None. The thread is kept
+    in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.

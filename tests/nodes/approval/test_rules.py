@@ -69,7 +69,7 @@ def test_rule_asks_when_arguments_match(ask: Any, sum: int, is_asked: bool) -> N
     assert asks(ApprovalRule(ask="unless", arguments=SMALL), call=call) != is_asked
 
 
-@pytest.mark.parametrize("approvals", [[{"tool": "pay"}], "pay", None, 1, ApprovalRule(tool="pay")])
+@pytest.mark.parametrize("approvals", [[{"tool": "pay"}], "pay", 1, ApprovalRule(tool="pay")])
 def test_what_are_no_rules_is_refused_when_the_agent_is_made(approvals: Any) -> None:
     with pytest.raises(ConfigError, match="list of ApprovalRule"):
         ApprovalGate(Toolbox([]), approvals)
@@ -185,3 +185,26 @@ def test_source_cannot_be_claimed_by_metadata() -> None:
 
     tool = load_tools([pay])[0].model_copy(update={"metadata": {"source": "builtin", "effects": "none"}})
     assert spec_from_tool(tool).source == "langchain"
+
+
+@pytest.mark.parametrize(("effects", "is_asked"), [("none", False), ("idempotent", False), ("once", True)])
+def test_without_a_policy_calls_that_may_change_something_are_asked_about(effects: Any, is_asked: bool) -> None:
+    wishes = list_wishes(CALL, ToolSpec("pay", effects=effects), None)
+    assert bool(wishes) == is_asked
+    assert all("effects" in wish.reason for wish in wishes)
+    assert list_wishes(CALL, None, None)
+
+
+def test_every_wish_says_why() -> None:
+    failing = ask_when(is_large, tool="pay")
+    reasons = [
+        wish.reason
+        for policy in (True, [ApprovalRule(tool="pay")], [ApprovalRule(tool="other")], [failing])
+        for wish in list_wishes(CALL, PAY, policy)
+    ]
+    assert [next(word for word in ("all", '"tool":"pay"', "no rule", "is_large") if word in each) for each in reasons]
+    assert len(reasons) == 4
+
+
+def is_large(call: ToolCall) -> bool:
+    return bool(call["args"]["sum"])
