@@ -6,6 +6,7 @@ Source: "Small LLMs Are Weak Tool Learners: A Multi-LLM Agent", arXiv 2401.07324
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from alpha_umi.nodes.approval import ApprovalRule, ask_when
     from alpha_umi.nodes.format.trajectory import Trajectory
     from alpha_umi.nodes.state import UmiContext
+    from alpha_umi.tools.convert import declare_effects
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.tools.toolbox import Toolbox
 
@@ -29,6 +31,7 @@ __all__ = [
     "as_tool",
     "ask_when",
     "create_umi_agent",
+    "declare_effects",
 ]
 
 _HOMES = {
@@ -42,10 +45,17 @@ _HOMES = {
     "as_tool": "alpha_umi.graph.embed",
     "ask_when": "alpha_umi.nodes.approval",
     "create_umi_agent": "alpha_umi.graph.factory",
+    "declare_effects": "alpha_umi.tools.convert",
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("alpha-umi")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)

@@ -29,11 +29,15 @@ GIVE_UP = {"planner": ["No tool can do this.\nNext: give up."]}
 TOOLS = '''
 import time
 
+from alpha_umi import declare_effects
+
+@declare_effects("none")
 def count(item: str) -> int:
     """Count the pieces of an item."""
     print("noise on stdout")
     return {"bolt": 7, "nut": 3}[item]
 
+@declare_effects("none")
 def hang(item: str) -> str:
     """Never answers."""
     time.sleep(600)
@@ -193,6 +197,23 @@ def test_debug_shows_where_an_error_happened(umi: Umi) -> None:
     assert done.code == 2
     assert "Traceback" in done.err
     assert "missing.yaml" in done.err
+
+
+def test_calls_that_may_change_something_ask_unless_told_otherwise(umi: Umi) -> None:
+    tools = Path("tools.py")
+    tools.write_text(tools.read_text().replace('@declare_effects("none")\n', ""))
+    asked = umi(*ASK, stdin="y\n")
+    assert asked.code == 0
+    assert "Asked because it may change something" in asked.out
+    for yes in ("--yes", "-y"):
+        assert (umi(*ASK, yes).code, "Asked because" in umi(*ASK, yes).out) == (0, False)
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    for setting, code in ((False, 0), ([{"tool": "count", "ask": "never"}], 0), (None, 2)):
+        Path("config.yaml").write_text(yaml.safe_dump({**config, "approve_tools": setting}))
+        assert umi(*ASK).code == code
+    piped = umi(*ASK, "--json", is_terminal=False)
+    assert (piped.code, piped.out) == (2, "")
+    assert all(each in piped.err for each in ("count", '{"item": "bolt"}', "may change something", "--yes"))
 
 
 def test_approve_runs_what_the_person_allows(umi: Umi) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage
 
-from alpha_umi import UmiContext, create_umi_agent
+from alpha_umi import UmiContext, create_umi_agent, declare_effects
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
@@ -40,6 +40,7 @@ SUITE: dict[str, Plans] = {
 }
 
 
+@declare_effects("none")
 def look(place: str) -> str:
     """Look into a place."""
     if place == "fire":

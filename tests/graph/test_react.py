@@ -17,7 +17,6 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
@@ -424,41 +423,6 @@ def test_approval_is_asked_for_by_the_context_of_a_run_that_ended_before_its_fir
     resumed = asyncio.run(agent.ainvoke(None, config)) if is_async else agent.invoke(None, config)
     assert resumed["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
     assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
-
-
-@pytest.mark.parametrize(
-    ("first", "given", "max_steps"),
-    [
-        (UmiContext(max_steps=3), {}, 3),
-        ({"max_steps": 3}, {}, 3),
-        (None, {}, 8),
-        (UmiContext(max_steps=3), {"context": {}}, 8),
-        (UmiContext(max_steps=3), {"context": UmiContext()}, 8),
-    ],
-)
-@pytest.mark.parametrize("is_async", [False, True])
-def test_approval_is_asked_for_after_time_travel_only_where_a_rule_asks(
-    first: Any, given: Any, max_steps: int, is_async: bool
-) -> None:
-    agent = make_agent(PLANS * 3, [CALL] * 3, ["The sum is 5."] * 3, checkpointer=InMemorySaver())
-    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
-    agent.invoke({"messages": [HumanMessage("2 + 3?")]}, config, context=first)
-    *_, asked, start = agent.get_state_history(config)
-    other: dict[str, Any] = {"messages": [HumanMessage("2 + 4?")]}
-    for where in (start.config, agent.update_state(asked.config, other, as_node="__start__")):
-        resumed = asyncio.run(agent.ainvoke(None, where, **given)) if is_async else agent.invoke(None, where, **given)
-        assert resumed["answer"] == "The sum is 5."
-    assert agent.get_state(config).values["settings"]["max_steps"] == max_steps
-
-
-def test_approval_is_asked_for_in_all_calls_of_a_run_of_which_nothing_is_known() -> None:
-    saver = InMemorySaver()
-    agent = make_agent(PLANS, [CALL], ["The sum is 5."], checkpointer=saver)
-    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
-    before: Any = {"messages": [HumanMessage("2 + 3?")]}
-    for _ in CompiledStateGraph.stream(agent, before, config, interrupt_before=["entry"]):  # keeps no context
-        pass
-    assert agent.invoke(None, config)["__interrupt__"]
 
 
 def test_approval_is_not_asked_for_where_a_resumed_run_is_given_a_context() -> None:

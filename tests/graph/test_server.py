@@ -45,6 +45,22 @@ graph = create_umi_agent(
     name="careful",
 )
 """
+UNDECLARED_AGENT = """
+from alpha_umi import create_umi_agent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+SCRIPT = {
+    "planner": ["I look and pay.\\nNext: caller.", "Known.\\nNext: conclusion."],
+    "caller": ['Action: calculator\\nAction Input: {"expression": "1+1"}\\nAction: pay\\nAction Input: {"sum": 5}'],
+    "summarizer": ["Done."],
+}
+
+def pay(sum: int) -> str:
+    'Pay a sum.'
+    return f"Paid {sum}."
+
+graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), ["builtin:calculator", pay], name="undeclared")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +78,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     (home / "slow_agent.py").write_text(SLOW_AGENT)
     (home / "careful_agent.py").write_text(CAREFUL_AGENT)
-    graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful")} | {"agent": "alpha_umi.graph.agent:graph"}
+    (home / "undeclared_agent.py").write_text(UNDECLARED_AGENT)
+    graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful", "undeclared")} | {
+        "agent": "alpha_umi.graph.agent:graph"
+    }
     (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
     environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml")}
     with run_server(home, n_jobs=4, environment=environment) as running:
@@ -149,6 +168,23 @@ async def test_server_asks_for_approval_and_resumes(
     tools = [message for message in result["messages"] if message["type"] == "tool"]
     assert observation in tools[0]["content"]
     assert result["finish"] == "answer"
+
+
+async def test_server_asks_about_calls_that_may_change_something_and_after_time_travel_about_no_more(
+    client: LangGraphClient,
+) -> None:
+    thread = await new_thread(client)
+    await client.runs.wait(thread, "undeclared", input=QUESTION)
+    for checkpoint in (None, (await client.threads.get_history(thread, limit=50))[-1]["checkpoint"]):
+        if checkpoint:
+            await client.runs.wait(thread, "undeclared", input=None, checkpoint=checkpoint)
+        (request,) = await read_requests(client, thread)
+        assert (request["name"], request["args"]) == ("pay", {"sum": 5})
+        assert "effects" in request["reason"]
+        assert request["reason"] in request["description"]
+        decisions = [{"type": "approve", "id": request["id"]}]
+        result: Any = await client.runs.wait(thread, "undeclared", command={"resume": {"decisions": decisions}})
+        assert [each["content"] for each in result["messages"] if each["type"] == "tool"] == ["2", "Paid 5."]
 
 
 async def test_server_takes_decisions_one_by_one_and_refuses_wrong_ones(client: LangGraphClient) -> None:

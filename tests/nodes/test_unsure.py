@@ -13,6 +13,9 @@ import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatResult
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import Field
 
 from alpha_umi import UmiContext, create_umi_agent
@@ -118,6 +121,22 @@ def test_an_unsure_plan_is_given_up_where_the_settings_say_so() -> None:
     assert "0.45" in outcome["reason"]
     assert run(make_planner(SURE, SURE), "give up")["finish"] == "answer"
     assert run(make_planner(UNSURE, UNSURE))["finish"] == "answer"
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_a_person_is_asked_about_the_calls_of_an_unsure_plan(strategy: Any) -> None:
+    asks = UmiContext(unsure=Unsure(below=0.7, then="ask"), strategy=strategy)
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    for certainty, is_asked in ((UNSURE, True), (SURE, False)):
+        model = make_planner(certainty, SURE)
+        agent = create_umi_agent(model, [add], defaults=asks, approvals=False, checkpointer=InMemorySaver())
+        result = agent.invoke(QUESTION, config)
+        assert ("__interrupt__" in result) == is_asked
+        if is_asked:
+            (request,) = result["__interrupt__"][0].value["action_requests"]
+            assert request["reason"] == "the planner is unsure of its plan (0.45, below 0.7)"
+            result = agent.invoke(Command(resume={"decisions": [{"type": "approve", "id": request["id"]}]}), config)
+        assert result["answer"] == "7."
 
 
 def test_an_unsure_plan_is_made_by_the_next_model() -> None:

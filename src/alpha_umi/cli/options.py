@@ -49,7 +49,7 @@ Approve: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--approve/--yes",
-        "/-y",
+        " /-y",
         show_default="ask before calls that may change something",
         help="Ask before each tool call, or before none.",
     ),

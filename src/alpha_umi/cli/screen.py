@@ -171,9 +171,12 @@ def ask_person(request: Mapping[str, Any], screen: Screen) -> dict[str, Any]:
         InputError: If there is nobody to answer.
     """
     if not sys.stdin.isatty():
+        action = request["action_requests"][0]
         raise InputError(
-            "A tool call waits for approval, and nobody can be asked: standard input is no terminal. Run it in one; "
-            "what is piped in is not taken for a decision."
+            f"A tool call waits for approval, and nobody can be asked: standard input is no terminal. It is "
+            f"{show_call(action['name'], action['args'])}, asked about because {action['reason']}. Run this in a "
+            "terminal (what is piped in is not taken for a decision), let it run by a rule of approve_tools, or say "
+            "--yes to let all calls run."
         )
     if fault := request.get("error"):
         screen.note(f"{fault}".partition(" Resume with ")[0])
