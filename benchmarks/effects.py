@@ -155,7 +155,8 @@ class Outcome:
 def run_question(question: Mapping[str, Any], models: Mapping[Role, RoleModel]) -> Outcome:
     """Let the agent answer, with a person who approves what the user wants, once, and nothing else."""
     outcome = Outcome(question)
-    tools = [find_book, list_loans, get_opening_hours, get_fines, *make_effects(outcome.ran)]
+    readers: list[Callable[..., str]] = [find_book, list_loans, get_opening_hours, get_fines]
+    tools = [*readers, *make_effects(outcome.ran)]
     agent = create_umi_agent(models, tools, checkpointer=InMemorySaver())
     thread: RunnableConfig = {"configurable": {"thread_id": "1"}}
     result = agent.invoke({"messages": question["ask"]}, thread)
