@@ -10,6 +10,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from alpha_umi import create_umi_agent, declare_effects
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
+from alpha_umi.nodes.models.specs import load_models
+from benchmarks.effects import measure, run_question
 
 
 def pay(sum: int) -> str:
@@ -41,3 +43,21 @@ def test_an_agent_that_cannot_ask_says_about_which_calls(
     told = [record.getMessage() for record in caplog.records if "nobody" in record.getMessage()]
     assert len(told) == is_told
     assert all("Calls of pay may" in text and "checkpointer=" in text for text in told)
+
+
+def test_of_seven_tools_of_ones_own_no_effect_takes_place_that_nobody_approved() -> None:
+    calls = [
+        ("charge_fine", '"member": "Tom Berg", "amount": 100'),
+        ("reserve_book", '"title": "Dune", "member": "Ann Lee"'),
+    ]
+    script: Any = {
+        "planner": [*["I go on.\nNext: caller."] * 2, "Done.\nNext: conclusion."],
+        "caller": [f"Action: {name}\nAction Input: {{{arguments}}}" for name, arguments in calls],
+        "summarizer": ["Dune is reserved."],
+    }
+    wanted = {"ask": "Reserve Dune for Ann Lee.", "does": [{"reserve_book": {"title": "Dune", "member": "Ann Lee"}}]}
+    outcome = run_question(wanted, load_models(ScriptedChatModel(script=script)))
+    assert outcome.asked == ["charge_fine(amount=100, member=Tom Berg)", "reserve_book(member=Ann Lee, title=Dune)"]
+    assert outcome.ran == outcome.approved == ["reserve_book(member=Ann Lee, title=Dune)"]
+    assert (outcome.unapproved, outcome.is_right, all(outcome.reasons)) == ([], True, True)
+    assert "  that nobody approved            0" in [*measure([outcome])]
