@@ -265,6 +265,16 @@ def test_approve_asks_what_the_rules_of_the_configuration_say(umi: Umi) -> None:
     assert "rejected" in json.loads(done.out)["messages"][2]["content"]
 
 
+def test_approve_allows_nothing_that_a_rule_does_not(umi: Umi) -> None:
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    Path("config.yaml").write_text(
+        yaml.safe_dump({**config, "approve_tools": [{"tool": "count", "allow": ["reject"]}]})
+    )
+    done = umi(*ASK, "--approve", "--json", stdin="y\nn\n\n")
+    assert "rejected" in json.loads(done.out)["messages"][2]["content"]
+    assert "noise" not in done.err
+
+
 def test_approve_without_a_person_is_an_error(umi: Umi) -> None:
     done = umi(*ASK, "--approve")
     assert done.code == 2

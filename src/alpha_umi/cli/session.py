@@ -191,14 +191,15 @@ def open_session(
 ) -> Iterator[Session]:
     """Build the agent and open its thread, a new one if `thread` is None.
 
-    `approve` stands for the configuration's `approve_tools`, unless it is None. The thread is kept
-    in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
+    `approve` asks about every call, beside what the configuration says; False asks about none, whatever it says. The
+    thread is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.
     """
-    if approve is not None:
-        settings.approve_tools = approve
+    context = settings.make_context().model_copy(update={"approve_tools": bool(approve)})
+    if approve is False:
+        settings.approve_tools = False
     with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
@@ -206,7 +207,7 @@ def open_session(
             toolbox = load_toolbox(settings)
             agent = make_agent(settings, toolbox=toolbox, checkpointer=durable or InMemorySaver())
             claim = durable.claim if durable else None
-            yield Session(agent, settings.make_context(), screen, loop, toolbox.specs, claim, thread or _make_name())
+            yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
         finally:
             loop.run(stack.aclose())
 
