@@ -12,12 +12,36 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Backend
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class FastTokenizer(Protocol):
+    """What is needed of a tokenizer; one of transformers does as well."""
+
+    @property
+    def backend_tokenizer(self) -> Backend:
+        """What encodes."""
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """The added tokens by id."""
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]:
+        """What chat templates call ``eos_token`` and the like."""
+
+    @property
+    def unk_token_id(self) -> int | None:
+        """What stands for unknown characters."""
+
+    def __len__(self) -> int:
+        """Return the size of the vocabulary."""
 
 
 class Part(NamedTuple):
@@ -35,7 +59,7 @@ class Token(NamedTuple):
     end: int
 
 
-def encode_parts(parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase) -> list[Token]:
+def encode_parts(parts: Sequence[Part], tokenizer: FastTokenizer) -> list[Token]:
     """Return the tokens of a text, of which only the template's own parts give control tokens.
 
     Control tokens are the special ones and the added ones of two characters or more. What else was added are letters
@@ -67,7 +91,7 @@ def _cut(token: Token, seams: Iterable[int]) -> Sequence[int]:
 
 
 @lru_cache(maxsize=4)
-def _list_control_tokens(tokenizer: PreTrainedTokenizerBase, n_tokens: int) -> Mapping[int, str]:
+def _list_control_tokens(tokenizer: FastTokenizer, n_tokens: int) -> Mapping[int, str]:
     """Return the spelling of each control token by its id; of some families there are thousands."""
     return {
         id_: token.content
@@ -79,7 +103,7 @@ def _list_control_tokens(tokenizer: PreTrainedTokenizerBase, n_tokens: int) -> M
 class _Encoder:
     """One text and the tokenizer that encodes it in pieces."""
 
-    def __init__(self, text: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, text: str, tokenizer: FastTokenizer) -> None:
         self._text = text
         self._tokenizer = tokenizer
         self._control = _list_control_tokens(tokenizer, len(tokenizer))
@@ -90,10 +114,10 @@ class _Encoder:
         if not pieces:
             return []
         texts = [self._text[start:end] for start, end in pieces]
-        encodings = self._tokenizer(texts, add_special_tokens=False, verbose=False).encodings
+        encodings = self._tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
         return [
             Token(id_, first + start, first + end)
-            for (first, _), encoding in zip(pieces, encodings or (), strict=True)
+            for (first, _), encoding in zip(pieces, encodings, strict=True)
             for id_, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
         ]
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NoReturn
 
+from jinja2 import Template, TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ContextOverflow
-from alpha_umi.nodes.format.encoding import Part, encode_parts
+from alpha_umi.nodes.format.encoding import FastTokenizer, Part, encode_parts
 from alpha_umi.nodes.format.escaping import Style, escape, escape_json
 from alpha_umi.nodes.format.tool_docs import render_tools
 from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
 from alpha_umi.tools.spec import ToolSpec
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 STUB = "[observation removed to fit the context window]"
 BATCH_SIZE = 4
@@ -138,8 +139,33 @@ def load_template(style: Style | Literal["single", "repeat_names"]) -> str:
     return (files("alpha_umi.nodes.format") / "templates" / f"{style}.jinja").read_text(encoding="utf-8")
 
 
+@lru_cache(maxsize=8)
+def _compile(template: str) -> Template:
+    """Return a chat template with what transformers gives to it."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
+    environment.globals["raise_exception"] = _raise
+    return environment.from_string(template)
+
+
+class _Generation(Extension):
+    """Transformers' tag around what a model writes; here it changes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 - as jinja2 has it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
 def encode_messages(
-    messages: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase, template: str, **arguments: Any
+    messages: Sequence[ChatMessage], tokenizer: FastTokenizer, template: str, **arguments: Any
 ) -> list[int]:
     """Return the token ids that a chat template (as text, with its arguments) makes of role messages, (T,).
 
@@ -151,7 +177,8 @@ def encode_messages(
     def write(contents: Sequence[str]) -> str:
         rows = [{"role": message.role, "content": text} for message, text in zip(messages, contents, strict=False)]
         named = {"tool_names": contents[len(messages) :]} if "tool_names" in arguments else {}
-        return str(tokenizer.apply_chat_template(rows, chat_template=template, tokenize=False, **arguments | named))
+        given = {"messages": rows, "add_generation_prompt": False, **tokenizer.special_tokens_map}
+        return _compile(template).render(given | arguments | named)
 
     marks = [f"\ue000{i}\ue001" for i in range(len(texts))]
     pieces = re.split("\ue000(\\d+)\ue001", write(marks))  # the template's, and between them the numbers of texts
@@ -164,7 +191,7 @@ def encode_messages(
 
 def encode_prompt(
     messages: Sequence[ChatMessage],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: FastTokenizer,
     template: str,
     role: Role,
     tools: Sequence[ToolSpec],

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest, Place
 from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
 from alpha_umi.tools.spec import ToolSpec
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 StreamItem: TypeAlias = ChatGenerationChunk | BaseException | None
 """A chunk of the reply, what went wrong, or the end."""
 
-# By model, device, type and role; finding one reads the disk, which an event loop must not wait for.
-_found: dict[tuple[str, str, str, Role | None], Engine] = {}
+# By place and role; finding one reads the disk, which an event loop must not wait for.
+_found: dict[tuple[Place, Role | None], Engine] = {}
 
 
 class LocalChatModel(RoleAwareChatModel):
@@ -62,7 +62,8 @@ class LocalChatModel(RoleAwareChatModel):
         top_p: Sample among the most likely tokens that together have this probability.
         seed: Makes sampling reproducible.
         device: ``auto``, ``cpu``, ``cuda`` …, or ``balanced`` to spread the layers over all GPUs.
-        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; with llama.cpp ``auto``, ``q8_0``, ``q4_0``, ``f16``.
+        engine: What computes: ``torch``, or ``llamacpp``, several times as fast on a CPU.
 
     Raises:
         ModelNotAvailable: At the first call, if the weights are not on this machine.
@@ -87,6 +88,7 @@ class LocalChatModel(RoleAwareChatModel):
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    engine: Literal["torch", "llamacpp"] = "torch"
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
@@ -124,16 +126,20 @@ class LocalChatModel(RoleAwareChatModel):
         part = Path(self.adapter).name if self.adapter else role
         return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
 
+    @property
+    def _place(self) -> Place:
+        return Place(self.model, self.device, self.dtype, self.engine)
+
     def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine.scheduler import get_engine  # noqa: PLC0415 - imports torch
 
         role = None if self.adapter else role
-        engine = get_engine(self.model, self.device, self.dtype, role=role)
-        _found[self.model, self.device, self.dtype, role] = engine
+        engine = get_engine(self._place, role=role)
+        _found[self._place, role] = engine
         return engine
 
     async def _afind_engine(self, role: Role) -> Engine:
-        engine = _found.get((self.model, self.device, self.dtype, None if self.adapter else role))
+        engine = _found.get((self._place, None if self.adapter else role))
         if engine is None or engine.is_closed:
             engine = await asyncio.to_thread(self._find_engine, role)
         return engine
@@ -240,7 +246,7 @@ class LocalChatModel(RoleAwareChatModel):
 
         if (role := role or self.role) is None:
             raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
-        reload_role(self.model, self.adapter, role, self.device, self.dtype)
+        reload_role(self._place, self.adapter, role)
         _found.clear()  # a role that had an adapter may have a full model now
 
     def get_token_ids(self, text: str) -> list[int]:

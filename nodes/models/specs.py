@@ -21,7 +21,7 @@ from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 
 OPTIONS = frozenset(
     {"temperature", "max_tokens", "max_rationale_tokens", "constrained", "guard_names", "copy_values", "top_p", "seed"}
-    | {"device", "dtype"}
+    | {"device", "dtype", "engine"}
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
 
@@ -105,6 +105,10 @@ def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChat
     return LocalChatModel(model=model, adapter=adapter or None, role=role, **generation)
 
 
+def _load_llamacpp(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
+    return _load_local(target, role, {**options, "engine": "llamacpp"})
+
+
 def _load_openai(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
     match = _AT_URL.fullmatch(target)
     return make_openai(match["model"], options, base_url=match["url"]) if match else make_openai(target, options)
@@ -128,6 +132,9 @@ class Scheme:
 
 SCHEMES: Mapping[str, Scheme] = {
     "hf": Scheme("hf:smollm2-135m | hf:PATH | hf:PATH#adapter", "weights in this process", _load_local),
+    "llamacpp": Scheme(
+        "llamacpp:smollm2-135m-umi | llamacpp:PATH", "weights in this process, computed by llama.cpp", _load_llamacpp
+    ),
     "openai": Scheme("openai:MODEL[@http://localhost:8000/v1]", "OpenAI or a server like it, 0-shot", _load_openai),
     "umi-server": Scheme("umi-server:MODEL@http://localhost:8000/v1", "server of our checkpoint", _load_umi_server),
     "hub-endpoint": Scheme(

@@ -22,7 +22,7 @@ torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -34,6 +34,24 @@ if TYPE_CHECKING:
 # Bounds memory, and how long each sequence waits for its next token.
 MAX_SEQUENCES = 32
 DEFAULT_TOKENS_PER_BATCH = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which model runs where.
+
+    Args:
+        model: A folder or name, see `alpha_umi.nodes.models.engine.weights.resolve`.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
+        dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``; with
+            llama.cpp ``auto`` (``q8_0``), ``q8_0``, ``q4_0`` or ``f16``.
+        engine: ``torch`` or ``llamacpp``.
+    """
+
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: Literal["torch", "llamacpp"] = "torch"
 
 
 @dataclass(frozen=True)

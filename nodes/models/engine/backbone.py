@@ -1,18 +1,12 @@
-"""One model in memory: tokenizer, weights, adapters, grammars, and the devices it is on. Imports torch."""
+"""One model in memory: tokenizer, weights, adapters, grammars; what is the same whoever computes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast
-
-import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
@@ -22,117 +16,92 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
     REPEAT_NAMES,
     Checkpoint,
-    CheckpointPart,
     find_template,
     is_checkpoint,
     is_set,
-    load_backbone,
-    load_merged,
     read_checkpoint,
 )
-from alpha_umi.nodes.models.engine.fit import (
-    check_adapters,
-    check_layers,
-    check_part_folder,
-    explaining,
-    no_progress_bar,
-    quiet_peft,
-)
 from alpha_umi.nodes.models.engine.grammar import GrammarCompiler
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
-from alpha_umi.nodes.models.engine.lora import MultiLora
-
-BALANCED: Final = "balanced"
-"""What transformers calls a device map that gives each GPU about as many layers."""
-
-Device: TypeAlias = torch.device | Literal["balanced"]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Settings of PEFT under which a layer does other than add x · A · B, which is all that `MultiLora` does.
-_BEYOND_LORA = (
-    *("use_dora", "modules_to_save", "bias", "lora_bias", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"),
-    *("monteclora_config", "trainable_token_indices", "target_parameters", "layer_replication"),
-)
-_AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
-_LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.spans import Adapter, Logits, Past, Span
+from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """A LoRA adapter that is in memory.
-
-    Args:
-        path: Its folder.
-        name: PEFT's name for it.
-        invocation_tokens: Of an activated LoRA: it is on from these tokens of the prompt onwards, and what stands
-            before them is the base model's. Empty for a plain LoRA, which is on from the beginning.
-    """
-
-    path: Path
-    name: str
-    invocation_tokens: tuple[int, ...] = ()
-
-
-class Backbone:
+class Backbone(ABC):
     """One base model in memory with any number of LoRA adapters; for use in its engine's thread only.
 
     Args:
         folder: A full model (``config.json``, safetensors and a fast tokenizer), or a training's checkpoint.
-        device: Where it runs.
-        dtype: Type of the weights, also of the adapters'.
+        cache: Bounded to the memory that there is.
 
     Raises:
         ConfigError: If the folder holds no such model.
     """
 
-    def __init__(self, folder: Path, device: Device, dtype: torch.dtype) -> None:
-        """Load tokenizer and weights; takes seconds."""
+    prefill_tokens: int
+    """So many tokens of a prompt are computed in one pass, after which others have their turn."""
+    room_tokens: float = math.inf
+    """So many tokens of all sequences fit into memory."""
+    guessed_tokens: int
+    """So many guesses all sequences of a pass may have together: beyond it a pass takes longer."""
+
+    def __init__(self, folder: Path, cache: PrefixCache) -> None:
+        """Read the card and the tokenizer."""
         self.folder = folder
-        self.cache = PrefixCache()
-        self._device = device
-        self._dtype = dtype
+        self.cache = cache
         self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
-        if self._checkpoint is None:
-            _check_model_folder(folder)
-        with explaining(folder, "model"):
-            tokenizer = AutoTokenizer.from_pretrained(
-                _find_tokenizer(folder), local_files_only=True, trust_remote_code=False
-            )
-            self.model = self._load_model()
-        if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise ConfigError(f"{folder} has no fast tokenizer (tokenizer.json); save one next to the model.")
-        self.tokenizer = tokenizer
-        self._adapted: PeftModel | None = None
-        self._multi_lora = MultiLora()
+        self.tokenizer = Tokenizer(_find_tokenizer(folder))
         self._adapters: dict[Path, Adapter] = {}
         self._replaced: set[Adapter] = set()
-        self._n_loaded = 0
 
-    def _load_model(self) -> PreTrainedModel:
-        with no_progress_bar():
-            if self._checkpoint is not None:
-                model = load_backbone(self._checkpoint, dtype=self._dtype)
-            else:
-                model = load_merged(self.folder, CheckpointPart("none"), dtype=self._dtype)
-        return place_model(model, self._device)
+    @property
+    @abstractmethod
+    def n_vocab(self) -> int:
+        """Length of the logits, which may be padded beyond the vocabulary."""
+
+    @property
+    @abstractmethod
+    def _n_positions(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def _model_eos_ids(self) -> Sequence[int]: ...
+
+    @abstractmethod
+    def make_past(self) -> Past:
+        """Return keys and values of no tokens, for a sequence to begin with."""
+
+    @abstractmethod
+    def compute(self, spans: Sequence[Span]) -> list[Logits]:
+        """Append each span to its past; return the logits after each (float32, (1 + guesses, vocabulary)).
+
+        Raises:
+            Cancelled: Once one of the spans is; then, as after any error, nothing was appended.
+            ModelFault: If there is not enough memory.
+        """
+
+    @abstractmethod
+    def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:
+        """Remove adapters that were replaced and that no sequence uses any more."""
+
+    @abstractmethod
+    def _load_adapter(self, folder: Path, *, again: bool = False) -> Adapter: ...
 
     @property
     def window_tokens(self) -> int:
         """The most tokens that prompt and output may have together."""
-        return min(int(self.model.config.max_position_embeddings), int(self.tokenizer.model_max_length))
+        return min(self._n_positions, self.tokenizer.model_max_length)
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
         """Tokens that end a turn: those the model names, and the end marker of `umi.jinja`."""
-        config = self.model.generation_config
-        named = config.eos_token_id if config is not None else None
-        ids = [*(named if isinstance(named, list) else [named]), self.tokenizer.eos_token_id]
-        ids.append(self.tokenizer.get_added_vocab().get("<|im_end|>"))
+        ids = [*self._model_eos_ids, self.tokenizer.eos_token_id, self.tokenizer.get_added_vocab().get("<|im_end|>")]
         return frozenset(id_ for id_ in ids if isinstance(id_, int))
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
         """The grammars of this vocabulary."""
-        return GrammarCompiler(self.tokenizer, self.model.config.vocab_size, sorted(self.eos_ids))
+        return GrammarCompiler(self.tokenizer, self.n_vocab, sorted(self.eos_ids))
 
     def find_template(self, style: Style, adapter: str | None = None) -> str:
         """Return the chat template the weights were trained with, else the one of the style.
@@ -150,10 +119,6 @@ class Backbone:
         """Say whether the weights were trained on lists of tools whose lines end with the name once more."""
         return is_set(self._list_card_folders(adapter), REPEAT_NAMES)
 
-    def _list_card_folders(self, adapter: str | None) -> list[Path]:
-        folders = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
-        return [path for folder in folders for path in (folder, folder.parent)]
-
     def find_adapter(self, name: str | None, role: Role) -> Adapter | None:
         """Return the adapter of that path, maybe inside the model's folder; loaded at first use and then kept.
 
@@ -165,12 +130,6 @@ class Backbone:
         path = self._find_adapter_folder(name, role)
         return self._load_adapter(path) if path else None
 
-    @contextmanager
-    def use(self, adapters: Sequence[Adapter | None]) -> Iterator[PreTrainedModel]:
-        """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
-        with self._multi_lora.use([adapter.name if adapter else None for adapter in adapters], self.model.device):
-            yield self.model
-
     def reload_adapter(self, name: str | None, role: Role) -> None:
         """Let new sequences use what an adapter's folder holds now; those that run finish on the old one."""
         if self._checkpoint is not None:
@@ -180,15 +139,9 @@ class Backbone:
             self._load_adapter(path, again=True)
             self._replaced.add(old)
 
-    def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:
-        """Remove adapters that were replaced and that no generation uses any more."""
-        for old in self._replaced.difference(in_use):
-            self._replaced.remove(old)
-            self.cache.drop(old)
-            if self._adapted is not None and old.name in self._adapted.peft_config:
-                self._adapted.set_adapter(self._adapters[old.path].name, inference_mode=True)
-                self._adapted.delete_adapter(old.name)
-                self._multi_lora.attach(self._adapted)
+    def _list_card_folders(self, adapter: str | None) -> list[Path]:
+        folders = [self.folder] if adapter is None else [self._find_adapter(adapter), self.folder]
+        return [path for folder in folders for path in (folder, folder.parent)]
 
     def _find_adapter_folder(self, name: str | None, role: Role) -> Path | None:
         if name is not None:
@@ -206,34 +159,6 @@ class Backbone:
             f"adapter_config.json. In the model's folder there are: {', '.join(here) or 'none'}."
         )
 
-    def _load_adapter(self, folder: Path, *, again: bool = False) -> Adapter:
-        if folder in self._adapters and not again:
-            return self._adapters[folder]
-        config = _read_adapter_config(self.model.config, folder)
-        adapter = Adapter(folder, f"adapter_{self._n_loaded}", tuple(config.alora_invocation_tokens or ()))
-        self._n_loaded += 1
-        # Switched on and off here, at the marker: PEFT's own search for the marker needs the whole prompt each time.
-        config.alora_invocation_tokens = None
-        config.inference_mode = True
-        is_first = self._adapted is None
-        try:
-            with quiet_peft():
-                if self._adapted is None:
-                    self._adapted = cast(PeftModel, get_peft_model(self.model, config, adapter.name, **_AS_STORED))
-                else:
-                    self._adapted.add_adapter(adapter.name, config, **_AS_STORED)
-                self._adapted.load_adapter(str(folder), adapter.name, torch_device=str(self.model.device), **_AS_STORED)
-                self._multi_lora.attach(self._adapted)
-        except _LOAD_ERRORS as error:
-            # PEFT leaves what it began: take it out, or load the model again where it was the first adapter
-            if is_first:
-                self.model, self._adapted, self._multi_lora = self._load_model(), None, MultiLora()
-            elif self._adapted is not None and adapter.name in self._adapted.peft_config:
-                self._adapted.delete_adapter(adapter.name)
-            raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
-        self._adapters[folder] = adapter
-        return adapter
-
 
 def _read_again(old: Checkpoint) -> Checkpoint:
     """Read a checkpoint after some of its roles were trained again, on the same backbone."""
@@ -247,82 +172,3 @@ def _find_tokenizer(folder: Path) -> Path:
     """A role's own model within a checkpoint uses the checkpoint's tokenizer."""
     has_own = (folder / "tokenizer.json").is_file() or not (folder.parent / CARD).is_file()
     return folder if has_own else folder.parent
-
-
-def _check_model_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
-        raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
-    check_layers(folder)
-
-
-def _read_adapter_config(model: Any, folder: Path) -> LoraConfig:
-    check_part_folder(folder, "lora")
-    config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
-    if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
-        raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
-    check_adapters(model, [folder])
-    return config
-
-
-def choose_device(name: str) -> Device:
-    """Read a device setting: ``auto``, ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
-
-    Raises:
-        ConfigError: If there is no such device, here or at all.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device: Device = BALANCED if name == BALANCED else torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"Unknown device {name!r}; use 'auto', 'cpu', 'cuda' or 'balanced'.") from error
-    if _get_type(device) == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"Device {name!r}: torch finds no CUDA here; use 'auto' or 'cpu', or install torch for CUDA.")
-    return device
-
-
-def choose_dtype(name: str, device: Device) -> torch.dtype:
-    """Read a type setting: one of `DTYPES`, or ``auto`` for bfloat16 where the hardware computes in it.
-
-    Raises:
-        ConfigError: If there is no such type.
-    """
-    if name != "auto":
-        if name not in DTYPES:
-            raise ConfigError(f"Unknown dtype {name!r}; use 'auto', {', '.join(map(repr, DTYPES))}.")
-        return DTYPES[name]
-    if _get_type(device) == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    has_bfloat16 = _get_type(device) == "cpu" and (
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    return torch.bfloat16 if has_bfloat16 else torch.float32
-
-
-def place_model(model: PreTrainedModel, device: Device) -> PreTrainedModel:
-    """Move a model that was loaded on the CPU to its device.
-
-    Raises:
-        ConfigError: If all GPUs together are too small for it.
-    """
-    if device != BALANCED:
-        return cast(PreTrainedModel, model.to(device))  # type: ignore[arg-type] # a mixin's odd signature
-    # accelerate takes seconds; PEFT brings it along
-    from accelerate import dispatch_model, infer_auto_device_map  # type: ignore[import-untyped]  # noqa: PLC0415
-    from accelerate.utils import get_balanced_memory  # type: ignore[import-untyped]  # noqa: PLC0415
-
-    keep: dict[str, Any] = {"dtype": model.dtype, "no_split_module_classes": sorted(model._no_split_modules or ())}
-    device_map = infer_auto_device_map(model, get_balanced_memory(model, **keep), **keep)
-    if {"cpu", "disk"} & set(map(str, device_map.values())):
-        raise ConfigError(
-            f"The {torch.cuda.device_count()} GPUs here have too little free memory for this model; free some, use a "
-            "smaller model, or a server (docs/serving.md)."
-        )
-    skip_keys = sorted(model._skip_keys_device_placement or ())  # caches stay with their layers
-    return cast(PreTrainedModel, dispatch_model(model, device_map, skip_keys=skip_keys))
-
-
-def _get_type(device: Device) -> str:
-    return "cuda" if device == BALANCED else torch.device(device).type

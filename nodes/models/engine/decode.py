@@ -1,4 +1,4 @@
-"""From logits to tokens and from tokens to text. Imports torch."""
+"""From logits to tokens and from tokens to text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import torch
-from transformers import DynamicCache, PreTrainedTokenizerFast
+import numpy as np
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
-from alpha_umi.nodes.models.engine.forward import Span
+from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.grammar import TokenMask
-from alpha_umi.nodes.models.engine.kv_cache import growing_layers
+from alpha_umi.nodes.models.engine.spans import Adapter, Logits, Past, Span
+from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
 
-Sampler = Callable[[torch.Tensor], int]
+Sampler = Callable[[Logits], int]
 
 _REPLACEMENT = "\ufffd"
 
@@ -29,18 +28,15 @@ def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None 
     """
     if temperature == 0.0:
         return lambda logits: int(logits.argmax())
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
+    generator = np.random.default_rng(seed)
 
-    def sample(logits: torch.Tensor) -> int:
-        # on the CPU, so that a seed gives the same tokens on every device
-        probabilities, tokens = torch.softmax(logits.cpu() / temperature, dim=-1).sort(descending=True)
-        likelier = probabilities.cumsum(-1) - probabilities
-        probabilities[likelier >= top_p] = 0.0
-        return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
+    def sample(logits: Logits) -> int:
+        tokens = np.argsort(-logits, kind="stable")
+        sorted_logits = logits[tokens].astype(np.float64) / temperature
+        probabilities = np.exp(sorted_logits - sorted_logits[0])
+        probabilities /= probabilities.sum()
+        probabilities[probabilities.cumsum() - probabilities >= top_p] = 0.0
+        return int(generator.choice(tokens, p=probabilities / probabilities.sum()))
 
     return sample
 
@@ -48,7 +44,7 @@ def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None 
 class TextStream:
     """Turns tokens into text as they come: whole characters only, no special tokens, and nothing of a stop string."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, stops: Collection[str] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, stops: Collection[str] = ()) -> None:
         """Start with no text."""
         self.stopped = False
         self._tokenizer = tokenizer
@@ -75,7 +71,7 @@ class TextStream:
         return text
 
     def _decode(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _hold_back(self, text: str) -> str:
         found = [text.find(stop) for stop in self._stops if stop in text]
@@ -118,8 +114,8 @@ class PromptLookup:
         return [] if start is None else list(ids[start : start + MAX_GUESSES])
 
 
-Decoding: TypeAlias = Generator[Span, torch.Tensor, None]
-"""Yields the tokens to compute next; is sent what `compute` returns for them; closed when cancelled."""
+Decoding: TypeAlias = Generator[Span, Logits, None]
+"""Yields the tokens to compute next; is sent the logits after them; closed when cancelled."""
 
 
 def decode_tokens(
@@ -139,9 +135,9 @@ def decode_tokens(
     returns False. Once `cancelled` is set, no pass needs to be finished. Prompt lookup lets passes try guesses of what
     comes next; the tokens are the same without, where rounding does not make a difference.
     """
-    lookup = PromptLookup() if prompt_lookup and sequence.can_shrink else None
+    lookup = PromptLookup() if prompt_lookup and sequence.past.can_shrink else None
     guesses: list[int] = []
-    logits: Sequence[torch.Tensor] | torch.Tensor = ()  # after the sequence, and after each guess
+    logits: Sequence[Logits] | Logits = ()  # after the sequence, and after each guess
     for n_left in range(max_new_tokens, 0, -1):
         forced = constraint.forced() if constraint else None
         if constraint and forced is not None:
@@ -177,34 +173,27 @@ class TokenSequence:
     ids: list[int]
     n_prompt: int
     n_cached: int
-    past: DynamicCache
+    past: Past
     _backbone: Backbone
     _adapter: Adapter | None
     _n_base: int
     n_evicted: int = 0
 
-    @property
-    def can_shrink(self) -> bool:
-        """Whether tokens can be taken back: not if a sliding window has dropped what came before them."""
-        return len(growing_layers(self.past)) == len(self.past.layers)
-
     def make_span(self, cancelled: threading.Event, guesses: Sequence[int] = ()) -> Span:
         """Return the tokens that are not computed yet, and behind them what may come next."""
-        n_known = self.past.get_seq_length()
+        n_known = self.past.n_tokens
         ids = [*self.ids[n_known:], *guesses]
         return Span(self.past, ids, self._adapter, max(self._n_base - n_known, 0), cancelled, len(guesses))
 
     def forget_guesses(self) -> None:
         """Take back what was computed for guesses; the last token is yet to be computed."""
-        n_known = len(self.ids) - 1
-        if self.past.get_seq_length() > n_known:
-            for layer in growing_layers(self.past):
-                layer.begin_with(*layer.view(n_known))
+        if self.past.can_shrink and self.past.n_tokens >= len(self.ids):
+            self.past.shrink(len(self.ids) - 1)
 
     def keep(self) -> None:
         """Let later prompts begin with what has been computed; also right when that is not all."""
         # an activated LoRA's own keys and values are of no use to the others
-        n_kept = min(self.past.get_seq_length(), self._n_base or len(self.ids))
+        n_kept = min(self.past.n_tokens, self._n_base or len(self.ids))
         view = None if self._n_base else self._adapter
         self.n_evicted += self._backbone.cache.put(view, self.ids[:n_kept], self.past)
 
@@ -219,12 +208,13 @@ def open_sequence(backbone: Backbone, adapter: Adapter | None, input_ids: Sequen
     n_base = _find_marker(input_ids, adapter) if adapter and adapter.invocation_tokens else 0
     # without a last token to compute there would be no logits to begin with
     n_shared = n_base or len(input_ids) - 1
-    past, n_cached = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.model.config)
+    past, n_cached = backbone.cache.take(None if n_base else adapter, input_ids[:n_shared], backbone.make_past)
     sequence = TokenSequence(list(input_ids), len(input_ids), n_cached, past, backbone, adapter, n_base)
     try:
         yield sequence
     finally:
         sequence.keep()
+        past.release()
 
 
 def _find_marker(input_ids: Sequence[int], adapter: Adapter) -> int:

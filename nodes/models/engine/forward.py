@@ -8,71 +8,30 @@ attention alone looks at one sequence after the other. Imports torch.
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from alpha_umi.errors import ModelFault
-from alpha_umi.nodes.models.engine.backbone import Adapter, Backbone
 from alpha_umi.nodes.models.engine.kv_cache import KeyValues, restore_layers, save_layers
+from alpha_umi.nodes.models.engine.spans import Cancelled, Logits, Span
+
+if TYPE_CHECKING:
+    from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 _ATTENTION = "alpha_umi_spans"
 # What torch's allocators say in errors that are no torch.OutOfMemoryError: on the CPU, on Apple's GPUs, in cuBLAS.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-class Cancelled(Exception):
-    """Ends a forward pass between two layers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The next tokens of one sequence.
-
-    Args:
-        past: Holds all tokens before them; is extended.
-        ids: At least one.
-        adapter: Computes all of them but the first `n_base`; None is the base model.
-        n_base: So many are computed by the base model alone.
-        cancelled: Once set, nobody needs this span.
-        n_guesses: So many of the last tokens are guesses, which the sequence does not hold yet.
-    """
-
-    past: Cache
-    ids: Sequence[int]
-    adapter: Adapter | None
-    n_base: int
-    cancelled: threading.Event
-    n_guesses: int = 0
-
-    @property
-    def adapters(self) -> list[Adapter | None]:
-        """Who computes each token."""
-        n_base = min(self.n_base, len(self.ids))
-        return [None] * n_base + [self.adapter] * (len(self.ids) - n_base)
-
-    def split(self, n_tokens: int) -> tuple[Span, Span]:
-        """Return the first tokens, and the rest; where there is one, guesses are left out: they need a single pass."""
-        if self.n_guesses and n_tokens < len(self.ids):
-            return self.limit_guesses(0).split(n_tokens)
-        rest = replace(self, ids=self.ids[n_tokens:], n_base=max(self.n_base - n_tokens, 0))
-        return replace(self, ids=self.ids[:n_tokens]), rest
-
-    def limit_guesses(self, n_guesses: int) -> Span:
-        """Leave out all guesses but the first ones."""
-        n_left_out = max(self.n_guesses - n_guesses, 0)
-        return replace(self, ids=self.ids[: len(self.ids) - n_left_out], n_guesses=self.n_guesses - n_left_out)
-
-
 @torch.inference_mode()
-def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
     """Append each span to its cache; return the logits after each (float32, (1 + guesses, vocabulary)).
 
     The first row is what follows the sequence, each further one what follows a guess.
@@ -98,10 +57,11 @@ def compute(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
         for span, layers in zip(spans, saved, strict=True):
             restore_layers(span.past, layers)
         raise
-    return list(torch.split(output.logits[:, -1].float(), [1 + span.n_guesses for span in spans]))
+    logits = output.logits[:, -1].float().cpu().numpy()
+    return np.split(logits, np.cumsum([1 + span.n_guesses for span in spans])[:-1])
 
 
-def compute_with_oom_retry(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute_with_oom_retry(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
     """Do what `compute` does; where memory is short, empty the prefix cache and try once more.
 
     Raises:

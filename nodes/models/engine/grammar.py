@@ -24,8 +24,8 @@ from alpha_umi.nodes.models.engine.argument_rules import make_rules
 from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying, NextPart
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerFast
+    from alpha_umi.nodes.models.engine.spans import Logits
+    from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
 
 _Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
@@ -129,11 +129,10 @@ class GrammarCompiler:
         eos_ids: Tokens that end the text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, n_vocab: int, eos_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, n_vocab: int, eos_ids: Sequence[int]) -> None:
         """Read the vocabulary; takes a third of a second."""
-        from llguidance.hf import from_tokenizer  # noqa: PLC0415 - imports transformers
-
-        self._tokenizer = from_tokenizer(tokenizer, n_vocab=n_vocab, eos_token=list(eos_ids))
+        vocabulary = tokenizer.backend_tokenizer.to_str()
+        self._tokenizer = LLTokenizer(vocabulary, n_vocab=n_vocab, eos_token=list(eos_ids))
         self._compile = lru_cache(maxsize=128)(self._compile_lark)
         self._closers = [self._tokenizer.tokenize_str(character)[0] for character in _CLOSERS]
 
@@ -224,19 +223,17 @@ class TokenMask:
             self._ending = self._find_ending() or [token]
         return self._consume(self._ending.pop(0), -math.inf)
 
-    def choose(self, logits: torch.Tensor, sampler: Callable[[torch.Tensor], int]) -> int:
+    def choose(self, logits: Logits, sampler: Callable[[Logits], int]) -> int:
         """Return the next token for logits (float32, (vocabulary,)) and remember it, see `accept`."""
         if self._ending:
             return self.accept(self._ending[0])
         masked = self._mask(logits)
         token = sampler(masked)
-        return self.accept(token, float(masked[token] - masked.logsumexp(-1)))
+        top = masked.max()
+        return self.accept(token, float(masked[token] - top - np.log(np.exp(masked - top).sum())))
 
-    def _mask(self, logits: torch.Tensor) -> torch.Tensor:
-        import torch  # noqa: PLC0415 - a heavy import; the caller has it already
-
-        allowed = torch.from_numpy(self._allow()[: len(logits)]).to(logits.device)
-        return logits.masked_fill(~allowed, -torch.inf)
+    def _mask(self, logits: Logits) -> Logits:
+        return np.where(self._allow()[: len(logits)], logits, np.float32(-np.inf))
 
     def _allow(self) -> _Allowed:
         if self._allowed is None:

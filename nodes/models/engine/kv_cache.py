@@ -1,113 +1,24 @@
-"""The prefix cache: keys and values of recent prompts, so that each token of a trajectory is computed once.
-
-A *view* is who computed the keys and values: the base model alone, or one adapter. Activated LoRA reads the base's view
-up to its marker, so all roles and all steps share that one.
-
-Entries never change. A generation reads one through views of its tensors, writes to its own buffers, and leaves a new
-entry. So any number of generations may begin with the same one while others are evicted.
-"""
+"""Keys and values of one sequence in torch's memory. Imports torch."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import re
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import count
 from typing import Any, TypeAlias, cast
 
 import torch
 from transformers import Cache, DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-DEFAULT_MAX_BYTES = 2 * 1024**3
-# Every entry is compared with every prompt.
-MAX_ENTRIES = 256
 # A layer grows by so many tokens at once: copying all before it for each token cost a fifth of a step at 2,000 tokens.
 ROOM_TOKENS = 64
 
 KeyValues: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Keys and values of one layer, each (1, heads, tokens, size)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    view: Hashable
-    ids: tuple[int, ...]
-    layers: tuple[KeyValues, ...]
-    n_bytes: int
-
-
-class PrefixCache:
-    """Finds the longest known beginning of a prompt; beyond `max_bytes`, least recently used entries go first."""
-
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        """Start empty."""
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self._keys = count()
-        self.n_bytes = 0
-
-    def __len__(self) -> int:
-        """Return the number of entries."""
-        return len(self._entries)
-
-    def take(self, view: Hashable, ids: Sequence[int], config: PreTrainedConfig) -> tuple[DynamicCache, int]:
-        """Return a cache of the caller's own that holds a beginning of `ids`, and its length.
-
-        `ids` are without the tokens that have to be computed in any case; `view` is who will compute the rest.
-        """
-        wanted = tuple(ids)
-        best, n_best = None, 0
-        for key, entry in self._entries.items():
-            if entry.view == view and (n_common := _count_common(entry.ids, wanted)) >= max(n_best, 1):
-                best, n_best = key, n_common
-        past = make_past(config)
-        if best is not None:
-            self._entries.move_to_end(best)
-            for layer, (keys, values) in zip(growing_layers(past), self._entries[best].layers, strict=True):
-                layer.begin_with(keys[..., :n_best, :], values[..., :n_best, :])
-        return past, n_best
-
-    def put(self, view: Hashable, ids: Sequence[int], past: DynamicCache) -> int:
-        """Keep the keys and values of `ids`, the first that `past` holds; return how many entries were evicted.
-
-        An entry that is a beginning of the new one is dropped, which does not count.
-        """
-        if not ids or len(growing_layers(past)) < len(past.layers):
-            return 0  # a sliding window has forgotten its beginning
-        ids = tuple(ids)
-        for key, known in [(key, entry.ids) for key, entry in self._entries.items() if entry.view == view]:
-            if known[: len(ids)] == ids:
-                self._entries.move_to_end(key)
-                return 0
-            if ids[: len(known)] == known:
-                self._pop(key)
-        layers = tuple(layer.view(len(ids)) for layer in growing_layers(past))
-        # what is held in memory: a view holds the whole tensor
-        n_bytes = sum(tensor.untyped_storage().nbytes() for pair in layers for tensor in pair)
-        self._entries[next(self._keys)] = _Entry(view, ids, layers, n_bytes)
-        self.n_bytes += n_bytes
-        n_before = len(self._entries)
-        while self.n_bytes > self._max_bytes or len(self._entries) > MAX_ENTRIES:
-            self._pop(next(iter(self._entries)))
-        return n_before - len(self._entries)
-
-    def clear(self) -> None:
-        """Forget everything, because memory is short."""
-        self._entries.clear()
-        self.n_bytes = 0
-
-    def drop(self, view: Hashable) -> None:
-        """Forget everything one view computed, because its weights changed."""
-        for key in [key for key, entry in self._entries.items() if entry.view == view]:
-            self._pop(key)
-
-    def _pop(self, key: int) -> None:
-        self.n_bytes -= self._entries.pop(key).n_bytes
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -154,11 +65,59 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return buffer
 
 
-def make_past(config: PreTrainedConfig) -> DynamicCache:
-    """Return an empty cache for one text."""
-    past = DynamicCache(config=config)
-    past.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in past.layers]
-    return past
+class TorchPast(DynamicCache):
+    """Keys and values of one sequence, see `alpha_umi.nodes.models.engine.spans.Past`."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        """Start empty."""
+        super().__init__(config=config)
+        self.config = config
+        self.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in self.layers]
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens they are of."""
+        return int(self.get_seq_length())
+
+    @property
+    def can_shrink(self) -> bool:
+        """Whether all layers hold all tokens."""
+        return len(growing_layers(self)) == len(self.layers)
+
+    def shrink(self, n_tokens: int) -> None:
+        """Forget all but the first tokens."""
+        if self.n_tokens > n_tokens:
+            for layer in growing_layers(self):
+                layer.begin_with(*layer.view(n_tokens))
+
+    def keep(self, n_tokens: int) -> TorchKept:
+        """Return views of the first tokens."""
+        layers = tuple(layer.view(n_tokens) for layer in growing_layers(self))
+        # what is held in memory: a view holds the whole tensor
+        n_bytes = sum(tensor.untyped_storage().nbytes() for pair in layers for tensor in pair)
+        return TorchKept(self.config, layers, n_bytes)
+
+    def release(self) -> None:
+        """Leave it to Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchKept:
+    """Views of a sequence's tensors, see `alpha_umi.nodes.models.engine.spans.Kept`."""
+
+    config: PreTrainedConfig
+    layers: tuple[KeyValues, ...]
+    n_bytes: int
+
+    def begin(self, n_tokens: int) -> TorchPast:
+        """Return the first tokens, which are copied at the first write."""
+        past = TorchPast(self.config)
+        for layer, (keys, values) in zip(growing_layers(past), self.layers, strict=True):
+            layer.begin_with(keys[..., :n_tokens, :], values[..., :n_tokens, :])
+        return past
+
+    def release(self) -> None:
+        """Leave it to Python."""
 
 
 def growing_layers(past: Cache) -> list[GrowingLayer]:
@@ -176,18 +135,6 @@ def restore_layers(past: Cache, saved: Sequence[dict[str, Any]]) -> None:
     for layer, state in zip(past.layers, saved, strict=True):
         vars(layer).clear()
         vars(layer).update(state)
-
-
-def _count_common(known: tuple[int, ...], wanted: tuple[int, ...]) -> int:
-    """Return how many tokens two sequences share from their beginning."""
-    low, high = 0, min(len(known), len(wanted))
-    while low < high:  # comparing slices is much faster than comparing tokens one by one
-        middle = (low + high + 1) // 2
-        if known[low:middle] == wanted[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 _UPDATE = re.compile(r"past_key_values?\.update\(")

@@ -1,14 +1,14 @@
 """The process's models: one backbone per folder, device and type, the one thread that runs it, and its batches.
 
 A thread and not a lock: whatever changes the backbone happens between two forward passes, and no event loop is ever
-blocked. Imports torch: import it only where a model is run.
+blocked.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,24 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest
-from alpha_umi.nodes.models.engine.backbone import Backbone, Device, choose_device, choose_dtype
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest, Place
+from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import find_role_model
 from alpha_umi.nodes.models.engine.decode import Decoding
-from alpha_umi.nodes.models.engine.forward import Cancelled, Span, compute_with_oom_retry
 from alpha_umi.nodes.models.engine.reply import generate_reply
+from alpha_umi.nodes.models.engine.spans import Cancelled, Logits, Span
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.tools.forks import hold_while_forking, renew_after_fork
-
-# Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
-CPU_PREFILL_TOKENS = 256
-GPU_PREFILL_TOKENS = 2048
-# Shared by the sequences of a pass: beyond this a CPU computes instead of waiting for memory, and guesses cost time.
-MAX_GUESSED_TOKENS = 16
 
 T = TypeVar("T")
 
@@ -96,7 +88,7 @@ class ContinuousBatch:
             return
         spans = self._split()
         try:
-            logits = compute_with_oom_retry(self.backbone, [span for span, _ in spans])
+            logits = self.backbone.compute([span for span, _ in spans])
         except Cancelled:
             return  # nothing was appended: the next step does the same without the one that left
         except ModelFault as error:  # the others continue without the sequence that takes the most
@@ -139,7 +131,7 @@ class ContinuousBatch:
             if not job.cancelled.is_set():
                 decoding = job.begin(self.backbone)
                 span = next(decoding)
-                return _Running(job, decoding, span, span.past.get_seq_length() + len(span.ids) + job.max_new_tokens)
+                return _Running(job, decoding, span, span.past.n_tokens + len(span.ids) + job.max_new_tokens)
             job.end(None)
         except StopIteration:  # the grammar left no choice
             job.end(None)
@@ -149,18 +141,20 @@ class ContinuousBatch:
 
     def _has_room_for(self, new: _Running) -> bool:
         n_tokens = sum(each.n_tokens for each in self._running) + new.n_tokens
-        return not self._running or (len(self._running) < MAX_SEQUENCES and n_tokens <= new.job.tokens_per_batch)
+        return not self._running or (
+            len(self._running) < MAX_SEQUENCES and n_tokens <= min(new.job.tokens_per_batch, self.backbone.room_tokens)
+        )
 
     def _split(self) -> list[tuple[Span, Span]]:
         """Divide what each sequence needs computed into what this pass computes and the rest."""
-        n_guesses = MAX_GUESSED_TOKENS // len(self._running)
+        n_guesses = self.backbone.guessed_tokens // len(self._running)
         for each in self._running:
             each.span = each.span.limit_guesses(0 if each.is_prefilling else n_guesses)
-        chunk = CPU_PREFILL_TOKENS if self.backbone.model.device.type == "cpu" else GPU_PREFILL_TOKENS
+        chunk = self.backbone.prefill_tokens
         n_others = sum(len(each.span.ids) for each in self._running if not each.is_prefilling)
         return [each.span.split(max(chunk - n_others, 1) if each.is_prefilling else chunk) for each in self._running]
 
-    def _send(self, running: _Running, logits: torch.Tensor) -> None:
+    def _send(self, running: _Running, logits: Logits) -> None:
         running.is_prefilling = False
         try:
             running.span = running.decoding.send(logits)
@@ -256,49 +250,64 @@ class Engine:
                     return
 
 
-_engines: dict[tuple[Path, Device, torch.dtype], Engine] = {}
+_engines: dict[tuple[Path, Hashable], Engine] = {}
 # Which folder has a role's weights: finding out reads and checks a whole checkpoint.
 _folders: dict[tuple[Path, Role], Path] = {}
 _lock = threading.Lock()
 hold_while_forking(_lock)
 
 
-def get_engine(model: str, device: str = "auto", dtype: str = "auto", *, role: Role | None = None) -> Engine:
+def get_engine(place: Place, *, role: Role | None = None) -> Engine:
     """Return the process's one engine for a model; nothing is loaded yet.
 
     Args:
-        model: A folder or name, see `alpha_umi.nodes.models.engine.weights.resolve`.
+        place: What model runs where.
         role: Where a checkpoint has a full model for this role, that one is taken.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
-        dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
         ModelNotAvailable: If the weights are not on this machine.
         ConfigError: If a value cannot be used.
     """
-    folder, place = resolve(model), choose_device(device)
+    folder, (load, kind) = resolve(place.model), _choose_loader(place)
     with _lock:
         if role is not None:
             if (folder, role) not in _folders:
                 _folders[folder, role] = find_role_model(folder, role) or folder
             folder = _folders[folder, role]
-        key = folder, place, choose_dtype(dtype, place)
-        if key not in _engines:
-            _engines[key] = Engine(partial(Backbone, *key), f"alpha-umi-{folder.name}")
-        return _engines[key]
+        if (folder, kind) not in _engines:
+            _engines[folder, kind] = Engine(partial(load, folder), f"alpha-umi-{folder.name}")
+        return _engines[folder, kind]
 
 
-def reload_role(model: str, adapter: str | None, role: Role, device: str = "auto", dtype: str = "auto") -> None:
+def _choose_loader(place: Place) -> tuple[Callable[[Path], Backbone], Hashable]:
+    """Return what loads a model's folder, and what tells it from other ways to load the same folder."""
+    if place.engine == "llamacpp":
+        from alpha_umi.nodes.models.engine.llamacpp import LlamaCppBackbone, choose_quantization  # noqa: PLC0415
+
+        quantization = choose_quantization(place.dtype)
+        return partial(LlamaCppBackbone, quantization=quantization), quantization
+    from alpha_umi.nodes.models.engine.torch_backbone import (  # noqa: PLC0415 - takes seconds
+        TorchBackbone,
+        choose_device,
+        choose_dtype,
+    )
+
+    device = choose_device(place.device)
+    dtype = choose_dtype(place.dtype, device)
+    return partial(TorchBackbone, device=device, dtype=dtype), (device, dtype)
+
+
+def reload_role(place: Place, adapter: str | None, role: Role) -> None:
     """Let new jobs use what the folder of an adapter, or of a role's full model, holds now.
 
     Raises:
         ConfigError: If it cannot be used; the old one is used further.
     """
-    folder = resolve(model)
+    folder = resolve(place.model)
     full_model = None if adapter else find_role_model(folder, role)
     if adapter is None:
         _folders[folder, role] = full_model or folder
-    engine = get_engine(model, device, dtype, role=None if adapter else role)
+    engine = get_engine(place, role=None if adapter else role)
     engine.reload(None if full_model else lambda backbone: backbone.reload_adapter(adapter, role))
 
 

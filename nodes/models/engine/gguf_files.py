@@ -1,0 +1,257 @@
+"""A checkpoint as GGUF: the backbone with stage 1 merged in, and each role as a LoRA adapter. Imports no torch.
+
+llama.cpp turns positions into angles in another order than transformers, so for models of its kind ``llama`` the rows of
+queries and keys change places.
+
+Source of names and keys: llama.cpp's gguf-py and ``convert_hf_to_gguf.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import numpy as np
+
+from alpha_umi.documents import read_document
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
+from alpha_umi.nodes.models.engine.fit import MODEL_CONFIG, explaining, read_adapter_config
+
+Quantization: TypeAlias = Literal["q8_0", "q4_0", "f16", "f32"]
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+Weights: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+_FILE_TYPES: Mapping[Quantization, int] = {"f32": 0, "f16": 1, "q8_0": 7, "q4_0": 2}
+_PREFIX = "base_model.model."
+# How a family's tokenizer splits text, as llama.cpp names it, by a part of the pre-tokenizer that tells it.
+_BLOCK = 32
+"""Quantised numbers share a scale in blocks of so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Architecture:
+    """What llama.cpp calls a family of models, and whether it turns positions in pairs of neighbours."""
+
+    name: str
+    is_interleaved: bool
+
+
+_ARCHITECTURES = {
+    "LlamaForCausalLM": _Architecture("llama", is_interleaved=True),
+    "MistralForCausalLM": _Architecture("llama", is_interleaved=True),
+    "Qwen2ForCausalLM": _Architecture("qwen2", is_interleaved=False),
+    "Qwen3ForCausalLM": _Architecture("qwen3", is_interleaved=False),
+}
+
+
+def read_weights(folder: Path) -> Iterator[tuple[str, Weights]]:
+    """Yield the weights of a folder's safetensors in float32, whatever they are stored in."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with explaining(path, "file of weights"):
+            data = np.memmap(path, np.uint8, "r")
+            (size,) = struct.unpack("<Q", data[:8].tobytes())
+            header = json.loads(data[8 : 8 + size].tobytes())
+            for name, entry in header.items():
+                if name != "__metadata__":
+                    start, end = (8 + size + each for each in entry["data_offsets"])
+                    yield name, _widen(data[start:end], entry["dtype"]).reshape(entry["shape"])
+
+
+def _widen(raw: np.ndarray[Any, Any], dtype: str) -> Weights:
+    if dtype == "BF16":
+        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    if dtype == "F8_E4M3":
+        return _list_float8()[raw]
+    return raw.view({"F16": np.float16, "F32": np.float32, "F64": np.float64}[dtype]).astype(np.float32)
+
+
+def _list_float8() -> Weights:
+    """Return what each byte stands for: a sign, four bits of exponent (bias 7), three of mantissa."""
+    byte = np.arange(256)
+    exponent, mantissa = byte >> 3 & 15, byte & 7
+    size = np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
+    size[(byte & 127) == 127] = np.nan
+    return np.where(byte & 128, -size, size).astype(np.float32)
+
+
+def write_model(base: Path, part: CheckpointPart, tokenizer: Path, out: Path, quantization: Quantization) -> None:
+    """Write a model, stage 1 merged in, with its tokenizer.
+
+    Args:
+        base: Folder of the base model.
+        part: Stage 1.
+        tokenizer: Folder with a ``tokenizer.json``.
+        out: File to write.
+        quantization: Of the matrices; what a block of 32 does not divide stays in float16.
+
+    Raises:
+        ConfigError: If llama.cpp does not know such a model under any name that is known here, or a file is broken.
+    """
+    from gguf import GGUFWriter  # noqa: PLC0415 - optional
+
+    folder = cast(Path, part.path) if part.kind == "full" else base
+    config = read_document(folder / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
+    architecture = find_architecture(folder)
+    writer = GGUFWriter(out, architecture.name)
+    _add_settings(writer, config)
+    writer.add_file_type(_FILE_TYPES[quantization])
+    _add_tokenizer(writer, tokenizer, config)
+    added = _read_adapter(cast(Path, part.path)) if part.kind == "lora" else {}
+    for name, weights in read_weights(folder):
+        if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+            continue
+        if halves := added.get(name.removesuffix(".weight")):
+            weights = weights + halves[1] @ halves[0]
+        kind, array = _quantize(_permute(name, weights, config, architecture), quantization)
+        writer.add_tensor(_rename(name, architecture, config), array, raw_dtype=kind)
+    _finish(writer)
+
+
+def write_adapter(model: Path, adapter: Path, out: Path) -> None:
+    """Write a LoRA adapter, in float16, for a GGUF of the model in that folder; arguments as for `write_model`."""
+    from gguf import GGUFWriter  # noqa: PLC0415 - optional
+
+    config = read_document(model / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
+    architecture, settings = find_architecture(model), read_adapter_config(adapter)
+    writer = GGUFWriter(out, architecture.name)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(settings["r"]))  # the scale is in the numbers
+    if tokens := settings.get("alora_invocation_tokens"):
+        writer.add_array("adapter.alora.invocation_tokens", list(map(int, tokens)))
+    for name, (down, up) in _read_adapter(adapter).items():
+        target = _rename(f"{name}.weight", architecture, config)
+        up = _permute(f"{name}.weight", up, config, architecture)
+        writer.add_tensor(f"{target}.lora_a", down.astype(np.float16))
+        writer.add_tensor(f"{target}.lora_b", up.astype(np.float16))
+    _finish(writer)
+
+
+def find_architecture(folder: Path) -> _Architecture:
+    """Return how llama.cpp knows the model in a folder.
+
+    Raises:
+        ConfigError: If it is not among those that are known here.
+    """
+    config = read_document(folder / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
+    names = config.get("architectures") or [""]
+    if names[0] not in _ARCHITECTURES:
+        known = ", ".join(_ARCHITECTURES)
+        raise ConfigError(f"{folder} is a {names[0]!r}; as GGUF {known} can be written. Use 'hf:' with torch for it.")
+    return _ARCHITECTURES[names[0]]
+
+
+def _read_adapter(folder: Path) -> dict[str, tuple[Weights, Weights]]:
+    """Return both halves of each layer's adapter, whose product is added; the scale is spread over them evenly."""
+    settings = read_adapter_config(folder)
+    scale = np.float32(np.sqrt(settings["lora_alpha"] / settings["r"]))
+    weights = dict(read_weights(folder))
+    return {
+        name.removeprefix(_PREFIX).removesuffix(".lora_A.weight"): (
+            weights[name] * scale,
+            weights[name.replace(".lora_A.", ".lora_B.")] * scale,
+        )
+        for name in weights
+        if name.endswith(".lora_A.weight")
+    }
+
+
+def _add_settings(writer: Any, config: Mapping[str, Any]) -> None:
+    n_heads, n_layers = config["num_attention_heads"], config["num_hidden_layers"]
+    rope = config.get("rope_parameters") or {}
+    if (kind := rope.get("rope_type", "default")) != "default":
+        raise ConfigError(f"Positions of kind {kind!r} cannot be written as GGUF here; use 'hf:' with torch.")
+    writer.add_block_count(n_layers)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(n_heads)
+    writer.add_head_count_kv(config.get("num_key_value_heads") or n_heads)
+    size = config.get("head_dim") or config["hidden_size"] // n_heads
+    writer.add_key_length(size)
+    writer.add_value_length(size)
+    writer.add_rope_dimension_count(size)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0))
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def _add_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any]) -> None:
+    """Write vocabulary, merges and special tokens; the chat template, if it has one."""
+    again = "copy the model again"
+    known = read_document(folder / "tokenizer.json", again, dict[str, Any])
+    model = known["model"]
+    if model.get("type") != "BPE" or model.get("byte_fallback"):
+        raise ConfigError(f"{folder}: only byte-level BPE tokenizers can be written as GGUF; use 'hf:' with torch.")
+    n_vocab = int(config["vocab_size"])
+    tokens, types = [f"[PAD{i}]" for i in range(n_vocab)], [5] * n_vocab  # unused
+    for token, id_ in model["vocab"].items():
+        tokens[id_], types[id_] = token, 1
+    for added in known["added_tokens"]:
+        tokens[added["id"]], types[added["id"]] = added["content"], 3 if added["special"] else 4
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(_name_splitting(known))
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in model["merges"]])
+    for name in ("bos", "eos", "pad"):
+        ids = config.get(f"{name}_token_id")
+        if isinstance(id_ := ids[0] if isinstance(ids, list) else ids, int):
+            getattr(writer, f"add_{name}_token_id")(id_)
+    writer.add_add_bos_token(False)
+    if (template := folder / "chat_template.jinja").is_file():
+        writer.add_chat_template(template.read_text("utf-8"))
+
+
+def _name_splitting(tokenizer: Mapping[str, Any]) -> str:
+    """Return what llama.cpp calls the way that a tokenizer splits text into words."""
+    text = json.dumps(tokenizer["pre_tokenizer"])
+    if "Digits" in text:
+        return "smollm"
+    return "llama-bpe" if "{1,3}" in text else "qwen2" if "\\\\p{N}|" in text else "gpt-2"
+
+
+def _rename(name: str, architecture: _Architecture, config: Mapping[str, Any]) -> str:
+    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map  # noqa: PLC0415 - optional
+
+    arch = next(key for key, value in MODEL_ARCH_NAMES.items() if value == architecture.name)
+    assert isinstance(arch, MODEL_ARCH)
+    names = get_tensor_name_map(arch, config["num_hidden_layers"])
+    renamed = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    if renamed is None:
+        raise ConfigError(f"The weights {name!r} have no place in a GGUF; use 'hf:' with torch for this model.")
+    return renamed
+
+
+def _permute(name: str, weights: Weights, config: Mapping[str, Any], architecture: _Architecture) -> Weights:
+    """Put the rows of queries and keys into llama.cpp's order: from halves to neighbours."""
+    heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+    layer = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
+    if not architecture.is_interleaved or layer not in heads:
+        return weights
+    n_heads = config.get(heads[layer]) or config["num_attention_heads"]
+    halves = weights.reshape(n_heads, 2, -1, *weights.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(weights.shape))
+
+
+def _quantize(weights: Weights, quantization: Quantization) -> tuple[Any, np.ndarray[Any, Any]]:
+    from gguf import GGMLQuantizationType, quants  # noqa: PLC0415 - optional
+
+    if weights.ndim == 1 or quantization == "f32":
+        return None, np.ascontiguousarray(weights)
+    if quantization == "f16" or weights.shape[-1] % _BLOCK:
+        return None, weights.astype(np.float16)
+    kind = GGMLQuantizationType[quantization.upper()]
+    return kind, quants.quantize(np.ascontiguousarray(weights), kind)
+
+
+def _finish(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
