@@ -1,7 +1,7 @@
 """A checkpoint as GGUF: the backbone with stage 1 merged in, and each role as a LoRA adapter. Imports no torch.
 
-llama.cpp turns positions into angles in another order than transformers, so for models of its kind ``llama`` the rows of
-queries and keys change places.
+llama.cpp turns positions into angles in another order than transformers, so for models of its kind ``llama`` the rows
+of queries and keys change places.
 
 Source of names and keys: llama.cpp's gguf-py and ``convert_hf_to_gguf.py``.
 """
@@ -28,7 +28,6 @@ Weights: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 _FILE_TYPES: Mapping[Quantization, int] = {"f32": 0, "f16": 1, "q8_0": 7, "q4_0": 2}
 _PREFIX = "base_model.model."
-# How a family's tokenizer splits text, as llama.cpp names it, by a part of the pre-tokenizer that tells it.
 _BLOCK = 32
 """Quantised numbers share a scale in blocks of so many."""
 
@@ -114,7 +113,7 @@ def write_model(base: Path, part: CheckpointPart, tokenizer: Path, out: Path, qu
 
 def write_adapter(model: Path, adapter: Path, out: Path) -> None:
     """Write a LoRA adapter, in float16, for a GGUF of the model in that folder; arguments as for `write_model`."""
-    from gguf import GGUFWriter  # noqa: PLC0415 - optional
+    from gguf import GGUFValueType, GGUFWriter  # noqa: PLC0415 - optional
 
     config = read_document(model / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
     architecture, settings = find_architecture(model), read_adapter_config(adapter)
@@ -123,7 +122,8 @@ def write_adapter(model: Path, adapter: Path, out: Path) -> None:
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(settings["r"]))  # the scale is in the numbers
     if tokens := settings.get("alora_invocation_tokens"):
-        writer.add_array("adapter.alora.invocation_tokens", list(map(int, tokens)))
+        key, kinds = "adapter.alora.invocation_tokens", (GGUFValueType.ARRAY, GGUFValueType.UINT32)
+        writer.add_key_value(key, list(map(int, tokens)), *kinds)
     for name, (down, up) in _read_adapter(adapter).items():
         target = _rename(f"{name}.weight", architecture, config)
         up = _permute(f"{name}.weight", up, config, architecture)

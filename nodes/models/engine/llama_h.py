@@ -142,7 +142,8 @@ def load_library() -> tuple[Any, Any]:
     from cffi import FFI  # noqa: PLC0415 - optional
 
     spec = find_spec("xllamacpp")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     (path,) = [path for path in Path(spec.origin).parent.glob("xllamacpp*") if path.suffix in (".so", ".pyd", ".dylib")]
     ffi = FFI()
     ffi.cdef(_DECLARATIONS)

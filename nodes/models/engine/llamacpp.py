@@ -1,4 +1,4 @@
-"""Weights in llama.cpp, which computes several times as fast on a CPU as torch does; imports neither it nor transformers.
+"""Weights in llama.cpp, several times as fast on a CPU as in torch; imports neither torch nor transformers.
 
 Everything around the forward pass is the same as with torch: grammars, jumps, guesses, activated LoRA, prefix cache.
 llama.cpp holds the keys and values of all sequences in one store of cells, where a sequence that goes on from another
