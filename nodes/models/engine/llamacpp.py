@@ -27,7 +27,7 @@ from alpha_umi.nodes.models.engine.gguf_files import QUANTIZATIONS, Quantization
 from alpha_umi.nodes.models.engine.llama_h import load_library
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
-from alpha_umi.nodes.models.engine.weights import cache_dir
+from alpha_umi.nodes.models.engine.weights import cache_dir, resolve
 
 MIN_CELLS = 8_192
 _MAX_RUNNING, _MAX_ENTRIES = 40, 80
@@ -63,16 +63,20 @@ class LlamaCppBackbone(Backbone):
         part = checkpoint.backbone if checkpoint else CheckpointPart("none")
         if checkpoint is None:
             check_part_folder(folder, "full")
-        base = resolve_base(checkpoint) if checkpoint and part.kind != "full" else folder
+        base = resolve(checkpoint.base) if checkpoint and part.kind != "full" else folder
         self._model_folder = cast(Path, part.path) if part.kind == "full" else base
         self._config = read_document(self._model_folder / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
         tokenizer = folder if (folder / "tokenizer.json").is_file() else base
         self._hash = part.sha256 + (checkpoint.base_sha256 if checkpoint else hash_weights(folder))
-        self.file = _make_once(
-            f"{folder.name}-{quantization}",
-            (self._hash, quantization, hash_file(tokenizer / "tokenizer.json")),
-            lambda out: write_model(base, part, tokenizer, out, quantization),
-        )
+        files = [self._model_folder / MODEL_CONFIG, tokenizer / "tokenizer.json"]
+
+        def write(out: Path) -> None:
+            if checkpoint and base != folder:
+                resolve_base(checkpoint)  # a later start needs no weights of the base, so they are checked only here
+            write_model(base, part, tokenizer, out, quantization)
+
+        key = (self._hash, quantization, *map(hash_file, files))
+        self.file = _make_once(f"{folder.name}-{quantization}", key, write)
         self._model = self._load()
         self.room_tokens = max(self.window_tokens, MIN_CELLS)
         self._context = self._open()
@@ -320,4 +324,6 @@ def _make_once(name: str, key: tuple[str, ...], write: Callable[[Path], None]) -
 
 
 def _count_cores() -> int:
+    if n := os.environ.get("OMP_NUM_THREADS"):
+        return int(n)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
