@@ -25,26 +25,27 @@ from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine import forward
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.forward import Span, compute
+from alpha_umi.nodes.models.engine.forward import compute
 from alpha_umi.nodes.models.engine.grammar import planner_grammar
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
+from alpha_umi.nodes.models.engine.spans import Span
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 
 NAME = "smollm2-135m"
 N_NEW_TOKENS = 24
-Compute = Callable[[Backbone, Sequence[Span]], list[torch.Tensor]]
+Compute = Callable[[TorchBackbone, Sequence[Span]], list[torch.Tensor]]
 
 
-def compute_in_turns(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute_in_turns(backbone: TorchBackbone, spans: Sequence[Span]) -> list[torch.Tensor]:
     """One pass per text."""
     return [logits for span in spans for logits in compute(backbone, [span])]
 
 
-def compute_by_adapter(backbone: Backbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute_by_adapter(backbone: TorchBackbone, spans: Sequence[Span]) -> list[torch.Tensor]:
     """One pass per adapter; a prompt that the base model reads is a pass of its own."""
     groups: dict[object, list[int]] = {}
     for i, span in enumerate(spans):
@@ -108,7 +109,7 @@ def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> G
         run.end_s = time.process_time() - start_s
         return True
 
-    def begin(backbone: Backbone) -> Decoding:
+    def begin(backbone: TorchBackbone) -> Decoding:
         adapter = backbone.find_adapter(str(folder / run.role), "planner")
         grammar = planner_grammar(N_NEW_TOKENS) if run.role == "planner" else None
         mask = backbone.grammars.make_mask(grammar, N_NEW_TOKENS) if grammar else None
@@ -124,7 +125,7 @@ def make_job(run: Run, folder: Path, start_s: float, tokens_per_batch: int) -> G
     return GenerationJob(begin, cancelled, end, N_NEW_TOKENS, tokens_per_batch)
 
 
-def measure(backbone: Backbone, folder: Path, way: str, runs: list[Run]) -> None:
+def measure(backbone: TorchBackbone, folder: Path, way: str, runs: list[Run]) -> None:
     """Let all runs arrive at once, with an empty cache, and write them."""
     backbone.cache = PrefixCache()
     forward.compute, tokens_per_batch = WAYS[way]  # type: ignore[assignment]
@@ -140,7 +141,7 @@ def main(*n_runs: int) -> None:
     """Print one table per number of runs."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as name:
-        backbone = Backbone(resolve(NAME), torch.device("cpu"), torch.bfloat16)
+        backbone = TorchBackbone(resolve(NAME), torch.device("cpu"), torch.bfloat16)
         markers: dict[Role, list[int]] = {
             role: list(backbone.tokenizer(f"<|im_start|>{role}\n", add_special_tokens=False)["input_ids"])
             for role in ROLES

@@ -15,8 +15,8 @@ import torch
 
 from alpha_umi.nodes.format.render import encode_prompt, render_messages
 from alpha_umi.nodes.format.trajectory import Role, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 
 NAME = "smollm2-135m"
@@ -41,7 +41,7 @@ def measure(role: Role, n_tokens: int) -> Pair:
     ours_s = time.perf_counter() - start
     n_written = usage["output_tokens"] if usage else 0
 
-    def generate(backbone: Backbone) -> float:
+    def generate(backbone: TorchBackbone) -> float:
         template = backbone.find_template("umi")
         ids = torch.tensor([encode_prompt(MESSAGES, backbone.tokenizer, template, role, ())])
         start = time.perf_counter()

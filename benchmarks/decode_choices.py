@@ -27,9 +27,9 @@ from transformers import Cache, DynamicCache, PreTrainedModel, StaticCache
 
 from alpha_umi.nodes.format.render import encode_prompt, render_calls, render_messages, render_plan
 from alpha_umi.nodes.format.trajectory import Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import builtin
@@ -79,7 +79,7 @@ class Row:
     is_choice: bool = True
 
 
-def make_works(backbone: Backbone, n: int, data: Path | None) -> tuple[list[Work], list[Work]]:
+def make_works(backbone: TorchBackbone, n: int, data: Path | None) -> tuple[list[Work], list[Work]]:
     """Return caller turns and planner turns, one of each from a trajectory."""
     source = toolbench.read(str(data / TOOLBENCH), Tally(), seed=0) if data else None
     examples = list(source or builtin.read("200", Tally(), seed=0))
@@ -89,7 +89,7 @@ def make_works(backbone: Backbone, n: int, data: Path | None) -> tuple[list[Work
     return [caller for caller, _ in chosen], [planner for _, planner in chosen]
 
 
-def make_pair(backbone: Backbone, trajectory: Trajectory) -> tuple[Work, Work] | None:
+def make_pair(backbone: TorchBackbone, trajectory: Trajectory) -> tuple[Work, Work] | None:
     """Return the caller's and the planner's turn of the last step with one call, None where there is none that fits."""
     steps = trajectory.turns[0].steps
     usable = [i for i, step in enumerate(steps) if len(step.calls) == 1 and isinstance(step.calls[0].arguments, dict)]
@@ -113,7 +113,7 @@ def make_pair(backbone: Backbone, trajectory: Trajectory) -> tuple[Work, Work] |
     return (caller, planner) if len(planned) <= MAX_PROMPT_TOKENS and is_allowed(backbone, caller) else None
 
 
-def is_allowed(backbone: Backbone, work: Work) -> bool:
+def is_allowed(backbone: TorchBackbone, work: Work) -> bool:
     """Tell whether the grammar lets the text be written with just these tokens."""
     mask = backbone.grammars.make_mask(work.grammar, MAX_TOKENS)
     written: list[int] = []
@@ -313,7 +313,7 @@ def show(row: Row, limit_s: int = 0) -> None:
     print(f"  {row.name:<34} {row.against:<24} {cells}", flush=True)
 
 
-def show_loop(backbone: Backbone, callers: list[Work], planners: list[Work], kind: str) -> None:
+def show_loop(backbone: TorchBackbone, callers: list[Work], planners: list[Work], kind: str) -> None:
     """Print what can be chosen with the weights as they are."""
     model, grammars = backbone.model, backbone.grammars
     jump, steps = Loop(model, grammars), Loop(model, grammars, jump_forward=False)
@@ -334,7 +334,7 @@ def main() -> None:
     options = parser.parse_args()
     n_turns = options.turns
     folder = resolve(NAME)
-    single, half = (Backbone(folder, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
+    single, half = (TorchBackbone(folder, CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
     callers, planners = make_works(single, n_turns, options.data)
     n_text = [sum(len(work.text) for work in works) // n_turns for works in (callers, planners)]
     source = "ToolBench" if options.data else "generated"

@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.backbone import DTYPES, Backbone
+from alpha_umi.nodes.models.engine.torch_backbone import DTYPES, TorchBackbone
 
 
 def measure(folder: Path, n_models: int, dtype: str) -> dict[str, int]:
@@ -25,7 +25,7 @@ def measure(folder: Path, n_models: int, dtype: str) -> dict[str, int]:
         dtype: Name of the weights' type.
     """
     before = psutil.Process().memory_info().rss
-    backbones = [Backbone(folder, torch.device("cpu"), DTYPES[dtype]) for _ in range(n_models)]
+    backbones = [TorchBackbone(folder, torch.device("cpu"), DTYPES[dtype]) for _ in range(n_models)]
     for backbone in backbones:
         for adapter in [backbone.find_adapter(None, role) for role in ROLES]:
             with backbone.use([adapter]) as model, torch.inference_mode():

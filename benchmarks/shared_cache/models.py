@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import CARD, FORMAT, TEMPLATE, hash_file, hash_weights
 from alpha_umi.nodes.models.engine.fit import quiet_peft
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.training.batches import make_marker
 
 
@@ -69,7 +69,7 @@ class Dictation:
         backbone: Whose model to dictate to.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: TorchBackbone) -> None:
         """Attach the hook; nothing is dictated yet."""
         self._tokenizer: Any = backbone.tokenizer
         self._n_prompt_tokens = 0

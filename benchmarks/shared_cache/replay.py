@@ -11,9 +11,9 @@ from langchain_core.messages import AIMessageChunk
 from transformers import DynamicCache
 
 from alpha_umi.nodes.format.render import encode_prompt
-from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import CPU_PREFILL_TOKENS, get_engine
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work
@@ -87,7 +87,7 @@ class Player:
         self.engine.submit(self._forget).result()
         return Replay(tuple(self._write(turn, work) for turn in work.turns))
 
-    def _forget(self, backbone: Backbone) -> None:
+    def _forget(self, backbone: TorchBackbone) -> None:
         backbone.cache = PrefixCache() if self._max_bytes is None else PrefixCache(self._max_bytes)
 
     def _write(self, turn: Turn, work: Work) -> Reply:
@@ -112,13 +112,13 @@ class Player:
         )
 
 
-def encode(backbone: Backbone, turn: Turn, work: Work) -> list[int]:
+def encode(backbone: TorchBackbone, turn: Turn, work: Work) -> list[int]:
     """Return a turn's prompt."""
     return encode_prompt(turn.messages, backbone.tokenizer, backbone.find_template("umi"), turn.role, work.tools)
 
 
 @torch.inference_mode()
-def measure_limit(work: Work, backbone: Backbone) -> float:
+def measure_limit(work: Work, backbone: TorchBackbone) -> float:
     """Return the seconds that a trajectory takes if each token is computed once, and written ones are decoded.
 
     The rates are those of the bare model without adapters, measured on this trajectory.

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.forward import compute
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.replay import encode
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work, make_grammar
@@ -24,7 +24,7 @@ class Timing:
 
 
 def time_turn(
-    backbone: Backbone, dictation: Dictation, turn: Turn, work: Work, *, grammar: bool, jumps: bool = False
+    backbone: TorchBackbone, dictation: Dictation, turn: Turn, work: Work, *, grammar: bool, jumps: bool = False
 ) -> Timing:
     """Write a turn whose prompt up to the role's marker is known."""
     ids = encode(backbone, turn, work)
@@ -59,7 +59,7 @@ def time_turn(
     return Timing(ticks[-1] - ticks[0], (ticks[-1] - ticks[1]) / max(1, len(ticks) - 2))
 
 
-def compare_grammar(backbone: Backbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
+def compare_grammar(backbone: TorchBackbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
     """Return, turn by turn, the time per token under the grammar over that without it."""
     ratios = []
     for turn, work in turns:
@@ -70,7 +70,7 @@ def compare_grammar(backbone: Backbone, dictation: Dictation, turns: Sequence[tu
     return ratios
 
 
-def compare_jumps(backbone: Backbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
+def compare_jumps(backbone: TorchBackbone, dictation: Dictation, turns: Sequence[tuple[Turn, Work]]) -> list[float]:
     """Return, turn by turn, the wall time with jump-forward over that without it, under the same grammar."""
     ratios = []
     for turn, work in turns:

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest, Place
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, EngineName, GenerationRequest
 from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
 from alpha_umi.tools.spec import ToolSpec
 
@@ -36,7 +36,7 @@ StreamItem: TypeAlias = ChatGenerationChunk | BaseException | None
 """A chunk of the reply, what went wrong, or the end."""
 
 # By place and role; finding one reads the disk, which an event loop must not wait for.
-_found: dict[tuple[Place, Role | None], Engine] = {}
+_found: dict[tuple[tuple[str, str, str, EngineName], Role | None], Engine] = {}
 
 
 class LocalChatModel(RoleAwareChatModel):
@@ -88,7 +88,7 @@ class LocalChatModel(RoleAwareChatModel):
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
-    engine: Literal["torch", "llamacpp"] = "torch"
+    engine: EngineName = "torch"
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
@@ -127,14 +127,14 @@ class LocalChatModel(RoleAwareChatModel):
         return f"{Path(self.model).name}#{part}" if part else Path(self.model).name
 
     @property
-    def _place(self) -> Place:
-        return Place(self.model, self.device, self.dtype, self.engine)
+    def _place(self) -> tuple[str, str, str, EngineName]:
+        return self.model, self.device, self.dtype, self.engine
 
     def _find_engine(self, role: Role | None = None) -> Engine:
         from alpha_umi.nodes.models.engine.scheduler import get_engine  # noqa: PLC0415 - imports torch
 
         role = None if self.adapter else role
-        engine = get_engine(self._place, role=role)
+        engine = get_engine(self.model, self.device, self.dtype, engine=self.engine, role=role)
         _found[self._place, role] = engine
         return engine
 
@@ -246,7 +246,7 @@ class LocalChatModel(RoleAwareChatModel):
 
         if (role := role or self.role) is None:
             raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
-        reload_role(self._place, self.adapter, role)
+        reload_role(self.model, self.adapter, role, self.device, self.dtype, engine=self.engine)
         _found.clear()  # a role that had an adapter may have a full model now
 
     def get_token_ids(self, text: str) -> list[int]:

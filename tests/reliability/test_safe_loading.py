@@ -14,7 +14,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import (
     FORMAT,
     CheckpointPart,
@@ -26,6 +25,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     resolve_base,
 )
 from alpha_umi.nodes.models.engine.fit import quiet_peft
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("graph", "nodes", "tools", "training", "src/alpha_umi")
@@ -71,8 +71,8 @@ def set_trap(folder: Path) -> None:
         torch.save({"weight": Trap()}, folder / name)
 
 
-def load(folder: Path) -> Backbone:
-    return Backbone(folder, torch.device("cpu"), torch.float32)
+def load(folder: Path) -> TorchBackbone:
+    return TorchBackbone(folder, torch.device("cpu"), torch.float32)
 
 
 def test_model_in_pickles_is_refused(model: Path) -> None:

@@ -5,11 +5,13 @@ The modules, from the top; each imports only those below it::
     scheduler      one thread and one queue per backbone; decides which sequences share a forward pass
     reply          one request, answered: messages to prompt, tokens to message chunks
     decode         logits to tokens to text; prompt lookup; a sequence on its part of the prefix cache
-    forward        one forward pass over the next tokens of several sequences
-    backbone       tokenizer, weights, adapters, devices
+    torch_backbone · llamacpp        weights and adapters, and a forward pass, in torch or in llama.cpp
+    forward · kv_cache · lora        of torch
+    gguf_files · llama_h             of llama.cpp
+    backbone       what both have in common
     checkpoint     which weights play which role, and whether they belong together
     weights        what a model name means, and downloads
-    grammar · kv_cache · lora
+    grammar · prefix_cache · spans · tokenizer
     argument_rules a tool's schema as a part of the caller's grammar
     copying        words and numbers of the conversation, which values may have to be copied from
     tightening     a tool's schema, closed and bounded
@@ -22,7 +24,7 @@ torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -35,23 +37,7 @@ if TYPE_CHECKING:
 MAX_SEQUENCES = 32
 DEFAULT_TOKENS_PER_BATCH = 32_768
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which model runs where.
-
-    Args:
-        model: A folder or name, see `alpha_umi.nodes.models.engine.weights.resolve`.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
-        dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``; with
-            llama.cpp ``auto`` (``q8_0``), ``q8_0``, ``q4_0`` or ``f16``.
-        engine: ``torch`` or ``llamacpp``.
-    """
-
-    model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    engine: Literal["torch", "llamacpp"] = "torch"
+EngineName: TypeAlias = Literal["torch", "llamacpp"]
 
 
 @dataclass(frozen=True)

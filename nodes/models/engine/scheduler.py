@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, GenerationRequest, Place
+from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, EngineName, GenerationRequest
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import find_role_model
 from alpha_umi.nodes.models.engine.decode import Decoding
@@ -257,34 +257,40 @@ _lock = threading.Lock()
 hold_while_forking(_lock)
 
 
-def get_engine(place: Place, *, role: Role | None = None) -> Engine:
+def get_engine(
+    model: str, device: str = "auto", dtype: str = "auto", *, engine: EngineName = "torch", role: Role | None = None
+) -> Engine:
     """Return the process's one engine for a model; nothing is loaded yet.
 
     Args:
-        place: What model runs where.
+        model: A folder or name, see `alpha_umi.nodes.models.engine.weights.resolve`.
         role: Where a checkpoint has a full model for this role, that one is taken.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
+        dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``; with
+            llama.cpp ``auto`` (``q8_0``), ``q8_0``, ``q4_0``, ``f16`` or ``f32``.
+        engine: What computes; llama.cpp takes no device.
 
     Raises:
         ModelNotAvailable: If the weights are not on this machine.
         ConfigError: If a value cannot be used.
     """
-    folder, (load, kind) = resolve(place.model), _choose_loader(place)
+    folder, (load, place) = resolve(model), _choose_loader(device, dtype, engine)
     with _lock:
         if role is not None:
             if (folder, role) not in _folders:
                 _folders[folder, role] = find_role_model(folder, role) or folder
             folder = _folders[folder, role]
-        if (folder, kind) not in _engines:
-            _engines[folder, kind] = Engine(partial(load, folder), f"alpha-umi-{folder.name}")
-        return _engines[folder, kind]
+        if (folder, place) not in _engines:
+            _engines[folder, place] = Engine(partial(load, folder), f"alpha-umi-{folder.name}")
+        return _engines[folder, place]
 
 
-def _choose_loader(place: Place) -> tuple[Callable[[Path], Backbone], Hashable]:
+def _choose_loader(device: str, dtype: str, engine: EngineName) -> tuple[Callable[[Path], Backbone], Hashable]:
     """Return what loads a model's folder, and what tells it from other ways to load the same folder."""
-    if place.engine == "llamacpp":
+    if engine == "llamacpp":
         from alpha_umi.nodes.models.engine.llamacpp import LlamaCppBackbone, choose_quantization  # noqa: PLC0415
 
-        quantization = choose_quantization(place.dtype)
+        quantization = choose_quantization(dtype)
         return partial(LlamaCppBackbone, quantization=quantization), quantization
     from alpha_umi.nodes.models.engine.torch_backbone import (  # noqa: PLC0415 - takes seconds
         TorchBackbone,
@@ -292,23 +298,31 @@ def _choose_loader(place: Place) -> tuple[Callable[[Path], Backbone], Hashable]:
         choose_dtype,
     )
 
-    device = choose_device(place.device)
-    dtype = choose_dtype(place.dtype, device)
-    return partial(TorchBackbone, device=device, dtype=dtype), (device, dtype)
+    place = choose_device(device)
+    torch_dtype = choose_dtype(dtype, place)
+    return partial(TorchBackbone, device=place, dtype=torch_dtype), (place, torch_dtype)
 
 
-def reload_role(place: Place, adapter: str | None, role: Role) -> None:
+def reload_role(
+    model: str,
+    adapter: str | None,
+    role: Role,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    engine: EngineName = "torch",
+) -> None:
     """Let new jobs use what the folder of an adapter, or of a role's full model, holds now.
 
     Raises:
         ConfigError: If it cannot be used; the old one is used further.
     """
-    folder = resolve(place.model)
+    folder = resolve(model)
     full_model = None if adapter else find_role_model(folder, role)
     if adapter is None:
         _folders[folder, role] = full_model or folder
-    engine = get_engine(place, role=None if adapter else role)
-    engine.reload(None if full_model else lambda backbone: backbone.reload_adapter(adapter, role))
+    found = get_engine(model, device, dtype, engine=engine, role=None if adapter else role)
+    found.reload(None if full_model else lambda backbone: backbone.reload_adapter(adapter, role))
 
 
 def close_engines() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -25,6 +26,7 @@ from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_token
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob, close_engines
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""
@@ -79,9 +81,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
 
 
 @pytest.fixture
-def backbone(model_folder: Path) -> Backbone:
+def backbone(model_folder: Path) -> TorchBackbone:
     """The tiny model, loaded for one test; no thread."""
-    return Backbone(model_folder, torch.device("cpu"), torch.float32)
+    return TorchBackbone(model_folder, torch.device("cpu"), torch.float32)
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Written:
     error: BaseException | None = None
 
 
-Write: TypeAlias = Callable[[Backbone, Sequence[Written]], None]
+Write: TypeAlias = Callable[[TorchBackbone, Sequence[Written]], None]
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def write() -> Write:
             cancelled.set()
         return GenerationJob(begin, cancelled, partial(setattr, order, "error"), order.n)
 
-    def write_all(backbone: Backbone, orders: Sequence[Written]) -> None:
+    def write_all(backbone: TorchBackbone, orders: Sequence[Written]) -> None:
         batch = ContinuousBatch(backbone)
         for order in orders:
             batch.add(make_job(order))
@@ -157,7 +159,7 @@ def write() -> Write:
     return write_all
 
 
-def follow(backbone: Backbone, grammar: Grammar, text: str) -> bool:
+def follow(backbone: TorchBackbone, grammar: Grammar, text: str) -> bool:
     """Tell whether the grammar lets exactly this text be written."""
     mask = backbone.grammars.make_mask(grammar, 1000)
     return follow_mask(
@@ -170,7 +172,7 @@ def follow_mask(mask: TokenMask, ids: Sequence[int], n_vocab: int) -> bool:
     for token in ids:
         if mask.finished:
             return False
-        wanted = torch.full((n_vocab,), -1.0)
+        wanted = np.full(n_vocab, -1.0, np.float32)
         wanted[token] = 1.0
         if mask.choose(wanted, make_sampler()) != token:
             return False
@@ -184,7 +186,8 @@ def generate_reference(
 
     def pick(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         pick_token = sampler or make_sampler()
-        token = mask.choose(scores[0], pick_token) if mask else pick_token(scores[0])
+        logits = scores[0].float().numpy()
+        token = mask.choose(logits, pick_token) if mask else pick_token(logits)
         return torch.full_like(scores, -torch.inf).index_fill(1, torch.tensor([token]), 0.0)
 
     ids = torch.tensor([prompt])

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
-from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import get_engine
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.tools.spec import ToolSpec
@@ -118,7 +118,7 @@ def read_resident_bytes() -> int:
 def test_memory_stays_flat_over_two_thousand_runs(make: Make, folder: Path) -> None:
     engine = get_engine(str(folder), "cpu", "float32")
 
-    def shrink(backbone: Backbone) -> None:
+    def shrink(backbone: TorchBackbone) -> None:
         backbone.cache = PrefixCache(2_000_000)
 
     engine.submit(shrink).result()
@@ -150,7 +150,7 @@ def put(folder: Path, role: str, seed: int, tokenizer: PreTrainedTokenizerFast) 
 
 
 def count_adapters(folder: Path) -> int:
-    def count(backbone: Backbone) -> int:
+    def count(backbone: TorchBackbone) -> int:
         assert backbone._adapted is not None
         return len(backbone._adapted.peft_config)
 

@@ -26,7 +26,7 @@ from alpha_umi.graph.config import load_settings
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.server import UmiServerChatModel
 from alpha_umi.nodes.models.specs import load_models
@@ -140,7 +140,7 @@ def make_client(role: Role, url: str, style: Style) -> UmiServerChatModel:
     return UmiServerChatModel(model=role, role=role, style=style, base_url=url, api_key="none", max_retries=0)  # type: ignore[arg-type]
 
 
-def make_ids(backbone: Backbone, trajectory: Trajectory, role: Role, style: Style) -> list[int]:
+def make_ids(backbone: TorchBackbone, trajectory: Trajectory, role: Role, style: Style) -> list[int]:
     """Return the prompt that `LocalChatModel` would make."""
     messages: Any = make_request(
         make_client(role, "http://127.0.0.1:1", style), role, trajectory, temperature=0.0
@@ -156,14 +156,14 @@ def ask(url: str, trajectory: Trajectory, role: Role, style: Style) -> str:
 
 
 @pytest.fixture(scope="module")
-def local(model_folder: Path) -> Backbone:
-    return Backbone(model_folder, torch.device("cpu"), torch.float32)
+def local(model_folder: Path) -> TorchBackbone:
+    return TorchBackbone(model_folder, torch.device("cpu"), torch.float32)
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("trajectory", TRAJECTORIES, ids=["new", "finished", "two turns"])
 def test_server_reads_the_token_ids_that_we_would_read(
-    server: tuple[TemplateServer, str], local: Backbone, style: Style, trajectory: Trajectory, role: Role
+    server: tuple[TemplateServer, str], local: TorchBackbone, style: Style, trajectory: Trajectory, role: Role
 ) -> None:
     running, url = server
     assert ask(url, trajectory, role, style) == REPLIES[role]
@@ -173,7 +173,7 @@ def test_server_reads_the_token_ids_that_we_would_read(
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("trajectory", TRAJECTORIES, ids=["new", "finished", "two turns"])
 def test_a_server_repeats_the_names_of_tools_for_a_checkpoint_that_was_trained_so(
-    model_folder: Path, local: Backbone, trajectory: Trajectory, role: Role
+    model_folder: Path, local: TorchBackbone, trajectory: Trajectory, role: Role
 ) -> None:
     tools = (*trajectory.tools, ToolSpec("größe.get", '"call" it: {"name":"add"}\n<s>', ADD.parameters))
     trajectory = replace(trajectory, tools=tools, system='Be "brief":\n{"name":"adding"}')
@@ -192,7 +192,7 @@ def test_a_server_repeats_the_names_of_tools_for_a_checkpoint_that_was_trained_s
 @given(data=st.data())
 def test_no_text_makes_the_server_read_something_else(
     server: tuple[TemplateServer, str],
-    local: Backbone,
+    local: TorchBackbone,
     style: Style,
     trajectories: st.SearchStrategy[Trajectory],
     data: st.DataObject,

@@ -25,11 +25,11 @@ from alpha_umi.nodes.format.render import (
     template_kwargs,
 )
 from alpha_umi.nodes.format.trajectory import Call, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
 from alpha_umi.nodes.models.engine.tightening import MAX_ITEMS
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.tools.schema import make_validator
@@ -51,7 +51,7 @@ CALL = "Action: go\nAction Input: "
 SHORTEST = f"{CALL}{{}}"
 
 
-def allows(backbone: Backbone, schema: dict[str, Any], arguments: Any, *, may_omit: bool = False) -> bool:
+def allows(backbone: TorchBackbone, schema: dict[str, Any], arguments: Any, *, may_omit: bool = False) -> bool:
     """Tell whether the caller may write these arguments."""
     grammar = caller_grammar({"go": schema}, may_omit=may_omit)
     assert grammar is not None
@@ -60,7 +60,7 @@ def allows(backbone: Backbone, schema: dict[str, Any], arguments: Any, *, may_om
 
 
 def write_call(
-    backbone: Backbone, schema: dict[str, Any], *, seed: int, max_tokens: int, may_omit: bool = False
+    backbone: TorchBackbone, schema: dict[str, Any], *, seed: int, max_tokens: int, may_omit: bool = False
 ) -> str:
     """Let chance write a call."""
     grammar = caller_grammar({"go": schema}, may_omit=may_omit)
@@ -75,7 +75,7 @@ def write_call(
 
 
 @given(data=st.data())
-def test_any_arguments_may_be_left_out_where_that_is_allowed(backbone: Backbone, data: st.DataObject) -> None:
+def test_any_arguments_may_be_left_out_where_that_is_allowed(backbone: TorchBackbone, data: st.DataObject) -> None:
     place = data.draw(st.sets(st.sampled_from(["name", "lat"])))
     names = data.draw(st.sets(st.sampled_from(["place", "day", "note"])))
     values: dict[str, Any] = {"place": {"name": "Rom", "lat": 41.9}, "day": 3, "note": "x"}
@@ -95,12 +95,12 @@ def test_any_arguments_may_be_left_out_where_that_is_allowed(backbone: Backbone,
     ],
 )
 def test_what_is_not_left_out_is_as_the_schema_says(
-    backbone: Backbone, schema: dict[str, Any], arguments: dict[str, Any]
+    backbone: TorchBackbone, schema: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     assert not allows(backbone, schema, arguments, may_omit=True)
 
 
-def test_arguments_of_a_schema_that_cannot_be_enforced_may_be_left_out(backbone: Backbone) -> None:
+def test_arguments_of_a_schema_that_cannot_be_enforced_may_be_left_out(backbone: TorchBackbone) -> None:
     schema = {"properties": {"p": {"type": "string", "pattern": "(?=x)y"}}, "required": ["p"]}
     assert not allows(backbone, schema, {})
     assert allows(backbone, schema, {}, may_omit=True)
@@ -118,7 +118,7 @@ def test_arguments_of_a_schema_that_cannot_be_enforced_may_be_left_out(backbone:
         {},
     ],
 )
-def test_call_with_a_value_of_any_kind_ends_in_time(backbone: Backbone, part: dict[str, Any]) -> None:
+def test_call_with_a_value_of_any_kind_ends_in_time(backbone: TorchBackbone, part: dict[str, Any]) -> None:
     schema = {"properties": {"a": part}, "required": ["a"]}
     for seed in range(20):
         (call,) = parse_calls(write_call(backbone, schema, seed=seed, max_tokens=80))
@@ -128,7 +128,7 @@ def test_call_with_a_value_of_any_kind_ends_in_time(backbone: Backbone, part: di
 
 @pytest.mark.parametrize("max_tokens", [25, 40, 80])
 @pytest.mark.parametrize("seed", range(8))
-def test_call_ends_in_time_where_arguments_may_be_left_out(backbone: Backbone, seed: int, max_tokens: int) -> None:
+def test_call_ends_in_time_where_arguments_may_be_left_out(backbone: TorchBackbone, seed: int, max_tokens: int) -> None:
     text = write_call(backbone, VISIT, seed=seed, max_tokens=max_tokens, may_omit=True)
     (call,) = parse_calls(text)
     assert call.fault is None, text
@@ -136,7 +136,7 @@ def test_call_ends_in_time_where_arguments_may_be_left_out(backbone: Backbone, s
     assert call.arguments.keys() <= VISIT["properties"].keys()  # type: ignore[attr-defined]
 
 
-def test_call_that_has_to_end_begins_no_further_argument(backbone: Backbone) -> None:
+def test_call_that_has_to_end_begins_no_further_argument(backbone: TorchBackbone) -> None:
     n_tokens = len(backbone.tokenizer.encode(SHORTEST, add_special_tokens=False))
     for seed in range(5):
         assert write_call(backbone, VISIT, seed=seed, max_tokens=n_tokens, may_omit=True) == SHORTEST
@@ -261,7 +261,7 @@ SCHEMAS = objects(make_fields())
 
 
 @given(data=st.data())
-def test_every_value_is_rendered_allowed_parsed_and_valid(backbone: Backbone, data: st.DataObject) -> None:
+def test_every_value_is_rendered_allowed_parsed_and_valid(backbone: TorchBackbone, data: st.DataObject) -> None:
     schema, values = data.draw(SCHEMAS)
     value = data.draw(values)
     text = render_calls([Call("1", "go", value)])
@@ -292,7 +292,7 @@ def test_every_value_is_rendered_allowed_parsed_and_valid(backbone: Backbone, da
     ],
 )
 def test_dates_and_times_are_written_as_pydantic_takes_them(
-    backbone: Backbone, kind: Any, format: str, texts: list[str]
+    backbone: TorchBackbone, kind: Any, format: str, texts: list[str]
 ) -> None:
     for text in texts:
         TypeAdapter(kind).validate_python(text)
@@ -315,7 +315,9 @@ def test_dates_and_times_are_written_as_pydantic_takes_them(
         ({"type": "object", "additionalProperties": {"type": "integer"}}, [{}, {"</s>": 2**62}], [{"b": "x"}]),
     ],
 )
-def test_bounds_are_kept_exactly(backbone: Backbone, part: dict[str, Any], right: list[Any], wrong: list[Any]) -> None:
+def test_bounds_are_kept_exactly(
+    backbone: TorchBackbone, part: dict[str, Any], right: list[Any], wrong: list[Any]
+) -> None:
     assert [value for value in right if not allows(backbone, of(part), {"a": value})] == []
     assert [value for value in wrong if allows(backbone, of(part), {"a": value})] == []
 
@@ -337,7 +339,7 @@ def is_closed(schema: Any, value: Any) -> bool:
 
 
 @given(field=SCHEMAS, seed=st.integers(0, 100))
-def test_whatever_is_written_fits_the_schema_and_is_closed(backbone: Backbone, field: Field, seed: int) -> None:
+def test_whatever_is_written_fits_the_schema_and_is_closed(backbone: TorchBackbone, field: Field, seed: int) -> None:
     schema, _ = field
     text = write_call(backbone, schema, seed=seed, max_tokens=400)
     (call,) = parse_calls(text)
@@ -369,7 +371,7 @@ def of(part: Any, **more: Any) -> dict[str, Any]:
         (of({"type": "string"}, anyOf=[{"required": ["a"]}, {"required": ["b"]}]), {"a": "", "y": 2}),
     ],
 )
-def test_objects_at_every_level_are_closed(backbone: Backbone, schema: dict[str, Any], unknown: Any) -> None:
+def test_objects_at_every_level_are_closed(backbone: TorchBackbone, schema: dict[str, Any], unknown: Any) -> None:
     assert not allows(backbone, schema, unknown)
 
 
@@ -389,7 +391,7 @@ def test_objects_at_every_level_are_closed(backbone: Backbone, schema: dict[str,
     ],
 )
 def test_objects_that_are_described_in_parts_stay_open(
-    backbone: Backbone, schema: dict[str, Any], arguments: Any
+    backbone: TorchBackbone, schema: dict[str, Any], arguments: Any
 ) -> None:
     assert jsonschema_rs.is_valid(schema, arguments)
     assert allows(backbone, schema, arguments)
@@ -427,14 +429,14 @@ TAGS = {"type": "array", "items": {"enum": ["a", "b", "c"]}}
         ({"type": "array", "items": {"type": "integer"}, "minItems": 40}, [1] * 40, True),
     ],
 )
-def test_lists_come_to_an_end(backbone: Backbone, part: dict[str, Any], value: Any, is_allowed: bool) -> None:
+def test_lists_come_to_an_end(backbone: TorchBackbone, part: dict[str, Any], value: Any, is_allowed: bool) -> None:
     branches = {"type": "array", "items": {"$ref": "#/$defs/tree"}}
     tree = {"type": "object", "properties": {"tags": TAGS, "of": branches}}
     schema = {"properties": {"a": part}, "$defs": {"tag": {"enum": ["a", "b", "c"]}, "tree": tree}}
     assert allows(backbone, schema, {"a": value}) is is_allowed
 
 
-def test_forced_tokens_around_a_list_of_choices_are_the_tokenizers_own(backbone: Backbone) -> None:
+def test_forced_tokens_around_a_list_of_choices_are_the_tokenizers_own(backbone: TorchBackbone) -> None:
     grammar = caller_grammar({"go": {"properties": {"n": {"type": "integer"}, "tags": {**TAGS, "minItems": 3}}}})
     assert grammar is not None
     text = 'Action: go\nAction Input: {"n":12,"tags":["b","a","c"]}'
@@ -446,7 +448,7 @@ def test_forced_tokens_around_a_list_of_choices_are_the_tokenizers_own(backbone:
         mask.accept(token)
 
 
-def test_schemas_that_refer_to_each_other_in_a_long_chain_are_left_open(backbone: Backbone) -> None:
+def test_schemas_that_refer_to_each_other_in_a_long_chain_are_left_open(backbone: TorchBackbone) -> None:
     chain = {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i - 1}"}, POINT]} for i in range(30, 0, -1)}
     schema = of({"$ref": "#/$defs/d30"}, **{"$defs": {"d0": NAMED, **dict(sorted(chain.items()))}})
     assert allows(backbone, schema, {"a": {"name": "b", "x": 1}})
@@ -468,7 +470,7 @@ OLDER: list[tuple[dict[str, Any], Any, Any]] = [
 @pytest.mark.parametrize("draft", [None, "http://json-schema.org/draft-07/schema#"])
 @pytest.mark.parametrize(("part", "right", "wrong"), OLDER, ids=str)
 def test_words_of_older_drafts_are_known(
-    backbone: Backbone, part: dict[str, Any], right: Any, wrong: Any, draft: str | None
+    backbone: TorchBackbone, part: dict[str, Any], right: Any, wrong: Any, draft: str | None
 ) -> None:
     if draft and "exclusiveMinimum" in part:
         draft = draft.replace("07", "04")

@@ -17,11 +17,11 @@ from transformers import MistralConfig, MistralForCausalLM
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine import scheduler
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.tools.spec import ToolSpec
@@ -49,7 +49,7 @@ def copy_order(order: Written) -> Written:
     return Written(order.prompt, order.adapter, order.n, order.grammar)
 
 
-def count_rows(backbone: Backbone) -> list[int]:
+def count_rows(backbone: TorchBackbone) -> list[int]:
     """Return a list that grows by the number of tokens of each forward pass."""
     passes: list[int] = []
     backbone.model.register_forward_pre_hook(
@@ -60,14 +60,14 @@ def count_rows(backbone: Backbone) -> list[int]:
 
 @pytest.mark.parametrize("max_bytes", [10**9, 100_000, 0])
 def test_texts_in_one_batch_are_those_written_alone(
-    model_folder: Path, backbone: Backbone, write: Write, max_bytes: int
+    model_folder: Path, backbone: TorchBackbone, write: Write, max_bytes: int
 ) -> None:
     orders = make_orders(random.Random(max_bytes), 16)
     backbone.cache = PrefixCache(max_bytes)
     passes = count_rows(backbone)
     write(backbone, orders)
     assert len(passes) < 0.5 * sum(len(order.ids) for order in orders), "texts did not share passes"
-    alone = Backbone(model_folder, torch.device("cpu"), torch.float32)
+    alone = TorchBackbone(model_folder, torch.device("cpu"), torch.float32)
     for order in orders:
         alone.cache = PrefixCache(0)
         expected = copy_order(order)
@@ -76,7 +76,7 @@ def test_texts_in_one_batch_are_those_written_alone(
     assert len({tuple(order.ids) for order in orders}) > 10
 
 
-def test_a_text_is_the_one_that_transformers_generates(backbone: Backbone, write: Write) -> None:
+def test_a_text_is_the_one_that_transformers_generates(backbone: TorchBackbone, write: Write) -> None:
     orders = [order for order in make_orders(random.Random(1), 16) if order.adapter not in MARKERS]
     write(backbone, orders)
     for order in orders:
@@ -94,7 +94,7 @@ def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[st
     torch.manual_seed(0)
     config = MistralConfig(**sizes, num_key_value_heads=2, sliding_window=40, initializer_range=0.3)
     MistralForCausalLM(config).save_pretrained(folder)
-    backbone = Backbone(folder, torch.device("cpu"), torch.float32)
+    backbone = TorchBackbone(folder, torch.device("cpu"), torch.float32)
     rng = random.Random(2)
     orders = [Written([rng.randrange(20, 60) for _ in range(n)], n=12) for n in (5, 39, 120, 300)]
     write(backbone, orders)
@@ -104,7 +104,7 @@ def test_models_with_sliding_windows_write_the_same_too(copy_model: Callable[[st
 
 
 def test_a_prompt_read_in_chunks_is_the_same_prompt(
-    backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch
+    backbone: TorchBackbone, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, chunked = (Written([20 + i % 37 for i in range(50)], n=10) for _ in range(2))
     backbone.cache = PrefixCache(0)
@@ -116,7 +116,7 @@ def test_a_prompt_read_in_chunks_is_the_same_prompt(
     assert chunked.ids == whole.ids
 
 
-def test_what_prompts_share_is_computed_once(backbone: Backbone, write: Write) -> None:
+def test_what_prompts_share_is_computed_once(backbone: TorchBackbone, write: Write) -> None:
     shared = [20 + i % 40 for i in range(200)]
     orders = [Written([*shared, 30 + i, *MARKERS[name]], name, n=1) for i in range(8) for name in MARKERS]
     passes = count_rows(backbone)
@@ -125,13 +125,13 @@ def test_what_prompts_share_is_computed_once(backbone: Backbone, write: Write) -
     assert sum(passes) == n_unique
 
 
-def test_texts_that_leave_do_not_disturb_the_others(model_folder: Path, backbone: Backbone, write: Write) -> None:
+def test_texts_that_leave_do_not_disturb_the_others(model_folder: Path, backbone: TorchBackbone, write: Write) -> None:
     rng = random.Random(4)
     orders = make_orders(rng, 16)
     for order in orders[::2]:
         order.cancel_after = rng.randrange(0, 4)
     write(backbone, orders)
-    alone = Backbone(model_folder, torch.device("cpu"), torch.float32)
+    alone = TorchBackbone(model_folder, torch.device("cpu"), torch.float32)
     again = [copy_order(order) for order in orders]
     for order in again:
         write(alone, [order])
@@ -145,7 +145,7 @@ def test_texts_that_leave_do_not_disturb_the_others(model_folder: Path, backbone
 def make_job(prompt: list[int], errors: list[Any], *, accept: Callable[[int], bool], **limits: int) -> GenerationJob:
     cancelled = threading.Event()
 
-    def begin(backbone: Backbone) -> Decoding:
+    def begin(backbone: TorchBackbone) -> Decoding:
         with open_sequence(backbone, None, prompt) as sequence:
             yield from decode_tokens(
                 sequence,
@@ -160,7 +160,7 @@ def make_job(prompt: list[int], errors: list[Any], *, accept: Callable[[int], bo
     return GenerationJob(begin, cancelled, errors.append, 10, **limits)
 
 
-def test_a_text_that_fails_fails_alone(backbone: Backbone) -> None:
+def test_a_text_that_fails_fails_alone(backbone: TorchBackbone) -> None:
     batch, ends, tokens = ContinuousBatch(backbone), list[Any](), list[int]()
 
     def fail(token: int) -> bool:
@@ -178,7 +178,7 @@ def test_a_text_that_fails_fails_alone(backbone: Backbone) -> None:
     assert len(tokens) == 10
 
 
-def test_a_failing_pass_is_told_to_all_and_leaves_the_model_usable(backbone: Backbone, write: Write) -> None:
+def test_a_failing_pass_is_told_to_all_and_leaves_the_model_usable(backbone: TorchBackbone, write: Write) -> None:
     batch, ends = ContinuousBatch(backbone), list[Any]()
     for i in range(3):
         batch.add(make_job([20, 21 + i], ends, accept=lambda _: True))
@@ -200,7 +200,7 @@ def test_a_failing_pass_is_told_to_all_and_leaves_the_model_usable(backbone: Bac
     assert order.ids == fresh.ids
 
 
-def test_texts_wait_for_room(backbone: Backbone) -> None:
+def test_texts_wait_for_room(backbone: TorchBackbone) -> None:
     passes = count_rows(backbone)
     batch, ends = ContinuousBatch(backbone), list[Any]()
     for i in range(6):  # each takes 20 + 10 tokens
@@ -213,7 +213,7 @@ def test_texts_wait_for_room(backbone: Backbone) -> None:
     assert passes.count(2) >= 8
 
 
-def test_a_long_prompt_does_not_hold_up_those_that_are_written(backbone: Backbone) -> None:
+def test_a_long_prompt_does_not_hold_up_those_that_are_written(backbone: TorchBackbone) -> None:
     batch, ends, seen = ContinuousBatch(backbone), list[Any](), list[int]()
 
     def note(token: int) -> bool:

@@ -15,10 +15,10 @@ from langchain_core.messages import ChatMessage
 from alpha_umi.nodes.format.parsing import parse_calls
 from alpha_umi.nodes.format.render import render_calls, render_messages
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.copying import MAX_CHARS, NextPart, find_next_part, read_numbers
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import follow
@@ -29,7 +29,7 @@ SAID = ('Book the yellow rooms for Nonna\'s four "best" friends, on 3 May 2027 a
 REQUEST = "Who is in (today)? And where is Ann?"
 
 
-def allows(backbone: Backbone, part: dict[str, Any], value: Any, *, name: str = "room", said: Any = SAID) -> bool:
+def allows(backbone: TorchBackbone, part: dict[str, Any], value: Any, *, name: str = "room", said: Any = SAID) -> bool:
     """Tell whether the caller may write this value of its only argument."""
     schema = {"type": "object", "properties": {name: part}, "required": [name]}
     grammar = caller_grammar({"go": schema}, said=said)
@@ -41,12 +41,12 @@ def allows(backbone: Backbone, part: dict[str, Any], value: Any, *, name: str = 
     "value",
     ["yellow rooms", "yellow room", "Yellow Rooms", "YELLOW", "book", "A-17", "3 May", "Nonna", '"best"', "2027-05-03"],
 )
-def test_text_is_a_span_of_what_was_said(backbone: Backbone, value: str) -> None:
+def test_text_is_a_span_of_what_was_said(backbone: TorchBackbone, value: str) -> None:
     assert allows(backbone, {"type": "string"}, value)
 
 
 @pytest.mark.parametrize("value", ["", "yell", "blue room", "yellow friends", " rooms", ", on", "A-1", "Anna"])
-def test_text_that_was_not_said_is_not_written(backbone: Backbone, value: str) -> None:
+def test_text_that_was_not_said_is_not_written(backbone: TorchBackbone, value: str) -> None:
     assert not allows(backbone, {"type": "string"}, value)
 
 
@@ -66,7 +66,7 @@ def test_text_that_was_not_said_is_not_written(backbone: Backbone, value: str) -
     ],
 )
 def test_values_of_all_types(
-    backbone: Backbone, part: dict[str, Any], allowed: list[Any], forbidden: list[Any]
+    backbone: TorchBackbone, part: dict[str, Any], allowed: list[Any], forbidden: list[Any]
 ) -> None:
     assert all(allows(backbone, part, value) for value in allowed)
     assert not any(allows(backbone, part, value) for value in forbidden)
@@ -89,19 +89,19 @@ def test_values_of_all_types(
         ("n", {"type": "integer", "minimum": 5000}, 5001),
     ],
 )
-def test_what_has_to_be_composed_is_free(backbone: Backbone, name: str, part: dict[str, Any], value: Any) -> None:
+def test_what_has_to_be_composed_is_free(backbone: TorchBackbone, name: str, part: dict[str, Any], value: Any) -> None:
     assert allows(backbone, part, value, name=name)
 
 
 @pytest.mark.parametrize("said", [(), ("",), ("?! ...",), ("x " * MAX_CHARS,)])
-def test_where_nothing_can_be_copied_all_is_free(backbone: Backbone, said: tuple[str, ...]) -> None:
+def test_where_nothing_can_be_copied_all_is_free(backbone: TorchBackbone, said: tuple[str, ...]) -> None:
     assert allows(backbone, {"type": "string"}, "hall", said=said)
     assert allows(backbone, {"type": "integer"}, 5, said=said)
 
 
 @given(text=st.text(max_size=60), seed=st.integers(0, 99), may_omit=st.booleans())
 def test_a_call_can_always_be_written(
-    backbone: Backbone, caplog: pytest.LogCaptureFixture, text: str, seed: int, may_omit: bool
+    backbone: TorchBackbone, caplog: pytest.LogCaptureFixture, text: str, seed: int, may_omit: bool
 ) -> None:
     parts = {
         "who": {"type": "string"},
@@ -128,7 +128,7 @@ def test_a_call_can_always_be_written(
     [("a" * (MAX_CHARS - 1), "a" * 24), ("字" * 2000, "字字"), ("-" * 7000 + " a", "a"), ("ab " * 2600, "ab ab")],
 )
 def test_long_words_and_repetitions_are_not_too_much(
-    backbone: Backbone, caplog: pytest.LogCaptureFixture, text: str, value: str
+    backbone: TorchBackbone, caplog: pytest.LogCaptureFixture, text: str, value: str
 ) -> None:
     assert allows(backbone, {"type": "string"}, value, said=[text])
     assert not caplog.records

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import Sampler, TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, generate_reference
 
 PROMPT = [1, 40, 41, 42, 43, 44, 45]
@@ -31,7 +31,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 CALL = caller_grammar(SCHEMAS)
 
 
-def test_greedy_tokens_are_those_of_transformers(backbone: Backbone, write: Write) -> None:
+def test_greedy_tokens_are_those_of_transformers(backbone: TorchBackbone, write: Write) -> None:
     generator = torch.Generator().manual_seed(0)
     for n in (1, 5, 300, 700):
         order = Written(torch.randint(3, 300, (n,), generator=generator).tolist(), n=40)
@@ -40,7 +40,7 @@ def test_greedy_tokens_are_those_of_transformers(backbone: Backbone, write: Writ
         assert len(set(order.ids)) > 1
 
 
-def test_text_ends_with_an_end_token(backbone: Backbone, write: Write) -> None:
+def test_text_ends_with_an_end_token(backbone: TorchBackbone, write: Write) -> None:
     whole = Written(PROMPT, n=9)
     write(backbone, [whole])
     end = next(i for i in range(1, 9) if whole.ids[i] not in whole.ids[:i])
@@ -55,14 +55,14 @@ def make_odd_sampler(n_vocab: int, seed: int) -> Sampler:
     return lambda logits: int((logits + noise).argmax())
 
 
-def write_call(write: Write, backbone: Backbone, **changes: Any) -> list[int]:
+def write_call(write: Write, backbone: TorchBackbone, **changes: Any) -> list[int]:
     """Write a call of one of the tools after `PROMPT`, without guesses, so that passes can be counted."""
     order = Written(**{"prompt": PROMPT, "n": 60, "grammar": CALL, "prompt_lookup": False, **changes})
     write(backbone, [order])
     return order.ids
 
 
-def count_passes(backbone: Backbone) -> list[int]:
+def count_passes(backbone: TorchBackbone) -> list[int]:
     """Return a list that grows by the number of tokens of each forward pass."""
     passes: list[int] = []
     backbone.model.register_forward_pre_hook(
@@ -72,7 +72,7 @@ def count_passes(backbone: Backbone) -> list[int]:
 
 
 @pytest.mark.parametrize("max_tokens", [5, 33, 90])
-def test_jumping_forward_writes_the_same_tokens(backbone: Backbone, write: Write, max_tokens: int) -> None:
+def test_jumping_forward_writes_the_same_tokens(backbone: TorchBackbone, write: Write, max_tokens: int) -> None:
     texts = set()
     for seed in range(8):
         for grammar in (CALL, planner_grammar(20)):
@@ -85,7 +85,7 @@ def test_jumping_forward_writes_the_same_tokens(backbone: Backbone, write: Write
     assert len(texts) > 8 or max_tokens == 5
 
 
-def test_jumping_forward_needs_a_pass_for_each_choice_only(backbone: Backbone, write: Write) -> None:
+def test_jumping_forward_needs_a_pass_for_each_choice_only(backbone: TorchBackbone, write: Write) -> None:
     assert CALL is not None
     plain = generate_reference(backbone.model, PROMPT, 60, mask=backbone.grammars.make_mask(CALL, 60))
     passes = count_passes(backbone)
@@ -94,14 +94,14 @@ def test_jumping_forward_needs_a_pass_for_each_choice_only(backbone: Backbone, w
     assert sum(passes) < len(PROMPT) + len(plain), "a token was read twice"
 
 
-def test_a_text_without_choice_needs_no_pass(backbone: Backbone, write: Write) -> None:
+def test_a_text_without_choice_needs_no_pass(backbone: TorchBackbone, write: Write) -> None:
     passes = count_passes(backbone)
     ids = write_call(write, backbone, grammar=caller_grammar({"now": SCHEMAS["now"]}))
     assert backbone.tokenizer.decode(ids) == "Action: now\nAction Input: {}"
     assert passes == []
 
 
-def test_a_reader_that_leaves_during_a_jump_finds_the_cache_right(backbone: Backbone, write: Write) -> None:
+def test_a_reader_that_leaves_during_a_jump_finds_the_cache_right(backbone: TorchBackbone, write: Write) -> None:
     whole = write_call(write, backbone)
     for n_read in range(1, len(whole) + 1):
         backbone.cache = PrefixCache()
@@ -113,7 +113,7 @@ def test_a_reader_that_leaves_during_a_jump_finds_the_cache_right(backbone: Back
         assert order.ids == generate_reference(backbone.model, order.prompt, order.n)
 
 
-def test_a_jump_ends_where_the_text_has_to(backbone: Backbone, write: Write) -> None:
+def test_a_jump_ends_where_the_text_has_to(backbone: TorchBackbone, write: Write) -> None:
     whole = write_call(write, backbone)
     for n in (1, 2, 3, 7):
         assert write_call(write, backbone, n=n, grammar_tokens=60) == whole[:n]

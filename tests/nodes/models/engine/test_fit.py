@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.fit import check_fit, check_settings, describe_model
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 Weights = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_what_belongs_together_fits(model: Path) -> None:
 def test_changed_configuration_is_refused(changes: dict[str, Any], message: str, model: Path) -> None:
     edit(model / "config.json", **changes)
     with pytest.raises(ConfigError, match=message):
-        Backbone(model, CPU, torch.float32)
+        TorchBackbone(model, CPU, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_changed_configuration_is_refused(changes: dict[str, Any], message: str,
 def test_index_of_parts_that_are_not_there_is_refused(weight_map: Any, message: str, model: Path) -> None:
     (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(ConfigError, match=message):
-        Backbone(model, CPU, torch.float32)
+        TorchBackbone(model, CPU, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_adapter_file_that_does_not_fit_is_refused(
     change: Callable[[Weights], Weights], message: str, model: Path
 ) -> None:
     rewrite(model / "one" / "adapter_model.safetensors", change)
-    backbone = Backbone(model, CPU, torch.float32)
+    backbone = TorchBackbone(model, CPU, torch.float32)
     with pytest.raises(ConfigError, match=message):
         backbone.find_adapter("one", "planner")
     assert backbone.find_adapter("two", "planner")
@@ -123,7 +123,7 @@ def test_adapter_file_that_does_not_fit_is_refused(
 )
 def test_adapter_that_its_settings_do_not_describe_is_refused(changes: Any, message: str, model: Path) -> None:
     edit(model / "one" / "adapter_config.json", **changes)
-    backbone = Backbone(model, CPU, torch.float32)
+    backbone = TorchBackbone(model, CPU, torch.float32)
     with pytest.raises(ConfigError, match=message):
         backbone.find_adapter("one", "planner")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, Turn
-from alpha_umi.nodes.models.engine.backbone import BALANCED, Backbone, choose_device, choose_dtype
-from alpha_umi.nodes.models.engine.kv_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.torch_backbone import BALANCED, TorchBackbone, choose_device, choose_dtype
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
 from tests.nodes.models.conftest import Write, Written
@@ -39,7 +39,9 @@ def make_prompts(n: int, seed: int = 0) -> list[tuple[str | None, list[int]]]:
     return prompts
 
 
-def write_apart(write: Write, backbone: Backbone, prompts: Sequence[tuple[str | None, list[int]]]) -> list[list[int]]:
+def write_apart(
+    write: Write, backbone: TorchBackbone, prompts: Sequence[tuple[str | None, list[int]]]
+) -> list[list[int]]:
     """Return what is written behind each prompt alone, with nothing known from before."""
     texts = []
     for name, prompt in prompts:
@@ -51,20 +53,20 @@ def write_apart(write: Write, backbone: Backbone, prompts: Sequence[tuple[str | 
 
 
 @pytest.fixture
-def on_cuda(model_folder: Path) -> Backbone:
-    return Backbone(model_folder, CUDA, torch.float32)
+def on_cuda(model_folder: Path) -> TorchBackbone:
+    return TorchBackbone(model_folder, CUDA, torch.float32)
 
 
 def test_cuda_writes_what_the_cpu_writes_with_every_adapter(
-    write: Write, backbone: Backbone, on_cuda: Backbone
+    write: Write, backbone: TorchBackbone, on_cuda: TorchBackbone
 ) -> None:
     prompts = make_prompts(20)
     assert write_apart(write, on_cuda, prompts) == write_apart(write, backbone, prompts)
 
 
-def test_cached_generation_equals_uncached_on_cuda(write: Write, on_cuda: Backbone, model_folder: Path) -> None:
+def test_cached_generation_equals_uncached_on_cuda(write: Write, on_cuda: TorchBackbone, model_folder: Path) -> None:
     prompts = make_prompts(60, seed=1)
-    expected = write_apart(write, Backbone(model_folder, CUDA, torch.float32), prompts)
+    expected = write_apart(write, TorchBackbone(model_folder, CUDA, torch.float32), prompts)
     on_cuda.cache = PrefixCache()
     for (name, prompt), ids in zip(prompts, expected, strict=True):
         order = Written(prompt, name)
@@ -73,7 +75,7 @@ def test_cached_generation_equals_uncached_on_cuda(write: Write, on_cuda: Backbo
     assert len(on_cuda.cache) > 0
 
 
-def test_texts_of_all_adapters_in_one_batch_equal_those_written_apart(write: Write, on_cuda: Backbone) -> None:
+def test_texts_of_all_adapters_in_one_batch_equal_those_written_apart(write: Write, on_cuda: TorchBackbone) -> None:
     prompts = make_prompts(15, seed=2)
     expected = write_apart(write, on_cuda, prompts)
     on_cuda.cache = PrefixCache()
@@ -82,7 +84,9 @@ def test_texts_of_all_adapters_in_one_batch_equal_those_written_apart(write: Wri
     assert [order.ids for order in orders] == expected
 
 
-def test_long_prompt_is_read_in_chunks_with_equal_ids(write: Write, backbone: Backbone, on_cuda: Backbone) -> None:
+def test_long_prompt_is_read_in_chunks_with_equal_ids(
+    write: Write, backbone: TorchBackbone, on_cuda: TorchBackbone
+) -> None:
     rng = random.Random(3)
     prompts: list[tuple[str | None, list[int]]] = [
         (name, [*(rng.randrange(20, 60) for _ in range(5000)), *MARKERS["planner"]]) for name in (None, "planner")
@@ -91,9 +95,9 @@ def test_long_prompt_is_read_in_chunks_with_equal_ids(write: Write, backbone: Ba
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_types_stay_near_float32(write: Write, model_folder: Path, on_cuda: Backbone, dtype: str) -> None:
+def test_half_types_stay_near_float32(write: Write, model_folder: Path, on_cuda: TorchBackbone, dtype: str) -> None:
     ids = torch.tensor([make_prompts(1)[0][1]], device=CUDA)
-    half = Backbone(model_folder, CUDA, getattr(torch, dtype))
+    half = TorchBackbone(model_folder, CUDA, getattr(torch, dtype))
     with torch.inference_mode():
         whole, rounded = (each.model(input_ids=ids).logits.float().softmax(-1) for each in (on_cuda, half))
     assert (whole - rounded).abs().max() < 0.1
@@ -122,15 +126,15 @@ def test_batched_evaluation_on_cuda_equals_one_by_one(model_folder: Path) -> Non
     assert [getattr(reply, "text", reply) for reply in together] == alone
 
 
-def test_balanced_on_one_gpu_is_that_gpu(write: Write, model_folder: Path, on_cuda: Backbone) -> None:
+def test_balanced_on_one_gpu_is_that_gpu(write: Write, model_folder: Path, on_cuda: TorchBackbone) -> None:
     prompts = make_prompts(10, seed=4)
-    spread = Backbone(model_folder, BALANCED, torch.float32)
+    spread = TorchBackbone(model_folder, BALANCED, torch.float32)
     assert write_apart(write, spread, prompts) == write_apart(write, on_cuda, prompts)
 
 
 @needs_two
-def test_layers_spread_over_gpus_write_the_same(write: Write, model_folder: Path, on_cuda: Backbone) -> None:
-    spread = Backbone(model_folder, BALANCED, torch.float32)
+def test_layers_spread_over_gpus_write_the_same(write: Write, model_folder: Path, on_cuda: TorchBackbone) -> None:
+    spread = TorchBackbone(model_folder, BALANCED, torch.float32)
     assert len({parameter.device for parameter in spread.model.parameters()}) > 1
     prompts = make_prompts(15, seed=5)
     expected = write_apart(write, on_cuda, prompts)

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.copying import NextPart
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.spans import Logits
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, follow
 
 WriteText = Callable[..., str]
@@ -59,7 +60,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {"search.files": SEARCH, "search": NESTED, 
 
 
 @pytest.fixture
-def write_text(backbone: Backbone, write: Write) -> WriteText:
+def write_text(backbone: TorchBackbone, write: Write) -> WriteText:
     """Let the random model write; it would never write anything that makes sense by itself."""
 
     def write_one(grammar: Grammar | None, *, seed: int, max_tokens: int, temperature: float = 3.0) -> str:
@@ -89,7 +90,7 @@ def test_planner_always_decides(write_text: WriteText, max_tokens: int) -> None:
     assert decisions == {"caller", "conclusion", "give up"}
 
 
-def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: WriteText) -> None:
+def test_planner_is_cut_at_its_rationale_budget(backbone: TorchBackbone, write_text: WriteText) -> None:
     text = write_text(planner_grammar(10), seed=1, max_tokens=200)
     assert len(backbone.tokenizer.encode(text)) < 10 + 30
 
@@ -108,7 +109,7 @@ def test_planner_is_cut_at_its_rationale_budget(backbone: Backbone, write_text: 
         ("I add them.\nNext: caller. And more", False),
     ],
 )
-def test_planner_grammar_takes_plans_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
+def test_planner_grammar_takes_plans_only(backbone: TorchBackbone, text: str, is_allowed: bool) -> None:
     assert follow(backbone, planner_grammar(), text) is is_allowed
 
 
@@ -127,20 +128,20 @@ def test_planner_grammar_takes_plans_only(backbone: Backbone, text: str, is_allo
     ],
 )
 def test_part_that_a_planner_quotes_stands_in_the_rest_of_the_request(
-    backbone: Backbone, text: str, is_allowed: bool
+    backbone: TorchBackbone, text: str, is_allowed: bool
 ) -> None:
     grammar = planner_grammar(part=NextPart(2, ", and where is Ann (the boss)?"))
     assert follow(backbone, grammar, text) is is_allowed
 
 
-def test_nothing_is_quoted_where_nothing_is_left(backbone: Backbone) -> None:
+def test_nothing_is_quoted_where_nothing_is_left(backbone: TorchBackbone) -> None:
     grammar = planner_grammar(part=NextPart(3, ""))
     assert not follow(backbone, grammar, "Part 3 (where is Ann): I call find.\nNext: caller.")
     assert follow(backbone, grammar, "All parts are done.\nNext: conclusion.")
 
 
 @pytest.mark.parametrize("max_tokens", [20, 21, 22, 23, 24, 60])
-def test_plan_with_a_quote_ends_in_time(backbone: Backbone, max_tokens: int) -> None:
+def test_plan_with_a_quote_ends_in_time(backbone: TorchBackbone, max_tokens: int) -> None:
     grammar = planner_grammar(part=NextPart(12, "find 🙂 " * 30))
     for seed in range(5):
         generator = torch.Generator().manual_seed(seed)
@@ -148,7 +149,7 @@ def test_plan_with_a_quote_ends_in_time(backbone: Backbone, max_tokens: int) -> 
         ids = backbone.tokenizer.encode("Part", add_special_tokens=False)
         ids = [mask.accept(token) for token in ids]
         while not mask.finished:
-            ids.append(mask.choose(torch.randn(backbone.model.config.vocab_size, generator=generator), make_sampler()))
+            ids.append(mask.choose(generator.standard_normal(backbone.n_vocab).astype(np.float32), make_sampler()))
         assert len(ids) <= max_tokens
         assert parse_plan(str(backbone.tokenizer.decode(ids))).decision is not None
 
@@ -182,13 +183,13 @@ def test_caller_never_invents_a_tool_or_an_argument(write_text: WriteText, max_t
         ('Action: weather-in\nAction Input: {"unit":"C","day":1e999}', False),
     ],
 )
-def test_caller_grammar_takes_valid_compact_calls_only(backbone: Backbone, text: str, is_allowed: bool) -> None:
+def test_caller_grammar_takes_valid_compact_calls_only(backbone: TorchBackbone, text: str, is_allowed: bool) -> None:
     grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
     assert follow(backbone, grammar, text) is is_allowed
 
 
-def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(backbone: Backbone) -> None:
+def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(backbone: TorchBackbone) -> None:
     grammar = caller_grammar({"odd": UNUSUAL})
     assert grammar is not None
     assert follow(backbone, grammar, 'Action: odd\nAction Input: {"p":"anything"}')
@@ -197,7 +198,7 @@ def test_caller_of_a_schema_that_cannot_be_enforced_still_knows_the_arguments(ba
     assert not follow(backbone, grammar, 'Action: odd\nAction Input: {"p":1,"q":2}')
 
 
-def test_caller_may_add_arguments_where_the_schema_says_so(backbone: Backbone) -> None:
+def test_caller_may_add_arguments_where_the_schema_says_so(backbone: TorchBackbone) -> None:
     grammar = caller_grammar({"free": {"type": "object", "additionalProperties": {"type": "string"}}})
     assert grammar is not None
     assert follow(backbone, grammar, 'Action: free\nAction Input: {"x":"1","y":"2"}')
@@ -232,7 +233,7 @@ schemas = st.recursive(
     properties=st.dictionaries(st.text(max_size=6), schemas, max_size=3),
     name=st.from_regex(r"[\w.:/-]{1,8}", fullmatch=True),
 )
-def test_caller_grammar_of_any_schema_compiles(backbone: Backbone, properties: dict[str, Any], name: str) -> None:
+def test_caller_grammar_of_any_schema_compiles(backbone: TorchBackbone, properties: dict[str, Any], name: str) -> None:
     grammar = caller_grammar({name: {"type": "object", "properties": properties}})
     assert grammar is not None
     backbone.grammars.make_mask(grammar, 100)
@@ -256,7 +257,7 @@ def take_forced(mask: TokenMask) -> list[int]:
     return ids
 
 
-def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Backbone) -> None:
+def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: TorchBackbone) -> None:
     grammar = caller_grammar({"now": {}})
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, 100)
@@ -265,16 +266,16 @@ def test_forced_tokens_are_what_the_grammar_leaves_no_choice_about(backbone: Bac
     assert backbone.grammars.make_mask(planner_grammar(), 100).forced() is None
 
 
-def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> None:
+def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: TorchBackbone) -> None:
     grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
-    generator = torch.Generator().manual_seed(0)
+    generator = np.random.default_rng(0)
     n_forced = n_chosen = 0
     for _ in range(10):
         mask = backbone.grammars.make_mask(grammar, 80)
         while not mask.finished:
             forced = mask.forced()
-            chosen = mask.choose(torch.randn(backbone.model.config.vocab_size, generator=generator), make_sampler())
+            chosen = mask.choose(generator.standard_normal(backbone.n_vocab).astype(np.float32), make_sampler())
             assert forced in (None, chosen)
             n_forced += forced is not None
             n_chosen += forced is None
@@ -282,7 +283,7 @@ def test_forced_token_is_the_only_one_that_may_be_chosen(backbone: Backbone) -> 
     assert n_chosen > 50
 
 
-def test_mask_knows_how_probable_was_what_it_let_be_written(backbone: Backbone) -> None:
+def test_mask_knows_how_probable_was_what_it_let_be_written(backbone: TorchBackbone) -> None:
     grammar = caller_grammar({"now": {}, "nay": {}})
     assert grammar is not None
     n_vocab = backbone.model.config.vocab_size
@@ -291,7 +292,7 @@ def test_mask_knows_how_probable_was_what_it_let_be_written(backbone: Backbone) 
         ids = backbone.tokenizer.encode(f"Action: {name}\nAction Input: {{}}", add_special_tokens=False)
         other = backbone.tokenizer.encode(f"Action: {'nay' if name == 'now' else 'now'}\n", add_special_tokens=False)
         for position, token in enumerate(ids):
-            logits = torch.full((n_vocab,), -50.0)
+            logits = np.full(n_vocab, -50.0, np.float32)
             logits[token] = 0.0
             if other[:position] == ids[:position] and (rival := other[position]) != token:
                 logits[rival] = math.log((1 - p) / p)
@@ -310,27 +311,27 @@ def test_mask_knows_how_probable_was_what_it_let_be_written(backbone: Backbone) 
         'Action: weather-in\nAction Input: {"unit":"C","day":3}',
     ],
 )
-def test_forced_tokens_are_the_tokenizers_own(backbone: Backbone, text: str, jump_forward: bool) -> None:
+def test_forced_tokens_are_the_tokenizers_own(backbone: TorchBackbone, text: str, jump_forward: bool) -> None:
     grammar = caller_grammar(SCHEMAS)
     assert grammar is not None
     mask = backbone.grammars.make_mask(grammar, 200)
     wanted: list[int] = backbone.tokenizer.encode(text, add_special_tokens=False)
     ids: list[int] = []
 
-    def sampler(logits: torch.Tensor) -> int:
-        assert logits[wanted[len(ids)]] > -torch.inf
+    def sampler(logits: Logits) -> int:
+        assert logits[wanted[len(ids)]] > -np.inf
         return wanted[len(ids)]
 
-    logits = torch.zeros(backbone.model.config.vocab_size)
+    logits = np.zeros(backbone.n_vocab, np.float32)
     while not mask.finished:
         forced = mask.forced() if jump_forward else None
         ids.append(mask.choose(logits, sampler) if forced is None else mask.accept(forced))
     assert ids == wanted
 
 
-def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: Backbone) -> None:
+def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: TorchBackbone) -> None:
     first = backbone.grammars.make_mask(planner_grammar(5), 30)
-    logits = torch.randn(backbone.model.config.vocab_size)
+    logits = np.random.default_rng(1).standard_normal(backbone.n_vocab).astype(np.float32)
     while not first.finished:
         first.choose(logits, make_sampler())
     second = backbone.grammars.make_mask(planner_grammar(5), 30)
@@ -338,10 +339,10 @@ def test_masks_of_one_grammar_do_not_disturb_each_other(backbone: Backbone) -> N
 
 
 @pytest.mark.parametrize("text", ["🙂", "中", "é", "a"])
-def test_planner_that_writes_any_script_is_cut_in_time(backbone: Backbone, text: str) -> None:
+def test_planner_that_writes_any_script_is_cut_in_time(backbone: TorchBackbone, text: str) -> None:
     for max_tokens in (16, 17, 18, 19, 50):
         mask = backbone.grammars.make_mask(planner_grammar(), max_tokens)
-        logits = torch.zeros(backbone.model.config.vocab_size)
+        logits = np.zeros(backbone.n_vocab, np.float32)
         logits[backbone.tokenizer.encode(text)] = 1.0
         ids: list[int] = []
         while not mask.finished:

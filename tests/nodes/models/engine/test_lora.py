@@ -13,9 +13,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.lora import MultiLora
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 NAMES = ("left", "right", "narrow")
 MIXES = {
@@ -96,7 +96,7 @@ def test_rows_follow_adapters_that_come_and_go() -> None:
     ("name", "value"), [("use_dora", True), ("lora_bias", True), ("bias", "all"), ("modules_to_save", ["lm_head"])]
 )
 def test_adapter_that_is_more_than_lora_is_refused(
-    backbone: Backbone, model_folder: Path, tmp_path: Path, name: str, value: object
+    backbone: TorchBackbone, model_folder: Path, tmp_path: Path, name: str, value: object
 ) -> None:
     folder = Path(shutil.copytree(model_folder / "one", tmp_path / "one"))
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))

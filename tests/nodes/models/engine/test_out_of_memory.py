@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from alpha_umi.errors import ModelFault
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.forward import is_out_of_memory
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written
 
 FAULTS = [
@@ -21,7 +21,9 @@ FAULTS = [
 
 
 @contextmanager
-def short_of_memory(backbone: Backbone, fault: BaseException, is_short: Callable[[int], bool]) -> Iterator[list[int]]:
+def short_of_memory(
+    backbone: TorchBackbone, fault: BaseException, is_short: Callable[[int], bool]
+) -> Iterator[list[int]]:
     """Fail in the middle of passes; `is_short` is asked with the number of tokens of each."""
     passes: list[int] = []
 
@@ -37,7 +39,7 @@ def short_of_memory(backbone: Backbone, fault: BaseException, is_short: Callable
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_failed_pass_is_done_once_more_and_the_text_is_the_same(
-    fault: BaseException, backbone: Backbone, write: Write
+    fault: BaseException, backbone: TorchBackbone, write: Write
 ) -> None:
     expected, order = Written([20, 21, 30]), Written([20, 21, 30])
     write(backbone, [expected])
@@ -48,7 +50,7 @@ def test_failed_pass_is_done_once_more_and_the_text_is_the_same(
     assert order.ids == expected.ids
 
 
-def test_largest_text_is_given_up_and_the_others_are_finished(backbone: Backbone, write: Write) -> None:
+def test_largest_text_is_given_up_and_the_others_are_finished(backbone: TorchBackbone, write: Write) -> None:
     expected = [Written([20, 21 + i]) for i in range(3)]
     write(backbone, expected)
     large, small = Written([40] * 50, n=60), [Written(order.prompt) for order in expected]
@@ -63,7 +65,7 @@ def test_largest_text_is_given_up_and_the_others_are_finished(backbone: Backbone
     assert len(again.ids) == 60
 
 
-def test_cached_prompts_are_let_go(backbone: Backbone, write: Write) -> None:
+def test_cached_prompts_are_let_go(backbone: TorchBackbone, write: Write) -> None:
     write(backbone, [Written([20, 21, 30])])
     failing = iter([True])
     with short_of_memory(backbone, FAULTS[0], lambda _: next(failing, False)):

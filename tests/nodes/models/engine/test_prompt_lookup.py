@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.models.engine import scheduler
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import (
     MAX_GUESSES,
     N_KEY_TOKENS,
@@ -21,9 +20,10 @@ from alpha_umi.nodes.models.engine.decode import (
     Sampler,
     make_sampler,
 )
-from alpha_umi.nodes.models.engine.forward import Span
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.kv_cache import make_past
+from alpha_umi.nodes.models.engine.kv_cache import TorchPast
+from alpha_umi.nodes.models.engine.spans import Span
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import Write, Written
 
@@ -58,14 +58,14 @@ class Copyist:
 
 
 def write_one(
-    write: Write, backbone: Backbone, prompt: list[int], sampler: Sampler, *, n: int = 40, **settings: Any
+    write: Write, backbone: TorchBackbone, prompt: list[int], sampler: Sampler, *, n: int = 40, **settings: Any
 ) -> list[int]:
     order = Written(prompt, n=n, sampler=sampler, eos_ids={2}, **settings)
     write(backbone, [order])
     return order.ids
 
 
-def count_rows(backbone: Backbone) -> list[int]:
+def count_rows(backbone: TorchBackbone) -> list[int]:
     passes: list[int] = []
     backbone.model.register_forward_pre_hook(
         lambda _, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
@@ -76,7 +76,7 @@ def count_rows(backbone: Backbone) -> list[int]:
 @pytest.mark.parametrize("adapter", [None, "one", "planner"])
 @pytest.mark.parametrize("grammar", [None, planner_grammar(20), caller_grammar({SPEC.name: SPEC.parameters})])
 def test_guesses_change_no_token(
-    backbone: Backbone, write: Write, adapter: str | None, grammar: Grammar | None
+    backbone: TorchBackbone, write: Write, adapter: str | None, grammar: Grammar | None
 ) -> None:
     rng = random.Random(7)
     n_passes = {True: 0, False: 0}
@@ -96,7 +96,7 @@ def test_guesses_change_no_token(
     assert n_passes[True] < 0.9 * n_passes[False]
 
 
-def test_guesses_change_no_sampled_token(backbone: Backbone, write: Write) -> None:
+def test_guesses_change_no_sampled_token(backbone: TorchBackbone, write: Write) -> None:
     prompt = [20, 21, 22, 23, 20, 21]
     texts = {
         tuple(write_one(write, backbone, prompt, make_sampler(0.7, 0.9, seed), prompt_lookup=lookup))
@@ -106,7 +106,7 @@ def test_guesses_change_no_sampled_token(backbone: Backbone, write: Write) -> No
     assert len(texts) == 5
 
 
-def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone, write: Write) -> None:
+def test_wrong_guesses_are_not_found_in_the_cache(backbone: TorchBackbone, write: Write) -> None:
     rng = random.Random(3)
     written: list[int] = []
     for seed in range(10):
@@ -119,15 +119,15 @@ def test_wrong_guesses_are_not_found_in_the_cache(backbone: Backbone, write: Wri
 
 
 @pytest.mark.parametrize("n_ids", [7, 256, 258, 300])
-def test_guesses_are_not_divided_between_passes(backbone: Backbone, n_ids: int) -> None:
+def test_guesses_are_not_divided_between_passes(backbone: TorchBackbone, n_ids: int) -> None:
     ids = [20 + i % 40 for i in range(n_ids)]
-    first, rest = Span(make_past(backbone.model.config), ids, None, 0, threading.Event(), 5).split(256)
+    first, rest = Span(TorchPast(backbone.model.config), ids, None, 0, threading.Event(), 5).split(256)
     assert [*first.ids, *rest.ids] == (ids if n_ids <= 256 else ids[:-5])
     assert first.n_guesses == (5 if n_ids <= 256 else 0)
     assert not rest.ids or rest.n_guesses == 0
 
 
-def test_many_texts_share_the_guesses(backbone: Backbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_texts_share_the_guesses(backbone: TorchBackbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = [Written([20, 21, 22, 23, 24, 25] * 8 + [20 + i], n=30) for i in range(6)]
     monkeypatch.setattr(scheduler, "MAX_GUESSED_TOKENS", 12)
     passes = count_rows(backbone)

@@ -15,9 +15,9 @@ from transformers import LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.render import encode_prompt, load_template
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.scheduler import close_engines, get_engine
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, generate_reference
 
 Copy = Callable[[str], Path]
@@ -25,13 +25,13 @@ PROMPT = [1, 60, 61, 62, 63]
 CPU = torch.device("cpu")
 
 
-def generate(write: Write, backbone: Backbone, adapter: str | None, n: int = 24) -> list[int]:
+def generate(write: Write, backbone: TorchBackbone, adapter: str | None, n: int = 24) -> list[int]:
     order = Written(PROMPT, adapter, n)
     write(backbone, [order])
     return order.ids
 
 
-def test_each_adapter_has_its_own_words(model_folder: Path, backbone: Backbone, write: Write) -> None:
+def test_each_adapter_has_its_own_words(model_folder: Path, backbone: TorchBackbone, write: Write) -> None:
     base = LlamaForCausalLM.from_pretrained(model_folder)
     expected: dict[str | None, list[int]] = {None: generate_reference(base, PROMPT, 24)}
     for name in ("one", "two"):
@@ -44,13 +44,13 @@ def test_each_adapter_has_its_own_words(model_folder: Path, backbone: Backbone, 
         assert generate(write, backbone, adapter) == expected[key], adapter
 
 
-def test_use_of_a_missing_adapter_lists_those_there_are(backbone: Backbone) -> None:
+def test_use_of_a_missing_adapter_lists_those_there_are(backbone: TorchBackbone) -> None:
     with pytest.raises(ConfigError, match=r"no adapter 'three'.*one, planner, two"):
         backbone.find_adapter("three", "planner")
 
 
 def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
-    backbone: Backbone, model_folder: Path, tmp_path: Path, write: Write
+    backbone: TorchBackbone, model_folder: Path, tmp_path: Path, write: Write
 ) -> None:
     before = generate(write, backbone, None), generate(write, backbone, "one")
     bad = tmp_path / "bad"
@@ -70,7 +70,7 @@ def test_use_of_an_adapter_of_another_model_leaves_the_base_unharmed(
     ],
 )
 def test_use_refuses_other_kinds_of_adapters(
-    backbone: Backbone, model_folder: Path, tmp_path: Path, change: dict[str, Any], message: str
+    backbone: TorchBackbone, model_folder: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     config = json.loads((model_folder / "one" / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | change))
@@ -81,8 +81,8 @@ def test_use_refuses_other_kinds_of_adapters(
         backbone.find_adapter(str(tmp_path), "planner")
 
 
-def load(folder: Path) -> Backbone:
-    return Backbone(folder, CPU, torch.float32)
+def load(folder: Path) -> TorchBackbone:
+    return TorchBackbone(folder, CPU, torch.float32)
 
 
 def test_backbone_refuses_what_is_no_model(copy_model: Copy, model_folder: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_find_template_of_a_checkpoint_is_that_of_the_training(copy_model: Copy,
         backbone.find_template("umi")
 
 
-def test_find_template_looks_at_the_adapter_first(backbone: Backbone, model_folder: Path, tmp_path: Path) -> None:
+def test_find_template_looks_at_the_adapter_first(backbone: TorchBackbone, model_folder: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "checkpoint" / "planner"
     adapter.mkdir(parents=True)
     for file in (model_folder / "one").iterdir():
@@ -146,13 +146,13 @@ def test_find_template_looks_at_the_adapter_first(backbone: Backbone, model_fold
     assert backbone.find_template("toolbench", "one") == load_template("toolbench")
 
 
-def test_encode_ends_in_the_role(backbone: Backbone) -> None:
+def test_encode_ends_in_the_role(backbone: TorchBackbone) -> None:
     messages = [ChatMessage(role="user", content="Hi")]
     ids = encode_prompt(messages, backbone.tokenizer, load_template("umi"), "caller", ())
     assert backbone.tokenizer.decode(ids) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>caller\n"
 
 
-def test_eos_ids_and_window_are_read_from_the_model(backbone: Backbone) -> None:
+def test_eos_ids_and_window_are_read_from_the_model(backbone: TorchBackbone) -> None:
     assert backbone.eos_ids == {2}
     assert backbone.window_tokens == 65_536
 
@@ -192,7 +192,7 @@ def test_engine_loads_once_and_survives_a_failing_job(model_folder: Path) -> Non
     engine = get_engine(str(model_folder), "cpu", "float32")
     loaded = engine.submit(lambda backbone: backbone).result()
 
-    def fail(_: Backbone) -> None:
+    def fail(_: TorchBackbone) -> None:
         raise ZeroDivisionError
 
     assert isinstance(engine.submit(fail).exception(), ZeroDivisionError)

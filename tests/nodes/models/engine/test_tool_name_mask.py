@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import TokenMask, planner_grammar
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.specs import load_model
 
 NAMES = ("search", "search.files", "weather-in", "größe")
 
 
-def make_mask(backbone: Backbone, *, max_rationale_tokens: int = 200, names: tuple[str, ...] = NAMES) -> TokenMask:
+def make_mask(backbone: TorchBackbone, *, max_rationale_tokens: int = 200, names: tuple[str, ...] = NAMES) -> TokenMask:
     return backbone.grammars.make_mask(planner_grammar(max_rationale_tokens, names), 1000)
 
 
-def feed(mask: TokenMask, backbone: Backbone, text: str) -> str:
+def feed(mask: TokenMask, backbone: TorchBackbone, text: str) -> str:
     """Offer a text token by token; return it up to where another token was taken."""
     taken: list[int] = []
     for token in backbone.tokenizer.encode(text, add_special_tokens=False):
@@ -51,7 +51,7 @@ def feed(mask: TokenMask, backbone: Backbone, text: str) -> str:
         "They say: call calculator.\nNext: caller.",
     ],
 )
-def test_offered_names_and_other_words_may_be_written(backbone: Backbone, text: str) -> None:
+def test_offered_names_and_other_words_may_be_written(backbone: TorchBackbone, text: str) -> None:
     mask = make_mask(backbone)
     assert feed(mask, backbone, text) == text
     assert mask.finished
@@ -76,7 +76,7 @@ def test_offered_names_and_other_words_may_be_written(backbone: Backbone, text: 
         "I call\nit. Why? I call  search.\nNext: caller.",
     ],
 )
-def test_other_names_may_not(backbone: Backbone, text: str) -> None:
+def test_other_names_may_not(backbone: TorchBackbone, text: str) -> None:
     written = feed(make_mask(backbone), backbone, text)
     assert written != text
     assert "I call" in written
@@ -84,7 +84,7 @@ def test_other_names_may_not(backbone: Backbone, text: str) -> None:
     assert feed(unguarded, backbone, text) == text
 
 
-def write_after(backbone: Backbone, beginning: str, *, seed: int, max_rationale_tokens: int) -> str:
+def write_after(backbone: TorchBackbone, beginning: str, *, seed: int, max_rationale_tokens: int) -> str:
     """Let chance write on."""
     mask = make_mask(backbone, max_rationale_tokens=max_rationale_tokens)
     assert feed(mask, backbone, beginning) == beginning
@@ -99,7 +99,7 @@ def write_after(backbone: Backbone, beginning: str, *, seed: int, max_rationale_
     return written + stream.flush()
 
 
-def test_chance_writes_offered_names(backbone: Backbone) -> None:
+def test_chance_writes_offered_names(backbone: TorchBackbone) -> None:
     written = [write_after(backbone, "I call ", seed=seed, max_rationale_tokens=120) for seed in range(20)]
     found = [[name for name in NAMES if re.match(re.escape(name) + r"(?![\w/-])", text)] for text in written]
     assert all(found), written
@@ -107,13 +107,13 @@ def test_chance_writes_offered_names(backbone: Backbone) -> None:
 
 
 @pytest.mark.parametrize("max_rationale_tokens", range(6, 16))
-def test_rationale_is_cut_within_a_name_too(backbone: Backbone, max_rationale_tokens: int) -> None:
+def test_rationale_is_cut_within_a_name_too(backbone: TorchBackbone, max_rationale_tokens: int) -> None:
     for seed in range(5):
         written = write_after(backbone, "I call", seed=seed, max_rationale_tokens=max_rationale_tokens)
         assert parse_plan(written).decision is not None, written
 
 
-def test_hundreds_of_names_are_told_apart(backbone: Backbone) -> None:
+def test_hundreds_of_names_are_told_apart(backbone: TorchBackbone) -> None:
     rng = random.Random(0)
     words = ("get", "find", "weather", "stock", "price", "order", "user", "item", "city", "date", "hotel", "track")
     names = tuple({"_".join(rng.choices(words, k=4)) for _ in range(400)})
