@@ -31,26 +31,26 @@ from alpha_umi.nodes.models.engine.forward import compute
 from alpha_umi.nodes.models.engine.grammar import planner_grammar
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
-from alpha_umi.nodes.models.engine.spans import Span
+from alpha_umi.nodes.models.engine.spans import Logits, Span
 from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 
 NAME = "smollm2-135m"
 N_NEW_TOKENS = 24
-Compute = Callable[[TorchBackbone, Sequence[Span]], list[torch.Tensor]]
+Compute = Callable[[TorchBackbone, Sequence[Span]], list[Logits]]
 
 
-def compute_in_turns(backbone: TorchBackbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute_in_turns(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
     """One pass per text."""
     return [logits for span in spans for logits in compute(backbone, [span])]
 
 
-def compute_by_adapter(backbone: TorchBackbone, spans: Sequence[Span]) -> list[torch.Tensor]:
+def compute_by_adapter(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
     """One pass per adapter; a prompt that the base model reads is a pass of its own."""
     groups: dict[object, list[int]] = {}
     for i, span in enumerate(spans):
         groups.setdefault(span.adapter if span.n_base == 0 else None, []).append(i)
-    logits: dict[int, torch.Tensor] = {}
+    logits: dict[int, Logits] = {}
     for group in groups.values():
         logits |= zip(group, compute(backbone, [spans[i] for i in group]), strict=True)
     return [logits[i] for i in range(len(spans))]
@@ -143,8 +143,7 @@ def main(*n_runs: int) -> None:
     with TemporaryDirectory() as name:
         backbone = TorchBackbone(resolve(NAME), torch.device("cpu"), torch.bfloat16)
         markers: dict[Role, list[int]] = {
-            role: list(backbone.tokenizer(f"<|im_start|>{role}\n", add_special_tokens=False)["input_ids"])
-            for role in ROLES
+            role: list(backbone.tokenizer.encode(f"<|im_start|>{role}\n")) for role in ROLES
         }
         save_adapters(backbone.folder, Path(name), markers)
         measure(backbone, Path(name), "one batch, mixed adapters", make_runs(3, markers))  # load, compile the grammar

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from transformers import Cache, DynamicCache, PreTrainedModel, StaticCache
 
@@ -29,6 +30,7 @@ from alpha_umi.nodes.format.render import encode_prompt, render_calls, render_me
 from alpha_umi.nodes.format.trajectory import Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.spans import Logits
 from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.dataset import Tally
@@ -117,7 +119,7 @@ def is_allowed(backbone: TorchBackbone, work: Work) -> bool:
     """Tell whether the grammar lets the text be written with just these tokens."""
     mask = backbone.grammars.make_mask(work.grammar, MAX_TOKENS)
     written: list[int] = []
-    logits = torch.zeros(backbone.model.config.vocab_size)
+    logits = np.zeros(backbone.n_vocab, np.float32)
     try:
         while not mask.finished:
             written.append(mask.choose(logits, make_teacher(work, written)))
@@ -129,9 +131,9 @@ def is_allowed(backbone: TorchBackbone, work: Work) -> bool:
 def make_teacher(work: Work, written: list[int]) -> Sampler:
     """Return a sampler that picks the text's next token; `written` returns how many tokens are written."""
 
-    def sample(logits: torch.Tensor) -> int:
+    def sample(logits: Logits) -> int:
         token = work.text[len(written)]
-        if logits[token] == -torch.inf:
+        if logits[token] == -np.inf:
             raise ValueError("the grammar forbids what the trajectory says")
         return token
 
@@ -187,7 +189,7 @@ class Loop:
             if token is not None and mask:
                 token = mask.accept(token)
             else:
-                logits = forward(self.model, [*work.prompt, *written][past.get_seq_length() :], past)[0]
+                logits = forward(self.model, [*work.prompt, *written][past.get_seq_length() :], past)[0].float().numpy()
                 token = mask.choose(logits, sampler) if mask else sampler(logits)
             written.append(token)
             yield token
@@ -202,7 +204,7 @@ class Guesser(Loop):
         sampler = make_sampler() if greedy else make_teacher(work, written)
         n_wanted = N_GREEDY_TOKENS if greedy else len(work.text)
         lookup, draft = PromptLookup(), list[int]()
-        logits: list[torch.Tensor] = []
+        logits: list[Logits] = []
         while len(written) < n_wanted and not (mask and mask.finished):
             token = mask.forced() if mask else None
             if token is not None and mask:
@@ -212,7 +214,8 @@ class Guesser(Loop):
                     ids = [*work.prompt, *written]
                     draft = lookup.guess(ids)
                     past.crop(min(len(ids) - 1 - past.get_seq_length(), 0))
-                    logits = list(forward(self.model, [*ids[past.get_seq_length() :], *draft], past, len(draft) + 1))
+                    found = forward(self.model, [*ids[past.get_seq_length() :], *draft], past, len(draft) + 1)
+                    logits = list(found.float().numpy())
                 token = mask.choose(logits[0], sampler) if mask else sampler(logits[0])
             written.append(token)
             yield token
@@ -238,7 +241,7 @@ class Compiled(Loop):
         sampler = make_sampler() if greedy else make_teacher(work, written)
         step = compile_model(self.model)
         for _ in range(N_GREEDY_TOKENS if greedy else len(work.text)):
-            logits = forward(step, [[*work.prompt, *written][-1]], past)[0]
+            logits = forward(step, [[*work.prompt, *written][-1]], past)[0].float().numpy()
             written.append(mask.choose(logits, sampler) if mask else sampler(logits))
             yield written[-1]
 

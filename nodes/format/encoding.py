@@ -43,6 +43,9 @@ class FastTokenizer(Protocol):
     def __len__(self) -> int:
         """Return the size of the vocabulary."""
 
+    def __hash__(self) -> int:
+        """What is found out about it is kept."""
+
 
 class Part(NamedTuple):
     """A stretch of a prompt; `is_own` where the template wrote it, so that it may hold control tokens."""

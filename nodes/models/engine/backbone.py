@@ -50,6 +50,8 @@ class Backbone(ABC):
         self.folder = folder
         self.cache = cache
         self._checkpoint: Checkpoint | None = read_checkpoint(folder) if is_checkpoint(folder) else None
+        if self._checkpoint is None:
+            _check_model_folder(folder)
         self.tokenizer = Tokenizer(_find_tokenizer(folder))
         self._adapters: dict[Path, Adapter] = {}
         self._replaced: set[Adapter] = set()
@@ -166,6 +168,13 @@ def _read_again(old: Checkpoint) -> Checkpoint:
     if (new.base_sha256, new.backbone) != (old.base_sha256, old.backbone):
         raise ConfigError(f"{old.path} was trained again from its backbone on; restart the process to use it.")
     return new
+
+
+def _check_model_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
+        raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
 
 
 def _find_tokenizer(folder: Path) -> Path:

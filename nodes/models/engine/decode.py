@@ -11,10 +11,10 @@ from typing import TypeAlias
 import numpy as np
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.encoding import FastTokenizer
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.grammar import TokenMask
 from alpha_umi.nodes.models.engine.spans import Adapter, Logits, Past, Span
-from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
 
 Sampler = Callable[[Logits], int]
 
@@ -44,7 +44,7 @@ def make_sampler(temperature: float = 0.0, top_p: float = 1.0, seed: int | None 
 class TextStream:
     """Turns tokens into text as they come: whole characters only, no special tokens, and nothing of a stop string."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Collection[str] = ()) -> None:
+    def __init__(self, tokenizer: FastTokenizer, stops: Collection[str] = ()) -> None:
         """Start with no text."""
         self.stopped = False
         self._tokenizer = tokenizer
@@ -71,7 +71,7 @@ class TextStream:
         return text
 
     def _decode(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+        return str(self._tokenizer.backend_tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _hold_back(self, text: str) -> str:
         found = [text.find(stop) for stop in self._stops if stop in text]

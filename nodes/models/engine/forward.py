@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,18 +20,26 @@ from transformers.cache_utils import DynamicLayer
 
 from alpha_umi.errors import ModelFault
 from alpha_umi.nodes.models.engine.kv_cache import KeyValues, restore_layers, save_layers
-from alpha_umi.nodes.models.engine.spans import Cancelled, Logits, Span
-
-if TYPE_CHECKING:
-    from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
 
 _ATTENTION = "alpha_umi_spans"
 # What torch's allocators say in errors that are no torch.OutOfMemoryError: on the CPU, on Apple's GPUs, in cuBLAS.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
+class Weights(Protocol):
+    """What a pass needs of a backbone."""
+
+    model: PreTrainedModel
+    cache: PrefixCache
+
+    def use(self, adapters: Sequence[Adapter | None]) -> AbstractContextManager[PreTrainedModel]:
+        """Give the model with one adapter, or none, for each row of its input; a single one is that of all rows."""
+
+
 @torch.inference_mode()
-def compute(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
+def compute(backbone: Weights, spans: Sequence[Span]) -> list[Logits]:
     """Append each span to its cache; return the logits after each (float32, (1 + guesses, vocabulary)).
 
     The first row is what follows the sequence, each further one what follows a guess.
@@ -61,7 +69,7 @@ def compute(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
     return np.split(logits, np.cumsum([1 + span.n_guesses for span in spans])[:-1])
 
 
-def compute_with_oom_retry(backbone: TorchBackbone, spans: Sequence[Span]) -> list[Logits]:
+def compute_with_oom_retry(backbone: Weights, spans: Sequence[Span]) -> list[Logits]:
     """Do what `compute` does; where memory is short, empty the prefix cache and try once more.
 
     Raises:

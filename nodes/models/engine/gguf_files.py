@@ -63,10 +63,12 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Weights]]:
 
 def _widen(raw: np.ndarray[Any, Any], dtype: str) -> Weights:
     if dtype == "BF16":
-        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        widened: Weights = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return widened
     if dtype == "F8_E4M3":
-        return _list_float8()[raw]
-    return raw.view({"F16": np.float16, "F32": np.float32, "F64": np.float64}[dtype]).astype(np.float32)
+        return np.asarray(_list_float8()[raw], np.float32)
+    name = {"F16": "float16", "F32": "float32", "F64": "float64"}[dtype]
+    return np.asarray(raw.view(name), np.float32)
 
 
 def _list_float8() -> Weights:
@@ -111,8 +113,8 @@ def write_model(base: Path, part: CheckpointPart, tokenizer: Path, out: Path, qu
     _finish(writer)
 
 
-def write_adapter(model: Path, adapter: Path, out: Path) -> None:
-    """Write a LoRA adapter, in float16, for a GGUF of the model in that folder; arguments as for `write_model`."""
+def write_adapter(model: Path, adapter: Path, out: Path, quantization: Quantization) -> None:
+    """Write a LoRA adapter for a GGUF of the model in that folder; in float16, but beside float32 in float32."""
     from gguf import GGUFValueType, GGUFWriter  # noqa: PLC0415 - optional
 
     config = read_document(model / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
@@ -127,8 +129,8 @@ def write_adapter(model: Path, adapter: Path, out: Path) -> None:
     for name, (down, up) in _read_adapter(adapter).items():
         target = _rename(f"{name}.weight", architecture, config)
         up = _permute(f"{name}.weight", up, config, architecture)
-        writer.add_tensor(f"{target}.lora_a", down.astype(np.float16))
-        writer.add_tensor(f"{target}.lora_b", up.astype(np.float16))
+        for half, array in (("lora_a", down), ("lora_b", up)):
+            writer.add_tensor(f"{target}.{half}", array if quantization == "f32" else array.astype(np.float16))
     _finish(writer)
 
 

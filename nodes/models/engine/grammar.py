@@ -20,12 +20,12 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer
 
 from alpha_umi.nodes.format.certainty import ANNOUNCEMENT
+from alpha_umi.nodes.format.encoding import FastTokenizer
 from alpha_umi.nodes.models.engine.argument_rules import make_rules
 from alpha_umi.nodes.models.engine.copying import MAX_CHARS, Copying, NextPart
 
 if TYPE_CHECKING:
     from alpha_umi.nodes.models.engine.spans import Logits
-    from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
 
 _Allowed: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]  # by token
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class GrammarCompiler:
         eos_ids: Tokens that end the text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, n_vocab: int, eos_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: FastTokenizer, n_vocab: int, eos_ids: Sequence[int]) -> None:
         """Read the vocabulary; takes a third of a second."""
         vocabulary = tokenizer.backend_tokenizer.to_str()
         self._tokenizer = LLTokenizer(vocabulary, n_vocab=n_vocab, eos_token=list(eos_ids))

@@ -139,7 +139,7 @@ def load_library() -> tuple[Any, Any]:
     """
     if not is_installed():
         raise ConfigError(f"llama.cpp needs xllamacpp {VERSION}, cffi and gguf: {_INSTALL}.")
-    from cffi import FFI  # noqa: PLC0415 - optional
+    from cffi import FFI  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
 
     spec = find_spec("xllamacpp")
     assert spec is not None

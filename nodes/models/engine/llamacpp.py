@@ -46,7 +46,7 @@ def choose_quantization(dtype: str) -> Quantization:
     chosen = "q8_0" if dtype == "auto" else {"float16": "f16", "float32": "f32"}.get(dtype, dtype)
     if chosen not in QUANTIZATIONS:
         raise ConfigError(f"llama.cpp takes no dtype {dtype!r}; use auto, {', '.join(QUANTIZATIONS)}.")
-    return cast(Quantization, chosen)
+    return chosen
 
 
 class LlamaCppBackbone(Backbone):
@@ -58,6 +58,7 @@ class LlamaCppBackbone(Backbone):
     def __init__(self, folder: Path, quantization: Quantization) -> None:
         """Make the GGUF if there is none yet, which takes seconds, and load it."""
         self._ffi, self._lib = load_library()
+        self._quantization = quantization
         super().__init__(folder, PrefixCache(max_entries=_MAX_ENTRIES))
         checkpoint = self._checkpoint
         part = checkpoint.backbone if checkpoint else CheckpointPart("none")
@@ -103,6 +104,8 @@ class LlamaCppBackbone(Backbone):
         parameters.n_seq_max = _MAX_RUNNING + _MAX_ENTRIES
         parameters.n_threads = parameters.n_threads_batch = _count_cores()
         parameters.kv_unified = True
+        if self._quantization == "f32":
+            parameters.type_k = parameters.type_v = parameters.flash_attn_type = 0  # GGML_TYPE_F32, and no rounding
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
             raise ModelFault(f"There is not enough memory for the keys and values of {self.room_tokens:,} tokens.")
@@ -211,10 +214,12 @@ class LlamaCppBackbone(Backbone):
             return self._adapters[folder]
         check_part_folder(folder, "lora")
         settings = read_adapter_config(folder)
-        key = (self._hash, hash_weights(folder), hash_file(folder / ADAPTER_CONFIG))
-        file = _make_once(
-            f"{self.folder.name}-{folder.name}", key, lambda out: write_adapter(self._model_folder, folder, out)
-        )
+        key = (self._hash, self._quantization, hash_weights(folder), hash_file(folder / ADAPTER_CONFIG))
+
+        def write(out: Path) -> None:
+            write_adapter(self._model_folder, folder, out, self._quantization)
+
+        file = _make_once(f"{self.folder.name}-{folder.name}", key, write)
         loaded = self._lib.llama_adapter_lora_init(self._model, str(file).encode())
         if loaded == self._ffi.NULL:
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}; copy or train it again.")
@@ -324,6 +329,6 @@ def _make_once(name: str, key: tuple[str, ...], write: Callable[[Path], None]) -
 
 
 def _count_cores() -> int:
-    if n := os.environ.get("OMP_NUM_THREADS"):
-        return int(n)
+    if (named := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return int(named)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

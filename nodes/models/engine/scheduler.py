@@ -43,7 +43,7 @@ class GenerationJob:
             empty batch takes it whatever its size.
     """
 
-    begin: Callable[[Backbone], Decoding]
+    begin: Callable[[Any], Decoding]
     cancelled: threading.Event
     end: Callable[[BaseException | None], None]
     max_new_tokens: int
@@ -190,7 +190,7 @@ class Engine:
         self._is_stepping = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
 
-    def submit(self, job: Callable[[Backbone], T]) -> Future[T]:
+    def submit(self, job: Callable[[Any], T]) -> Future[T]:
         """Queue a short job, which has the backbone to itself between two forward passes."""
         return self._thread.submit(lambda: job(self._get_batch().backbone))
 
@@ -205,7 +205,7 @@ class Engine:
         begin = partial(generate_reply, request, emit=emit, cancelled=cancelled)
         self._thread.submit(self._add, GenerationJob(begin, cancelled, emit, request.max_tokens, **limits))
 
-    def reload(self, change: Callable[[Backbone], None] | None = None) -> None:
+    def reload(self, change: Callable[[Any], None] | None = None) -> None:
         """Change a loaded backbone, or load another one, for the jobs to come; those that run finish on the old one."""
         self._thread.submit(self._reload, change).result()
 
@@ -220,7 +220,7 @@ class Engine:
             self._batches.append(ContinuousBatch(self._load()))
         return self._batches[-1]
 
-    def _reload(self, change: Callable[[Backbone], None] | None) -> None:
+    def _reload(self, change: Callable[[Any], None] | None) -> None:
         if self._batches and change is None:
             self._batches.append(ContinuousBatch(self._load()))
         elif self._batches and change is not None:

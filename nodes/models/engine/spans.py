@@ -37,7 +37,9 @@ class Adapter:
 class Kept(Protocol):
     """Keys and values in the prefix cache, which never change."""
 
-    n_bytes: int
+    @property
+    def n_bytes(self) -> int:
+        """How much memory they hold."""
 
     def begin(self, n_tokens: int) -> Past:
         """Return the keys and values of the first tokens, for a sequence to go on from."""

@@ -66,7 +66,7 @@ class TorchBackbone(Backbone):
         self._device = device
         self._dtype = dtype
         if self._checkpoint is None:
-            _check_model_folder(folder)
+            check_layers(folder)
         with explaining(folder, "model"):
             self.model = self._load_model()
         on_cpu = self.model.device.type == "cpu"
@@ -149,14 +149,6 @@ class TorchBackbone(Backbone):
             raise ConfigError(f"The adapter in {folder} does not fit {self.folder}: {error}") from error
         self._adapters[folder] = adapter
         return adapter
-
-
-def _check_model_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ConfigError(f"{folder} holds an adapter, not a full model; name its base too: 'hf:BASE#{folder}'.")
-        raise ConfigError(f"{folder} holds no model: there is no config.json. Give the folder of a saved model.")
-    check_layers(folder)
 
 
 def _read_adapter_config(model: Any, folder: Path) -> LoraConfig:

@@ -106,7 +106,7 @@ class Written:
     error: BaseException | None = None
 
 
-Write: TypeAlias = Callable[[TorchBackbone, Sequence[Written]], None]
+Write: TypeAlias = Callable[[Backbone, Sequence[Written]], None]
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def write() -> Write:
             cancelled.set()
         return GenerationJob(begin, cancelled, partial(setattr, order, "error"), order.n)
 
-    def write_all(backbone: TorchBackbone, orders: Sequence[Written]) -> None:
+    def write_all(backbone: Backbone, orders: Sequence[Written]) -> None:
         batch = ContinuousBatch(backbone)
         for order in orders:
             batch.add(make_job(order))

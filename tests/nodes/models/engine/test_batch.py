@@ -16,7 +16,6 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine import scheduler
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
@@ -109,7 +108,7 @@ def test_a_prompt_read_in_chunks_is_the_same_prompt(
     whole, chunked = (Written([20 + i % 37 for i in range(50)], n=10) for _ in range(2))
     backbone.cache = PrefixCache(0)
     write(backbone, [whole])
-    monkeypatch.setattr(scheduler, "CPU_PREFILL_TOKENS", 7)
+    monkeypatch.setattr(backbone, "prefill_tokens", 7)
     passes = count_rows(backbone)
     write(backbone, [chunked])
     assert passes[:8] == [7] * 7 + [1]

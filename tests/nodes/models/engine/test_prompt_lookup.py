@@ -7,12 +7,11 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.models.engine import scheduler
 from alpha_umi.nodes.models.engine.decode import (
     MAX_GUESSES,
     N_KEY_TOKENS,
@@ -22,7 +21,7 @@ from alpha_umi.nodes.models.engine.decode import (
 )
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.kv_cache import TorchPast
-from alpha_umi.nodes.models.engine.spans import Span
+from alpha_umi.nodes.models.engine.spans import Logits, Span
 from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import Write, Written
@@ -50,10 +49,10 @@ class Copyist:
     def __init__(self, source: Sequence[int], seed: int) -> None:
         self.source, self.rng, self.n = source, random.Random(seed), 0
 
-    def __call__(self, logits: torch.Tensor) -> int:
+    def __call__(self, logits: Logits) -> int:
         self.n += 1
         wanted = self.source[self.n % len(self.source)]
-        is_right = self.rng.random() < 0.8 and logits[wanted] > -torch.inf
+        is_right = self.rng.random() < 0.8 and logits[wanted] > -np.inf
         return wanted if is_right else int(logits.argmax())
 
 
@@ -129,7 +128,7 @@ def test_guesses_are_not_divided_between_passes(backbone: TorchBackbone, n_ids: 
 
 def test_many_texts_share_the_guesses(backbone: TorchBackbone, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = [Written([20, 21, 22, 23, 24, 25] * 8 + [20 + i], n=30) for i in range(6)]
-    monkeypatch.setattr(scheduler, "MAX_GUESSED_TOKENS", 12)
+    monkeypatch.setattr(backbone, "guessed_tokens", 12)
     passes = count_rows(backbone)
     write(backbone, orders)
     assert max(rows for rows in passes if rows < 49) <= 6 * (1 + 2)

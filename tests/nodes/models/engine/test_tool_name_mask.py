@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import re
 
+import numpy as np
 import pytest
-import torch
 
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
@@ -25,7 +25,7 @@ def feed(mask: TokenMask, backbone: TorchBackbone, text: str) -> str:
     """Offer a text token by token; return it up to where another token was taken."""
     taken: list[int] = []
     for token in backbone.tokenizer.encode(text, add_special_tokens=False):
-        wanted = torch.full((backbone.model.config.vocab_size,), -1.0)
+        wanted = np.full(backbone.n_vocab, -1.0, np.float32)
         wanted[token] = 1.0
         if mask.choose(wanted, make_sampler()) != token:
             break
@@ -88,12 +88,12 @@ def write_after(backbone: TorchBackbone, beginning: str, *, seed: int, max_ratio
     """Let chance write on."""
     mask = make_mask(backbone, max_rationale_tokens=max_rationale_tokens)
     assert feed(mask, backbone, beginning) == beginning
-    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
     stream = TextStream(backbone.tokenizer)
     written = ""
     while not mask.finished:
         forced = mask.forced()
-        logits = torch.randn(backbone.model.config.vocab_size)
+        logits = generator.standard_normal(backbone.n_vocab).astype(np.float32)
         token = mask.choose(logits, make_sampler()) if forced is None else mask.accept(forced)
         written += stream.feed(token)
     return written + stream.flush()

@@ -1,0 +1,204 @@
+"""What holds whoever computes: torch or llama.cpp. The tiny model in float32, so that both write the same tokens."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alpha_umi.errors import ConfigError, ModelFault
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.decode import open_sequence
+from alpha_umi.nodes.models.engine.gguf_files import Quantization
+from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.llamacpp import LlamaCppBackbone
+from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.spans import Cancelled, Span
+from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from tests.nodes.models.conftest import ADAPTERS, Write, Written
+
+pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
+
+Load = Callable[[Path], Backbone]
+GRAMMARS = [
+    None,
+    planner_grammar(20),
+    caller_grammar({"add": {"type": "object", "properties": {"a": {"type": "integer"}}}}),
+]
+
+
+def load_torch(folder: Path) -> Backbone:
+    return TorchBackbone(folder, torch.device("cpu"), torch.float32)
+
+
+def load_llamacpp(folder: Path) -> Backbone:
+    return LlamaCppBackbone(folder, "f32")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_UMI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=[load_torch, load_llamacpp], ids=["torch", "llamacpp"])
+def load(request: pytest.FixtureRequest) -> Load:
+    found: Load = request.param
+    return found
+
+
+def make_prompt(rng: random.Random, name: str | None) -> list[int]:
+    return [*(rng.randrange(20, 60) for _ in range(rng.randrange(1, 90))), *(ADAPTERS.get(name or "") or [])]
+
+
+@pytest.mark.parametrize("name", [None, *ADAPTERS])
+def test_llamacpp_computes_the_logits_of_torch(model_folder: Path, name: str | None) -> None:
+    rng = random.Random(1)
+    both = load_torch(model_folder), load_llamacpp(model_folder)
+    for _ in range(5):
+        prompt, rows = make_prompt(rng, name), []
+        for backbone in both:
+            adapter = backbone.find_adapter(name, "planner") if name else None
+            with open_sequence(backbone, adapter, prompt) as sequence:
+                rows += backbone.compute([sequence.make_span(threading.Event(), [30, 31])])
+        assert rows[0].shape == rows[1].shape == (3, both[0].n_vocab)
+        assert np.abs(rows[0] - rows[1]).max() < 1e-4 * np.abs(rows[0]).max()
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+def test_llamacpp_writes_what_torch_writes(model_folder: Path, write: Write, grammar: Grammar | None) -> None:
+    texts = []
+    for load in (load_torch, load_llamacpp):
+        backbone, rng = load(model_folder), random.Random(2)
+        names = [rng.choice([None, *ADAPTERS]) for _ in range(12)]
+        orders = [Written(make_prompt(rng, name), name, n=30, grammar=grammar) for name in names]
+        write(backbone, orders)
+        texts.append([order.ids for order in orders])
+    assert texts[0] == texts[1]
+
+
+def test_texts_are_the_same_alone_together_and_from_the_cache(model_folder: Path, write: Write, load: Load) -> None:
+    rng, backbone = random.Random(3), load(model_folder)
+    names = [rng.choice([None, *ADAPTERS]) for _ in range(10)]
+    prompts = [[*range(20, 50), *make_prompt(rng, name)] for name in names]
+    kinds = []
+    for is_cached in (False, True):
+        if not is_cached:
+            backbone.cache = PrefixCache(0)
+        alone = [Written(prompt, name) for prompt, name in zip(prompts, names, strict=True)]
+        for order in alone:
+            write(backbone, [order])
+        together = [Written(prompt, name) for prompt, name in zip(prompts, names, strict=True)]
+        backbone.cache = PrefixCache(max_entries=20)
+        write(backbone, together)
+        assert any(order.n_cached for order in together)
+        kinds += [[order.ids for order in alone], [order.ids for order in together]]
+    assert all(kind == kinds[0] for kind in kinds)
+
+
+def test_roles_share_what_the_base_computed(model_folder: Path, write: Write, load: Load) -> None:
+    backbone, ids = load(model_folder), list(range(20, 60))
+    write(backbone, [Written([*ids, *(ADAPTERS["planner"] or [])], "planner")])
+    order = Written([*ids, 30, *(ADAPTERS["caller"] or [])], "caller")
+    write(backbone, [order])
+    assert order.n_cached == len(ids)
+    plain = Written(ids, "one")
+    write(backbone, [plain])
+    assert plain.n_cached == 0
+
+
+def test_nothing_is_appended_by_a_pass_that_is_cancelled(model_folder: Path, load: Load) -> None:
+    backbone, gone = load(model_folder), threading.Event()
+    kept, left = backbone.make_past(), backbone.make_past()
+    gone.set()
+    spans = [Span(kept, [20, 21], None, 0, threading.Event()), Span(left, [22], None, 0, gone)]
+    with pytest.raises(Cancelled):
+        backbone.compute(spans)
+    assert (kept.n_tokens, left.n_tokens) == (0, 0)
+    assert len(backbone.compute(spans[:1])) == 1
+    assert kept.n_tokens == 2
+
+
+def test_a_stream_that_is_left_leaves_the_cache_right(model_folder: Path, write: Write, load: Load) -> None:
+    backbone, prompt = load(model_folder), [*range(20, 45)]
+    whole = Written(prompt, n=12)
+    write(backbone, [whole])
+    for n in range(1, 5):
+        write(backbone, [Written([*prompt, n], cancel_after=n)])
+        again = Written(prompt, n=12)
+        write(backbone, [again])
+        assert again.ids == whole.ids
+
+
+def test_an_adapter_is_read_again_and_the_others_stay(
+    model_folder: Path, write: Write, load: Load, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    backbone = load(folder)
+
+    def say(name: str) -> list[int]:
+        order = Written([*range(20, 50), *(ADAPTERS[name] or [])], name)
+        write(backbone, [order])
+        return order.ids
+
+    first, other = say("one"), say("two")
+    shutil.copy(folder / "two" / "adapter_model.safetensors", folder / "one" / "adapter_model.safetensors")
+    backbone.reload_adapter("one", "planner")
+    backbone.forget_adapters(())
+    assert say("one") == other == say("two") != first
+
+
+def test_a_gguf_is_made_once_and_anew_for_other_weights(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    first = LlamaCppBackbone(folder, "f16").file
+    made = first.stat().st_mtime_ns
+    assert LlamaCppBackbone(folder, "f16").file == first
+    assert first.stat().st_mtime_ns == made
+    assert LlamaCppBackbone(folder, "f32").file != first
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    assert LlamaCppBackbone(folder, "f16").file != first
+
+
+@pytest.mark.parametrize("quantization", ["q8_0", "q4_0", "f16"])
+def test_quantised_weights_say_nearly_the_same(model_folder: Path, quantization: Quantization) -> None:
+    rows = []
+    for backbone in (load_torch(model_folder), LlamaCppBackbone(model_folder, quantization)):
+        with open_sequence(backbone, None, list(range(20, 60))) as sequence:
+            rows += backbone.compute([sequence.make_span(threading.Event())])
+    difference = np.abs(rows[0] - rows[1]).max() / np.abs(rows[0]).max()
+    assert difference < {"f16": 0.02, "q8_0": 0.05, "q4_0": 0.5}[quantization]
+
+
+def test_too_many_tokens_at_once_are_a_fault_of_that_text_alone(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpha_umi.nodes.models.engine.llamacpp.MIN_CELLS", 256)
+    monkeypatch.setattr(LlamaCppBackbone, "window_tokens", 256)
+    backbone = load_llamacpp(model_folder)
+    pasts = [backbone.make_past() for _ in range(2)]
+    backbone.compute([Span(pasts[0], [20] * 200, None, 0, threading.Event())])
+    backbone.cache.put(None, [20] * 200, pasts[0])
+    pasts[0].release()
+    backbone.compute([Span(pasts[1], [21] * 200, None, 0, threading.Event())])  # the cache makes room
+    assert len(backbone.cache) == 0
+    third = backbone.make_past()
+    with pytest.raises(ModelFault, match="256 tokens at once"):
+        backbone.compute([Span(third, [22] * 100, None, 0, threading.Event())])
+    assert third.n_tokens == 0
+    backbone.compute([Span(pasts[1], [21], None, 0, threading.Event())])
+
+
+def test_models_that_llamacpp_cannot_hold_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    with pytest.raises(ConfigError, match="Use 'hf:' with torch"):
+        LlamaCppBackbone(folder, "f16")
+    assert not list((tmp_path / "cache").rglob("*.gguf"))
