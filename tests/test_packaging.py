@@ -22,7 +22,20 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("graph", "nodes", "tools", "training")
 HEAVY = ["torch", "transformers", "peft"]
-EXTRAS = {"dev", "eval", "fuzz", "huggingface", "mcp", "openai", "postgres", "qlora", "retrieval", "serve", "train"}
+EXTRAS = {
+    "dev",
+    "eval",
+    "fuzz",
+    "huggingface",
+    "llamacpp",
+    "mcp",
+    "openai",
+    "postgres",
+    "qlora",
+    "retrieval",
+    "serve",
+    "train",
+}
 OPTIONAL = [
     "langchain_huggingface",
     "langchain_mcp_adapters",
@@ -30,6 +43,7 @@ OPTIONAL = [
     "langgraph_api",
     "mcp",
     "tensorboard",
+    "xllamacpp",
 ]
 
 

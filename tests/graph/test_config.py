@@ -88,7 +88,7 @@ def test_every_generation_setting_is_one_a_model_takes() -> None:
         ("limits:\n\n  max_steps: 0\n", ["line 3", "limits.max_steps", "greater than or equal to 1"]),
         ("limits: {max_steps: many}\n", ["line 1", "limits.max_steps", "integer"]),
         ("limits: 7\n", ["line 1", "limits"]),
-        ("generation:\n  dtype: int3\n", ["line 2", "generation.dtype", "'float32', 'bfloat16' or 'float16'"]),
+        ("generation:\n  dtype: int3\n", ["line 2", "generation.dtype", "'q4_0', 'f16' or 'f32'"]),
         ("generation: {temperature: 3}\n", ["generation.temperature", "less than or equal to 2"]),
         ("models:\n  planner: hf:a\n  cook: hf:a\n", ["line 3", "models.cook", "'planner', 'caller' or 'summarizer'"]),
         ("models:\n  planner: 3\n", ["line 2", "models.planner", "string"]),
