@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.messages import AIMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config, get_config_list
@@ -21,6 +21,7 @@ from langgraph.channels import LastValue
 from langgraph.graph.state import CompiledStateGraph
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from alpha_umi.errors import InputError
 from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.entry import read_context
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
@@ -161,9 +162,13 @@ def as_tool(agent: UmiAgent, *, name: str = "alpha_umi", description: str = _DES
 def as_runnable(agent: UmiAgent) -> Runnable[LanguageModelInput, AIMessage]:
     """Give the agent the interface of a chat model, for LCEL pipes between a prompt and a parser.
 
-    The message's `text` is the answer, or why there is none; `response_metadata` holds `finish` and `reason`.
+    The message's `text` is the answer, or why there is none; `response_metadata` holds `finish` and `reason`, and
+    `usage_metadata` the tokens of the whole turn.
+
+    Raises:
+        InputError: At a call, if a person has to decide on a tool call first, which a pipe cannot ask.
     """
-    values = agent.copy(update={"stream_mode": "values"})
+    values = agent.copy(update={"stream_mode": "values", "output_channels": [*_OUTPUT, "usage"]})
     return RunnableLambda(_make_input) | values | RunnableLambda(_read_output)
 
 
@@ -174,11 +179,16 @@ def _make_input(value: LanguageModelInput) -> UmiInput:
 
 def _read_output(state: dict[str, Any]) -> AIMessage:
     """Make one message of the final state; streamed states without an end give an empty one."""
+    for question in state.get("__interrupt__", ()):
+        names = ", ".join(action["name"] for action in question.value["action_requests"])
+        raise InputError(
+            f"The agent waits for a person's decision on calls of {names}, whom a pipe cannot ask. Invoke the agent "
+            "itself and resume it with Command(resume=…), or let such calls run by its approvals."
+        )
     finish, reason = state.get("finish"), state.get("reason")
     text = state.get("answer") or (f"No answer: {reason}" if finish else "")
-    last: BaseMessage | None = state["messages"][-1] if state.get("messages") else None
     return AIMessage(
         text,
         response_metadata={"finish": finish, "reason": reason},
-        usage_metadata=last.usage_metadata if isinstance(last, AIMessage) else None,
+        usage_metadata=state.get("usage"),
     )

@@ -65,6 +65,7 @@ def entry(
         "n_bad_plans": 0,
         "plan_id": None,
         "n_queries": 0,
+        "usage": None,
         "n_restarts": 0,
         "stall": None,
         "tree": None,

@@ -105,7 +105,8 @@ class RoleNode(Runnable[UmiState, Update]):
             if thoughts and isinstance(message, AIMessage):
                 kwargs = message.additional_kwargs
                 kwargs[THOUGHTS] = "\n".join(filter(None, [kwargs.get(THOUGHTS), thoughts]))
-        return {**update, "n_queries": state["n_queries"] + 1}
+        usage = add_usage(state.get("usage"), reply.usage_metadata)
+        return {**update, "n_queries": state["n_queries"] + 1, "usage": usage}
 
     def _watch(
         self, model: BaseChatModel, state: UmiState, config: RunnableConfig | None

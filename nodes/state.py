@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
 from langgraph.graph.message import add_messages
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -159,7 +160,7 @@ class UmiState(UmiOutput):
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
     `last_given` is the id of the last message that the run was given; what follows it is the turn's own.
     `plan_id` is the id that a plan takes whose first attempt had no decision; both are streamed under it.
-    `n_queries` counts the model calls of the turn; `tree` is that of the last search, None for a turn of react.
+    `n_queries` counts the model calls of the turn, `usage` their tokens, also of chains that were given up; `tree` is that of the last search, None for a turn of react.
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
     `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
@@ -172,6 +173,7 @@ class UmiState(UmiOutput):
     n_bad_plans: int
     plan_id: str | None
     n_queries: int
+    usage: UsageMetadata | None
     n_restarts: int
     stall: Stall | None
     tree: Tree | None

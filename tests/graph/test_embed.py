@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -35,7 +35,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def make_agent(strategy: Strategy = "react") -> UmiAgent:
+def make_agent(strategy: Strategy = "react", **options: Any) -> UmiAgent:
     script = replay(
         {
             "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
@@ -43,7 +43,7 @@ def make_agent(strategy: Strategy = "react") -> UmiAgent:
             "summarizer": ["The sum is 5."],
         }
     )
-    return create_umi_agent(ScriptedChatModel(script=script), [add], strategy=strategy)
+    return create_umi_agent(ScriptedChatModel(script=script), [add], strategy=strategy, **options)
 
 
 @pytest.fixture
@@ -358,3 +358,27 @@ def test_embed_agents_side_by_side_share_nothing(kind: str, strategy: Strategy) 
 
 def agree(action: Any) -> Any:
     return {"id": action["id"], "type": "approve"}
+
+
+def test_embed_runnable_counts_the_tokens_of_the_whole_turn() -> None:
+    script = {
+        "planner": ["No idea.\nNext: give up.", "I add.\nNext: caller.", "I know.\nNext: conclusion."],
+        "caller": ['Action: add\nAction Input: {"a": 2, "b": 3}'],
+        "summarizer": ["The sum is 5."],
+    }
+    model = ScriptedChatModel(script=script)
+    agent = create_umi_agent(model, [add], defaults=UmiContext(max_restarts=1))
+    usage = UsageMetadataCallbackHandler()
+    reply = as_runnable(agent).invoke("What is 2 + 3?", {"callbacks": [usage]})
+    assert len(model.requests) == 5
+    assert reply.usage_metadata == usage.usage_metadata["scripted"]
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_embed_runnable_raises_where_a_person_has_to_decide(strategy: Strategy) -> None:
+    agent = make_agent(strategy, approvals=True, checkpointer=InMemorySaver())
+    runnable = as_runnable(agent)
+    with pytest.raises(InputError, match="decision on calls of add"):
+        runnable.invoke("What is 2 + 3?", {"configurable": {"thread_id": "1"}})
+    with pytest.raises(InputError, match="decision on calls of add"):
+        list(runnable.stream("What is 2 + 3?", {"configurable": {"thread_id": "2"}}))
