@@ -160,7 +160,8 @@ class UmiState(UmiOutput):
     `settings` is the run's `UmiContext`, copied at entry: a thread that is resumed without its context keeps its gate.
     `last_given` is the id of the last message that the run was given; what follows it is the turn's own.
     `plan_id` is the id that a plan takes whose first attempt had no decision; both are streamed under it.
-    `n_queries` counts the model calls of the turn, `usage` their tokens; `tree` is that of the last search, None for a turn of react.
+    `n_queries` counts the model calls of the turn, `usage` sums up their tokens.
+    `tree` is that of the last search, None for a turn of react.
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
     `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
