@@ -16,6 +16,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_usage
+from langchain_core.messages.base import merge_content
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import patch_config
@@ -31,6 +32,7 @@ from alpha_umi.nodes.format.reasoning import (
     set_thoughts_apart,
     split_reasoning,
 )
+from alpha_umi.nodes.format.shown import get_kind, set_apart
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleModel, RoleRequest, make_request
 from alpha_umi.nodes.state import UmiState
@@ -113,8 +115,13 @@ class RoleNode(Runnable[UmiState, Update]):
     ) -> tuple[RunnableConfig, _Watcher]:
         """Name the run of the model, and what it writes after the message that this becomes part of."""
         message_id = state.get("plan_id") if self._role == "planner" else get_pending(state).id
-        watcher = _Watcher(message_id, begins_with_thoughts=id(model) in _begin_with_thoughts)
         named = patch_config(config, run_name=f"{self._role}_model")
+        watcher = _Watcher(
+            self._role,
+            message_id,
+            begins_with_thoughts=id(model) in _begin_with_thoughts,
+            is_shown=TAG_NOSTREAM not in {*(model.tags or ()), *(named.get("tags") or ())},
+        )
         given = named.get("callbacks")
         if isinstance(given, BaseCallbackManager):
             given = given.copy()
@@ -131,9 +138,6 @@ class RoleNode(Runnable[UmiState, Update]):
             finalize(model, _begin_with_thoughts.discard, id(model))
         if watcher.message_id is not None:
             reply.id = watcher.message_id
-            is_shown = TAG_NOSTREAM not in {*(model.tags or ()), *(config.get("tags") or ())}
-            if is_shown and not watcher.has_streamed:  # LangGraph shows one whole message of an id
-                push_message(AIMessageChunk(content=reply.content, id=reply.id), state_key=None)
         if self._role == "planner" and (certainty := read_certainty(reply.response_metadata, self._tools)):
             reply.response_metadata[CERTAINTY] = certainty
         return self._make_update(state, reply)
@@ -193,13 +197,17 @@ class RoleNode(Runnable[UmiState, Update]):
 class _Watcher(BaseCallbackHandler):
     """Gives what a model writes the id of the message that it ends up in, and takes its thoughts out of the text.
 
-    Other handlers come after it, so they see what it leaves.
+    Other handlers come after it, so they see what it leaves: while it is written only the answer as text, in the end
+    the text of any role.
     """
 
     run_inline = True
 
-    def __init__(self, message_id: str | None, *, begins_with_thoughts: bool) -> None:
+    def __init__(self, role: Role, message_id: str | None, *, begins_with_thoughts: bool, is_shown: bool) -> None:
         self.message_id = message_id
+        self._role: Role = role
+        self._is_shown = is_shown
+        self._content: Any = ""
         self.said = SaidSoFar(begins_with_thoughts=begins_with_thoughts)
         self.has_streamed = False
 
@@ -209,7 +217,9 @@ class _Watcher(BaseCallbackHandler):
             message = chunk.message
             message.id = self.message_id or message.id
             is_last = isinstance(message, AIMessageChunk) and message.chunk_position == "last"
-            message.content = map_texts(message.content, partial(self.said.feed, is_last=is_last))
+            said = map_texts(message.content, partial(self.said.feed, is_last=is_last))
+            self._content = merge_content(self._content, said)
+            message.content = set_apart(said, self._role)
 
     def on_stream_event(self, event: Any, **_: Any) -> None:
         self.has_streamed = True
@@ -217,17 +227,28 @@ class _Watcher(BaseCallbackHandler):
             case {"event": "message-start"} if self.message_id is not None:
                 event["id"] = self.message_id
             case {"event": "content-block-delta", "delta": {"type": "text-delta", "text": str(text)}}:
-                event["delta"] = {**event["delta"], "text": self.said.feed(text)}
+                event["delta"] = self._show_block("text-delta", self.said.feed(text))
             case {"event": "content-block-finish", "content": {"type": "text", "text": str(text)}}:
-                event["content"] = {**event["content"], "text": split_reasoning(text)[1]}
+                event["content"] = self._show_block("text", split_reasoning(text)[1])
+            case {"event": "content-block-start", "content": {"type": "text"}}:
+                event["content"] = self._show_block("text", "")
+
+    def _show_block(self, kind: str, text: str) -> dict[str, str]:
+        shown = get_kind(self._role)
+        return {"type": kind.replace("text", shown), shown: text}
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         for generation in chain.from_iterable(response.generations):
             if isinstance(generation, ChatGeneration) and isinstance(message := generation.message, AIMessage):
                 message.id = self.message_id or message.id
+                if self._content:
+                    message.content = self._content
                 if not self.said.text:
                     self.said.feed(str(message.text), is_last=True)
                 set_thoughts_apart(message, self.said.text)
+                if self._is_shown and not self.has_streamed:  # before LangGraph does, as text
+                    shown = set_apart(message.content, self._role)
+                    push_message(AIMessageChunk(content=shown, id=message.id), state_key=None)
 
 
 def get_pending(state: UmiState) -> AIMessage:

@@ -15,6 +15,7 @@ from langgraph.types import Command
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.nodes.format.shown import read_shown
 from alpha_umi.nodes.state import SearchSettings
 from tests.graph.maze import QUESTION, SUITE, Plans, is_hint, look, make_agent, make_player, strip
 
@@ -179,7 +180,8 @@ def test_dfsdt_streams_each_message_under_the_id_that_it_has_in_the_state(plans:
     stream: Any = make_agent(plans).stream(QUESTION, stream_mode=["messages", "values"], subgraphs=True)
     for _, mode, value in stream:
         if mode == "messages":
-            shown[value[0].id] = shown.get(value[0].id, "") + value[0].text
+            words = read_shown(value[0], "caller") if isinstance(value[0], AIMessage) else ""
+            shown[value[0].id] = shown.get(value[0].id, "") + words + value[0].text
         else:
             known |= {message.id for message in value["messages"]}
     end = {message.id: message for message in value["messages"][1:]}

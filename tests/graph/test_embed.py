@@ -24,6 +24,8 @@ from typing_extensions import TypedDict
 from alpha_umi import UmiContext, as_runnable, as_tool, create_umi_agent
 from alpha_umi.errors import InputError
 from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.nodes.format.shown import read_shown
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.nodes.state import Strategy
 
@@ -70,9 +72,11 @@ async def test_embed_events_carry_tokens_of_every_role(agent: UmiAgent) -> None:
     text: dict[str, str] = {}
     async for event in agent.astream_events(QUESTION, version="v2"):
         if event["event"] == "on_chat_model_stream":
-            text[event["name"]] = text.get(event["name"], "") + event["data"]["chunk"].text
-    assert set(text) == {"planner_model", "caller_model", "summarizer_model"}
-    assert text["summarizer_model"] == "The sum is 5."
+            role: Any = event["name"].removesuffix("_model")
+            text[role] = text.get(role, "") + read_shown(event["data"]["chunk"], role)
+    assert set(text) == {"planner", "caller", "summarizer"}
+    assert all(text.values())
+    assert text["summarizer"] == "The sum is 5."
 
 
 async def test_embed_in_a_pipe_between_prompt_and_parser(agent: UmiAgent) -> None:
@@ -361,7 +365,7 @@ def agree(action: Any) -> Any:
 
 
 def test_embed_runnable_counts_the_tokens_of_the_whole_turn() -> None:
-    script = {
+    script: dict[Role, list[str]] = {
         "planner": ["No idea.\nNext: give up.", "I add.\nNext: caller.", "I know.\nNext: conclusion."],
         "caller": ['Action: add\nAction Input: {"a": 2, "b": 3}'],
         "summarizer": ["The sum is 5."],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from langgraph.types import Command
 from alpha_umi import Trajectory, UmiContext, create_umi_agent
 from alpha_umi.errors import InputError
 from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.nodes.format.shown import read_shown
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 
@@ -45,6 +47,10 @@ def make_agent(
 ) -> UmiAgent:
     script: Mapping[Role, Sequence[str]] = {"planner": planner, "caller": caller, "summarizer": summarizer}
     return create_umi_agent(ScriptedChatModel(script=script), tools, **{"approvals": False, **options})
+
+
+def read_words(message: BaseMessage) -> str:
+    return read_shown(message, "planner") if isinstance(message, AIMessage) else ""
 
 
 def ask(agent: UmiAgent, text: str = "What is 2 + 3?", **kwargs: Any) -> dict[str, Any]:
@@ -101,15 +107,43 @@ async def test_streamed_text_has_the_id_of_the_message_it_ends_up_in(strategy: A
     options: Any = {"input": {"messages": [QUESTION]}, "stream_mode": ["messages", "values"], "subgraphs": True}
     for parts in (list(agent.stream(**options)), [part async for part in agent.astream(**options)]):
         shown: dict[str, str] = {}
+        thoughts: dict[str, str] = {}
         for _, mode, value in parts:
             if mode == "messages":
                 shown[value[0].id] = shown.get(value[0].id, "") + value[0].text
+                thoughts[value[0].id] = thoughts.get(value[0].id, "") + read_words(value[0])
         _, call, observation, answer = parts[-1][2]["messages"]
         assert shown == {
-            call.id: "Hm. " + PLANS[0] + CALL,
+            call.id: "",
             observation.id: "5",
-            answer.id: PLANS[1] + "The sum is 5.",
+            answer.id: "The sum is 5.",
         }
+        assert thoughts == {call.id: "Hm. " + PLANS[0] + CALL, observation.id: "", answer.id: PLANS[1]}
+
+
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_the_text_of_a_stream_is_the_answer_alone(strategy: Any, is_whole: bool) -> None:
+    script: Mapping[Role, Sequence[str]] = {"planner": PLANS, "caller": [CALL], "summarizer": ["The sum is 5."]}
+    model = ScriptedChatModel(script=script, disable_streaming=is_whole)
+    agent = create_umi_agent(model, [add], strategy=strategy)
+    question: Any = {"messages": [QUESTION]}
+    parts: list[Any] = [*agent.stream(question, stream_mode="messages", subgraphs=True)]
+    chunks = [message for _, (message, _) in parts if isinstance(message, AIMessageChunk)]
+    assert "".join(chunk.text for chunk in chunks) == "The sum is 5."
+    last = reduce(lambda merged, each: merged + each, [chunk for chunk in chunks if chunk.id == chunks[-1].id])
+    assert [block["type"] for block in last.content] == ["reasoning", "text"]  # as chat windows put them together
+
+
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
+def test_the_answer_alone_is_text_in_the_stream_of_events_too() -> None:
+    agent = create_umi_agent(
+        ScriptedChatModel(script={"planner": PLANS, "caller": [CALL], "summarizer": ["5."]}), [add]
+    )
+    question: Any = {"messages": [QUESTION]}
+    run: Any = agent.stream_events(question, version="v3")
+    texts = ["".join(message.text) for message in run.messages]
+    assert [text for text in texts if text] == ["5."]
 
 
 @pytest.mark.parametrize("opening", ["<think>", "", "[THINK]", "<|channel|>analysis<|message|>"])
@@ -126,7 +160,7 @@ async def test_thoughts_are_not_streamed(opening: str, is_whole: bool) -> None:
     if not opening:  # what a template opens is known after the first reply
         agent.invoke(options["input"])
     for parts in (list(agent.stream(**options)), [part async for part in agent.astream(**options)]):
-        assert "".join(message.text for message, _ in parts) == PLANS[1] + "It is 5 < [6] <b>."
+        assert "".join(message.text for message, _ in parts) == "It is 5 < [6] <b>."
     events = [event async for event in agent.astream_events(options["input"], version="v2")]
     shown = [event["data"]["chunk"].text for event in events if event["event"] == "on_chat_model_stream"]
     assert "".join(shown).endswith("It is 5 < [6] <b>." * bool(shown))

@@ -30,6 +30,7 @@ from alpha_umi.graph.checkpointers import open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.factory import load_toolbox, make_agent
+from alpha_umi.nodes.format.shown import read_shown
 from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, parse_message
 from alpha_umi.nodes.search import add_node, make_tree, parse_step
 from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiOutput
@@ -154,8 +155,8 @@ class Session:
 
     def _show_words(self, message: AnyMessage, metadata: Mapping[str, Any]) -> None:
         node = metadata["langgraph_node"]
-        if node in ROLES and isinstance(message, AIMessage) and message.text:
-            self.screen.write(node, message.text)
+        if node in ROLES and isinstance(message, AIMessage) and (text := read_shown(message, node)):
+            self.screen.write(node, text)
 
     def _show_task(self, task: Mapping[str, Any]) -> None:
         if "result" not in task:
