@@ -131,7 +131,7 @@ def test_the_text_of_a_stream_is_the_answer_alone(strategy: Any, is_whole: bool)
     parts: list[Any] = [*agent.stream(question, stream_mode="messages", subgraphs=True)]
     chunks = [message for _, (message, _) in parts if isinstance(message, AIMessageChunk)]
     assert "".join(chunk.text for chunk in chunks) == "The sum is 5."
-    last = reduce(lambda merged, each: merged + each, [chunk for chunk in chunks if chunk.id == chunks[-1].id])
+    last: Any = reduce(lambda merged, each: merged + each, [chunk for chunk in chunks if chunk.id == chunks[-1].id])
     assert [block["type"] for block in last.content] == ["reasoning", "text"]  # as chat windows put them together
 
 
