@@ -76,6 +76,14 @@ def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.C
     assert "[('count_stock', {'item': 'bolts'})]" in printed
 
 
+@pytest.mark.slow
+def test_python_blocks_pass_strict_type_checks(tmp_path: Path) -> None:
+    (tmp_path / "readme.py").write_text("\n".join(list_blocks("python")))
+    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "readme.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("command", [line for line in list_commands() if line.startswith("make ")])
 def test_make_targets_exist(command: str) -> None:
     done = subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import pytest
 import yaml
 
+import alpha_umi
 from alpha_umi.cli.screen import LABEL_WIDTH
 from tests.cli.conftest import Umi
 
@@ -27,6 +28,7 @@ SCRIPT = {
 }
 GIVE_UP = {"planner": ["No tool can do this.\nNext: give up."]}
 TOOLS = '''
+import threading
 import time
 
 from alpha_umi import declare_effects
@@ -36,6 +38,21 @@ def count(item: str) -> int:
     """Count the pieces of an item."""
     print("noise on stdout")
     return {"bolt": 7, "nut": 3}[item]
+
+done = threading.Event()
+
+@declare_effects("none")
+def late() -> str:
+    """Ends after the other."""
+    done.wait(60)
+    time.sleep(0.2)
+    return "came last"
+
+@declare_effects("none")
+def early() -> str:
+    """Ends first."""
+    done.set()
+    return "came first"
 
 @declare_effects("none")
 def hang(item: str) -> str:
@@ -340,6 +357,38 @@ def test_graph_prints_the_drawing(umi: Umi) -> None:
     done = umi("graph")
     assert done.code == 0
     assert "planner -. &nbsp;conclusion&nbsp; .-> summarizer;" in done.out
+
+
+def test_graph_of_one_strategy_shows_no_other(umi: Umi) -> None:
+    react, dfsdt = umi("graph", "--strategy", "react").out, umi("graph", "--strategy", "dfsdt").out
+    assert "give_up" in react
+    assert "dfsdt" not in react
+    assert "search" in dfsdt
+    assert "give_up" not in dfsdt
+    assert {line for line in (react + dfsdt).splitlines() if "-->" in line} < set(umi("graph").out.splitlines())
+
+
+@pytest.mark.parametrize("question", ["-5 + 3?", "-(2+3) minutes", "- 5 + 3, what is it?"])
+def test_ask_takes_a_question_that_begins_with_a_sign(umi: Umi, question: str) -> None:
+    done = umi("ask", question, "--model", "config.yaml", "--json")
+    assert json.loads(done.out)["messages"][0]["content"] == question
+    assert umi("ask", "--json", question, "--max-steps", "-1").err.count("--max-steps") > 0
+    assert umi("ask", "--jsonn", question).err.count("--jsonn") > 0
+
+
+def test_ask_shows_what_parallel_calls_observed_in_their_order_with_names(umi: Umi, workplace: Path) -> None:
+    call = "Action: {}\nAction Input: {{}}"
+    calls = "\n".join(call.format(name) for name in ("late", "early"))
+    (workplace / "script.yaml").write_text(yaml.safe_dump({**SCRIPT, "caller": [calls]}))
+    done = umi(*ASK, "--tools", "tools:late", "--tools", "tools:early")
+    seen = [text for label, text in read_paragraphs(done.out) if label == "observation"]
+    assert seen == ["late: came last", "early: came first"]
+
+
+def test_module_and_names_of_the_package_are_found() -> None:
+    done = subprocess.run([sys.executable, "-m", "alpha_umi", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["alpha-umi", alpha_umi.__version__]
+    assert {*alpha_umi.__all__, "__version__"} <= set(dir(alpha_umi))
 
 
 def test_models_list_says_what_is_here(umi: Umi, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import typer
 from alpha_umi.cli import data, eval, models, sheet
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.models import train
+from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
 
 app = typer.Typer(
@@ -27,7 +28,8 @@ app = typer.Typer(
     epilog="Exit codes: 0 answered, 1 failure, 2 usage or configuration, 3 the agent gave up, 130 interrupted, "
     "143 terminated.",
 )
-for _command in (ask, chat, threads, graph, train):
+app.command(cls=QuestionCommand)(ask)
+for _command in (chat, threads, graph, train):
     app.command()(_command)
 app.add_typer(data.app, name="data")
 app.add_typer(sheet.app, name="sheet")

@@ -30,6 +30,7 @@ from alpha_umi.cli.screen import EXIT_GAVE_UP, Screen, clean, show_error
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph as Drawing
     from langgraph.checkpoint.base import CheckpointTuple
 
     from alpha_umi.cli.session import Session, TurnResult
@@ -201,8 +202,23 @@ def _describe(newest: CheckpointTuple) -> str:
     return clean(f"{newest.config['configurable']['thread_id']:<16} {time}  {len(questions):>3}  {cut}")
 
 
-def graph() -> None:
-    """Print the agent's graph as a Mermaid drawing; no weights are loaded."""
+def _keep(drawing: Drawing, strategy: str) -> None:
+    """Leave of a drawing what a run of one strategy can reach."""
+    first = "dfsdt:__start__" if strategy == "dfsdt" else "planner"
+    edges = [edge for edge in drawing.edges if edge.source != "entry" or edge.target == first]
+    reached, n_reached = {"__start__"}, 0
+    while len(reached) > n_reached:
+        n_reached = len(reached)
+        reached |= {edge.target for edge in edges if edge.source in reached}
+    drawing.edges = [edge for edge in edges if edge.source in reached]
+    drawing.nodes = {name: node for name, node in drawing.nodes.items() if name in reached}
+
+
+def graph(strategy: StrategyName = None) -> None:
+    """Print the agent's graph as a Mermaid drawing, of all strategies or one; no weights are loaded."""
     from alpha_umi.graph.agent import graph as agent
 
-    typer.echo(agent.get_graph(xray=True).draw_mermaid(), nl=False)
+    drawing = agent.get_graph(xray=True)
+    if strategy:
+        _keep(drawing, strategy)
+    typer.echo(drawing.draw_mermaid(), nl=False)

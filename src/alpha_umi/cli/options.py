@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
+from typer.core import TyperCommand
 
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from typer._click.core import Context
+
     from alpha_umi.graph.config import UmiSettings
 
 Model: TypeAlias = Annotated[
@@ -76,6 +80,21 @@ Checkpointer: TypeAlias = Annotated[
         help="Keep the threads in PostgreSQL: postgresql://user@host/database.",
     ),
 ]
+
+
+_TEXT = re.compile(r"-(?![A-Za-z-])(?![\d.]*$)")
+"""What begins like an option and is none; a mere number may be the value of one."""
+
+
+class QuestionCommand(TyperCommand):
+    """A command whose argument may begin with a sign: ``-5 + 3?`` is no option, as none begins with a digit."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put what is no option behind all options, where it is an argument."""
+        is_text = [bool(_TEXT.match(arg)) and "--" not in args[:i] for i, arg in enumerate(args)]
+        texts = [arg for arg, is_one in zip(args, is_text, strict=True) if is_one]
+        others = [arg for arg, is_one in zip(args, is_text, strict=True) if not is_one]
+        return super().parse_args(ctx, [*others, *(["--", *texts] if texts else [])])
 
 
 def is_given(ctx: typer.Context, option: str) -> bool:

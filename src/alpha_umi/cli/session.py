@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from types import FrameType
@@ -92,6 +92,9 @@ class Session:
     tools: Sequence[ToolSpec]
     claim: Claim | None
     thread: str
+    _running: dict[str, list[ToolMessage] | None] = field(default_factory=dict, init=False)
+    """What tasks of a step have observed, in the order of the calls; None while one runs."""
+    _are_many: bool = field(default=False, init=False)
 
     @property
     def _config(self) -> RunnableConfig:
@@ -131,6 +134,7 @@ class Session:
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
         output: Any = None
+        self._running, self._are_many = {}, False
         interrupts: tuple[Interrupt, ...] = ()
         parts = self.agent.astream(
             value,
@@ -161,10 +165,20 @@ class Session:
     def _show_task(self, task: Mapping[str, Any]) -> None:
         if "result" not in task:
             self.screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
+            self._running[task["id"]] = None
             return
-        for message in task["result"].get("messages", []):
-            if isinstance(message, ToolMessage) and task["name"] in _OBSERVING:
-                self.screen.observe(message.text, is_error=message.status == "error")
+        found = task["result"].get("messages", []) if task["name"] in _OBSERVING else []
+        self._running[task["id"]] = [message for message in found if isinstance(message, ToolMessage)]
+        self._are_many |= len(self._running) > 1
+        while self._running and (messages := next(iter(self._running.values()))) is not None:
+            del self._running[next(iter(self._running))]
+            for message in messages:
+                self._show_observation(message)
+        self._are_many &= bool(self._running)
+
+    def _show_observation(self, message: ToolMessage) -> None:
+        text = f"{message.name}: {message.text}" if self._are_many else message.text
+        self.screen.observe(text, is_error=message.status == "error")
 
     def _show_move(self, event: Any) -> None:
         """Say where a search turns back; a tool's own events are not shown."""
