@@ -131,6 +131,9 @@ class UmiSettings(BaseSettings):
     )
 
     unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
+    response_format: dict[str, Any] | None = Field(
+        default=None, description="JSON Schema of an object that answers have to fit."
+    )
 
     def make_context(self) -> UmiContext:
         """Return what a run is set to that brings no context of its own."""

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from alpha_umi.errors import InputError
 from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.entry import read_context
+from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
@@ -37,10 +38,20 @@ _DESCRIPTION = "Answers a question by planning and calling tools. Give it one co
 class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     """The compiled agent. As a node it leaves alone the keys of the graph around that mean something else."""
 
+    def __init__(self, *, response_format: ResponseFormat | None = None, **fields: Any) -> None:
+        """Take the fields of a compiled graph, and what its answers have to be."""
+        super().__init__(**fields)
+        self.response_format = response_format
+
     @classmethod
-    def from_graph(cls, graph: CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]) -> UmiAgent:
+    def from_graph(
+        cls,
+        graph: CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput],
+        response_format: ResponseFormat | None = None,
+    ) -> UmiAgent:
         """Make the agent of a compiled graph, as LangGraph copies one."""
-        return cls(**{name: value for name, value in vars(graph).items() if name != "__orig_class__"})
+        fields = {name: value for name, value in vars(graph).items() if name != "__orig_class__"}
+        return cls(response_format=response_format, **fields)
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""
@@ -48,7 +59,7 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         parts = super().stream(_keep(input, kwargs.get("context")), config, **kwargs)
         with claim_run(self.checkpointer, config), closing(parts):  # type: ignore[type-var]  # typed as an iterator
             for part in parts:
-                yield _fit(part, channels, input)
+                yield _fit(self._build(part), channels, input)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
@@ -56,7 +67,20 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         parts = super().astream(_keep(input, kwargs.get("context")), config, **kwargs)
         async with aclaim_run(self.checkpointer, config), aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
-                yield _fit(part, channels, input)
+                yield _fit(self._build(part), channels, input)
+
+    def _build(self, part: Any) -> Any:
+        """Put what the response format makes of the answer into the values in a part of a stream."""
+        if self.response_format is None:
+            return part
+        if isinstance(part, tuple) and part[-2:-1] == ("values",):
+            return (*part[:-1], self._build(part[-1]))
+        if not isinstance(part, dict):
+            return part
+        if part.get("type") == "values" and "data" in part:
+            return {**part, "data": self._build(part["data"])}
+        values = part.get("structured_response")
+        return {**part, "structured_response": self.response_format.build(values)} if values is not None else part
 
     def batch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         """Do what LangChain does."""
@@ -162,8 +186,8 @@ def as_tool(agent: UmiAgent, *, name: str = "alpha_umi", description: str = _DES
 def as_runnable(agent: UmiAgent) -> Runnable[LanguageModelInput, AIMessage]:
     """Give the agent the interface of a chat model, for LCEL pipes between a prompt and a parser.
 
-    The message's `text` is the answer, or why there is none; `response_metadata` holds `finish` and `reason`, and
-    `usage_metadata` the tokens of the whole turn.
+    The message's `text` is the answer, or why there is none; `response_metadata` holds `finish`, `reason` and
+    `structured_response`, and `usage_metadata` the tokens of the whole turn.
 
     Raises:
         InputError: At a call, if a person has to decide on a tool call first, which a pipe cannot ask.
@@ -189,6 +213,6 @@ def _read_output(state: dict[str, Any]) -> AIMessage:
     text = state.get("answer") or (f"No answer: {reason}" if finish else "")
     return AIMessage(
         text,
-        response_metadata={"finish": finish, "reason": reason},
+        response_metadata={name: state.get(name) for name in ("finish", "reason", "structured_response")},
         usage_metadata=state.get("usage"),
     )

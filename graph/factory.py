@@ -19,6 +19,7 @@ from alpha_umi.nodes.approval import Approvals, find_idle, is_harmless
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.durability.checkpointers import store_foreign
 from alpha_umi.nodes.entry import entry, route_entry
+from alpha_umi.nodes.format.response import ResponseFormat, ResponseSchema, read_response_format
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import RoleSpec, load_models
@@ -50,6 +51,7 @@ def create_umi_agent(
     ledger: Ledger | None = None,
     retriever: ToolRetriever | None = None,
     store: BaseStore | None = None,
+    response_format: ResponseSchema | None = None,
     name: str = GRAPH_NAME,
 ) -> UmiAgent:
     """Build the α-UMi agent as a compiled LangGraph graph.
@@ -73,10 +75,14 @@ def create_umi_agent(
         retriever: Picks the tools that are described to the models, if there are more than a prompt holds; see
             `alpha_umi.nodes.tool_selection`. None describes all.
         store: LangGraph store handed to the graph.
+        response_format: What answers have to be: a pydantic model, a dataclass, a TypedDict, or a JSON Schema of an
+            object. The summarizer is held to it, also where tools have `return_direct`. An answer that does not fit
+            is none, and the reason says so.
         name: Name of the graph in traces.
 
     Returns:
-        A graph that takes ``{"messages": […]}`` and returns ``messages``, ``answer``, ``finish`` and ``reason``.
+        A graph that takes ``{"messages": […]}`` and returns ``messages``, ``answer``, ``finish``, ``reason`` and
+        ``structured_response``.
 
     Raises:
         ConfigError: If a role spec or a tool cannot be used.
@@ -97,8 +103,10 @@ def create_umi_agent(
     defaults = defaults.model_copy(update={"strategy": strategy}) if strategy else defaults
     if approvals is None and not checkpointer:
         _log_unasked(toolbox)
-    graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever)
-    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name))
+    form = read_response_format(response_format) if response_format is not None else None
+    graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever, form)
+    compiled = graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name)
+    return UmiAgent.from_graph(compiled, form)
 
 
 def _log_unasked(toolbox: Toolbox) -> None:
@@ -117,6 +125,7 @@ def _make_graph(
     defaults: UmiContext,
     approvals: Approvals,
     retriever: ToolRetriever | None,
+    response_format: ResponseFormat | None = None,
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
@@ -126,8 +135,8 @@ def _make_graph(
         UmiState, context_schema=UmiContext, input_schema=RunInput, output_schema=UmiOutput
     )
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
-    add_react(graph, models, toolbox, approval)
-    graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval))
+    add_react(graph, models, toolbox, approval, response_format)
+    graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval, response_format))
     graph.add_edge(START, "entry")
     graph.add_conditional_edges("entry", route_entry, {"react": FIRST_NODE, "dfsdt": "dfsdt"})
     graph.add_edge("dfsdt", END)
@@ -153,5 +162,6 @@ def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpo
     if (top_k := settings.retrieval.top_k) is not None:
         found_by = settings.retrieval
         retriever = ToolRetriever(toolbox.specs, embeddings=found_by.embeddings, index=found_by.index, top_k=top_k)
-    graph = _make_graph(models, toolbox, settings.make_context(), settings.approve_tools, retriever)
-    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), name=GRAPH_NAME))
+    form = read_response_format(settings.response_format) if settings.response_format is not None else None
+    graph = _make_graph(models, toolbox, settings.make_context(), settings.approve_tools, retriever, form)
+    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), name=GRAPH_NAME), form)

@@ -75,6 +75,7 @@ def entry(
         "answer": None,
         "finish": None,
         "reason": None,
+        "structured_response": None,
     }
 
 

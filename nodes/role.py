@@ -32,6 +32,7 @@ from alpha_umi.nodes.format.reasoning import (
     set_thoughts_apart,
     split_reasoning,
 )
+from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.shown import get_kind, set_apart
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
 from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleModel, RoleRequest, make_request
@@ -62,6 +63,7 @@ class RoleNode(Runnable[UmiState, Update]):
         tools: The agent's tools; those that the state offers are described to the model.
         read_reply: Turns the state and the model's reply into a state update; pure.
         give_hint: What to add to the trajectory for this one call; pure, so that no other call can see it.
+        response_format: What the model is held to.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class RoleNode(Runnable[UmiState, Update]):
         tools: Sequence[ToolSpec],
         read_reply: ReadReply,
         give_hint: GiveHint = lambda state: "",
+        response_format: ResponseFormat | None = None,
     ) -> None:
         """Remember the model; nothing is loaded yet."""
         self.name = role
@@ -79,6 +82,7 @@ class RoleNode(Runnable[UmiState, Update]):
         self._tools = {tool.name: tool for tool in tools}
         self._read_reply = read_reply
         self._give_hint = give_hint
+        self._response_format = response_format
 
     def _make_request(self, model: BaseChatModel, state: UmiState) -> RoleRequest:
         return make_request(
@@ -92,6 +96,7 @@ class RoleNode(Runnable[UmiState, Update]):
             hint=self._give_hint(state),
             found=list_found(state, self._tools),
             logprobs=self._role == "planner" and bool(state["settings"].get("unsure")),
+            response_format=self._response_format,
         )
 
     def _choose_temperature(self, state: UmiState) -> float:

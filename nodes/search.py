@@ -113,7 +113,7 @@ def _judge(state: UmiState, tree: Tree, step: Step) -> tuple[NodeStatus, str | N
     if step.decision == "give up":
         return ("failed", state["reason"]) if state["reason"] else ("gave up", step.rationale or "No reason was given.")
     if step.decision == "conclusion":
-        return ("answer", None) if step.answer else ("failed", "The summarizer wrote nothing.")
+        return ("answer", None) if state["answer"] else ("failed", state["reason"])
     reason = _find_repeat(state, tree) or find_stall(list_turn(state), state["settings"])
     return ("failed", reason) if reason else ("open", None)
 

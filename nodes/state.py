@@ -84,12 +84,16 @@ class RunInput(UmiInput):
 
 
 class UmiOutput(TypedDict):
-    """What the graph returns: the transcript, the answer, how the turn ended and why."""
+    """What the graph returns: the transcript, the answer, how the turn ended and why.
+
+    `structured_response` is the answer in the response format, None without one. A checkpoint holds it as JSON.
+    """
 
     messages: Messages
     answer: str | None
     finish: Finish | None
     reason: str | None
+    structured_response: Any
 
 
 class Stall(TypedDict):

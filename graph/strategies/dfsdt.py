@@ -19,6 +19,7 @@ from langgraph.types import StateSnapshot
 from alpha_umi.nodes.approval_gate import ApprovalGate
 from alpha_umi.nodes.caller import make_caller
 from alpha_umi.nodes.direct_answer import answer_directly, is_answered
+from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.planner import make_planner, route_planner
@@ -46,7 +47,10 @@ SEARCH_EDGES: dict[Hashable, str] = {"next plan": "planner", "best chain": "summ
 
 
 def make_dfsdt(
-    models: Mapping[Role, RoleModel], toolbox: Toolbox, approval: ApprovalGate
+    models: Mapping[Role, RoleModel],
+    toolbox: Toolbox,
+    approval: ApprovalGate,
+    response_format: ResponseFormat | None = None,
 ) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
     planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
@@ -55,7 +59,7 @@ def make_dfsdt(
     graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
     graph.add_node("approval", approval)
     graph.add_node("tools", ToolsNode(toolbox))
-    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs))
+    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
     graph.add_node("search", search)
 
     graph.add_edge(START, "planner")
@@ -64,7 +68,7 @@ def make_dfsdt(
     graph.add_conditional_edges("approval", route_search_approval, ["tools", "approval", "search"])
     graph.add_edge("tools", "search")
     graph.add_edge("summarizer", "search")
-    if direct_names := toolbox.direct_names:
+    if (direct_names := toolbox.direct_names) and not response_format:
         graph.add_node("direct_answer", answer_directly)
         graph.add_edge("direct_answer", "search")
         edges = {**SEARCH_EDGES, "direct answer": "direct_answer"}

@@ -13,6 +13,7 @@ from langgraph.graph import END, StateGraph
 from alpha_umi.nodes.approval_gate import ApprovalGate, route_approval
 from alpha_umi.nodes.caller import make_caller, route_caller
 from alpha_umi.nodes.direct_answer import answer_directly, make_route_tools, route_direct_answer
+from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.give_up import give_up, route_give_up
 from alpha_umi.nodes.models.request import RoleModel
@@ -36,19 +37,20 @@ def add_react(
     models: Mapping[Role, RoleModel],
     toolbox: Toolbox,
     approval: ApprovalGate,
+    response_format: ResponseFormat | None = None,
 ) -> None:
     """Wire the roles and the executor into `graph` so that the edges follow the planner's ``Next:``."""
     graph.add_node("planner", make_planner(models["planner"], toolbox.specs))
     graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
     graph.add_node("approval", approval)
     graph.add_node("tools", ToolsNode(toolbox))
-    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs))
+    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
     graph.add_node("give_up", give_up)
 
     graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)
     graph.add_conditional_edges("caller", route_caller)
     graph.add_conditional_edges("approval", route_approval, ["tools", "approval", "planner"])
-    if direct_names := toolbox.direct_names:
+    if (direct_names := toolbox.direct_names) and not response_format:
         graph.add_node("direct_answer", answer_directly)
         graph.add_conditional_edges("tools", make_route_tools(direct_names))
         graph.add_conditional_edges("direct_answer", route_direct_answer, {"planner": "planner", "end": END})

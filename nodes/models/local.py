@@ -7,6 +7,7 @@ forward pass, a slow reader never holds the model, and leaving early frees it wi
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -102,6 +103,7 @@ class LocalChatModel(RoleAwareChatModel):
         given = {key: value for key, value in kwargs.items() if value is not None}
         tools = [each if isinstance(each, ToolSpec) else ToolSpec.from_openai(each) for each in given.get("tools", ())]
         role: Role | None = given.get("role", self.role)
+        wanted = given.get("response_format")
         return GenerationRequest(
             messages=tuple(messages),
             role=role or ("caller" if tools else "summarizer"),
@@ -120,6 +122,7 @@ class LocalChatModel(RoleAwareChatModel):
             prompt_lookup=self.prompt_lookup,
             wants_tool_calls=role is None and bool(tools),
             model_name=self._name_for(role),
+            answer_schema=json.dumps(wanted["json_schema"]["schema"]) if wanted else None,
         )
 
     def _name_for(self, role: Role | None) -> str:

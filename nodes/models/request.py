@@ -7,20 +7,24 @@ turns, and one human message.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, ChatMessage
+from langchain_core.runnables import RunnableBinding
 
 from alpha_umi.nodes.format.escaping import Style, escape
 from alpha_umi.nodes.format.render import render_messages
+from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.trajectory import Role, Trajectory
 from alpha_umi.nodes.format.zero_shot import render_zero_shot
 from alpha_umi.tools.spec import ToolSpec
 
 RETRY_TEMPERATURE = 0.7
+_FORM = "The answer has to be one JSON object that fits this JSON Schema, and nothing else:"
 RoleModel: TypeAlias = BaseChatModel | Sequence[BaseChatModel]
 """A role's model, or several: the next one is asked where one fails, or is unsure and `unsure` says to escalate."""
 
@@ -70,6 +74,7 @@ def make_request(
     hint: str = "",
     found: Sequence[ToolSpec] = (),
     logprobs: bool = False,
+    response_format: ResponseFormat | None = None,
 ) -> RoleRequest:
     """Return the call that asks `model` to play `role` on `trajectory`.
 
@@ -84,8 +89,9 @@ def make_request(
             prefix cache serves the call as well as any other; the model samples, so that it can follow.
         found: Further tools that may be called; the trajectory's observations document them.
         logprobs: Ask a server for the probabilities of the tokens.
+        response_format: What the text is held to: by a grammar, or by what the model has for it.
     """
-    asked = {"logprobs": True} if logprobs and "logprobs" in type(model).model_fields else {}
+    asked: dict[str, Any] = {"logprobs": True} if logprobs and "logprobs" in type(model).model_fields else {}
     if is_role_aware(model):
         if retry or hint:
             temperature = max(temperature, RETRY_TEMPERATURE)
@@ -95,10 +101,24 @@ def make_request(
             content = escape(hint, style=style)
             messages.append(ChatMessage(role="user", content=content, additional_kwargs={"hint": True}))
         tools = [*trajectory.tools, *found]
+        if response_format:
+            asked["response_format"] = response_format.request
         return RoleRequest(messages, {"role": role, "tools": tools, "temperature": temperature, **asked})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
+    if response_format:
+        kwargs |= hold_to(model, response_format)
+        hint = f"{_FORM}\n{json.dumps(response_format.schema, ensure_ascii=False)}"
     return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), {**kwargs, **asked})
+
+
+def hold_to(model: BaseChatModel, response_format: ResponseFormat) -> dict[str, Any]:
+    """Return the arguments by which LangChain holds calls of a model to a schema, none if it has no way."""
+    try:
+        bound = getattr(model.with_structured_output(dict(response_format.schema)), "first", None)
+    except Exception:  # of another package; the schema is in the prompt, and the answer is checked
+        return {}
+    return dict(bound.kwargs) if isinstance(bound, RunnableBinding) else {}
 
 
 def is_role_aware(model: BaseChatModel) -> bool:

@@ -104,6 +104,14 @@ class GuardedChatOpenAI(AdaptingChatOpenAI):
             _keep_thoughts(choices[0].get("delta"), generation)
         return generation
 
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if held_to := payload.pop("response_format", None):  # else OpenAI's client raises where a reply is cut off
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": held_to}
+        return payload
+
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         server = urlsplit(self.openai_api_base or "https://api.openai.com").netloc

@@ -18,7 +18,13 @@ def test_agent_edges_follow_the_planners_next() -> None:
 
 def test_agent_takes_messages_only() -> None:
     assert set(graph.get_input_jsonschema()["properties"]) == {"messages"}
-    assert set(graph.get_output_jsonschema()["properties"]) == {"messages", "answer", "finish", "reason"}
+    assert set(graph.get_output_jsonschema()["properties"]) == {
+        "messages",
+        "answer",
+        "finish",
+        "reason",
+        "structured_response",
+    }
 
 
 def test_agent_context_says_what_it_means_and_what_is_allowed() -> None:

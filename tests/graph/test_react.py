@@ -81,7 +81,7 @@ async def test_react_answers_the_same_async() -> None:
 
 
 def test_react_output_has_no_private_state() -> None:
-    assert set(ask(make_agent())) == {"messages", "answer", "finish", "reason"}
+    assert set(ask(make_agent())) == {"messages", "answer", "finish", "reason", "structured_response"}
 
 
 def test_react_without_any_reason_says_so() -> None:

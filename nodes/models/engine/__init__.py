@@ -50,6 +50,7 @@ class GenerationRequest:
         stop: Strings that end the text and are no part of it.
         wants_tool_calls: Also return the caller's text as LangChain tool calls.
         model_name: For the reply's metadata.
+        answer_schema: JSON Schema that the summarizer's text is held to, as JSON.
 
     The other fields are those of `alpha_umi.nodes.models.local.LocalChatModel`.
     """
@@ -71,3 +72,4 @@ class GenerationRequest:
     prompt_lookup: bool
     wants_tool_calls: bool
     model_name: str
+    answer_schema: str | None = None

@@ -120,6 +120,11 @@ def caller_grammar(
     return Grammar("\n".join([*lines, *(copying.lines if copying else ())]))
 
 
+def answer_grammar(schema_text: str) -> Grammar:
+    """Return the grammar of compact JSON that fits a schema, or at least has its names; see `make_rules`."""
+    return Grammar("start: answer\n" + make_rules("answer", schema_text, may_omit=False))
+
+
 class GrammarCompiler:
     """Makes token masks for one tokenizer; compiled grammars are kept.
 

@@ -33,7 +33,7 @@ from alpha_umi.nodes.models.engine.decode import (
     make_sampler,
     open_sequence,
 )
-from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.grammar import Grammar, answer_grammar, caller_grammar, planner_grammar
 from alpha_umi.tools.spec import ToolSpec
 
 
@@ -162,6 +162,8 @@ def _repeat_names(messages: list[ChatMessage], tools: Sequence[ToolSpec]) -> lis
 
 
 def _make_grammar(request: GenerationRequest, backbone: Backbone, messages: list[ChatMessage]) -> Grammar | None:
+    if request.role == "summarizer" and request.answer_schema:
+        return answer_grammar(request.answer_schema)
     if not request.constrained or request.role == "summarizer":
         return None
     if request.role == "caller":

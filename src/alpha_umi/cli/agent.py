@@ -8,7 +8,7 @@ import sys
 from contextlib import closing, nullcontext, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from alpha_umi.cli.options import (
     Database,
     MaxSteps,
     Model,
+    ResponseFormat,
     StrategyName,
     Temperature,
     Thread,
@@ -27,6 +28,7 @@ from alpha_umi.cli.options import (
     load_configuration,
 )
 from alpha_umi.cli.screen import EXIT_GAVE_UP, Screen, clean, show_error
+from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Write the run as a ToolBench answer file."),
     ] = None,
+    response_format: ResponseFormat = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Answer a question, showing every step as it is taken."""
@@ -72,6 +75,8 @@ def ask(
         from alpha_umi.cli.session import draw_tree, open_session
 
         settings = load_configuration(model, tools, max_steps, temperature, strategy)
+        if response_format is not None:
+            settings.response_format = read_document(response_format, "write a JSON Schema", dict[str, Any])
         where = (checkpointer or database) if thread else None
         with open_session(settings, screen, approve=approve, where=where, thread=thread) as session:
             result = session.ask(question)

@@ -58,6 +58,10 @@ Approve: TypeAlias = Annotated[
         help="Ask before each tool call, or before none.",
     ),
 ]
+ResponseFormat: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", show_default=False, help="JSON Schema of an object that the answer has to fit."),
+]
 Thread: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", show_default=False, help="Keep the conversation under this name, or continue it."),

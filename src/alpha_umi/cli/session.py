@@ -22,6 +22,7 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, Interrupt, StateSnapshot
+from pydantic_core import to_jsonable_python
 from rich.text import Text
 from rich.tree import Tree as Drawing
 
@@ -73,8 +74,9 @@ class TurnResult:
         return tree
 
     def to_json(self) -> str:
-        """Return one JSON object: answer, finish, reason, messages, the tools, usage by model and in total."""
+        """Return one JSON object: the answer and how it came about, the tools, usage by model and in total."""
         end = {"answer": self.output["answer"], "finish": self.output["finish"], "reason": self.output["reason"]}
+        end["structured_response"] = to_jsonable_python(self.output.get("structured_response"))
         messages = [message.model_dump(mode="json") for message in self.output["messages"]]
         tools = [{name: getattr(tool, name) for name in ("name", "description", "parameters")} for tool in self.tools]
         usage = {"models": self.usage, "total": self.total}
