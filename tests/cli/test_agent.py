@@ -119,13 +119,32 @@ def test_ask_shows_every_step_once(umi: Umi) -> None:
 def test_ask_json_is_one_object_and_nothing_else(umi: Umi) -> None:
     done = umi(*ASK, "--json")
     result = json.loads(done.out)
-    assert list(result) == ["answer", "finish", "reason", "messages", "tools", "usage"]
+    assert list(result) == ["answer", "finish", "reason", "structured_response", "messages", "tools", "usage"]
     assert (result["answer"], result["finish"], result["reason"]) == ("There are 7 bolts.", "answer", None)
     assert [message["type"] for message in result["messages"]] == ["human", "ai", "tool", "ai"]
     assert result["messages"][1]["tool_calls"][0]["args"] == {"item": "bolt"}
     assert result["usage"]["total"] == result["usage"]["models"]["script"]
     assert result["usage"]["total"]["output_tokens"] > 0
     assert done.err == "noise on stdout\n"
+
+
+def test_ask_gives_the_answer_in_a_response_format(umi: Umi) -> None:
+    Path("form.json").write_text('{"type": "object", "properties": {"count": {"type": "integer"}}}')
+    Path("counting.yaml").write_text(yaml.safe_dump({**SCRIPT, "summarizer": ['{"count": 7}']}))
+    options = (
+        "--model",
+        "scripted:counting.yaml",
+        "--tools",
+        "tools:count",
+        "--json",
+        "--response-format",
+        "form.json",
+    )
+    assert json.loads(umi("ask", "How many bolts?", *options).out)["structured_response"] == {"count": 7}
+    Path("form.json").write_text("[]")
+    done = umi("ask", "How many bolts?", *options)
+    assert done.code == 2
+    assert "write a JSON Schema" in done.err
 
 
 def test_ask_json_is_training_data(umi: Umi) -> None:

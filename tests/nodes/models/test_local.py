@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import signal
 import subprocess
@@ -462,3 +463,11 @@ def test_forked_child_runs_the_model_of_its_parent(make: Make) -> None:
     said = model.invoke(MESSAGES, role="planner").text
     assert run_forked(lambda: model.invoke(MESSAGES, role="planner").text)[1] == said
     assert model.invoke(MESSAGES, role="planner").text == said
+
+
+def test_a_summarizer_is_held_to_a_response_format(make: Make) -> None:
+    schema = {"type": "object", "properties": {"value": {"type": "integer"}}, "required": ["value"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    for temperature in (0.0, 1.5):
+        reply = make(temperature=temperature, seed=1).invoke(MESSAGES, role="summarizer", response_format=wanted)
+        assert isinstance(json.loads(reply.text)["value"], int)

@@ -18,12 +18,14 @@ from langchain_core.language_models.fake import FakeListLLM
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_huggingface import ChatHuggingFace, HuggingFaceEndpoint, HuggingFacePipeline
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers import pipeline as make_pipeline
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.render import load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.response import read_response_format
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
 from alpha_umi.nodes.models.openai import (
     CompletionChatModel,
@@ -34,6 +36,11 @@ from alpha_umi.nodes.models.openai import (
 )
 from alpha_umi.nodes.models.request import is_role_aware, make_request
 from alpha_umi.tools.spec import ToolSpec
+
+
+class Answer(BaseModel):
+    value: int
+
 
 START_S = 180.0
 Fast: Any = PreTrainedTokenizerFast  # as Any, because transformers types its methods only in part
@@ -205,6 +212,21 @@ def test_umi_server_client_is_role_aware() -> None:
     assert is_role_aware(client)
     assert isinstance(client, ChatOpenAI)
     assert client.model_name == "umi-caller"
+
+
+@pytest.mark.parametrize("is_role_aware", [True, False])
+def test_a_server_is_asked_for_the_response_format(is_role_aware: bool) -> None:
+    url, form = "http://127.0.0.1:9/v1", read_response_format(Answer)
+    model: Any = (
+        make_umi_server("m", "summarizer", {}, base_url=url) if is_role_aware else make_openai("m", {}, base_url=url)
+    )
+    request = make_request(model, "summarizer", TRAJECTORY, temperature=0, response_format=form)
+    payload = model._get_request_payload(request.messages, **request.kwargs)
+    assert "response_format" not in payload  # for which OpenAI's client raises where a reply is cut off
+    asked = payload["extra_body"]["response_format"]
+    assert (asked["type"], asked["json_schema"]["name"]) == ("json_schema", "Answer")
+    assert list(asked["json_schema"]["schema"]["properties"]) == ["value"]
+    assert ("chat_template_kwargs" in payload["extra_body"]) == is_role_aware
 
 
 def test_umi_server_never_gets_the_key_for_openai(monkeypatch: pytest.MonkeyPatch) -> None:
