@@ -145,8 +145,6 @@ class ToolCallingModel(GenericFakeChatModel):
         self.bound = (messages, kwargs)
         return super()._generate(messages, *args, **kwargs)
 
-    _stream = None
-
 
 def test_a_chat_model_is_held_to_the_form_by_what_it_has() -> None:
     call = {"name": "Sum", "args": {"value": 5, "unit": "pieces"}, "id": "1"}
