@@ -24,6 +24,7 @@ OPTIONS = frozenset(
     | {"device", "dtype", "engine"}
 )
 _AT_URL = re.compile(r"(?P<model>.+?)@(?P<url>https?://.+)")
+_ADDRESS = re.compile(r":/|//")
 
 RoleSpec: TypeAlias = str | BaseChatModel | RunnableWithFallbacks[Any, Any] | Sequence[str | BaseChatModel]
 Load: TypeAlias = Callable[[str, Role, Mapping[str, Any]], BaseChatModel]
@@ -110,15 +111,19 @@ def _load_llamacpp(target: str, role: Role, options: Mapping[str, Any]) -> BaseC
 
 
 def _load_openai(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    match = _AT_URL.fullmatch(target)
-    return make_openai(match["model"], options, base_url=match["url"]) if match else make_openai(target, options)
+    model, url = _split_server("openai", target) if _ADDRESS.search(target) else (target, None)
+    return make_openai(model, options, base_url=url)
 
 
 def _load_umi_server(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
-    match = _AT_URL.fullmatch(target)
-    if match is None:
-        raise ConfigError(f"Role spec 'umi-server:{target}' lacks the server; write {SCHEMES['umi-server'].example}")
-    return make_umi_server(match["model"], role, options, base_url=match["url"])
+    model, url = _split_server("umi-server", target)
+    return make_umi_server(model, role, options, base_url=url)
+
+
+def _split_server(scheme: str, target: str) -> tuple[str, str]:
+    if match := _AT_URL.fullmatch(target):
+        return match["model"], match["url"]
+    raise ConfigError(f"Role spec '{scheme}:{target}' lacks the server; write {SCHEMES[scheme].example}")
 
 
 @dataclass(frozen=True)

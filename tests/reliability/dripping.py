@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 LIMIT_S = 20.0
@@ -89,20 +89,11 @@ def _read(connection: Any) -> bytes:
 
 def _answer_mcp(body: bytes) -> bytes:
     """Return the answer to a message, nothing for a call."""
-    message = json.loads(body or b"{}")
-    tool = {"name": "slow", "description": "Wait.", "inputSchema": {"type": "object", "properties": {}}}
-    info = {"name": "s", "version": "1"}
-    results: dict[str, Any] = {
-        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info},
-        "tools/list": {"tools": [tool]},
-    }
-    if message.get("method") == "tools/call":
+    if b'"tools/call"' in body:
         return b""
-    if message.get("method") not in results:
-        status = b"202 Accepted" if message else b"405 Method Not Allowed"
-        return b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
-    reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": results[message["method"]]}).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply
+    status, headers, reply = import_module("local_http").answer_mcp(body, ["slow"], lambda name: {})
+    lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, f"Content-Length: {len(reply)}", "", ""]).encode() + bytes(reply)
 
 
 @contextmanager

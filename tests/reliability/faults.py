@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ COLUMNS = (
     "threads lost",
     "effects doubled",
     "unapproved effects",
+    "let through",
     "outcomes not told",
     "hangs",
     "unknown, told",
@@ -36,7 +38,8 @@ def main() -> int:
     n_threads = options.kills * 20 // 3 if options.threads is None else options.threads
     table, is_harmless = Table(*COLUMNS), True
     sys.path.append(str(Path(__file__).parents[2]))
-    injecting, meeting = import_module("injecting"), import_module("meeting")
+    logging.getLogger("concurrent.futures").addFilter(is_telling)
+    injecting, meeting, strangers = map(import_module, ("injecting", "meeting", "strangers"))
     rows = chain(
         inject_kills(options.kills, options.seed),
         inject_answers(options.kills, options.seed),
@@ -48,10 +51,16 @@ def main() -> int:
         meeting.inject_meetings(options.kills, options.seed),
         meeting.inject_forks(options.kills),
         meeting.inject_detours(10 * options.kills, options.seed),
+        strangers.inject_names(options.kills, options.seed),
+        strangers.inject_echoes(options.kills, options.seed),
+        strangers.inject_passwords(10 * options.kills, options.seed),
+        strangers.inject_arguments(options.kills, options.seed),
+        strangers.inject_tokens(10 * options.kills, options.seed),
+        strangers.inject_files(10 * options.kills, options.seed),
     )
     for fault, damage in rows:
         told = (damage.n_untold, damage.n_hangs, damage.n_unknown)
-        counts = (damage.n_kills, damage.n_lost, damage.n_doubled, damage.n_unapproved, *told)
+        counts = (damage.n_kills, damage.n_lost, damage.n_doubled, damage.n_unapproved, damage.n_let_through, *told)
         table.add_row(fault, *map(str, counts))
         n_wanted = options.kills // 3 if "isolated" in fault else options.kills
         is_harmless &= damage.is_none and damage.n_kills >= n_wanted
@@ -59,6 +68,11 @@ def main() -> int:
     if n_threads:
         is_harmless &= measure_load(n_threads, max(options.kills * 2 // 3, 2))
     return 0 if is_harmless else 1
+
+
+def is_telling(record: logging.LogRecord) -> bool:
+    """Leave out that LangGraph cannot save the error of a second parallel step, since its executor has ended."""
+    return "after shutdown" not in str(record.exc_info)
 
 
 def measure_load(n_threads: int, n_turns: int) -> bool:

@@ -23,7 +23,10 @@ HANG_S = 600.0
 
 @dataclass
 class Damage:
-    """What kills did to threads and effects."""
+    """What faults did to threads, effects and what must be kept from others.
+
+    `n_let_through` counts secrets that were shown, and texts that became control tokens.
+    """
 
     n_kills: int = 0
     n_lost: int = 0
@@ -32,12 +35,14 @@ class Damage:
     n_unknown: int = 0
     n_hangs: int = 0
     n_unapproved: int = 0
+    n_let_through: int = 0
     n_effects: int = 0
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing was lost, doubled, kept from the model or done without the person."""
-        return not (self.n_lost or self.n_doubled or self.n_untold or self.n_hangs or self.n_unapproved)
+        """Whether nothing was lost, doubled, shown, kept from the model or done without the person."""
+        told = self.n_untold or self.n_hangs
+        return not (self.n_lost or self.n_doubled or self.n_unapproved or self.n_let_through or told)
 
 
 class Victim:

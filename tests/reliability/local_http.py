@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
@@ -37,3 +38,38 @@ def serving(answer: Answer) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield f"127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+class McpFault(Exception):
+    """Holds the error of a JSON-RPC answer."""
+
+
+def read(handler: BaseHTTPRequestHandler) -> bytes:
+    """Return the body of a request."""
+    return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+
+
+def answer_mcp(body: bytes, names: Sequence[str], call: Callable[[str], Any]) -> tuple[int, Mapping[str, str], bytes]:
+    """Answer a message of the Model Context Protocol as a server with tools that take no arguments.
+
+    Args:
+        body: The message.
+        names: Of the tools.
+        call: Takes the name of a tool and returns the result of its call, or raises `McpFault`.
+    """
+    message = json.loads(body or b"{}")
+    tools = [{"name": name, "inputSchema": {"type": "object", "properties": {}}} for name in names]
+    info = {"name": "s", "version": "1"}
+    results: dict[str, Callable[[], Any]] = {
+        "initialize": lambda: {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info},
+        "tools/list": lambda: {"tools": tools},
+        "tools/call": lambda: call(message["params"]["name"]),
+    }
+    if message.get("method") not in results:
+        return 202 if message else 405, {}, b""
+    try:
+        answer = {"result": results[message["method"]]()}
+    except McpFault as fault:
+        answer = {"error": fault.args[0]}
+    reply = {"jsonrpc": "2.0", "id": message["id"], **answer}
+    return 200, {"Content-Type": "application/json"}, json.dumps(reply).encode()

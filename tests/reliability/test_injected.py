@@ -13,7 +13,7 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel
 
 
 def test_faults_of_tools_models_and_the_clock_do_no_damage() -> None:
-    injecting, meeting = import_module("injecting"), import_module("meeting")
+    injecting, meeting, strangers = map(import_module, ("injecting", "meeting", "strangers"))
     rows = chain(
         injecting.inject_tool_faults(1, 0),
         injecting.inject_model_faults(3, 1),
@@ -23,9 +23,15 @@ def test_faults_of_tools_models_and_the_clock_do_no_damage() -> None:
         meeting.inject_meetings(1, 1),
         meeting.inject_forks(1),
         meeting.inject_detours(5, 1),
+        strangers.inject_names(2, 1),
+        strangers.inject_echoes(2, 1),
+        strangers.inject_passwords(20, 1),
+        strangers.inject_arguments(1, 1),
+        strangers.inject_tokens(5, 1),
+        strangers.inject_files(5, 1),
     )
     damages = dict(rows)
-    assert len(damages) == 19
+    assert len(damages) == 25
     assert all(damage.n_kills for fault, damage in damages.items() if "isolated" not in fault)
     assert [(fault, damage) for fault, damage in damages.items() if not damage.is_none] == []
 

@@ -22,6 +22,7 @@ from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from benchmarks.load import Server, serve
 
 HERE = Path(__file__).parent
+PATH = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
 CLI = ("-m", "slow:x", "--tools", "terminated:note", "--thread", "t", "--database", "threads.sqlite")
 SERVED = """
 from alpha_umi import create_umi_agent
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 
 @contextmanager
 def start(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {"PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONPATH": PATH, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, str(HERE / "terminated.py"), *arguments]
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -96,7 +97,7 @@ def test_sigterm_in_a_stream_ends_in_time_and_the_thread_goes_on(
 
 @pytest.mark.slow
 async def test_sigterm_to_the_server_ends_it_in_time_and_the_thread_goes_on(tmp_path: Path) -> None:
-    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{HERE}", "ALPHA_UMI_CHECKPOINTER": str(tmp_path / "t.sqlite")}
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PATH}", "ALPHA_UMI_CHECKPOINTER": str(tmp_path / "t.sqlite")}
     with serve(tmp_path, agent=SERVED, environment=environment) as server:
         thread = await begin(server)
         await asyncio.to_thread(terminate, server.process)

@@ -20,6 +20,8 @@ from alpha_umi.tools.deadline import time_left
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LOOK_UP_TIMEOUT_S = 60.0
+_CUT_LOGIN = re.compile(r"[^/]*//[^/]*[?#].*@", re.DOTALL)
+"""A login whose password ends the host too early; it would be sent and logged as a part of the rest."""
 _NUMERIC = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.%\w]*")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _INTERNET = ipaddress.ip_network("2000::/3")
@@ -35,11 +37,15 @@ def split_login(url: str, name: str) -> tuple[str, tuple[str, str] | None]:
     try:
         parts = urlsplit(url)
         is_complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_complete &= not (parts.netloc.endswith(":") or _CUT_LOGIN.match(url))
     except ValueError:  # brackets that hold no IPv6 address, a port that is no number
         is_complete = False
     if not is_complete:
         shown = re.sub(r"(/|^).*@", rf"\1{REDACTED}@", url, flags=re.DOTALL)
-        raise ConfigError(f"{shown!r} is no address of {name}; write it as https://host/path.")
+        raise ConfigError(
+            f"{shown!r} is no address of {name}; write it as https://host/path, "
+            "and '/', '?' and '#' of a password as '%2F', '%3F' and '%23'."
+        )
     login, at, host = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     return parts._replace(netloc=host).geturl() if at else url, (unquote(user), unquote(password)) if at else None
