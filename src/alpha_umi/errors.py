@@ -15,7 +15,8 @@ What a *model* or a *tool* does wrong is never one of these: it becomes an obser
 import re
 
 REDACTED = "[redacted]"
-_LOGIN = re.compile(r"(:/{1,2}|//)\S+@")
+_BLANKS = r"[^/\n'\"]"  # a password may hold blanks, and a message goes on after the quotes
+_LOGIN = re.compile(rf"(:/{{1,2}}|//)(?:{_BLANKS}*@\S*@|{_BLANKS}+@|\S+@)")
 _SECRET_IN_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|auth|sig)[\w.-]*=)[^&\s'\"#]+", re.IGNORECASE)
 
 

@@ -55,7 +55,7 @@ def make_agent(effects: str, n_steps: int, n_calls: int, **options: Any) -> UmiA
             "summarizer": [ANSWER],
         }
     )
-    return create_umi_agent(ScriptedChatModel(script=script), [pay_in], **options)
+    return create_umi_agent(ScriptedChatModel(script=script), [pay_in], approvals=False, **options)
 
 
 def append(path: str, sum: int) -> None:

@@ -87,7 +87,7 @@ def inject_echoes(n: int, seed: int) -> Iterator[tuple[str, Any]]:
             tools = stack.enter_context(rng.choice([_echo_in_http, _echo_in_mcp])(way(secret), rng))
             model = _call([tool.name for tool in tools])
             with open_checkpointer(f"{folder}/t.sqlite") as saver:
-                result = create_umi_agent(model, tools, checkpointer=saver).invoke(QUESTION, THREAD)
+                result = create_umi_agent(model, tools, approvals=False, checkpointer=saver).invoke(QUESTION, THREAD)
             stored = Path(folder, "t.sqlite").read_bytes().decode(errors="replace")
         damage.n_kills += 1
         damage.n_lost += result["finish"] != "answer"
@@ -130,7 +130,7 @@ def inject_arguments(n: int, seed: int) -> Iterator[tuple[str, Any]]:
         values = [{"a": i} if rng.random() < 0.9 else "a" * 500 for i in range(rng.randrange(5_000))]
         tool = make_tool(ToolSpec("check", "", {"properties": {"x": _make_schema(rng, 5)}}), lambda x: "checked")
         caller = f"Action: check\nAction Input: {json.dumps({'x': values})}"
-        agent = create_umi_agent(_call([], [caller]), Toolbox([tool], timeout_s=1))
+        agent = create_umi_agent(_call([], [caller]), Toolbox([tool], timeout_s=1), approvals=False)
         before = time.thread_time()
         result = asyncio.run(agent.ainvoke(QUESTION))
         damage.n_kills += 1
