@@ -109,6 +109,9 @@ class _Encoder:
     def __init__(self, text: str, tokenizer: FastTokenizer) -> None:
         self._text = text
         self._tokenizer = tokenizer
+        if (backend := tokenizer.backend_tokenizer).truncation or backend.padding:  # of its file, or of a call before
+            backend.no_truncation()
+            backend.no_padding()
         self._control = _list_control_tokens(tokenizer, len(tokenizer))
 
     def encode(self, cuts: Iterable[int], left_out: Iterable[int] = ()) -> list[Token]:

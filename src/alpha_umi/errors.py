@@ -15,8 +15,8 @@ What a *model* or a *tool* does wrong is never one of these: it becomes an obser
 import re
 
 REDACTED = "[redacted]"
-_BLANKS = r"[^/\n'\"]"  # a password may hold blanks, and a message goes on after the quotes
-_LOGIN = re.compile(rf"(:/{{1,2}}|//)(?:{_BLANKS}*@\S*@|{_BLANKS}+@|\S+@)")
+_PART = r"[^/\n'\"]"  # a password may hold blanks, and a message goes on after the quotes
+_LOGIN = re.compile(rf"(:/{{1,2}}|//)(?:{_PART}*@|\S+@)+")
 _SECRET_IN_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|auth|sig)[\w.-]*=)[^&\s'\"#]+", re.IGNORECASE)
 
 

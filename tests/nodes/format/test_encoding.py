@@ -127,3 +127,11 @@ def test_letters_and_gaps_that_were_added_are_text(text: str) -> None:
 def test_single_character_that_is_a_special_token_is_left_out() -> None:
     tokenizer = make_tokenizer("bytes", None, {"✦": ({}, True)}, {})
     assert tokenizer.decode([token.id for token in encode_parts([Part("a✦✦b")], tokenizer)]) == "ab"
+
+
+def test_no_setting_of_a_tokenizer_file_cuts_or_fills_up_a_prompt() -> None:
+    tokenizer = make_tokenizer("bytes", None, {"[PAD]": ({}, True)}, {})
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=9, pad_id=tokenizer.convert_tokens_to_ids("[PAD]"))
+    tokens = encode_parts([Part("<|im_start|>", True), Part("user said")], tokenizer)
+    assert tokenizer.decode([token.id for token in tokens]) == "<|im_start|>user said"
