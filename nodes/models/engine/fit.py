@@ -219,17 +219,21 @@ def check_adapters(config: PretrainedConfig, adapters: Sequence[Path]) -> None:
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
     model: Any = None
+    shapes: dict[str, Shapes] = {}
     for path in adapters:
         check_part_folder(path, "lora")
         file = path / _ADAPTER
         with explaining(path, "adapter"), torch.device("meta"), _no_reports():
-            model = model or AutoModelForCausalLM.from_config(deepcopy(config))  # type: ignore[no-untyped-call]
             settings = PeftConfig.from_pretrained(str(path))
-            settings.alora_invocation_tokens = None
-            adapted: Any = get_peft_model(model, settings)
-            weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-            wanted = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-            model = adapted.unload()
+            settings.alora_invocation_tokens, settings.lora_alpha = None, 1  # no matter for shapes
+            kind = repr(settings)
+            if kind not in shapes:  # takes half a second
+                model = model or AutoModelForCausalLM.from_config(deepcopy(config))  # type: ignore[no-untyped-call]
+                adapted: Any = get_peft_model(model, settings)
+                weights = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+                shapes[kind] = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+                model = adapted.unload()
+            wanted = shapes[kind]
         found = _read_shapes(file, _FLOATS)
         wrong = [
             (file, name, found.get(name, "missing"), wanted.get(name, "no such weight"))
