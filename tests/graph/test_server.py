@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from langgraph.pregel.remote import RemoteGraph
@@ -45,6 +46,17 @@ graph = create_umi_agent(
     name="careful",
 )
 """
+STRUCTURED_AGENT = """
+from pydantic import BaseModel
+from alpha_umi import create_umi_agent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+class Product(BaseModel):
+    value: int
+
+SCRIPT = {"planner": ["Easy.\\nNext: conclusion."], "summarizer": ['{"value": 42}']}
+graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [], response_format=Product, name="structured")
+"""
 UNDECLARED_AGENT = """
 from alpha_umi import create_umi_agent
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
@@ -78,11 +90,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     (home / "slow_agent.py").write_text(SLOW_AGENT)
     (home / "careful_agent.py").write_text(CAREFUL_AGENT)
+    (home / "structured_agent.py").write_text(STRUCTURED_AGENT)
     (home / "undeclared_agent.py").write_text(UNDECLARED_AGENT)
-    graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful", "undeclared")} | {
+    graphs = {name: f"{name}_agent:graph" for name in ("slow", "careful", "undeclared", "structured")} | {
         "agent": "alpha_umi.graph.agent:graph"
     }
-    (home / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": graphs}))
+    (home / "langgraph.json").write_text(
+        json.dumps({"dependencies": ["."], "graphs": graphs, "http": {"app": "alpha_umi.graph.served:app"}})
+    )
     environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml")}
     with run_server(home, n_jobs=4, environment=environment) as running:
         yield running.url
@@ -112,9 +127,13 @@ async def test_server_streams_values_updates_and_messages(client: LangGraphClien
     nodes = [name for update in seen["updates"] for name in update]
     assert nodes == ["entry", "planner", "caller", "approval", "tools", "planner", "summarizer"]
     assert seen["values"][-1]["answer"] == "It is 42."
-    tokens = [chunk["content"] for chunk, meta in seen["messages"] if meta["langgraph_node"] == "summarizer"]
-    assert len(tokens) > 1
-    assert "".join(token for token in tokens if isinstance(token, str)) == "It is 42."
+    chunks = [chunk for chunk, _ in seen["messages"] if chunk["type"] == "AIMessageChunk"]
+    texts = [block["text"] for chunk in chunks for block in chunk["content"] if block["type"] == "text"]
+    assert len(texts) > 1
+    assert "".join(texts) == "It is 42."
+    assert {chunk["id"] for chunk in chunks} == {
+        message["id"] for message in seen["values"][-1]["messages"] if message["type"] == "ai"
+    }
 
 
 async def test_server_keeps_state_history_and_travels_in_time(client: LangGraphClient) -> None:
@@ -271,7 +290,34 @@ async def test_server_offers_the_agent_over_mcp(server: str) -> None:
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
         assert tools["alpha-umi"].inputSchema["required"] == ["messages"]
         result = await session.call_tool("alpha-umi", QUESTION)
-        assert "It is 42." in result.content[0].text  # type: ignore[union-attr]  # the server sends text
+        assert [part.text for part in result.content] == ["It is 42."]  # type: ignore[union-attr]  # it sends text
+        assert result.structuredContent is None
+        structured = await session.call_tool("structured", QUESTION)
+        assert structured.structuredContent == {"value": 42}
+        assert not structured.isError
+        asked = await session.call_tool("undeclared", QUESTION)
+        assert asked.isError
+        assert "A person has to decide" in asked.content[0].text  # type: ignore[union-attr]
+        wrong = await session.call_tool("alpha-umi", {"messages": []})
+        assert wrong.isError
+
+
+async def test_server_gives_the_answer_over_a2a(client: LangGraphClient, server: str) -> None:
+    assistant = (await client.assistants.search(graph_id="agent"))[0]["assistant_id"]
+    message = {"role": "user", "parts": [{"kind": "text", "text": "What is 6 times 7?"}], "messageId": "1"}
+    call = {"jsonrpc": "2.0", "id": "1", "method": "message/send", "params": {"message": message}}
+    async with httpx.AsyncClient(timeout=60) as http:
+        reply = await http.post(f"{server}/a2a/{assistant}", json=call, headers={"accept": "application/json"})
+    (artifact,) = reply.json()["result"]["artifacts"]
+    assert [part["text"] for part in artifact["parts"]] == ["It is 42."]
+
+
+async def test_server_gives_structured_answers(client: LangGraphClient) -> None:
+    thread = await new_thread(client)
+    result: Any = await client.runs.wait(thread, "structured", input=QUESTION)
+    assert (result["structured_response"], result["finish"]) == ({"value": 42}, "answer")
+    values: Any = (await client.threads.get_state(thread))["values"]
+    assert values["structured_response"] == {"value": 42}
 
 
 async def test_server_searches_a_tree_when_the_context_says_so(client: LangGraphClient) -> None:
