@@ -67,7 +67,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, Any] = {}
     for block in list_blocks("python"):
-        exec(block.replace("hf:smollm2-135m-umi", f"scripted:{workplace / 'script.yaml'}"), namespace)
+        code = block.replace("hf:smollm2-135m-umi", f"scripted:{workplace / 'script.yaml'}")
+        exec(compile(code, "README.md", "exec", dont_inherit=True), namespace)
     assert namespace["result"]["finish"] == "answer"
     assert namespace["chain"].invoke({"question": "How many bolts?"}) == "There are 1200 bolts."
     assert namespace["ask_stock"].invoke({"query": "How many bolts?"}) == "There are 1200 bolts."
