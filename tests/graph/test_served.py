@@ -7,7 +7,13 @@ import pytest
 
 from alpha_umi.graph.served import put_answer
 
-STATE = {"messages": [], "answer": "It's 42.", "finish": "answer", "reason": None, "structured_response": None}
+STATE: dict[str, Any] = {
+    "messages": [],
+    "answer": "It's 42.",
+    "finish": "answer",
+    "reason": None,
+    "structured_response": None,
+}
 
 
 def respond(text: Any) -> bytes:
