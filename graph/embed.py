@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, HumanMessage, convert_to_messages
@@ -52,6 +52,25 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         """Make the agent of a compiled graph, as LangGraph copies one."""
         fields = {name: value for name, value in vars(graph).items() if name != "__orig_class__"}
         return cls(response_format=response_format, **fields)
+
+    def __copy__(self) -> UmiAgent:
+        """Return a copy, as `copy` of LangGraph does."""
+        return self.copy()
+
+    def __deepcopy__(self, _: object) -> UmiAgent:
+        """Return a copy that shares models, tools and threads, which hold locks and connections."""
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "An agent holds models, locks and connections and cannot be pickled: pass what it is made of, and call "
+            "create_umi_agent in the other process."
+        )
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""

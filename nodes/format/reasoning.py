@@ -33,6 +33,8 @@ _CUT_TAG = re.compile(
     (?: <\|channel>\w{0,7} | <(?:[/|]{0,2}(?:[\w:]{1,20}(?:\s[\w-]*=?[^<>\s]{0,80}|\|)?)?)? | [\[◁]/?\w{0,5} )? $""",
     re.VERBOSE,
 )
+_CALLS = ("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call", "input_json_delta")
+"""Blocks of calls that `tool_calls` holds too; those of calls that a vendor runs itself it does not."""
 _TURN = re.compile(r"""[>\]▷"`]""")
 # Strings of JSON and code in backticks are content, also where they are about such tags.
 _QUOTED = re.compile(r"""(?<=[{\[,:\s])"(?:[^"\\\n]|\\.)*"(?=\s*[\]},:])|`[^`\n]*`""")
@@ -145,7 +147,7 @@ def is_thought(part: object) -> bool:
 
 def is_apart(part: object) -> bool:
     """Tell whether a block is no part of what is said: a thought, or a call, which a message holds elsewhere too."""
-    return is_thought(part) or (isinstance(part, Mapping) and bool(re.search("tool|call", str(part.get("type")))))
+    return is_thought(part) or (isinstance(part, Mapping) and part.get("type") in _CALLS)
 
 
 def read_thoughts(message: AIMessage) -> str:

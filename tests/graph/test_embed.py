@@ -1,6 +1,9 @@
 """The compiled graph inside LangChain apps."""
 
+import copy
+import pickle
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import add as join
 from typing import Annotated, Any
@@ -386,3 +389,22 @@ def test_embed_runnable_raises_where_a_person_has_to_decide(strategy: Strategy) 
         runnable.invoke("What is 2 + 3?", {"configurable": {"thread_id": "1"}})
     with pytest.raises(InputError, match="decision on calls of add"):
         list(runnable.stream("What is 2 + 3?", {"configurable": {"thread_id": "2"}}))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda agent: copy.deepcopy([agent])[0]])
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_agent_that_was_copied_answers_in_the_same_threads(strategy: Strategy, duplicate: Callable[[Any], Any]) -> None:
+    config: RunnableConfig = {"configurable": {"thread_id": "1"}}
+    question: Any = {"messages": "What is 2 + 3?"}
+    agent = make_agent(strategy, checkpointer=InMemorySaver(), approvals=False)
+    agent.invoke(question, config)
+    copied = duplicate(agent)
+    n_messages = len(agent.get_state(config).values["messages"])
+    result = copied.invoke(question, config)
+    assert (type(copied), result["finish"]) == (type(agent), "answer")
+    assert len(result["messages"]) == 2 * n_messages
+
+
+def test_agent_cannot_be_pickled_and_says_what_to_do() -> None:
+    with pytest.raises(TypeError, match="create_umi_agent"):
+        pickle.dumps(make_agent("react"))

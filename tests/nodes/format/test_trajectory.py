@@ -193,3 +193,21 @@ def test_from_row_names_the_wrong_field(change: dict[str, Any], complaint: str) 
     row = Trajectory((ToolSpec("add"),), (Turn("?"),)).to_row()
     with pytest.raises(TrajectoryError, match=complaint):
         Trajectory.from_row(row | change)
+
+
+@pytest.mark.parametrize("kind", ["image", "image_url", "audio", "file", "server_tool_call", "web_search_tool_result"])
+def test_from_messages_names_blocks_that_are_no_text(kind: str) -> None:
+    content: list[str | dict[str, Any]] = [
+        {"type": kind, "id": "1", "url": "https://a/b"},
+        {"type": "text", "text": "See."},
+    ]
+    messages = [HumanMessage(content), AIMessage(content)]
+    (turn,) = Trajectory.from_messages(messages).turns
+    assert turn.instruction == turn.steps[0].answer == f"({kind}, not shown)\nSee."
+
+
+def test_from_messages_names_no_block_of_a_call_that_the_message_holds_anyway() -> None:
+    blocks: list[str | dict[str, Any]] = [{"type": "tool_use", "id": "1", "name": "f", "input": {}}, "I look."]
+    message = AIMessage(blocks, tool_calls=[{"id": "1", "name": "f", "args": {}}])
+    (turn,) = Trajectory.from_messages([HumanMessage("Look."), message]).turns
+    assert turn.steps[0].rationale == "I look."
