@@ -1,7 +1,7 @@
 """HTTP clients for OpenAI's SDK: one time limit for a request, fresh connections in a forked child, closed at the end.
 
-The SDK's own limit is one for each read: a server that sends a byte now and then keeps within it for ever. Imports
-openai, which is optional.
+The SDK's own limit is one for each read: a server that sends a byte now and then keeps within it for ever. What a
+server repeats of its key is hidden. Imports openai, which is optional.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -19,6 +19,7 @@ import openai
 from alpha_umi.tools.deadline import time_left, within
 from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.http.network import keep_deadlines
+from alpha_umi.tools.http.redaction import hiding, redact, redact_bytes
 
 httpx: Any = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 """What the SDK itself uses: httpx, and from its version 3 on httpx2."""
@@ -48,10 +49,13 @@ class BoundedClient(openai.DefaultHttpxClient):
     def send(self, request: Any, **options: Any) -> Any:
         """Do what httpx does."""
         end = time.monotonic() + self._total_s
-        with within(self._total_s):
+        secrets = _list_secrets(request, self._options)
+        with within(self._total_s), hiding(secrets):
             response = super().send(request, **options)
+            if response.is_error:
+                response.read()
         response.stream = _Stream(response.stream, end)
-        return response
+        return _hide(response, secrets)
 
 
 class _Stream(httpx.SyncByteStream):  # type: ignore[misc]  # which of two libraries it is of is known when it runs
@@ -90,13 +94,17 @@ class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
     async def send(self, request: Any, **options: Any) -> Any:
         """Do what httpx does."""
         end = asyncio.get_running_loop().time() + min(self._total_s, time_left())
+        secrets = _list_secrets(request, self._options)
         try:
-            async with asyncio.timeout_at(end):
-                response = await (await self._find_client()).send(request, **options)
+            with hiding(secrets):
+                async with asyncio.timeout_at(end):
+                    response = await (await self._find_client()).send(request, **options)
+                    if response.is_error:
+                        await response.aread()
         except TimeoutError:
             raise _timeout() from None
         response.stream = _AsyncStream(response.stream, end)
-        return response
+        return _hide(response, secrets)
 
     async def _find_client(self) -> Any:
         loop = asyncio.get_running_loop()
@@ -142,6 +150,20 @@ def get_clients(total_s: float, **options: Any) -> dict[str, Any]:
     client = BoundedClient(total_s, **options)
     atexit.register(client.close)
     return {"http_client": client, "http_async_client": BoundedAsyncClient(total_s, **options)}
+
+
+def _list_secrets(request: Any, options: Mapping[str, Any]) -> list[str]:
+    key = request.headers.get("Authorization", "").rpartition(" ")[2]
+    _, *password = options.get("auth") or ("",)
+    return [each for each in (key, *password) if each not in ("", "none")]
+
+
+def _hide(response: Any, secrets: Sequence[str]) -> Any:
+    """Hide secrets in what the SDK logs and raises: the headers, and the body of an answer that is an error."""
+    response.headers = httpx.Headers([(name, redact(text, secrets)) for name, text in response.headers.multi_items()])
+    if response.is_error:
+        response._content = redact(redact_bytes(response.content, secrets).decode("utf-8", "replace"), secrets).encode()
+    return response
 
 
 def _timeout() -> Exception:

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from alpha_umi.errors import REDACTED
+from alpha_umi.errors import REDACTED, hide_passwords
 
 # Shorter values are no secrets, and hiding them would make ordinary text unreadable.
 _MIN_SECRET_CHARS = 4
@@ -58,7 +58,7 @@ _ESCAPES: tuple[tuple[re.Pattern[str], Decode], ...] = (
     *((_NUMBERS, lambda match, base=base: _read_numbers(match[0], base)) for base in (10, 8, 2)),
 )
 _PRINTABLE = re.compile(r"[\t\n\r -~]{4,}")
-_secrets: ContextVar[tuple[str, ...]] = ContextVar("secrets", default=())
+_secrets: ContextVar[tuple[str, ...] | None] = ContextVar("secrets", default=None)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
@@ -103,25 +103,29 @@ def redact_all(value: Any, secrets: Iterable[str]) -> Any:
 
 @contextmanager
 def hiding(secrets: Iterable[str]) -> Iterator[None]:
-    """Hide secrets in what libraries log meanwhile, here and in tasks that are started here."""
-    for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("httpx", "httpcore", "httpx_sse", "mcp", "client"):
-            logging.getLogger(name).addFilter(_hide_record)
-    token = _secrets.set((*_secrets.get(), *secrets))
+    """Hide secrets, and those of addresses, in all that is logged meanwhile, here and in tasks that are started here."""
+    token = _secrets.set((*(_secrets.get() or ()), *secrets))
     try:
         yield
     finally:
         _secrets.reset(token)
 
 
-def _hide_record(record: logging.LogRecord) -> bool:
-    if secrets := _secrets.get():
+_make_record = logging.getLogRecordFactory()
+
+
+def _make_hidden_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record = _make_record(*args, **kwargs)
+    if (secrets := _secrets.get()) is not None:
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + logging.Formatter().formatException(record.exc_info)
-            record.exc_info = None
-        record.msg, record.args = redact(text, secrets), None
-    return True
+        if (shown := hide_passwords(redact(text, secrets))) != text:
+            record.msg, record.args, record.exc_info = shown, None, None
+    return record
+
+
+logging.setLogRecordFactory(_make_hidden_record)
 
 
 def _find(text: str, exact: set[str], squeezed: set[str], depth: int) -> Iterator[tuple[int, int]]:

@@ -11,17 +11,32 @@ import sys
 import warnings
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from alpha_umi.cli import data, eval, models, sheet
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.models import train
 from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
+from alpha_umi.errors import hide_passwords
+
+class _Commands(TyperGroup):
+    """Commands whose usage errors quote no password."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Parse the rest of the command line and run the command."""
+        try:
+            return super().invoke(ctx)
+        except TyperException as error:
+            error.message = hide_passwords(error.message)
+            raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -220,8 +220,8 @@ def open_session(
     with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
-            durable = loop.run(stack.enter_async_context(open_async_checkpointer(where))) if where else None
             toolbox = load_toolbox(settings)
+            durable = loop.run(stack.enter_async_context(open_async_checkpointer(where))) if where else None
             agent = make_agent(settings, toolbox=toolbox, checkpointer=durable or InMemorySaver())
             claim = durable.claim if durable else None
             yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
