@@ -83,11 +83,62 @@ ODD: dict[str, Callable[[Path], Any]] = {
 }
 
 TEXTS = (
-    *("", " ", "-", "--", "\0", "a\0b", "\udcff", "\ud800", "\n", "x" * 300, "x/" * 3000, "~", "~nobody/x", ".", "/", ":"),
-    *("nan", "inf", "-inf", "-1", "0", "9" * 400, "1e999", "0x1", "½", "１", "1,nan", ",", "=", "a=", "=1", "a=9" + "9" * 30),
+    *(
+        "",
+        " ",
+        "-",
+        "--",
+        "\0",
+        "a\0b",
+        "\udcff",
+        "\ud800",
+        "\n",
+        "x" * 300,
+        "x/" * 3000,
+        "~",
+        "~nobody/x",
+        ".",
+        "/",
+        ":",
+    ),
+    *(
+        "nan",
+        "inf",
+        "-inf",
+        "-1",
+        "0",
+        "9" * 400,
+        "1e999",
+        "0x1",
+        "½",
+        "１",
+        "1,nan",
+        ",",
+        "=",
+        "a=",
+        "=1",
+        "a=9" + "9" * 30,
+    ),
     *(f"http://u:{SECRET}@[bad/x", f"postgresql://u:{SECRET}@[bad/x", f"mysql://u:{SECRET}@h/x", f"x:/u:{SECRET}@h"),
     *(f"m@http://u:{SECRET}@h:port/x", f"//u:{SECRET}@h", f"http://h/?api_key={SECRET}", "http://[::1", "file:///etc"),
-    *("{role}", "{", "{0}", "{}{", "%s", "#", "#a", "a#", "*", "?", "a:b", "a..b:c", "..:x", "made-up:x", "\u202e", "é"),
+    *(
+        "{role}",
+        "{",
+        "{0}",
+        "{}{",
+        "%s",
+        "#",
+        "#a",
+        "a#",
+        "*",
+        "?",
+        "a:b",
+        "a..b:c",
+        "..:x",
+        "made-up:x",
+        "\u202e",
+        "é",
+    ),
 )
 PREFIXES: dict[str, tuple[str, ...]] = {
     "model": tuple(f"{name}:" for name in SCHEMES),
@@ -96,7 +147,11 @@ PREFIXES: dict[str, tuple[str, ...]] = {
     "source": tuple(f"{name}:" for name in list_sources()),
     "suite": ("gsm8k:", "toolbench:", "complexfuncbench-replay:", "builtin:"),
 }
-SUFFIXES: dict[str, tuple[str, ...]] = {"suite": ("", "#http://127.0.0.1:9"), "tools": ("", "#1"), "source": ("", ",odd")}
+SUFFIXES: dict[str, tuple[str, ...]] = {
+    "suite": ("", "#http://127.0.0.1:9"),
+    "tools": ("", "#1"),
+    "source": ("", ",odd"),
+}
 
 
 class Case(NamedTuple):
@@ -172,7 +227,9 @@ class Late(BaseException):
 
 def run(argv: tuple[str, ...], stdin: str = "") -> Done:
     """Run a command in this process with streams as strict as a real terminal's."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True) for errors in ("strict", "backslashreplace"))
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True) for errors in ("strict", "backslashreplace")
+    )
 
     def stop(*_: object) -> None:
         raise Late
@@ -230,9 +287,15 @@ def judge(done: Done, before: set[str], after: set[str]) -> str:
             return f"shows {mark}: {shown[-600:]}"
     if done.code and not done.err.strip() and not done.out.strip():
         return "says nothing"
-    if left := [name for name in after - before if any(part.startswith(".") and part.count(".") > 1 for part in Path(name).parts)]:
+    if left := [
+        name
+        for name in after - before
+        if any(part.startswith(".") and part.count(".") > 1 for part in Path(name).parts)
+    ]:
         return f"leaves {left}"
-    if done.code == 2 and (left := sorted(name for name in after - before if ".sqlite" not in name and "threads" not in name)):
+    if done.code == 2 and (
+        left := sorted(name for name in after - before if ".sqlite" not in name and "threads" not in name)
+    ):
         return f"refuses and leaves {left}: {shown[-300:]}"
     return ""
 
@@ -276,7 +339,25 @@ def list_places(value: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[Any, .
         yield from list_places(part, (*keys, key))
 
 
-WRONG: tuple[Any, ...] = (None, True, -1, 0, 1.5, float("inf"), float("nan"), 10**400, "", "x", "\ud800", [], {}, [None], {"": None}, [[]], "gone")
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    float("inf"),
+    float("nan"),
+    10**400,
+    "",
+    "x",
+    "\ud800",
+    [],
+    {},
+    [None],
+    {"": None},
+    [[]],
+    "gone",
+)
 
 
 def change(value: Any, keys: tuple[Any, ...], new: Any) -> Any:

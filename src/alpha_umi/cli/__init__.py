@@ -23,6 +23,7 @@ from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
 from alpha_umi.errors import hide_passwords
 
+
 class _Commands(TyperGroup):
     """Commands whose usage errors quote no password."""
 
@@ -30,7 +31,7 @@ class _Commands(TyperGroup):
         """Parse the rest of the command line and run the command."""
         try:
             return super().invoke(ctx)
-        except TyperException as error:
+        except typer.TyperException as error:
             error.message = hide_passwords(error.message)
             raise
 
