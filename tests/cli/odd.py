@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -56,8 +57,8 @@ CONTENTS: dict[str, bytes] = {
 }
 
 
-def _make_content(content: bytes) -> Callable[[Path], Any]:
-    return lambda path: path.write_bytes(content)
+def write_content(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _make_sparse(path: Path) -> None:
@@ -71,7 +72,7 @@ def _make_unreadable(path: Path) -> None:
 
 
 ODD: dict[str, Callable[[Path], Any]] = {
-    **{name: _make_content(content) for name, content in CONTENTS.items()},
+    **{name: partial(write_content, content) for name, content in CONTENTS.items()},
     "sparse": _make_sparse,
     "pipe": os.mkfifo,
     "folder": os.mkdir,
@@ -321,7 +322,7 @@ def restore(template: Path, folder: Path) -> None:
 
 
 def list_files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
 def remove(path: Path) -> None:

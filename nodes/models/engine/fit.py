@@ -135,11 +135,13 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
 
 
 def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
-    """Refuse weights in pickle files, which can run any code when they are read.
+    """Refuse weights in pickle files, which can run any code when they are read, and pipes and devices, without an end.
 
     Raises:
-        ConfigError: If the folder has no weights as safetensors.
+        ConfigError: If the folder has no weights as safetensors, or holds what is neither file nor folder.
     """
+    if odd := next((each for each in sorted(path.glob("*")) if not (each.is_file() or each.is_dir())), None):
+        raise ConfigError(f"{odd} is neither a file nor a folder; copy the model again.")
     if not any(path.glob(pattern)):
         raise ConfigError(
             f"{path} holds no {pattern}, the only kind of weights that is loaded; "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alpha_umi.cli.options import refuse_address
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ def build(
     source: Annotated[
         list[str], typer.Option(metavar="NAME:LOCATION", help="Where trajectories come from. Repeatable.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for trajectories.jsonl and the reports.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", callback=refuse_address, help="Folder for trajectories.jsonl and the reports."),
+    ],
     exclude: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", show_default=False, help="Test ids or instructions to leave out. Repeatable."),

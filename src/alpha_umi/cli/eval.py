@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import typer
 
-from alpha_umi.cli.options import MaxSteps, StrategyName
+from alpha_umi.cli.options import MaxSteps, StrategyName, refuse_address
 from alpha_umi.errors import ConfigError
 
 BASELINES = (
@@ -34,7 +34,8 @@ EvalModel: TypeAlias = Annotated[
     ),
 ]
 Out: TypeAlias = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for the results; a stopped run continues there.")
+    Path,
+    typer.Option(metavar="DIR", callback=refuse_address, help="Folder for the results; a stopped run continues there."),
 ]
 Data: TypeAlias = Annotated[
     Path, typer.Option(metavar="FILE|DIR", help="A folder made by 'alpha-umi data build', or one file of trajectories.")
@@ -270,7 +271,10 @@ def compare(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Results of any of these commands.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for report.html, report.md and figures.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", callback=refuse_address, help="Folder for report.html, report.md and figures."),
+    ],
 ) -> None:
     """Put results into one page, with the paper's Table 1, breakdowns, plots and cases to read."""
     from alpha_umi.training.evaluation import write_report

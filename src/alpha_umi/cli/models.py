@@ -9,19 +9,21 @@ from typing import Annotated, Literal
 import typer
 from rich.filesize import decimal
 
+from alpha_umi.cli.options import refuse_address
+
 app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge, export and compact weights.")
 
 Checkpoint = Annotated[
     str, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train', or the name of one that ships.")
 ]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="A folder that does not exist yet.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", callback=refuse_address, help="A folder that does not exist yet.")]
 Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
 
 
 def train(
     config: Annotated[str, typer.Option(metavar="C", help="A configuration file, or the name of a shipped one.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Folder made by 'alpha-umi data build'.")],
-    out: Annotated[Path, typer.Option(metavar="CKPT", help="The checkpoint folder.")],
+    out: Annotated[Path, typer.Option(metavar="CKPT", callback=refuse_address, help="The checkpoint folder.")],
     only: Annotated[
         Literal["planner", "caller", "summarizer"] | None,
         typer.Option(show_default=False, help="Train this role alone, again if it was trained before."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import typer
 from typer.core import TyperCommand
 
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, hide_passwords
 
 if TYPE_CHECKING:
     from typer._click.core import Context
@@ -105,6 +105,13 @@ def is_given(ctx: typer.Context, option: str) -> bool:
     """Return whether an option was given on the command line, and not in the environment."""
     source = ctx.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def refuse_address(path: Path) -> Path:
+    """Return where results go, unless its name, which is shown, holds a password as an address does."""
+    if hide_passwords(str(path)) != str(path):
+        raise typer.BadParameter("it is an address with a password; give the path of a folder.")
+    return path
 
 
 DEFAULT_DATABASE = Path(typer.get_app_dir("alpha-umi")) / "threads.sqlite"
