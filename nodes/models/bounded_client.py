@@ -52,7 +52,7 @@ class BoundedClient(openai.DefaultHttpxClient):
         secrets = _list_secrets(request, self._options)
         with within(self._total_s), hiding(secrets):
             response = super().send(request, **options)
-            if response.is_error:
+            if not response.is_success:
                 response.read()
         response.stream = _Stream(response.stream, end)
         return _hide(response, secrets)
@@ -99,7 +99,7 @@ class BoundedAsyncClient(openai.DefaultAsyncHttpxClient):
             with hiding(secrets):
                 async with asyncio.timeout_at(end):
                     response = await (await self._find_client()).send(request, **options)
-                    if response.is_error:
+                    if not response.is_success:
                         await response.aread()
         except TimeoutError:
             raise _timeout() from None
@@ -161,7 +161,7 @@ def _list_secrets(request: Any, options: Mapping[str, Any]) -> list[str]:
 def _hide(response: Any, secrets: Sequence[str]) -> Any:
     """Hide secrets in what the SDK logs and raises: the headers, and the body of an answer that is an error."""
     response.headers = httpx.Headers([(name, redact(text, secrets)) for name, text in response.headers.multi_items()])
-    if response.is_error:
+    if not response.is_success or (response.is_closed and b'"error"' in response.content):
         response._content = redact(redact_bytes(response.content, secrets).decode("utf-8", "replace"), secrets).encode()
     return response
 

@@ -39,6 +39,10 @@ AGENT = {
     "remote": {"retries": 1},
     "retrieval": {"top_k": 5, "embeddings": None},
 }
+ENVIRON = {
+    **{"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "OPENAI_API_KEY": f"sk-{odd.SECRET}"},
+    **{"TOOLBENCH_URL": "http://127.0.0.1:9/virtual", "TOOLBENCH_KEY": odd.SECRET},
+}
 MCP = {
     "x": {"command": "false", "args": ["a"], "env": {"K": "v"}},
     "y": {"url": "http://127.0.0.1:9/x", "headers": {"K": "v"}},
@@ -95,7 +99,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path, make_config: 
     for name, value in {"script.yaml": SCRIPT, "config.yaml": AGENT, "mcp.json": {"mcpServers": MCP}}.items():
         write(folder / name, value)
     write(folder / "api.json", samples.OPENAPI | {"servers": [{"url": "https://a.example"}]})
-    write(folder / "apis/x.json", [samples.TOOLBENCH_API])
+    api = samples.TOOLBENCH_API | {"name": "find", "description": "Finds."}
+    write(folder / "apis/Travel/towns.json", {"tool_name": "Towns", "api_list": [api]})
     write(folder / "exclude.json", [{"id": "1"}, "Where?"])
     write(folder / "sheets/x.yaml", yaml.safe_load(SHEET))
     for name, source in {"own": "own", "cfb": "complexfuncbench", "gsm8k": "gsm8k"}.items():
@@ -109,7 +114,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path, make_config: 
     write(folder / "train.yaml", config.model_dump(mode="json"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, value in {"HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "OPENAI_API_KEY": f"sk-{odd.SECRET}"}.items():
+        for name, value in ENVIRON.items():
             patch.setenv(name, value)
         patch.setenv("ALPHA_UMI_CACHE", str(folder / "cache"))
         patch.delenv("ALPHA_UMI_CONFIG", raising=False)
