@@ -321,6 +321,8 @@ def _prepare_file(where: str, timeout_s: float) -> None:
     if where == IN_MEMORY:
         return
     Path(where).parent.mkdir(parents=True, exist_ok=True)
+    if Path(where).exists() and not Path(where).is_file():  # to open a pipe waits for its other end
+        raise sqlite3.OperationalError("it is no file")
     with closing(sqlite3.connect(where, timeout=timeout_s)) as connection:
         use_write_ahead_log(connection, timeout_s)  # which `setup` would try once
 

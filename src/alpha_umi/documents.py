@@ -69,6 +69,17 @@ def read_text(path: Path, advice: str) -> str:
         raise ConfigError(f"{str(path)!a} cannot be read: {why}; {advice}.") from error
 
 
+def check_files(folder: Path) -> None:
+    """Refuse a folder with a pipe, device or broken link, which may be read without an end.
+
+    Raises:
+        ConfigError: Names the first.
+    """
+    for path in sorted(folder.glob("*")):
+        if not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"{path} is neither a file nor a folder; copy the folder again.")
+
+
 def read_document(path: Path, advice: str, schema: Any = Any) -> Any:
     """Return what a JSON or YAML file holds; a file whose name ends in ``.json`` is not taken for YAML.
 

@@ -190,6 +190,18 @@ def test_odd_files_end_cleanly(words: str, template: Path, check: Callable[[odd.
     run()
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        *(("chat", "threads.sqlite"), ("threads", "threads.sqlite"), ("data show", "base/tokenizer.json")),
+        *(("models export", "ckpt/backbone/adapter_model.safetensors"), ("chat", "ckpt/tokenizer.json")),
+    ],
+)
+def test_no_command_waits_for_a_pipe(words: str, path: str, check: Callable[[odd.Case], None]) -> None:
+    check(odd.Case((*words.split(), *odd.fill(BASES[words].split())), "pipe", path))
+
+
 made_up = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=9), parts, max_size=3),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, Required, cast  # pydantic n
 
 from typing_extensions import TypedDict
 
-from alpha_umi.documents import check_document, read_document, read_text
+from alpha_umi.documents import check_document, check_files, read_document, read_text
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.render import load_template
@@ -123,6 +123,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     folder = Path(path).expanduser()
     card = read_card(folder)
+    check_files(folder)
     missing = [part for part in ("backbone", *ROLES) if part not in {**card, **card["roles"]}]
     if missing:
         raise ConfigError(f"{folder}: {', '.join(missing)} not trained yet; run the training again with --resume.")

@@ -24,7 +24,7 @@ from typing import (
 
 from typing_extensions import TypedDict
 
-from alpha_umi.documents import read_document
+from alpha_umi.documents import check_files, read_document
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
     Raises:
         ConfigError: If the folder has no weights as safetensors, or holds what is neither file nor folder.
     """
-    if odd := next((each for each in sorted(path.glob("*")) if not (each.is_file() or each.is_dir())), None):
-        raise ConfigError(f"{odd} is neither a file nor a folder; copy the model again.")
+    check_files(path)
     if not any(path.glob(pattern)):
         raise ConfigError(
             f"{path} holds no {pattern}, the only kind of weights that is loaded; "

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from rich.progress import Progress
 
+from alpha_umi.documents import check_files
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.files import make_folder_atomically, write_json
 from alpha_umi.nodes.format.render import load_template
@@ -138,10 +139,11 @@ def resolve(name: str | Path) -> Path:
 
     Raises:
         ModelNotAvailable: If the model is known but not here.
-        ConfigError: If the name is unknown.
+        ConfigError: If the name is unknown, or the folder holds what is no file.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        check_files(folder)
         return folder.resolve()
     name = str(name)
     if name in KNOWN:

@@ -189,8 +189,8 @@ def threads(
 
 def _holds_threads(database: Path) -> bool:
     """Look without making tables in what may be another program's file."""
-    if not database.exists():
-        return False
+    if not database.is_file():
+        return database.exists()
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is not None
