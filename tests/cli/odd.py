@@ -294,10 +294,6 @@ def judge(done: Done, before: set[str], after: set[str]) -> str:
         if any(part.startswith(".") and part.count(".") > 1 for part in Path(name).parts)
     ]:
         return f"leaves {left}"
-    if done.code == 2 and (
-        left := sorted(name for name in after - before if ".sqlite" not in name and "threads" not in name)
-    ):
-        return f"refuses and leaves {left}: {shown[-300:]}"
     return ""
 
 
