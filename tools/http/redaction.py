@@ -103,7 +103,7 @@ def redact_all(value: Any, secrets: Iterable[str]) -> Any:
 
 @contextmanager
 def hiding(secrets: Iterable[str]) -> Iterator[None]:
-    """Hide secrets, and those of addresses, in all that is logged meanwhile, here and in tasks that are started here."""
+    """Hide secrets, also of addresses, in all that is logged meanwhile, here and in tasks that are started here."""
     token = _secrets.set((*(_secrets.get() or ()), *secrets))
     try:
         yield
