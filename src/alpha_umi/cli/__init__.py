@@ -27,7 +27,7 @@ from alpha_umi.errors import hide_passwords
 class _Commands(TyperGroup):
     """Commands whose usage errors quote no password."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Parse the rest of the command line and run the command."""
         try:
             return super().invoke(ctx)
