@@ -26,7 +26,7 @@ from alpha_umi.nodes.approval import (
     AskWhen,
     Wish,
     ask,
-    can_wait,
+    asks_nobody,
     find_idle,
     list_decisions,
     list_wishes,
@@ -179,7 +179,7 @@ class ApprovalGate:
         spec = next((spec for spec in self._toolbox.specs if spec.name == call["name"]), None)
         policy = state["settings"]["approve_tools"]
         rules = policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
-        approvals = False if self._approvals is None and not can_wait() else self._approvals
+        approvals = False if self._approvals is None and asks_nobody() else self._approvals
         wishes = list_wishes(call, spec, approvals, rules, messages=_list_known(state))
         doubt = find_doubt(state, _get_calling(state)) if does(state, "ask") else ""
         return [*wishes, Wish(APPROVAL_DECISIONS, doubt)] if doubt else wishes

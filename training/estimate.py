@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
+from alpha_umi.nodes.models.engine.fit import load_config
 from alpha_umi.nodes.models.engine.torch_backbone import choose_dtype
 from alpha_umi.training.batches import TrainingBatch, TrainingItem, make_batches
 from alpha_umi.training.config import Precision, StageConfig, StageName, TrainConfig
@@ -61,7 +62,7 @@ def choose_precision(config: TrainConfig, base: Path) -> Precision:
 
 def measure_speed(base: Path, precision: Precision, device: torch.device) -> float:
     """Return operations per second of a short forward and backward pass through two layers with random weights."""
-    shape, dtype = AutoConfig.from_pretrained(base, trust_remote_code=False), getattr(torch, precision)
+    shape, dtype = load_config(base), getattr(torch, precision)
     kinds = getattr(shape, "layer_types", None)
     shape.update({"num_hidden_layers": 2, "vocab_size": 8, "pad_token_id": None})
     shape.update({"layer_types": kinds[:2]} if kinds else {})
@@ -80,7 +81,7 @@ def measure_speed(base: Path, precision: Precision, device: torch.device) -> flo
 
 def estimate(config: TrainConfig, name: StageName, base: Path, items: Sequence[TrainingItem]) -> Cost:
     """Return what a stage costs; the formulas stand at the top of this file."""
-    settings, shape = config.stages[name], AutoConfig.from_pretrained(base, trust_remote_code=False)
+    settings, shape = config.stages[name], load_config(base)
     precision: Precision = "float32" if config.precision == "float32" else "bfloat16"
     is_packed = config.quantization == "nf4"
     with torch.device("meta"):

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import make_folder_atomically, write_json
@@ -29,7 +29,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     merge_adapter,
     read_checkpoint,
 )
-from alpha_umi.nodes.models.engine.fit import find_settings, no_progress_bar, read_adapter_config
+from alpha_umi.nodes.models.engine.fit import find_settings, load_hf_tokenizer, no_progress_bar, read_adapter_config
 from alpha_umi.training.checkpoint_folder import LOGS, WORK
 from alpha_umi.training.stage import change_adapter_config
 from alpha_umi.training.trainer import saving
@@ -119,7 +119,7 @@ def _get_dtype(source: Checkpoint) -> torch.dtype:
 
 
 def _save_tokenizer(source: Checkpoint, folder: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(source.path, trust_remote_code=False)
+    tokenizer = load_hf_tokenizer(source.path)
     if source.card.get(REPEAT_NAMES):  # a server knows the template and not the card
         tokenizer.chat_template = load_template("repeat_names") + tokenizer.chat_template
     tokenizer.save_pretrained(folder)

@@ -19,6 +19,7 @@ from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.encoding import Part, encode_parts
 from alpha_umi.nodes.format.render import encode_messages, fit_messages, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
+from alpha_umi.nodes.models.engine.fit import load_hf_tokenizer
 from alpha_umi.training.config import TokenWeights
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
 
     So the family's own embeddings of these tokens serve. The checkpoint carries the tokenizer that was trained.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: PLC0415 - takes seconds
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415 - takes seconds
 
-    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    tokenizer = load_hf_tokenizer(base)
     known = tokenizer.get_added_vocab()
     own = next((pair for pair in _TURN_TOKENS if known.keys() >= set(pair)), _TURN_TOKENS[0])
     if own == _TURN_TOKENS[0]:

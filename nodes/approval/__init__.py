@@ -7,7 +7,7 @@ from alpha_umi.nodes.approval.questions import (
     AskedCall,
     ask,
     ask_in_place,
-    can_wait,
+    asks_nobody,
     is_top_level,
     make_id,
 )
@@ -35,7 +35,7 @@ __all__ = [
     "ask",
     "ask_in_place",
     "ask_when",
-    "can_wait",
+    "asks_nobody",
     "find_idle",
     "is_harmless",
     "is_top_level",

@@ -23,6 +23,8 @@ from langgraph.types import interrupt
 from alpha_umi.errors import ConfigError
 
 ApprovalDecision: TypeAlias = Literal["approve", "edit", "reject", "respond"]
+_ON_SERVER = "assistant_id"
+"""What LangGraph's server puts into the configuration of every run."""
 APPROVAL_DECISIONS: tuple[ApprovalDecision, ...] = get_args(ApprovalDecision)
 
 _HOW = (
@@ -157,16 +159,21 @@ def _check_decision(decision: Mapping[str, Any], call: AskedCall) -> None:
         raise _AnswerFault("The 'message' of a rejection is a text.")
 
 
-def can_wait() -> bool:
-    """Tell whether a run can be resumed with a person's answer, which takes a checkpointer."""
-    return get_config()[CONF].get(CONFIG_KEY_CHECKPOINTER) is not None
+def asks_nobody() -> bool:
+    """Tell whether a run is one that its agent's maker was told cannot ask: in code, without a checkpointer.
+
+    A server gives every thread a checkpointer, but none to a run without a thread, as over MCP; nobody was told that.
+    """
+    given = get_config()[CONF]
+    return given.get(CONFIG_KEY_CHECKPOINTER) is None and _ON_SERVER not in given
 
 
 def _check_resumable() -> None:
-    if not can_wait():
+    if get_config()[CONF].get(CONFIG_KEY_CHECKPOINTER) is None:
         raise ConfigError(
             "A call waits for a person's approval, but a run without a checkpointer cannot be resumed: give "
-            "create_umi_agent(checkpointer=…) one, for example InMemorySaver(), and the run a thread_id."
+            "create_umi_agent(checkpointer=…) one, for example InMemorySaver(), and the run a thread_id; on a server, "
+            "begin the run in a thread. Or let such calls run: declare their tools' effects, or change the rules."
         )
 
 

@@ -35,6 +35,7 @@ _CONSTANTS: dict[str, bool | None] = {
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _MERGE = "<<"
 _NOTHING = object()
 
@@ -130,6 +131,8 @@ def check_document(value: Any, name: str, advice: str, schema: Any) -> None:
 
 def _parse_json(text: str) -> Any:
     value = json.loads(text)
+    if _HALF.search(text):  # half of a character, which no file and no screen takes
+        json.dumps(value, ensure_ascii=False).encode()
     level = [value]
     for _ in range(_MAX_DEPTH):
         if not level:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -69,6 +70,8 @@ SCRIPT = {
 
 def pay(sum: int) -> str:
     'Pay a sum.'
+    with open("paid.txt", "a") as file:
+        file.write("paid ")
     return f"Paid {sum}."
 
 graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), ["builtin:calculator", pay], name="undeclared")
@@ -101,6 +104,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {"ALPHA_UMI_CONFIG": str(home / "config.yaml")}
     with run_server(home, n_jobs=4, environment=environment) as running:
         yield running.url
+
+
+@pytest.fixture
+def paid(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the undeclared agent writes when it pays."""
+    (path,) = {path for path in tmp_path_factory.getbasetemp().glob("server*") if (path / "langgraph.json").is_file()}
+    return path / "paid.txt"
 
 
 @pytest.fixture
@@ -297,6 +307,26 @@ async def test_server_offers_the_agent_over_mcp(server: str) -> None:
         assert not structured.isError
         wrong = await session.call_tool("alpha-umi", {"messages": []})
         assert wrong.isError
+
+
+async def test_server_runs_nothing_unasked_where_nobody_can_be_asked(
+    client: LangGraphClient, server: str, paid: Path
+) -> None:
+    """Not without a thread, and not over MCP: a tool that may change something leaves no trace there."""
+
+    def count_paid() -> int:
+        return paid.read_text().count("paid") if paid.exists() else 0
+
+    n_paid = count_paid()
+    result: Any = await client.runs.wait(None, "undeclared", input=QUESTION)
+    assert "waits for a person's approval" in json.dumps(result)
+    async with (
+        streamable_http_client(f"{server}/mcp") as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        assert (await session.call_tool("undeclared", QUESTION)).isError
+    assert n_paid == count_paid()
 
 
 async def test_server_gives_the_answer_over_a2a(client: LangGraphClient, server: str) -> None:

@@ -11,14 +11,16 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.tools import BaseTool, ToolException
 
+from alpha_umi.documents import check_document, parse_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.spec import ToolSpec
 
+_AGAIN = "name a file of recordings"
 _BUSY_TIMEOUT_S = 30.0
 
 
@@ -95,12 +97,20 @@ def load_task(path: str | Path, task: str) -> ReplayTask:
     if task not in queries:
         known = ", ".join(list(queries)[:10]) or "no tasks"
         raise ConfigError(f"{path} has no recordings of task {task!r}; it has {known}.")
+    check_document(specs, f"{path}, table specs", _AGAIN, list[tuple[str, str, str]])
+    check_document(recordings, f"{path}, table recordings", _AGAIN, list[tuple[str, str, str, int, int]])
+
+    def read(text: str, column: str) -> dict[str, Any]:
+        value = parse_document(text, f"{path}, {column}", _AGAIN, is_json=True)
+        check_document(value, f"{path}, {column}", _AGAIN, dict[str, Any])
+        return cast("dict[str, Any]", value)
+
     return ReplayTask(
         task,
-        queries[task],
-        tuple(ToolSpec(name, description, json.loads(parameters)) for name, description, parameters in specs),
+        str(queries[task]),
+        tuple(ToolSpec(name, description, read(parameters, "parameters")) for name, description, parameters in specs),
         tuple(
-            Recording(tool, json.loads(arguments), text, bool(is_error), step)
+            Recording(tool, read(arguments, "arguments"), text, bool(is_error), step)
             for tool, arguments, text, is_error, step in recordings
         ),
     )

@@ -13,7 +13,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -103,6 +103,7 @@ def build(
     names = ("heldout_tools", "heldout_instructions", "max_observation_chars", "seed", "vary_names")
     chosen = {name: getattr(settings, name) for name in names} | {"limits": dict(settings.limits)}
     report = BuildReport({"sources": list(sources), **chosen})
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out) as spool, make_progress(console) as progress:
@@ -114,7 +115,12 @@ def build(
                 raise TrajectoryError(f"No trajectory is left to write: {why}. Check the sources.")
             report.heldout_tools = sorted(choose_heldout_tools(use, settings.heldout_tools, settings.seed))
             builder.write_all(out, tokenizer)
-    except OSError as error:
+    except BaseException as error:
+        if is_new:
+            with suppress(OSError):  # there is something in it
+                out.rmdir()
+        if not isinstance(error, OSError):
+            raise
         raise ConfigError(
             f"{error}. What was in {out} before is unchanged; check permissions and free space."
         ) from error

@@ -309,6 +309,8 @@ def _hash_files(paths: list[Path]) -> str:
         return ""
     digest = hashlib.sha256()
     for path in paths:
+        if not path.is_file():  # a pipe or a device might never end
+            raise ConfigError(f"{path} is no file; {_COPY}.")
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)

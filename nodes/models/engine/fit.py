@@ -156,7 +156,7 @@ def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:
 
 def describe_model(path: Path) -> dict[str, Any]:
     """Return the settings of a model on which its computation depends, for the card of a checkpoint."""
-    settings = _load_config(path).to_dict()
+    settings = load_config(path).to_dict()
     return {key: value for key, value in settings.items() if key not in _NO_MATTER and _is_plain(value)}
 
 
@@ -183,7 +183,7 @@ def check_fit(path: Path, adapters: Sequence[Path] = ()) -> None:
     """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - takes seconds
 
-    config = _load_config(path)
+    config = load_config(path)
     places = {name: file for file in sorted(path.glob("*.safetensors")) for name in _read_shapes(file)}
     n_layers, n_weights = getattr(config.get_text_config(), "num_hidden_layers", 0), len(places)
     if n_layers > n_weights:  # to make so many takes time, if no memory
@@ -244,7 +244,24 @@ def check_adapters(config: PretrainedConfig, adapters: Sequence[Path]) -> None:
         _refuse(wrong, path / ADAPTER_CONFIG, "adapter")
 
 
-def _load_config(path: Path) -> PretrainedConfig:
+def load_hf_tokenizer(path: Path) -> Any:
+    """Return transformers' tokenizer of a folder.
+
+    Raises:
+        ConfigError: If it cannot be loaded.
+    """
+    from transformers import AutoTokenizer  # noqa: PLC0415 - takes seconds
+
+    with explaining(path, "tokenizer"):
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+
+
+def load_config(path: Path) -> PretrainedConfig:
+    """Return transformers' configuration of a model.
+
+    Raises:
+        ConfigError: If it cannot be loaded.
+    """
     from transformers import AutoConfig  # noqa: PLC0415 - takes seconds
 
     with explaining(path, "model"):

@@ -97,11 +97,10 @@ def _parse_limit(text: str) -> tuple[str, int]:
 
 
 def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
     from alpha_umi.nodes.format.render import load_template
+    from alpha_umi.nodes.models.engine.fit import load_hf_tokenizer
     from alpha_umi.nodes.models.engine.weights import resolve
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = load_hf_tokenizer(resolve(model))
     tokenizer.chat_template = load_template("umi")
     return tokenizer

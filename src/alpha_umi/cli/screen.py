@@ -45,6 +45,7 @@ _STYLES = {
     "approve": ("bold cyan", ""),
 }
 _EXTRAS = {"accelerate": "train", "tensorboard": "train", "matplotlib": "train", "rouge": "eval"}
+_LOOP = "Symlink loop"
 _DECISIONS = {"approve": "yes", "reject": "no", "edit": "edit", "respond": "answer"}
 _UNIT = re.compile(r"(\s*)(\S+)(?=\s)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
@@ -233,6 +234,8 @@ def show_error(error: Exception) -> int:
         where = " and ".join(f"{str(name)!a}" for name in (error.filename, error.filename2) if name) or "the system"
         text = f"{where}: {error.strerror}. Check the path, its permissions and the free space."
         error = ConfigError(text).with_traceback(error.__traceback__)
+    elif isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # before Python 3.13
+        error = ConfigError(f"{error}: it is a link to itself. Name another path.").with_traceback(error.__traceback__)
     if "--debug" in sys.argv:
         typer.echo(hide_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, AlphaUmiError):
