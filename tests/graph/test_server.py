@@ -109,7 +109,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def paid(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the undeclared agent writes when it pays."""
-    (path,) = {path for path in tmp_path_factory.getbasetemp().glob("server*") if (path / "langgraph.json").is_file()}
+    found = tmp_path_factory.getbasetemp().glob("server*")  # one is a link to the newest
+    (path,) = {path.resolve() for path in found if (path / "langgraph.json").is_file()}
     return path / "paid.txt"
 
 
