@@ -59,3 +59,11 @@ class Ledger(ABC):
     @abstractmethod
     def forget(self, key: CallKey) -> None:
         """Drop the record of a call that is known to have stopped before it took effect."""
+
+    @abstractmethod
+    def forget_thread(self, thread: str) -> None:
+        """Drop all records of a thread that is deleted."""
+
+    @abstractmethod
+    def copy_thread(self, source: str, target: str) -> None:
+        """Record for a copy of a thread what is recorded for the thread."""

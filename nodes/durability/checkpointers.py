@@ -35,6 +35,7 @@ from pydantic import BaseModel
 from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.nodes.durability.claims import Claimable, lock_file
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, use_write_ahead_log
+from alpha_umi.nodes.durability.upkeep import Dialect, Statement, Upkeep, keep_latest_in_sqlite
 from alpha_umi.tools.ledger import Ledger
 
 T = TypeVar("T")
@@ -49,7 +50,10 @@ NEWEST_THREADS = (
     "ORDER BY MAX(checkpoint_id) DESC LIMIT {}"
 )
 _OPENING_FAULTS = (sqlite3.Error, OSError)
-_OPERATIONS = ("put", "put_writes", "get_tuple", "list", "delete_thread")
+_OPERATIONS = (
+    *("put", "put_writes", "get_tuple", "list"),
+    *("delete_thread", "delete_for_runs", "copy_thread", "prune"),
+)
 _MAX_DEPTH = 20
 _LAST_TIMESTAMP = "_last_v6_timestamp"
 """Of LangGraph's module of checkpoint ids, which offers no public way to make them later than a given one."""
@@ -139,14 +143,13 @@ def _warn_dropped(kind: str, path: str, _: int) -> None:
     )
 
 
-class DurableSaver(Claimable, BaseCheckpointSaver[Any]):
+class DurableSaver(Claimable, Upkeep):
     """What the checkpointers here add to LangGraph's; the function that opens one sets `where` and `ledger`.
 
     Args of the subclasses are those of LangGraph's checkpointers.
     """
 
     where: str
-    ledger: Ledger
     _faults: ClassVar[tuple[type[Exception], ...]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -245,6 +248,18 @@ def _keep_ids_ascending(found: CheckpointTuple | None) -> CheckpointTuple | None
 
 class _SqliteBase(DurableSaver):
     _faults = (sqlite3.Error,)
+    _dialect = Dialect(
+        writes="writes",
+        value="value",
+        run="json_extract(CAST(metadata AS TEXT), '$.run_id')",
+        copied="CAST(json_remove(json_replace(CAST(metadata AS TEXT), '$.thread_id', ?), '$.run_id') AS BLOB)",
+    )
+
+    def _keep_latest(self, thread_ids: Sequence[str]) -> None:
+        self._execute(keep_latest_in_sqlite(thread_ids))
+
+    async def _akeep_latest(self, thread_ids: Sequence[str]) -> None:
+        await self._aexecute(keep_latest_in_sqlite(thread_ids))
 
     def _lock_thread(self, thread: str) -> AbstractContextManager[None]:
         return nullcontext() if self.where == IN_MEMORY else lock_file(Path(f"{self.where}.locks"), thread)
@@ -258,6 +273,11 @@ class DurableSqliteSaver(_SqliteBase, SqliteSaver):
         """Return the newest threads; see `DurableSaver`."""
         with self.explained(), self.cursor(transaction=False) as cursor:
             return [name for (name,) in cursor.execute(NEWEST_THREADS.format("?"), (limit,))]
+
+    def _execute(self, statements: Sequence[Statement]) -> None:
+        with self.lock, self.conn:
+            for statement in statements:
+                self.conn.execute(*statement)
 
 
 @explain_errors
@@ -285,6 +305,16 @@ class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
             f"The threads in {self.where!r} did not answer within {2 * ANSWER_TIMEOUT_S:.0f} s. What was saved "
             "before is kept: resume the thread. For many threads at a time use PostgreSQL."
         )
+
+    async def _aexecute(self, statements: Sequence[Statement]) -> None:
+        async with self.lock:
+            try:
+                for statement in statements:
+                    await self.conn.execute(*statement)
+                await self.conn.commit()
+            except BaseException:
+                await self.conn.rollback()
+                raise
 
 
 @contextmanager

@@ -64,6 +64,17 @@ class MemoryLedger(Ledger):
         """Drop a record; see `Ledger`."""
         self._outcomes.pop(key, None)
 
+    def forget_thread(self, thread: str) -> None:
+        """Drop all records of a thread; see `Ledger`."""
+        with self._lock:
+            self._outcomes = {key: outcome for key, outcome in self._outcomes.items() if key.thread != thread}
+
+    def copy_thread(self, source: str, target: str) -> None:
+        """Copy all records of a thread; see `Ledger`."""
+        with self._lock:
+            copies = {key._replace(thread=target): one for key, one in self._outcomes.items() if key.thread == source}
+            self._outcomes |= copies
+
 
 class SqlLedger(Ledger):
     """The records as rows of one table; every statement is a transaction that is on the disk when it returns."""
@@ -112,6 +123,21 @@ class SqlLedger(Ledger):
         """Drop a record; see `Ledger`."""
         with self._open() as execute:
             execute(f"DELETE FROM effects WHERE {_KEY} RETURNING 1", key)
+
+    def forget_thread(self, thread: str) -> None:
+        """Drop all records of a thread; see `Ledger`."""
+        with self._open() as execute:
+            execute("DELETE FROM effects WHERE thread = ? RETURNING 1", (thread,))
+
+    def copy_thread(self, source: str, target: str) -> None:
+        """Copy all records of a thread; see `Ledger`."""
+        columns = "call, arguments, tool, n_started, started_at, finished_at, result"
+        with self._open() as execute:
+            execute(
+                f"INSERT INTO effects (thread, {columns}) SELECT ?, {columns} FROM effects WHERE thread = ? "
+                "ON CONFLICT DO NOTHING RETURNING 1",
+                (target, source),
+            )
 
 
 class SqliteLedger(SqlLedger):

@@ -27,6 +27,7 @@ from alpha_umi.nodes.durability.checkpointers import (
 )
 from alpha_umi.nodes.durability.claims import ThreadInUse
 from alpha_umi.nodes.durability.ledger import SCHEMA, Execute, SqlLedger
+from alpha_umi.nodes.durability.upkeep import Dialect, Statement
 from alpha_umi.tools.forks import renew_after_fork
 
 _MAX_CONNECTIONS = 8
@@ -91,6 +92,13 @@ class _HeldConnection:
 
 class _PostgresBase(DurableSaver):
     _faults = _FAULTS
+    _dialect = Dialect(
+        writes="checkpoint_writes",
+        value="blob",
+        run="metadata ->> 'run_id'",
+        copied="jsonb_set(metadata, '{thread_id}', to_jsonb(?::text), false) - 'run_id'",
+        blobs="checkpoint_blobs",
+    )
     conninfo: str
 
     @contextmanager
@@ -121,10 +129,20 @@ class DurablePostgresSaver(_PostgresBase, PostgresSaver):
         with self.explained(), self._cursor() as cursor:
             return [row["thread_id"] for row in cursor.execute(NEWEST_THREADS.format("%s"), (limit,))]
 
+    def _execute(self, statements: Sequence[Statement]) -> None:
+        with self._cursor() as cursor, cursor.connection.transaction():
+            for sql, values in statements:
+                cursor.execute(sql.replace("?", "%s"), values)
+
 
 @explain_errors
 class DurableAsyncPostgresSaver(_PostgresBase, AsyncPostgresSaver):
     """Keeps threads in PostgreSQL, for async runs."""
+
+    async def _aexecute(self, statements: Sequence[Statement]) -> None:
+        async with self._cursor() as cursor, cursor.connection.transaction():
+            for sql, values in statements:
+                await cursor.execute(sql.replace("?", "%s"), values)
 
 
 @contextmanager
