@@ -355,6 +355,14 @@ def test_threads_are_listed_newest_first(umi: Umi) -> None:
     assert Path("other.sqlite").stat().st_size == 0
 
 
+def test_threads_are_deleted_and_a_name_that_is_none_deletes_nothing(umi: Umi) -> None:
+    for name in ("old", "new", "kept"):
+        umi("ask", "What is 6 times 7?", "--thread", name)
+    assert "no thread 'typo'" in umi("threads", "delete", "old", "typo").err
+    assert umi("threads", "delete", "old", "new") == (0, "Deleted old.\nDeleted new.\n", "")
+    assert [line.split()[0] for line in umi("threads").out.splitlines()] == ["kept"]
+
+
 def test_chat_in_a_pipe_shows_what_it_reads(umi: Umi) -> None:
     text = "How many bolts?\n/halp\n"
     done = umi("chat", "-m", "config.yaml", "--thread", "bolts", stdin=text, is_terminal=False)

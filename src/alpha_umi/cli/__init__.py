@@ -45,8 +45,9 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, threads, graph, train):
+for _command in (chat, graph, train):
     app.command()(_command)
+app.add_typer(threads, name="threads")
 app.add_typer(data.app, name="data")
 app.add_typer(sheet.app, name="sheet")
 app.add_typer(eval.app, name="eval")

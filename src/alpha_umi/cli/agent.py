@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from contextlib import closing, nullcontext, redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,10 +33,12 @@ from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Graph as Drawing
     from langgraph.checkpoint.base import CheckpointTuple
 
     from alpha_umi.cli.session import Session, TurnResult
+    from alpha_umi.nodes.durability.checkpointers import DurableSaver
 
 HELP = "Ctrl-C stops an answer, /continue resumes it, /new begins another thread, /quit or Ctrl-D leaves."
 _MAX_QUESTION_CHARS = 60
@@ -165,26 +168,61 @@ def _run_line(line: str, session: Session, screen: Screen) -> None:
         show_error(error)
 
 
-def threads(
+threads = typer.Typer(help="List the threads of ask and chat, or delete some.", invoke_without_command=True)
+
+
+@threads.callback()
+def list_threads(
     ctx: typer.Context,
     database: Database = DEFAULT_DATABASE,
     checkpointer: Checkpointer = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N.")] = 20,
 ) -> None:
     """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
-    if checkpointer is None and not database.exists() and is_given(ctx, "database"):
-        raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")
+    if ctx.invoked_subcommand:
+        return
     found: list[CheckpointTuple] = []
-    if checkpointer is not None or _holds_threads(database):
-        from alpha_umi.graph.checkpointers import open_checkpointer
-
-        with open_checkpointer(checkpointer or database) as saver:
+    with _open_threads(ctx, database, checkpointer) as saver:
+        if saver is not None:
             kept = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
-        found = [newest for newest in kept if newest is not None]
+            found = [newest for newest in kept if newest is not None]
     for newest in found:
         typer.echo(_describe(newest))
     if not found:
         typer.echo("No threads yet.")
+
+
+@threads.command()
+def delete(
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="The threads to delete.", show_default=False)],
+    database: Database = DEFAULT_DATABASE,
+    checkpointer: Checkpointer = None,
+) -> None:
+    """Delete threads with all that was said in them and what is recorded of their calls; it cannot be undone."""
+    with _open_threads(ctx, database, checkpointer) as saver:
+        places: dict[str, RunnableConfig] = {name: {"configurable": {"thread_id": name}} for name in names}
+        unknown = [name for name in names if saver is None or saver.get_tuple(places[name]) is None]
+        if saver is None or unknown:
+            raise ConfigError(f"There is no thread {unknown[0]!r}; `alpha-umi threads` lists them. None is deleted.")
+        for name in places:
+            with saver.claim(name):
+                saver.delete_thread(name)
+            typer.echo(f"Deleted {clean(name)}.")
+
+
+@contextmanager
+def _open_threads(ctx: typer.Context, database: Path, checkpointer: str | None) -> Iterator[DurableSaver | None]:
+    """Open what keeps the threads; None where nothing was kept yet."""
+    if checkpointer is None and not database.exists() and is_given(ctx, "database"):
+        raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")
+    if checkpointer is None and not _holds_threads(database):
+        yield None
+        return
+    from alpha_umi.graph.checkpointers import open_checkpointer
+
+    with open_checkpointer(checkpointer or database) as saver:
+        yield saver
 
 
 def _holds_threads(database: Path) -> bool:
