@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, HumanMessage, convert_to_messages
@@ -19,9 +19,11 @@ from langchain_core.runnables.config import ensure_config, get_config_list
 from langchain_core.tools import StructuredTool
 from langgraph.channels import LastValue
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, StateSnapshot
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alpha_umi.errors import InputError
+from alpha_umi.nodes.approval import name_decisions
 from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.entry import read_context
 from alpha_umi.nodes.format.response import ResponseFormat
@@ -75,18 +77,24 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Do what LangGraph does; `invoke` calls this too."""
         channels = _find_channels(config)
-        parts = super().stream(_keep(input, kwargs.get("context")), config, **kwargs)
-        with claim_run(self.checkpointer, config), closing(parts):  # type: ignore[type-var]  # typed as an iterator
-            for part in parts:
-                yield _fit(self._build(part), channels, input)
+        with claim_run(self.checkpointer, config):
+            if config and self.checkpointer and _is_answer(input):
+                input = _name(input, self.get_state(config))
+            parts = super().stream(_keep(input, kwargs.get("context")), config, **kwargs)
+            with closing(parts):  # type: ignore[type-var]  # typed as an iterator
+                for part in parts:
+                    yield _fit(self._build(part), channels, input)
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
         channels = _find_channels(config)
-        parts = super().astream(_keep(input, kwargs.get("context")), config, **kwargs)
-        async with aclaim_run(self.checkpointer, config), aclosing(parts):  # type: ignore[type-var]
-            async for part in parts:
-                yield _fit(self._build(part), channels, input)
+        async with aclaim_run(self.checkpointer, config):
+            if config and self.checkpointer and _is_answer(input):
+                input = _name(input, await self.aget_state(config))
+            parts = super().astream(_keep(input, kwargs.get("context")), config, **kwargs)
+            async with aclosing(parts):  # type: ignore[type-var]
+                async for part in parts:
+                    yield _fit(self._build(part), channels, input)
 
     def _build(self, part: Any) -> Any:
         """Put what the response format makes of the answer into the values in a part of a stream."""
@@ -113,6 +121,15 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
 def _keep(given: Any, context: Any) -> Any:
     """Put a run's settings into its input, so that every checkpoint knows them; LangGraph keeps no context."""
     return {**given, "settings": read_context(context)} if isinstance(given, Mapping) else given
+
+
+def _is_answer(given: Any) -> TypeGuard[Command[Any]]:
+    return isinstance(given, Command) and given.resume is not None
+
+
+def _name(given: Command[Any], state: StateSnapshot) -> Command[Any]:
+    """Say which calls a person's answer is about."""
+    return replace(given, resume=name_decisions(given.resume, state.interrupts))
 
 
 def _number(config: RunnableConfig | Sequence[RunnableConfig] | None, n_runs: int) -> list[RunnableConfig]:

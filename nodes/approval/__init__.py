@@ -10,6 +10,7 @@ from alpha_umi.nodes.approval.questions import (
     asks_nobody,
     is_top_level,
     make_id,
+    name_decisions,
 )
 from alpha_umi.nodes.approval.rules import (
     ApprovalRule,
@@ -42,4 +43,5 @@ __all__ = [
     "list_decisions",
     "list_wishes",
     "make_id",
+    "name_decisions",
 ]

@@ -3,7 +3,8 @@
 LangGraph hands answers out by their order, and keeps them: an answer that was meant for one question can be handed to
 a later one, in a graph inside another, after a crash, or when a thread is forked. So every call that is asked about has
 an `id`, a digest of the call; a decision that names the id decides on that call and on no other. A decision that names
-none, as LangChain's human-in-the-loop middleware has it, counts only where no other question can have been meant.
+none, as LangChain's human-in-the-loop middleware has it, is about the question that the thread waits with when the run
+is resumed (`name_decisions`); where an agent is inside another graph, it counts only if no other can have been meant.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from langgraph.config import get_config
 from langgraph.constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.errors import GraphInterrupt
 from langgraph.runtime import get_runtime
-from langgraph.types import interrupt
+from langgraph.types import Interrupt, interrupt
 
 from alpha_umi.errors import ConfigError
 
@@ -72,7 +73,7 @@ def ask(calls: Sequence[AskedCall], *, fault: str | None = None) -> Answer:
     """
     _check_resumable()
     request, must_name = _make_request(calls, fault), not is_top_level()
-    answers = [interrupt(request), *_read_others(request)]
+    answers = [interrupt(request, response_schema=make_response_schema(calls)), *_read_others(request)]
     if must_name:
         answers = [answer for answer in answers if not _is_about_others(answer, calls)] or answers[:1]
     if any(answer != answers[0] for answer in answers):
@@ -91,11 +92,43 @@ def ask_in_place(call: AskedCall, *, is_alone: bool) -> Mapping[str, Any]:
     _check_resumable()
     fault = None
     while True:
-        answer = interrupt(_make_request([call], fault))
+        answer = interrupt(_make_request([call], fault), response_schema=make_response_schema([call]))
         read = read_answer(answer, [call], must_name=not (is_alone and is_top_level()))
         if not read.fault:
             return read.decisions[call.id]
         fault = read.fault
+
+
+def name_decisions(answer: Any, asked: Sequence[Interrupt]) -> Any:
+    """Write into an answer which calls it is about, where it does not say so: those that are asked about as it comes.
+
+    Args:
+        answer: What the run is resumed with, for the one question or by the ids of several.
+        asked: The questions that the thread waits with.
+    """
+    requests = {question.id: question.value for question in asked}
+    if isinstance(answer, Mapping) and answer and set(answer) <= set(requests):
+        return {key: _name_by_order(part, requests[key]) for key, part in answer.items()}
+    return _name_by_order(answer, *requests.values()) if len(requests) == 1 else answer
+
+
+def _name_by_order(answer: Any, request: Any) -> Any:
+    decisions = _list_decisions(answer)
+    calls = request.get("action_requests") if isinstance(request, Mapping) else None
+    if not decisions or not isinstance(calls, list) or any(each.get("id") for each in decisions):
+        return answer
+    if len(calls) != len(decisions):
+        return answer
+    return {"decisions": [{**each, "id": call.get("id")} for each, call in zip(decisions, calls, strict=True)]}
+
+
+def _list_decisions(answer: Any) -> list[Mapping[str, Any]] | None:
+    """Return the decisions of an answer, which may also be a single one; None if there are none."""
+    if not isinstance(answer, Mapping):
+        return None
+    decisions = answer.get("decisions", [answer] if "type" in answer else None)
+    is_fit = isinstance(decisions, list) and all(isinstance(decision, Mapping) for decision in decisions)
+    return decisions if is_fit else None
 
 
 def read_answer(answer: Any, calls: Sequence[AskedCall], *, must_name: bool) -> Answer:
@@ -116,8 +149,8 @@ class _AnswerFault(Exception):
 
 def _read_decisions(answer: Any, calls: Sequence[AskedCall], must_name: bool) -> Mapping[str, Mapping[str, Any]]:
     """Return the decisions by the ids of their calls."""
-    decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
-    if not isinstance(decisions, list) or not all(isinstance(decision, Mapping) for decision in decisions):
+    decisions = _list_decisions(answer)
+    if decisions is None:
         raise _AnswerFault("The answer holds no list of decisions.")
     asked = {call.id: call for call in calls}
     decided: dict[str, Mapping[str, Any]] = {}
@@ -178,7 +211,10 @@ def _check_resumable() -> None:
 
 
 def _make_request(calls: Sequence[AskedCall], fault: str | None) -> dict[str, Any]:
-    """Return the payload, whose first two keys are those of LangChain's middleware."""
+    """Return the payload, whose first two keys are those of LangChain's middleware.
+
+    Where it asks about one call, it is also what that middleware asks for each call (`interrupt_mode="per_call"`).
+    """
     request: dict[str, Any] = {
         "action_requests": [
             {
@@ -193,7 +229,36 @@ def _make_request(calls: Sequence[AskedCall], fault: str | None) -> dict[str, An
         ],
         "review_configs": [{"action_name": call.name, "allowed_decisions": list(call.allow)} for call in calls],
     }
+    if len(calls) == 1:
+        (action,) = request["action_requests"]
+        alone = {key: action[key] for key in ("tool_call_id", "name", "args", "description")}
+        request = {**request, "type": "tool_approval", **alone}
     return {**request, "error": fault} if fault else request
+
+
+def make_response_schema(calls: Sequence[AskedCall]) -> dict[str, Any]:
+    """Return the JSON schema of answers; LangGraph shows it to clients, and we read answers ourselves."""
+    decisions = [_describe_decision(call, kind) for call in calls for kind in call.allow]
+    answers = _describe_object(decisions={"type": "array", "items": {"anyOf": decisions}, "minItems": 1})
+    return {"anyOf": [*decisions, answers]} if len(calls) == 1 else answers
+
+
+def _describe_decision(call: AskedCall, kind: ApprovalDecision) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    if kind == "edit":
+        arguments = {"type": "object", "default": dict(call.arguments)}
+        own = {"edited_action": _describe_object(name={"type": "string", "default": call.name}, args=arguments)}
+    elif kind == "respond":
+        own = {"message": {"type": "string"}}
+    described = _describe_object(type={"const": kind}, **own)
+    described["properties"]["id"] = {"const": call.id}
+    if kind == "reject":
+        described["properties"]["message"] = {"type": "string"}
+    return described
+
+
+def _describe_object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _read_others(request: Mapping[str, Any]) -> list[Any]:
@@ -208,9 +273,7 @@ def _read_others(request: Mapping[str, Any]) -> list[Any]:
 
 def _is_about_others(answer: Any, calls: Sequence[AskedCall]) -> bool:
     """Tell whether an answer decides on calls, but on none of these."""
-    decisions = answer.get("decisions") if isinstance(answer, Mapping) else None
-    listed = decisions if isinstance(decisions, list) else []
-    named = [decision.get("id") for decision in listed if isinstance(decision, Mapping)]
+    named = [decision.get("id") for decision in _list_decisions(answer) or ()]
     return len(named) > 0 and all(named) and not {call.id for call in calls}.intersection(map(str, named))
 
 

@@ -325,7 +325,7 @@ def test_a_person_can_refuse_the_repetition() -> None:
     assert len(sums) == 1
 
 
-def test_permission_to_repeat_one_of_several_calls_names_it() -> None:
+def test_permission_to_repeat_one_of_several_calls_is_not_that_to_run_them() -> None:
     sums: list[int] = []
 
     def pay(sum: int) -> str:
@@ -342,10 +342,8 @@ def test_permission_to_repeat_one_of_several_calls_names_it() -> None:
         agent.invoke(Command(resume={"decisions": [{"type": "approve"}] * 2}), THREAD)
     (asked,) = agent.invoke(None, THREAD)["__interrupt__"]
     action = asked.value["action_requests"][0]
-    again = agent.invoke(Command(resume=approve), THREAD)["__interrupt__"][0].value
-    assert "has to name its call" in again["error"]
+    assert "again" in action["description"]
     assert sorted(sums) == [5, 6]
-    approve["decisions"][0]["id"] = action["id"]
     assert agent.invoke(Command(resume=approve), THREAD)["answer"] == "Paid."
     assert sorted(sums) == sorted([5, 6, action["args"]["sum"]])
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from langchain_core.messages import BaseMessage
 from langgraph_sdk import get_sync_client
+from langgraph_sdk.errors import ConflictError
 
 from alpha_umi import create_umi_agent
 from alpha_umi.errors import StorageError
@@ -106,3 +108,112 @@ def test_server_keeps_and_claims_threads_in_the_checkpointer_of_its_configuratio
             refused: Any = client.runs.wait(thread, "agent", input=QUESTION, raise_error=False)
         assert "is in use by another process" in refused["__error__"]["message"]
         assert [message.text for message in read_messages(saver, thread) if message.type == "tool"] == ["5 paid"]
+
+
+WAITING_AGENT = """
+import asyncio
+from pathlib import Path
+
+from alpha_umi import create_umi_agent, declare_effects
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+SCRIPT = {
+    "planner": ["I wait.\\nNext: caller.", "Done.\\nNext: conclusion."],
+    "caller": ["Action: wait\\nAction Input: {}"],
+    "summarizer": ["Waited."],
+}
+
+@declare_effects("none")
+async def wait() -> str:
+    'Wait until the file "go" is there.'
+    await asyncio.to_thread(Path("waiting").touch)
+    while not await asyncio.to_thread(Path("go").exists):
+        await asyncio.sleep(0.05)
+    return "waited"
+
+graph = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [wait], name="waiting")
+"""
+
+
+@pytest.mark.slow
+def test_server_does_what_every_multitask_strategy_says(where: str, folder: Path) -> None:
+    (folder / "waiting_agent.py").write_text(WAITING_AGENT)
+    keeper = "alpha_umi.graph.checkpointers.serve_checkpointer"
+    graphs = {"waiting": "waiting_agent:graph"}
+    (folder / "langgraph.json").write_text(
+        json.dumps({"dependencies": ["."], "graphs": graphs, "checkpointer": {"path": keeper}})
+    )
+    serving = run_server(folder, environment=SETTINGS | {"ALPHA_UMI_CHECKPOINTER": where})
+    with serving as server, get_sync_client(url=server.url) as client:
+        for strategy, expected in (
+            ("reject", ["first"]),
+            ("enqueue", ["first", "second"]),
+            ("interrupt", ["first", "second"]),
+            ("rollback", ["second"]),
+        ):
+            assert _ask_twice(client, folder, strategy) == (expected, "idle"), strategy
+        thread = client.threads.create()["thread_id"]
+        run = _begin(client, folder, thread)
+        client.runs.cancel(thread, run, action="rollback", wait=True)
+        _wait_until(lambda: client.threads.get(thread)["status"] == "idle")
+        assert client.threads.get_state(thread)["values"] in ({}, [])
+        copied: Any = client.threads.copy(_ask(client, folder))
+        thread = copied["thread_id"]
+        assert _list_questions(client, thread) == ["first"]
+        n_checkpoints = len(client.threads.get_history(thread))
+        client.threads.prune([thread], strategy="keep_latest")
+        assert (n_checkpoints > 1, _list_questions(client, thread)) == (True, ["first"])
+        client.threads.delete(thread)
+        with open_checkpointer(where) as saver:
+            assert saver.get_tuple({"configurable": {"thread_id": thread}}) is None
+
+
+def _ask(client: Any, folder: Path) -> str:
+    thread = str(client.threads.create()["thread_id"])
+    _begin(client, folder, thread)
+    _finish(client, folder, thread)
+    return thread
+
+
+def _ask_twice(client: Any, folder: Path, strategy: Any) -> tuple[list[str], str]:
+    """Ask while an answer is under way; return the questions that are left, and the status of the thread."""
+    thread = client.threads.create()["thread_id"]
+    first = _begin(client, folder, thread)
+    if strategy == "reject":
+        with pytest.raises(ConflictError):
+            client.runs.create(thread, "waiting", input=_say("second"), multitask_strategy=strategy)
+    else:
+        client.runs.create(thread, "waiting", input=_say("second"), multitask_strategy=strategy)
+    if strategy in ("interrupt", "rollback"):
+        _wait_until(lambda: first not in [run["run_id"] for run in client.runs.list(thread, status="running")])
+    return _finish(client, folder, thread)
+
+
+def _begin(client: Any, folder: Path, thread: str) -> str:
+    (folder / "waiting").unlink(missing_ok=True)
+    run = client.runs.create(thread, "waiting", input=_say("first"))
+    _wait_until((folder / "waiting").exists)
+    return str(run["run_id"])
+
+
+def _finish(client: Any, folder: Path, thread: str) -> tuple[list[str], str]:
+    (folder / "go").touch()
+    _wait_until(lambda: client.threads.get(thread)["status"] != "busy")
+    (folder / "go").unlink()
+    return _list_questions(client, thread), client.threads.get(thread)["status"]
+
+
+def _list_questions(client: Any, thread: str) -> list[str]:
+    messages = client.threads.get_state(thread)["values"]["messages"]
+    return [message["content"] for message in messages if message["type"] == "human"]
+
+
+def _say(text: str) -> Any:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
