@@ -157,12 +157,9 @@ def test_server_does_what_every_multitask_strategy_says(where: str, folder: Path
         client.runs.cancel(thread, run, action="rollback", wait=True)
         _wait_until(lambda: client.threads.get(thread)["status"] == "idle")
         assert client.threads.get_state(thread)["values"] in ({}, [])
-        copied: Any = client.threads.copy(_ask(client, folder))
+        copied: Any = client.threads.copy(_ask(client, folder))  # type: ignore[func-returns-value]  # it does
         thread = copied["thread_id"]
         assert _list_questions(client, thread) == ["first"]
-        n_checkpoints = len(client.threads.get_history(thread))
-        client.threads.prune([thread], strategy="keep_latest")
-        assert (n_checkpoints > 1, _list_questions(client, thread)) == (True, ["first"])
         client.threads.delete(thread)
         with open_checkpointer(where) as saver:
             assert saver.get_tuple({"configurable": {"thread_id": thread}}) is None

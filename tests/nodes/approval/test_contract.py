@@ -112,8 +112,14 @@ def test_response_schema_takes_the_answers_and_no_others(n_calls: int) -> None:
         assert jsonschema_rs.is_valid(schema, {"decisions": [decision] * n_calls})
         assert jsonschema_rs.is_valid(schema, {"decisions": [{**decision, "id": ids[-1]}]})
         assert jsonschema_rs.is_valid(schema, decision) == (n_calls == 1)
-    for wrong in ("yes", {"decisions": []}, {"decisions": [{"type": "accept"}]}, {"decisions": [{"type": "edit"}]}):
-        assert not jsonschema_rs.is_valid(schema, wrong)
+    wrong: list[Any] = [
+        "yes",
+        {"decisions": []},
+        {"decisions": [{"type": "accept"}]},
+        {"decisions": [{"type": "edit"}]},
+    ]
+    for each in wrong:
+        assert not jsonschema_rs.is_valid(schema, each)
     assert not jsonschema_rs.is_valid(schema, {"decisions": [{"type": "approve", "id": "another"}]})
 
 
