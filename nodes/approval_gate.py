@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
@@ -127,6 +128,8 @@ class ApprovalGate:
     def _take_answer(self, state: UmiState, asked: Mapping[str, ToolCall]) -> Update:
         """Ask about the calls that are not decided yet, and do all that the answer decides, or nothing."""
         gate = _get_gate(state)
+        schemas = {spec.name: spec.parameters for spec in self._toolbox.specs}
+        n_asked = 1 if state["settings"].get("interrupt_mode") == "per_call" else len(asked)
         asked_calls = [
             AskedCall(
                 id=key,
@@ -136,8 +139,9 @@ class ApprovalGate:
                 allow=gate["reviews"][call["id"] or ""]["allow"],
                 text=f"Run tool {call['name']!r}?",
                 reason=gate["reviews"][call["id"] or ""].get("reason") or "a rule says so",
+                schema=schemas.get(call["name"], {}),
             )
-            for key, call in asked.items()
+            for key, call in islice(asked.items(), n_asked)
         ]
         answer = ask(asked_calls, fault=gate["fault"])
         decided: list[_DecidedCall] = []

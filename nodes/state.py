@@ -67,6 +67,10 @@ class UmiContext(SearchSettings):
         description="Ask a person before any tool runs; or rules, of which those that ask win. A call for "
         "which none holds is asked about.",
     )
+    interrupt_mode: Literal["batched", "per_call"] = Field(
+        default="batched",
+        description="batched: one question about all calls of a step. per_call: a question about each, in their order.",
+    )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
     unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
 

@@ -39,7 +39,7 @@ _HOW = (
 class AskedCall:
     """A call that a person is asked about: `id` is a digest of it (`make_id`), `call_id` its id in the message.
 
-    The text says what is asked, the reason why.
+    The text says what is asked, the reason why; `schema` is that of the tool's arguments.
     """
 
     id: str
@@ -49,6 +49,7 @@ class AskedCall:
     allow: Sequence[ApprovalDecision]
     text: str
     reason: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +247,9 @@ def make_response_schema(calls: Sequence[AskedCall]) -> dict[str, Any]:
 def _describe_decision(call: AskedCall, kind: ApprovalDecision) -> dict[str, Any]:
     own: dict[str, Any] = {}
     if kind == "edit":
-        arguments = {"type": "object", "default": dict(call.arguments)}
-        own = {"edited_action": _describe_object(name={"type": "string", "default": call.name}, args=arguments)}
+        known = {} if "'$ref'" in str(call.schema) else call.schema  # a reference would lead nowhere in here
+        arguments = {"type": "object", **known, "default": dict(call.arguments)}
+        own = {"edited_action": _describe_object(name={"const": call.name}, args=arguments)}
     elif kind == "respond":
         own = {"message": {"type": "string"}}
     described = _describe_object(type={"const": kind}, **own)

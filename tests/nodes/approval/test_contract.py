@@ -29,7 +29,9 @@ def pay(sum: int) -> str:
     return f"Paid {sum}."
 
 
-def ask(n_calls: int = 1, strategy: Any = "react", n_steps: int = 1) -> tuple[Any, list[Interrupt]]:
+def ask(
+    n_calls: int = 1, strategy: Any = "react", n_steps: int = 1, mode: Any = "batched"
+) -> tuple[Any, list[Interrupt]]:
     """Return an agent that waits with a question, and the question."""
     call = 'Action: pay\nAction Input: {"sum": %d}'
     script: Any = {
@@ -41,7 +43,7 @@ def ask(n_calls: int = 1, strategy: Any = "react", n_steps: int = 1) -> tuple[An
         ScriptedChatModel(script=replay(script)),
         [pay],
         checkpointer=InMemorySaver(),
-        defaults=UmiContext(strategy=strategy),
+        defaults=UmiContext(strategy=strategy, interrupt_mode=mode),
     )
     return agent, list(agent.invoke(QUESTION, CONFIG)["__interrupt__"])
 
@@ -103,6 +105,20 @@ def test_one_decision_answers_a_question_about_one_call(decision: Any, by_id: bo
     ] in said
 
 
+@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
+def test_calls_are_asked_about_one_by_one_in_per_call_mode(strategy: Any) -> None:
+    agent, (first,) = ask(2, strategy, mode="per_call")
+    (second,) = agent.invoke(Command(resume={first.id: {"type": "approve"}}), CONFIG)["__interrupt__"]
+    assert [(each.value["type"], each.value["args"]) for each in (first, second)] == [
+        ("tool_approval", {"sum": 0}),
+        ("tool_approval", {"sum": 1}),
+    ]
+    assert second.id != first.id
+    assert agent.invoke(Command(resume={"type": "reject"}), CONFIG)["answer"] == "Paid."
+    said = [message for message in agent.get_state(CONFIG).values["messages"] if isinstance(message, ToolMessage)]
+    assert {(message.status, "Paid" in message.text) for message in said} == {("success", True), ("error", False)}
+
+
 @pytest.mark.parametrize("n_calls", [1, 2])
 def test_response_schema_takes_the_answers_and_no_others(n_calls: int) -> None:
     _, (question,) = ask(n_calls)
@@ -121,6 +137,8 @@ def test_response_schema_takes_the_answers_and_no_others(n_calls: int) -> None:
     for each in wrong:
         assert not jsonschema_rs.is_valid(schema, each)
     assert not jsonschema_rs.is_valid(schema, {"decisions": [{"type": "approve", "id": "another"}]})
+    no_number = {"type": "edit", "edited_action": {"name": "pay", "args": {"sum": "seven"}}}
+    assert not jsonschema_rs.is_valid(schema, {"decisions": [no_number]})
 
 
 @pytest.mark.parametrize("strategy", ["react", "dfsdt"])
