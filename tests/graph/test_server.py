@@ -365,7 +365,7 @@ async def test_server_searches_a_tree_when_the_context_says_so(client: LangGraph
     assert state["next"] == ["dfsdt"]
     (question,) = state["tasks"][0]["interrupts"]
     assert question["value"]["action_requests"][0]["name"] == "calculator"
-    schema: Any = question["response_schema"]  # type: ignore[typeddict-item]  # of later servers than the client's types
+    schema: Any = question["response_schema"]
     assert schema["anyOf"][0]["properties"]["type"] == {"const": "approve"}
     decision: Any = {"resume": {"decisions": [{"type": "approve"}]}}  # as agent-chat-ui sends it, without an id
     resumed = client.runs.stream(thread, "agent", command=decision, stream_mode="custom", stream_subgraphs=True)
