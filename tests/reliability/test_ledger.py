@@ -293,7 +293,7 @@ async def test_a_person_can_permit_one_repetition(is_async: bool) -> None:
     approve: Any = Command(resume={"decisions": [{"type": "approve"}]})
     agent = make_agent(pay, InMemorySaver(), ledger=FullLedger(2))
     asked = await go(agent, QUESTION, is_async=is_async, context=UmiContext(approve_tools=True))
-    assert asked["__interrupt__"][0].value["action_requests"][0]["description"] .startswith("Run tool 'pay'?")
+    assert asked["__interrupt__"][0].value["action_requests"][0]["description"].startswith("Run tool 'pay'?")
     with pytest.raises(StorageError):
         await go(agent, approve, is_async=is_async)
     asked = await go(agent, None, is_async=is_async)
