@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langgraph.config import get_config
 from langgraph.types import Send
 
 from alpha_umi.errors import ConfigError
@@ -38,6 +39,7 @@ from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
 from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.observation import render_observation
+from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
@@ -114,6 +116,7 @@ class ApprovalGate:
             fault = _AGAIN if digest in gate["rejected"] else ""
             if fault := fault or (self._find_fault(state, call) if allow else ""):
                 messages.append(self._make_observation(call, fault, is_error=True))
+                trace_refused(call["name"], call["args"], call["id"] or "", fault, get_config())
             elif self._toolbox.runs_once(call["name"]) and (outcome := ran.get(digest)):
                 messages.append(self._make_observation(call, f"{_RAN} {outcome['text']}", is_error=outcome["is_error"]))
             else:

@@ -34,6 +34,7 @@ from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, in
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.names import fold_name
 from alpha_umi.tools.observation import make_storable, render_error, render_observation
+from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import ToolSpec
 
 NOT_BEGUN = "not_begun"
@@ -204,7 +205,9 @@ class Toolbox:
                 return tool_call(name=name, args=deepcopy(dict(arguments)) | given, id=call_id)
             except NotGivenError as error:
                 fault = f"{name} cannot run: {error}"
-        return self._make_message(name, call_id, fault, "error")
+        message = self._make_message(name, call_id, fault, "error")
+        trace_refused(name, arguments, call_id, message.text, config)
+        return message
 
     def _refuse(self, name: str, call_id: str, why: str) -> ToolMessage:
         message = self._make_message(name, call_id, why, "error")

@@ -537,6 +537,19 @@ async def test_failed_tool_run_is_closed_in_the_trace(run: Run, function: Callab
     assert isinstance(recorder.outputs[0], Exception)
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("outer", {}), ("outer", "{text"), ("nothing", {"text": "word"})])
+async def test_refused_call_is_a_failed_tool_run_in_the_trace(run: Run, name: str, arguments: Any) -> None:
+    toolbox, recorder = Toolbox([outer]), Recorder()
+
+    async def node(_: str, config: RunnableConfig) -> ToolMessage:
+        return await run(toolbox, name, arguments, "call_5", config)
+
+    message = await RunnableLambda(node, name="node").ainvoke("", {"callbacks": [recorder]})
+    assert recorder.parents[name] == recorder.runs["node"]
+    assert recorder.call_ids == ["call_5"]
+    assert [str(error) for error in recorder.outputs] == [message.text]
+
+
 async def test_tool_sees_context_and_config(run: Run) -> None:
     user = contextvars.ContextVar("user", default="nobody")
 
