@@ -8,6 +8,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,41 @@ def test_odd_files_end_cleanly(words: str, template: Path, check: Callable[[odd.
 )
 def test_no_command_waits_for_a_pipe(words: str, path: str, check: Callable[[odd.Case], None]) -> None:
     check(odd.Case((*words.split(), *odd.fill(BASES[words].split())), "pipe", path))
+
+
+made_up = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=9), parts, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("words", WITH_FILES)
+def test_values_of_other_shapes_end_cleanly(words: str, template: Path, check: Callable[[odd.Case], None]) -> None:
+    argv = (*words.split(), *odd.fill(BASES[words].split()))
+    files = [path for path in list_files(words, template) if path.suffix in (".json", ".jsonl", ".yaml", ".sqlite")]
+
+    @FEWER
+    @given(st.data())
+    def run(data: Any) -> None:
+        path = data.draw(st.sampled_from(files))
+        keys, wrong = data.draw(st.sampled_from(list(odd.list_spoils(path))))
+        new = wrong if path.suffix == ".sqlite" else data.draw(st.just(wrong) | made_up)
+        check(odd.Case(argv, "", str(path.relative_to(template)), (), (keys, new)))
+
+    run()
+
+
+@pytest.mark.filterwarnings("default")
+@settings(derandomize=True)
+@given(st.data())
+def test_bytes_of_any_kind_end_cleanly(template: Path, check: Callable[[odd.Case], None], data: Any) -> None:
+    words = data.draw(st.sampled_from(WITH_FILES))
+    path = data.draw(st.sampled_from([path for path in list_files(words, template) if path.is_file()]))
+    content = path.read_bytes()[:4000]
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    changed = content[:start] + data.draw(st.binary(max_size=8)) + content[end:]
+    odd.ODD["changed"] = partial(odd.write_content, changed)
+    argv = (*words.split(), *odd.fill(BASES[words].split()))
+    check(odd.Case(argv, "changed", str(path.relative_to(template))))

@@ -242,7 +242,7 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
         told = [f"{n_failed:,} tasks failed, by answer or by calls; the commonest causes:"]
         told += [f"{each['n']:>5,}  {each['cause']} ({', '.join(each['keys'])})" for each in causes[:_N_CAUSES]]
         parts.append("\n".join(told))
-    if asked := metrics["certainty"]["asked"]:
+    if asked := metrics.get("certainty", {}).get("asked"):
         lines = [["unsure below", "asked, %", "right of the others, %", "tasks"]]
         for each in asked:
             _, share, around, n = _list_share("", each["right"])

@@ -41,7 +41,7 @@ from alpha_umi.training.evaluation.render import (
     render_markdown,
     render_transcript,
 )
-from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs
+from alpha_umi.training.evaluation.result_folder import KINDS, OUTCOMES, PREDICTIONS, FinishedRun, load_runs, read_rows
 from alpha_umi.training.evaluation.scaling import draw_scaling
 
 TITLE = "α-UMi evaluation"
@@ -305,7 +305,7 @@ def _show_certainty(runs: Sequence[FinishedRun]) -> list[Block]:
 def _show_failed_tasks(run: FinishedRun) -> list[Block]:
     """Return failed tasks, of each kind in turn."""
     failed: defaultdict[str, list[Record]] = defaultdict(list)
-    for _, row in read_records(run.path / OUTCOMES):
+    for row in read_rows(run.path / OUTCOMES):
         if not row["success"]:
             failed[row["kind"]].append(row)
     chosen = islice(take_in_turn(failed.values()), _N_FAILURES)

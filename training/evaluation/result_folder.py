@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Required, Self, TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from alpha_umi.documents import read_document
+from alpha_umi.documents import check_document, read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.format.escaping import replace_surrogates
@@ -34,6 +35,30 @@ RunKind: TypeAlias = Literal["static", "tasks", "live", "scaling"]
 KINDS: tuple[RunKind, ...] = ("static", "tasks", "live", "scaling")
 
 Unit = TypeVar("Unit")
+
+
+class _Row(TypedDict, total=False):
+    """What every line has, and the numbers and truths that some have."""
+
+    key: Required[str]
+    kind: str
+    group: str
+    instructions: list[str]
+    success: bool
+    gave_up: bool
+    certainty: float | None
+    cause: str | None
+    checks: dict[str, float]
+    steps: int
+    calls: int
+    seconds: float
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    answer: str | None
+    finish: str | None
+    error: str | None
+    trajectory: dict[str, Any]
 
 
 class ResultFolder:
@@ -62,7 +87,7 @@ class ResultFolder:
             self._check_settings()
             self._repair_end()
             if self._file.exists():
-                self.rows = {row["key"]: row for _, row in read_records(self._file)}
+                self.rows = {row["key"]: row for row in read_rows(self._file)}
         except BaseException:
             self._lock.release()
             raise
@@ -144,6 +169,17 @@ def _work_in_parallel(work: Callable[[Unit], Record], units: Sequence[Unit], n_w
 def _show(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 120 else f"{text[:117]}…"
+
+
+def read_rows(path: Path) -> Iterator[Record]:
+    """Yield the lines of outcomes or predictions.
+
+    Raises:
+        ConfigError: At a line whose values are not of the kind that is written.
+    """
+    for where, row in read_records(path):
+        check_document(row, where, "evaluate into a new folder", _Row)
+        yield row
 
 
 def read_json(path: Path) -> dict[str, Any]:

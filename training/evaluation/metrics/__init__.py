@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import DECISIONS
-from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.data.files import Record
 from alpha_umi.training.evaluation.examples import Prediction, Usage
 from alpha_umi.training.evaluation.metrics.causes import rank_causes
 from alpha_umi.training.evaluation.metrics.published import score_published
 from alpha_umi.training.evaluation.metrics.strict import FAULTS, ROLE_METRICS, STRICT_METRICS, score_step
 from alpha_umi.training.evaluation.render import render_columns
-from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json
+from alpha_umi.training.evaluation.result_folder import OUTCOMES, PREDICTIONS, SETTINGS, read_json, read_rows
 
 TASK_SHARES = (
     "success",
@@ -339,7 +339,7 @@ def _read_scores(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, dic
     name, read = _READERS[kind]
     questions: dict[str, Any] = {}
     scores: dict[str, dict[str, tuple[str, float]]] = {}
-    for _, row in read_records(folder / name):
+    for row in read_rows(folder / name):
         question, cluster, values = read(row)
         questions[row["key"]] = question
         for metric, value in values.items():
