@@ -83,8 +83,19 @@ class StorableSerializer(JsonPlusSerializer):
             return self.strict.dumps_typed(replace_foreign(obj, self.strict))
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        """Read what was serialized."""
-        return self.strict.loads_typed(data)
+        """Read what was serialized.
+
+        Raises:
+            StorageError: If that cannot be read: it is damaged, or was written by something else.
+        """
+        try:
+            return self.strict.loads_typed(data)
+        except Exception as error:  # of whatever kind the bytes lead to
+            fault = f"{type(error).__name__}: {error}"
+            raise StorageError(
+                f"What is stored of a thread cannot be read ({fault:.200}). Put back a copy of the database, or delete "
+                "the thread."
+            ) from error
 
 
 def store_foreign(saver: Checkpointer) -> Checkpointer:

@@ -61,7 +61,7 @@ BASES = {
     "ask": "--model config.yaml --tools openapi:api.json --tools toolbench:apis --tools replay:recordings.sqlite#1 "
     "--thread t --database threads.sqlite --export export.json --json {question} What?",
     "chat": "--model hf:ckpt --max-steps 1 --tools mcp:mcp.json --database threads.sqlite",
-    "threads": "--database threads.sqlite",
+    "threads delete": "--database threads.sqlite {names} t",
     "graph": "",
     "train": "--config train.yaml --data data --out ckpt --resume",
     "data build": "--source own:own.jsonl --exclude exclude.json --limit own=1 --tokenizer base --out built",
@@ -194,7 +194,7 @@ def test_odd_files_end_cleanly(words: str, template: Path, check: Callable[[odd.
 @pytest.mark.parametrize(
     ("words", "path"),
     [
-        *(("chat", "threads.sqlite"), ("threads", "threads.sqlite"), ("data show", "base/tokenizer.json")),
+        *(("chat", "threads.sqlite"), ("threads delete", "threads.sqlite"), ("data show", "base/tokenizer.json")),
         *(("models export", "ckpt/backbone/adapter_model.safetensors"), ("chat", "ckpt/tokenizer.json")),
     ],
 )

@@ -25,7 +25,6 @@ class Person:
     """
 
     rng: random.Random
-    is_top_level: bool
     asked: list[Any] = field(default_factory=list)
     question: str | None = None
     seen: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class Person:
         decisions = value.get("decisions", []) if isinstance(value, dict) else []
         for i, decision in enumerate(decisions):
             action = self.seen.get(decision.get("id", ""))
-            if "id" not in decision and self.is_top_level and len(decisions) == len(self.asked):
+            if "id" not in decision and len(decisions) == len(self.asked):
                 action = self.asked[i]
             if action and decision["type"] != "reject":
                 args = decision.get("edited_action", action)["args"]
@@ -109,7 +108,7 @@ def answer_at_random(where: str, folder: Path, strategy: Any, n_kills: int, seed
     for n in range(10 * n_kills):
         if damage.n_kills >= n_kills and damage.n_effects:
             break
-        thread, person = f"{strategy}-{n}", Person(rng, strategy == "react")
+        thread, person = f"{strategy}-{n}", Person(rng)
         is_done = False
         for _ in range(N_ROUNDS):
             is_done = is_done or go_on(thread, person, person.answer(), is_safe=False)

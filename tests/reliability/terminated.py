@@ -32,6 +32,12 @@ def make_model(*_: Any) -> ScriptedChatModel:
     return ScriptedChatModel(script=replay(SCRIPT), delay_s=0.05)
 
 
+def read_words(content: Any) -> str:
+    """Return what a chunk says, thoughts included."""
+    parts = [content] if isinstance(content, str) else [each.get(each["type"], "") for each in content]
+    return "".join(map(str, parts))
+
+
 def embed(where: str, thread: str) -> None:
     """Stream an answer to standard output."""
     with open_checkpointer(where) as saver:
@@ -39,7 +45,7 @@ def embed(where: str, thread: str) -> None:
         question: Any = {"messages": "Note x."}
         config: Any = {"configurable": {"thread_id": thread}}
         for message, _ in agent.stream(question, config, stream_mode="messages"):
-            sys.stdout.write(str(getattr(message, "content", "")))
+            sys.stdout.write(read_words(getattr(message, "content", "")))
             sys.stdout.flush()
 
 

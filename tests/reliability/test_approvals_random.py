@@ -31,7 +31,6 @@ class Person:
         self.allowed: set[tuple[str, int]] = set()
         self._sent: list[Any] = []
         self._seen: dict[str, Any] = {}
-        self._is_top_level = strategy == "react"
         script: Any = {
             "planner": [*["I go on.\nNext: caller."] * 3, "Done.\nNext: conclusion."],
             "caller": ["\n".join(f'Action: pay\nAction Input: {{"sum": {sum}}}' for sum in step) for step in STEPS],
@@ -73,7 +72,7 @@ class Person:
         decisions = value.get("decisions") if isinstance(value, dict) else None
         for i, decision in enumerate(decisions or ()):
             action = self._seen.get(decision.get("id", ""))
-            if "id" not in decision and self._is_top_level and len(decisions or ()) == len(asked):
+            if "id" not in decision and len(decisions or ()) == len(asked):
                 action = asked[i]
             if action and decision.get("type") == "approve":
                 self.allowed.add((action["tool_call_id"], action["args"]["sum"]))

@@ -58,7 +58,7 @@ def build(plans: Sequence[str], calls: Sequence[str], **options: Any) -> tuple[U
     shop = Shop()
     model = ScriptedChatModel(script={"planner": plans, "caller": calls, "summarizer": ["Done."] * 2})
     options = {"defaults": NO_GUARD, **options}
-    return create_umi_agent(model, [shop.pay, shop.look, shop.set], **options), shop
+    return create_umi_agent(model, [shop.pay, shop.look, shop.set], **{"approvals": False, **options}), shop
 
 
 def observe(result: Any) -> list[tuple[str, str]]:

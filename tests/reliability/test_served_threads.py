@@ -31,6 +31,14 @@ SCRIPT: Any = {
     "caller": ['Action: pay\nAction Input: {"sum": 5}'],
     "summarizer": ["Paid."],
 }
+TOOLS = """
+from alpha_umi import declare_effects
+
+@declare_effects("none")
+def pay(sum: int) -> str:
+    'Pay.'
+    return f"{sum} paid"
+"""
 SETTINGS = {"ALPHA_UMI_MODELS": "scripted:script.yaml", "ALPHA_UMI_TOOLS": "tools:pay"}
 QUESTION: Any = {"messages": [{"role": "user", "content": "Pay."}]}
 
@@ -38,7 +46,7 @@ QUESTION: Any = {"messages": [{"role": "user", "content": "Pay."}]}
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
-    (tmp_path / "tools.py").write_text('def pay(sum: int) -> str:\n    """Pay."""\n    return f"{sum} paid"\n')
+    (tmp_path / "tools.py").write_text(TOOLS)
     return tmp_path
 
 

@@ -20,10 +20,12 @@ from alpha_umi import create_umi_agent
 from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from benchmarks.load import Server, serve
+from tests.reliability.terminated import read_words
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-CLI = ("-m", "slow:x", "--tools", "terminated:note", "--thread", "t", "--database", "threads.sqlite")
+
+CLI = ("--yes", "-m", "slow:x", "--tools", "terminated:note", "--thread", "t", "--database", "threads.sqlite")
 SERVED = """
 from alpha_umi import create_umi_agent
 from terminated import make_model, note
@@ -121,7 +123,7 @@ async def begin(server: Server) -> str:
         question: Any = {"messages": "Note x."}
         text = ""
         async for part in client.runs.stream(thread, "agent", input=question, stream_mode="messages-tuple"):
-            text += str(part.data[0]["content"]) if part.event == "messages" else ""
+            text += read_words(part.data[0]["content"]) if part.event == "messages" else ""
             if "think about" in text:
                 return thread
     raise AssertionError(text)

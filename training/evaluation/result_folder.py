@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Required, Self, TypeAlias, TypeVar
+from typing import Any, Literal, NotRequired, Self, TypeAlias, TypeVar
 
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -37,28 +37,34 @@ KINDS: tuple[RunKind, ...] = ("static", "tasks", "live", "scaling")
 Unit = TypeVar("Unit")
 
 
-class _Row(TypedDict, total=False):
-    """What every line has, and the numbers and truths that some have."""
+class _Row(TypedDict):
+    """What every line has, and what some have."""
 
-    key: Required[str]
+    key: str
+    group: NotRequired[str]
+    checks: NotRequired[dict[str, float]]
+    answer: NotRequired[str | None]
+    trajectory: NotRequired[dict[str, Any]]
+
+
+class _TaskRow(_Row):
+    """A line of a task with a known answer."""
+
     kind: str
-    group: str
     instructions: list[str]
+    expected: list[str] | None
     success: bool
     gave_up: bool
-    certainty: float | None
-    cause: str | None
-    checks: dict[str, float]
+    finish: str | None
+    error: str | None
+    cause: NotRequired[str | None]
+    certainty: NotRequired[float | None]
     steps: int
     calls: int
     seconds: float
     input_tokens: int
     cached_tokens: int
     output_tokens: int
-    answer: str | None
-    finish: str | None
-    error: str | None
-    trajectory: dict[str, Any]
 
 
 class ResultFolder:
@@ -177,8 +183,9 @@ def read_rows(path: Path) -> Iterator[Record]:
     Raises:
         ConfigError: At a line whose values are not of the kind that is written.
     """
+    is_of_tasks = path.name == OUTCOMES and read_json(path.parent / SETTINGS).get("kind") == "tasks"
     for where, row in read_records(path):
-        check_document(row, where, "evaluate into a new folder", _Row)
+        check_document(row, where, "evaluate into a new folder", _TaskRow if is_of_tasks else _Row)
         yield row
 
 

@@ -29,7 +29,6 @@ from alpha_umi.cli.options import (
     load_configuration,
 )
 from alpha_umi.cli.screen import EXIT_GAVE_UP, Screen, clean, show_error
-from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def ask(
 
         settings = load_configuration(model, tools, max_steps, temperature, strategy)
         if response_format is not None:
+            from alpha_umi.documents import read_document
+
             settings.response_format = read_document(response_format, "write a JSON Schema", dict[str, Any])
         where = (checkpointer or database) if thread else None
         with open_session(settings, screen, approve=approve, where=where, thread=thread) as session:
