@@ -6,20 +6,16 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 from io import StringIO
 from pathlib import Path
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
 
-from alpha_umi import create_umi_agent
 from alpha_umi.cli import main
 from alpha_umi.graph.agent import graph
 from alpha_umi.graph.config import load_settings
-from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
 from alpha_umi.nodes.models.specs import SCHEMES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,23 +141,33 @@ def test_every_promise_names_a_test_that_exists() -> None:
         assert [len([*ROOT.glob(f"tests/**/{name}")]) for name in named] == [1] * max(len(named), 1), promise
 
 
+ONE_QUESTION = f"""
+import sys, threading
+
+from alpha_umi import create_umi_agent
+from alpha_umi.nodes.models.scripted import ScriptedChatModel, replay
+
+agent = create_umi_agent(ScriptedChatModel(script=replay({CALCULATION!r})), ["builtin:calculator"])
+called = set()
+
+def note(frame, event, _):
+    if event == "call":
+        called.add(frame.f_code.co_filename)
+
+threading.setprofile(note)
+sys.setprofile(note)
+answer = agent.invoke({{"messages": "What is 17% of 2340?"}})["answer"]
+sys.setprofile(None)
+print(answer, *called, sep="\\n")
+"""
+
+
 def test_contributing_names_every_file_on_the_way_of_a_question() -> None:
-    called: set[Path] = set()
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call":
-            called.add(Path(frame.f_code.co_filename))
-
-    model = ScriptedChatModel(script=replay(CALCULATION))
-    agent, question = create_umi_agent(model, ["builtin:calculator"]), cast(Any, {"messages": "What is 17% of 2340?"})
-    threading.setprofile(note)
-    sys.setprofile(note)
-    try:
-        assert agent.invoke(question)["answer"] == "397.8"
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
-    inside = [path.resolve().relative_to(ROOT) for path in called if path.resolve().is_relative_to(ROOT / "nodes")]
+    done = subprocess.run([sys.executable, "-c", ONE_QUESTION], check=True, capture_output=True, text=True)
+    answer, *called = done.stdout.splitlines()
+    assert answer == "397.8"
+    files = [path.resolve() for path in map(Path, called)]
+    inside = [path.relative_to(ROOT) for path in files if path.is_relative_to(ROOT / "nodes")]
     named = re.findall(PATH, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     assert len(inside) > 10
     assert {str(path) for path in inside} <= set(named)

@@ -331,7 +331,7 @@ async def test_server_runs_nothing_unasked_where_nobody_can_be_asked(
 
 
 async def test_server_gives_the_answer_over_a2a(client: LangGraphClient, server: str) -> None:
-    assistant = (await client.assistants.search(graph_id="agent"))[0]["assistant_id"]
+    assistant = (await client.assistants.search(graph_id="agent", metadata={"created_by": "system"}))[0]["assistant_id"]
     message = {"role": "user", "parts": [{"kind": "text", "text": "What is 6 times 7?"}], "messageId": "1"}
     call = {"jsonrpc": "2.0", "id": "1", "method": "message/send", "params": {"message": message}}
     async with httpx.AsyncClient(timeout=60) as http:
