@@ -30,7 +30,7 @@ SERVED = """
 from alpha_umi import create_umi_agent
 from terminated import make_model, note
 
-graph = create_umi_agent(make_model(), [note])
+graph = create_umi_agent(make_model(), [note], approvals=False)
 """
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 
