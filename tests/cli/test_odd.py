@@ -84,7 +84,7 @@ BASES = {
 """Of each command a line that ends well; a name in braces is that of the argument after it."""
 MIXED = [words for words in BASES if words not in ("train", "eval scaling")]  # which take seconds where nothing is odd
 MORE_BYTES = 2**30
-FEWER = settings(max_examples=max(4, settings().max_examples // 8), derandomize=True)
+FEWER = settings(max_examples=4, derandomize=True)  # the same in every profile; more find more
 
 
 def write(path: Path, *values: Any) -> None:
@@ -227,7 +227,7 @@ def test_values_of_other_shapes_end_cleanly(words: str, template: Path, check: C
 
 
 @pytest.mark.filterwarnings("default")
-@settings(derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(st.data())
 def test_bytes_of_any_kind_end_cleanly(template: Path, check: Callable[[odd.Case], None], data: Any) -> None:
     words = data.draw(st.sampled_from(WITH_FILES))
