@@ -64,7 +64,7 @@ class LocalChatModel(RoleAwareChatModel):
         seed: Makes sampling reproducible.
         device: ``auto``, ``cpu``, ``cuda`` …, or ``balanced`` to spread the layers over all GPUs.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; with llama.cpp ``auto``, ``q8_0``, ``q4_0``, ``f16``.
-        engine: What computes: ``torch``, or ``llamacpp``, several times as fast on a CPU.
+        engine: What computes: ``torch`` or ``llamacpp``.
 
     Raises:
         ModelNotAvailable: At the first call, if the weights are not on this machine.

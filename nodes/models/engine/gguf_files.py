@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -71,6 +72,7 @@ def _widen(raw: np.ndarray[Any, Any], dtype: str) -> Weights:
     return np.asarray(raw.view(name), np.float32)
 
 
+@cache
 def _list_float8() -> Weights:
     """Return what each byte stands for: a sign, four bits of exponent (bias 7), three of mantissa."""
     byte = np.arange(256)
@@ -218,13 +220,20 @@ def _name_splitting(tokenizer: Mapping[str, Any]) -> str:
     return "llama-bpe" if "{1,3}" in text else "qwen2" if "\\\\p{N}|" in text else "gpt-2"
 
 
+@cache
+def _map_names(arch: Any, n_layers: int) -> Any:
+    from gguf import get_tensor_name_map  # noqa: PLC0415 - optional
+
+    return get_tensor_name_map(arch, n_layers)
+
+
 def _rename(name: str, architecture: _Architecture, config: Mapping[str, Any]) -> str:
-    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, get_tensor_name_map  # noqa: PLC0415 - optional
+    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES  # noqa: PLC0415 - optional
 
     arch = next(key for key, value in MODEL_ARCH_NAMES.items() if value == architecture.name)
     assert isinstance(arch, MODEL_ARCH)
-    names = get_tensor_name_map(arch, config["num_hidden_layers"])
-    renamed = names.get_name(name, try_suffixes=(".weight", ".bias"))
+    names = _map_names(arch, config["num_hidden_layers"])
+    renamed: str | None = names.get_name(name, try_suffixes=(".weight", ".bias"))
     if renamed is None:
         raise ConfigError(f"The weights {name!r} have no place in a GGUF; use 'hf:' with torch for this model.")
     return renamed

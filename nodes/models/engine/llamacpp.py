@@ -1,4 +1,4 @@
-"""Weights in llama.cpp, several times as fast on a CPU as in torch; imports neither torch nor transformers.
+"""Weights in llama.cpp; imports neither torch nor transformers.
 
 Everything around the forward pass is the same as with torch: grammars, jumps, guesses, activated LoRA, prefix cache.
 llama.cpp holds the keys and values of all sequences in one store of cells, where a sequence that goes on from another
@@ -53,7 +53,7 @@ class LlamaCppBackbone(Backbone):
     """The weights in llama.cpp; the GGUF is made once and kept in the cache folder."""
 
     prefill_tokens = _PREFILL_TOKENS
-    guessed_tokens = 4  # a pass over several tokens computes: each costs about a third of a pass over one
+    guessed_tokens = 4  # with 8 bits a CPU computes instead of waiting for memory, so guesses cost time
 
     def __init__(self, folder: Path, quantization: Quantization) -> None:
         """Make the GGUF if there is none yet, which takes seconds, and load it."""
