@@ -24,15 +24,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from alpha_umi.nodes.format.trajectory import ROLES, Role
-from alpha_umi.nodes.models.engine import forward
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.forward import compute
 from alpha_umi.nodes.models.engine.grammar import planner_grammar
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch import forward
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.forward import compute
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
 from alpha_umi.nodes.models.engine.spans import Logits, Span
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 
 NAME = "smollm2-135m"

@@ -15,8 +15,8 @@ import torch
 
 from alpha_umi.nodes.format.render import encode_prompt, render_messages
 from alpha_umi.nodes.format.trajectory import Role, Trajectory, Turn
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 
 NAME = "smollm2-135m"

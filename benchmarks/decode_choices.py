@@ -30,8 +30,8 @@ from alpha_umi.nodes.format.render import encode_prompt, render_calls, render_me
 from alpha_umi.nodes.format.trajectory import Step, Trajectory, Turn
 from alpha_umi.nodes.models.engine.decode import PromptLookup, Sampler, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, GrammarCompiler, TokenMask, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.spans import Logits
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import builtin

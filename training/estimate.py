@@ -25,7 +25,7 @@ from accelerate import PartialState  # type: ignore[import-untyped]
 from transformers import AutoModel, AutoModelForCausalLM
 
 from alpha_umi.nodes.models.engine.fit import load_config
-from alpha_umi.nodes.models.engine.torch_backbone import choose_dtype
+from alpha_umi.nodes.models.engine.pytorch.backbone import choose_dtype
 from alpha_umi.training.batches import TrainingBatch, TrainingItem, make_batches
 from alpha_umi.training.config import Precision, StageConfig, StageName, TrainConfig
 from alpha_umi.training.stage import add_adapter, get_device

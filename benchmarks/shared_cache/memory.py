@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import torch
 
 from alpha_umi.nodes.format.trajectory import ROLES
-from alpha_umi.nodes.models.engine.torch_backbone import DTYPES, TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import DTYPES, TorchBackbone
 
 
 def measure(folder: Path, n_models: int, dtype: str) -> dict[str, int]:

@@ -15,7 +15,7 @@ from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES
 from alpha_umi.nodes.models.engine.checkpoint import CARD, FORMAT, TEMPLATE, hash_file, hash_weights
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.training.batches import make_marker
 
 

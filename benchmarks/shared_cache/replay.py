@@ -12,8 +12,8 @@ from transformers import DynamicCache
 
 from alpha_umi.nodes.format.render import encode_prompt
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.backbone import CPU_PREFILL_TOKENS, TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
-from alpha_umi.nodes.models.engine.torch_backbone import CPU_PREFILL_TOKENS, TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alpha_umi.nodes.models.engine.decode import decode_tokens, make_sampler, open_sequence
-from alpha_umi.nodes.models.engine.forward import compute
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.forward import compute
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.replay import encode
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work, make_grammar

@@ -25,7 +25,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     resolve_base,
 )
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("graph", "nodes", "tools", "training", "src/alpha_umi")

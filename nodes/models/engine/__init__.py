@@ -5,9 +5,7 @@ The modules, from the top; each imports only those below it::
     scheduler      one thread and one queue per backbone; decides which sequences share a forward pass
     reply          one request, answered: messages to prompt, tokens to message chunks
     decode         logits to tokens to text; prompt lookup; a sequence on its part of the prefix cache
-    torch_backbone · llamacpp        weights and adapters, and a forward pass, in torch or in llama.cpp
-    forward · kv_cache · lora        of torch
-    gguf_files · llama_h             of llama.cpp
+    pytorch · llamacpp  rooms: weights and adapters, and a forward pass over them
     backbone       what both have in common
     checkpoint     which weights play which role, and whether they belong together
     weights        what a model name means, and downloads

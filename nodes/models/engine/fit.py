@@ -6,11 +6,15 @@ size costs nothing.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -42,6 +46,7 @@ _NO_MATTER = frozenset(
 )
 """Settings of a model that change nothing in what it computes here, or differ by version."""
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+_UPDATE = re.compile(r"past_key_values?\.update\(")
 
 
 class _Index(TypedDict):
@@ -107,8 +112,6 @@ def _attends_plainly(config: _ModelConfig, *, has_kinds: bool) -> bool:
     """Say whether transformers lets a model's attention be replaced, and ours does what its own does."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING  # noqa: PLC0415 - takes seconds
 
-    from alpha_umi.nodes.models.engine.kv_cache import hands_cache_on  # noqa: PLC0415 - imports torch
-
     kind = config["model_type"]
     model: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(CONFIG_MAPPING[kind], None) if kind in CONFIG_MAPPING else None
     if model is None:
@@ -116,7 +119,37 @@ def _attends_plainly(config: _ModelConfig, *, has_kinds: bool) -> bool:
     has_state = getattr(model, "_is_stateful", False) and not has_kinds
     # what torch's kernel cannot do, we can if it is a cap on scores
     is_known = model._supports_sdpa or bool(config.get("attn_logit_softcapping"))
-    return bool(model._supports_attention_backend and is_known and not has_state and hands_cache_on(model))
+    return bool(model._supports_attention_backend and is_known and not has_state and _hands_cache_on(model))
+
+
+def _hands_cache_on(model: type) -> bool:
+    """Say whether all attention of a model gets from the cache what it attends to, and does nothing else with it.
+
+    The engine's caches give something of their own there. Latents, as DeepSeek caches them, have to be keys and values.
+    """
+    tree = ast.parse(inspect.getsource(import_module(model.__module__)))
+    functions = [list(ast.walk(node)) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return all(
+        _is_handed_on(node, nodes)
+        for nodes in functions
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Tuple)
+        and _UPDATE.match(ast.unparse(node.value))
+    )
+
+
+def _is_handed_on(update: ast.Assign, nodes: Sequence[ast.AST]) -> bool:
+    held = {ast.unparse(each) for each in cast(ast.Tuple, update.targets[0]).elts}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "attention_interface"]
+    later = [node for node in nodes if getattr(node, "lineno", 0) > (update.end_lineno or 0)]
+    is_read = any(isinstance(node, ast.Attribute) and ast.unparse(node.value) in held for node in later)
+    is_changed = any(
+        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in held for node in later
+    )
+    return (
+        held <= {ast.unparse(argument) for call in calls for argument in call.args} and not is_read and not is_changed
+    )
 
 
 def read_adapter_config(path: Path) -> dict[str, Any]:

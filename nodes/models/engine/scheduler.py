@@ -288,11 +288,11 @@ def get_engine(
 def _choose_loader(device: str, dtype: str, engine: EngineName) -> tuple[Callable[[Path], Backbone], Hashable]:
     """Return what loads a model's folder, and what tells it from other ways to load the same folder."""
     if engine == "llamacpp":
-        from alpha_umi.nodes.models.engine.llamacpp import LlamaCppBackbone, choose_quantization  # noqa: PLC0415
+        from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone, choose_quantization  # noqa: PLC0415
 
         quantization = choose_quantization(dtype)
         return partial(LlamaCppBackbone, quantization=quantization), quantization
-    from alpha_umi.nodes.models.engine.torch_backbone import (  # noqa: PLC0415 - takes seconds
+    from alpha_umi.nodes.models.engine.pytorch.backbone import (  # noqa: PLC0415 - takes seconds
         TorchBackbone,
         choose_device,
         choose_dtype,

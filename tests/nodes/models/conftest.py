@@ -25,8 +25,8 @@ from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob, close_engines
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""

@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest
 from alpha_umi.tools.spec import ToolSpec

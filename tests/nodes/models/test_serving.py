@@ -26,7 +26,7 @@ from alpha_umi.graph.config import load_settings
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Role, Step, Trajectory, Turn
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.nodes.models.server import UmiServerChatModel
 from alpha_umi.nodes.models.specs import load_models

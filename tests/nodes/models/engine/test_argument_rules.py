@@ -28,8 +28,8 @@ from alpha_umi.nodes.format.trajectory import Call, Trajectory, Turn
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.tightening import MAX_ITEMS
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.tools.schema import make_validator

@@ -19,8 +19,8 @@ from alpha_umi.nodes.format.trajectory import Decision, Role, Step, Trajectory, 
 from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import RoleRequest, make_request
 from alpha_umi.tools.spec import ToolSpec

@@ -18,7 +18,7 @@ from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajector
 from alpha_umi.nodes.models.engine.copying import MAX_CHARS, NextPart, find_next_part, read_numbers
 from alpha_umi.nodes.models.engine.decode import make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import follow

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from alpha_umi.nodes.models.engine.decode import Sampler, TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import caller_grammar, planner_grammar
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, generate_reference
 
 PROMPT = [1, 40, 41, 42, 43, 44, 45]

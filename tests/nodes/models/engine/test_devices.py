@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine.torch_backbone import DTYPES, choose_device, choose_dtype, place_model
+from alpha_umi.nodes.models.engine.pytorch.backbone import DTYPES, choose_device, choose_dtype, place_model
 from alpha_umi.nodes.models.local import LocalChatModel
 from tests.nodes.models.conftest import make_llama
 

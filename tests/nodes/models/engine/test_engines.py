@@ -16,12 +16,12 @@ import torch
 from alpha_umi.errors import ConfigError, ModelFault
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.decode import open_sequence
-from alpha_umi.nodes.models.engine.gguf_files import Quantization
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.llamacpp import LlamaCppBackbone
+from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone
+from alpha_umi.nodes.models.engine.llamacpp.gguf import Quantization
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.spans import Cancelled, Span
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import ADAPTERS, Write, Written
 
 pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
@@ -179,7 +179,7 @@ def test_quantised_weights_say_nearly_the_same(model_folder: Path, quantization:
 def test_too_many_tokens_at_once_are_a_fault_of_that_text_alone(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alpha_umi.nodes.models.engine.llamacpp.MIN_CELLS", 256)
+    monkeypatch.setattr("alpha_umi.nodes.models.engine.llamacpp.backbone.MIN_CELLS", 256)
     monkeypatch.setattr(LlamaCppBackbone, "window_tokens", 256)
     backbone = load_llamacpp(model_folder)
     pasts = [backbone.make_past() for _ in range(2)]

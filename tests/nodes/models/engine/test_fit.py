@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.fit import check_fit, check_settings, describe_model
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 
 Weights = dict[str, torch.Tensor]
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 
 from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, Turn
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
-from alpha_umi.nodes.models.engine.torch_backbone import BALANCED, TorchBackbone, choose_device, choose_dtype
+from alpha_umi.nodes.models.engine.pytorch.backbone import BALANCED, TorchBackbone, choose_device, choose_dtype
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
 from tests.nodes.models.conftest import Write, Written

@@ -15,8 +15,8 @@ from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls, parse_plan
 from alpha_umi.nodes.models.engine.copying import NextPart
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.spans import Logits
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, follow
 
 WriteText = Callable[..., str]

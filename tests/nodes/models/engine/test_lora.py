@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.lora import MultiLora
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.lora import MultiLora
 
 NAMES = ("left", "right", "narrow")
 MIXES = {

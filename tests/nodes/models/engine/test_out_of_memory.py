@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from alpha_umi.errors import ModelFault
-from alpha_umi.nodes.models.engine.forward import is_out_of_memory
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.forward import is_out_of_memory
 from tests.nodes.models.conftest import Write, Written
 
 FAULTS = [

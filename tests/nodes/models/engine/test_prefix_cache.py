@@ -17,11 +17,11 @@ from transformers import LlamaForCausalLM
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.decode import open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.forward import compute
-from alpha_umi.nodes.models.engine.kv_cache import TorchPast
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.forward import compute
+from alpha_umi.nodes.models.engine.pytorch.kv_cache import TorchPast
 from alpha_umi.nodes.models.engine.spans import Adapter, Span
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written
 
 MARKERS = {"planner": [5, 6, 7], "caller": [5, 8, 7]}

@@ -20,9 +20,9 @@ from alpha_umi.nodes.models.engine.decode import (
     make_sampler,
 )
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.kv_cache import TorchPast
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.kv_cache import TorchPast
 from alpha_umi.nodes.models.engine.spans import Logits, Span
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from alpha_umi.tools.spec import ToolSpec
 from tests.nodes.models.conftest import Write, Written
 

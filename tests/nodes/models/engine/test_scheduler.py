@@ -16,8 +16,8 @@ from transformers import LlamaForCausalLM
 from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.render import encode_prompt, load_template
 from alpha_umi.nodes.models.engine.fit import quiet_peft
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import close_engines, get_engine
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
 from tests.nodes.models.conftest import Write, Written, generate_reference
 
 Copy = Callable[[str], Path]

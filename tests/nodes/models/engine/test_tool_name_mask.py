@@ -11,7 +11,7 @@ import pytest
 from alpha_umi.nodes.format.parsing import parse_plan
 from alpha_umi.nodes.models.engine.decode import TextStream, make_sampler
 from alpha_umi.nodes.models.engine.grammar import TokenMask, planner_grammar
-from alpha_umi.nodes.models.engine.torch_backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.specs import load_model
 
 NAMES = ("search", "search.files", "weather-in", "größe")

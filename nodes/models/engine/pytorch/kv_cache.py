@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -135,36 +131,3 @@ def restore_layers(past: Cache, saved: Sequence[dict[str, Any]]) -> None:
     for layer, state in zip(past.layers, saved, strict=True):
         vars(layer).clear()
         vars(layer).update(state)
-
-
-_UPDATE = re.compile(r"past_key_values?\.update\(")
-
-
-def hands_cache_on(model: type) -> bool:
-    """Say whether all attention of a model gets from the cache what it attends to, and does nothing else with it.
-
-    The engine's caches give something of their own there. Latents, as DeepSeek caches them, have to be keys and values.
-    """
-    tree = ast.parse(inspect.getsource(import_module(model.__module__)))
-    functions = [list(ast.walk(node)) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return all(
-        _is_handed_on(node, nodes)
-        for nodes in functions
-        for node in nodes
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Tuple)
-        and _UPDATE.match(ast.unparse(node.value))
-    )
-
-
-def _is_handed_on(update: ast.Assign, nodes: Sequence[ast.AST]) -> bool:
-    held = {ast.unparse(each) for each in cast(ast.Tuple, update.targets[0]).elts}
-    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "attention_interface"]
-    later = [node for node in nodes if getattr(node, "lineno", 0) > (update.end_lineno or 0)]
-    is_read = any(isinstance(node, ast.Attribute) and ast.unparse(node.value) in held for node in later)
-    is_changed = any(
-        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in held for node in later
-    )
-    return (
-        held <= {ast.unparse(argument) for call in calls for argument in call.args} and not is_read and not is_changed
-    )

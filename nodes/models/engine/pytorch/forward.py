@@ -19,8 +19,8 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from alpha_umi.errors import ModelFault
-from alpha_umi.nodes.models.engine.kv_cache import KeyValues, restore_layers, save_layers
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.kv_cache import KeyValues, restore_layers, save_layers
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
 
 _ATTENTION = "alpha_umi_spans"

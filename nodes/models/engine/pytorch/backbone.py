@@ -23,10 +23,10 @@ from alpha_umi.nodes.models.engine.fit import (
     no_progress_bar,
     quiet_peft,
 )
-from alpha_umi.nodes.models.engine.forward import compute_with_oom_retry
-from alpha_umi.nodes.models.engine.kv_cache import TorchPast
-from alpha_umi.nodes.models.engine.lora import MultiLora
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.pytorch.forward import compute_with_oom_retry
+from alpha_umi.nodes.models.engine.pytorch.kv_cache import TorchPast
+from alpha_umi.nodes.models.engine.pytorch.lora import MultiLora
 from alpha_umi.nodes.models.engine.spans import Adapter, Logits, Span
 
 # Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
@@ -103,7 +103,7 @@ class TorchBackbone(Backbone):
         return TorchPast(self.model.config)
 
     def compute(self, spans: Sequence[Span]) -> list[Logits]:
-        """Do one forward pass, see `alpha_umi.nodes.models.engine.forward.compute`."""
+        """Do one forward pass, see `alpha_umi.nodes.models.engine.pytorch.forward.compute`."""
         return compute_with_oom_retry(self, spans)
 
     @contextmanager

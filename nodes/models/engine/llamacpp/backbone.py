@@ -23,8 +23,8 @@ from alpha_umi.errors import ConfigError, ModelFault
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, hash_file, hash_weights, resolve_base
 from alpha_umi.nodes.models.engine.fit import ADAPTER_CONFIG, MODEL_CONFIG, check_part_folder, read_adapter_config
-from alpha_umi.nodes.models.engine.gguf_files import QUANTIZATIONS, Quantization, write_adapter, write_model
-from alpha_umi.nodes.models.engine.llama_h import load_library
+from alpha_umi.nodes.models.engine.llamacpp.gguf import QUANTIZATIONS, Quantization, write_adapter, write_model
+from alpha_umi.nodes.models.engine.llamacpp.header import load_library
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
 from alpha_umi.nodes.models.engine.weights import cache_dir, resolve

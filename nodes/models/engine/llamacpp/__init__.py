@@ -1,0 +1,1 @@
+"""Weights and adapters in llama.cpp; imports neither torch nor transformers."""

@@ -1,0 +1,1 @@
+"""Weights and adapters in torch, and a forward pass over them."""
