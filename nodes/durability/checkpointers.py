@@ -88,14 +88,23 @@ class StorableSerializer(JsonPlusSerializer):
         Raises:
             StorageError: If that cannot be read: it is damaged, or was written by something else.
         """
-        try:
+        with _explaining_damage():
             return self.strict.loads_typed(data)
-        except Exception as error:  # of whatever kind the bytes lead to
-            fault = f"{type(error).__name__}: {error}"
-            raise StorageError(
-                f"What is stored of a thread cannot be read ({fault:.200}). Put back a copy of the database, or delete "
-                "the thread."
-            ) from error
+
+
+@contextmanager
+def _explaining_damage(faults: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Make a `StorageError` of whatever damaged bytes lead to; not of `faults`, which are the database's."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (StorageError, *faults)):
+            raise
+        fault = f"{type(error).__name__}: {error}"
+        raise StorageError(
+            f"What is stored of a thread cannot be read ({fault:.200}). Put back a copy of the database, or delete "
+            "the thread."
+        ) from error
 
 
 def store_foreign(saver: Checkpointer) -> Checkpointer:
@@ -179,11 +188,13 @@ class DurableSaver(Claimable, Upkeep):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Load a checkpoint."""
-        return _keep_ids_ascending(super().get_tuple(config))
+        with _explaining_damage(self._faults):
+            return _keep_ids_ascending(super().get_tuple(config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Load a checkpoint."""
-        return _keep_ids_ascending(await super().aget_tuple(config))
+        with _explaining_damage(self._faults):
+            return _keep_ids_ascending(await super().aget_tuple(config))
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -250,6 +261,8 @@ def _keep_ids_ascending(found: CheckpointTuple | None) -> CheckpointTuple | None
     clock was set back, or another machine's is ahead, all that is done from now on would be lost behind the old state.
     """
     if found is not None:
+        if not isinstance(found.metadata, Mapping):
+            raise TypeError("the metadata of a checkpoint are no mapping")
         number = UUID(found.checkpoint["id"]).int
         ticks = number >> 80 << 12 | number >> 64 & 0xFFF  # the time in a UUID of version 6
         if ticks > (getattr(checkpoint_id, _LAST_TIMESTAMP) or 0):  # other threads make ids as well: read it last

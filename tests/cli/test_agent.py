@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -495,3 +495,28 @@ def test_version_is_that_of_the_package(umi: Umi) -> None:
     done = umi("--version")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(r"alpha-umi \d+\.\d+\.\d+\n", done.out)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "checkpoint = X'00ff17'",
+        "checkpoint = X'93c0c0c0'",
+        "metadata = '[]'",
+        "metadata = '-1'",
+        "metadata = X'ff'",
+        "type = 'nothing'",
+    ],
+)
+def test_a_damaged_thread_is_told_and_can_be_deleted(umi: Umi, damage: str) -> None:
+    kept = ("--database", "threads.sqlite")
+    for name in ("kept", "hurt"):
+        umi(*ASK, *kept, "--thread", name)
+    newest = "(SELECT MAX(checkpoint_id) FROM checkpoints WHERE thread_id = 'hurt')"
+    with closing(sqlite3.connect("threads.sqlite")) as database, database:
+        database.execute(f"UPDATE checkpoints SET {damage} WHERE thread_id = 'hurt' AND checkpoint_id = {newest}")
+    listed = {line.split()[0]: line for line in umi("threads", *kept).out.splitlines()}
+    assert "How many bolts?" in listed["kept"]
+    assert "delete the thread" in listed["hurt"]
+    assert umi("threads", "delete", "hurt", *kept) == (0, "Deleted hurt.\n", "")
+    assert [line.split()[0] for line in umi("threads", *kept).out.splitlines()] == ["kept"]

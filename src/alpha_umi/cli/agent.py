@@ -29,12 +29,10 @@ from alpha_umi.cli.options import (
     load_configuration,
 )
 from alpha_umi.cli.screen import EXIT_GAVE_UP, Screen, clean, show_error
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import RunnableConfig
     from langchain_core.runnables.graph import Graph as Drawing
-    from langgraph.checkpoint.base import CheckpointTuple
 
     from alpha_umi.cli.session import Session, TurnResult
     from alpha_umi.nodes.durability.checkpointers import DurableSaver
@@ -182,15 +180,10 @@ def list_threads(
     """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
     if ctx.invoked_subcommand:
         return
-    found: list[CheckpointTuple] = []
     with _open_threads(ctx, database, checkpointer) as saver:
-        if saver is not None:
-            kept = [saver.get_tuple({"configurable": {"thread_id": name}}) for name in saver.list_threads(limit)]
-            found = [newest for newest in kept if newest is not None]
-    for newest in found:
-        typer.echo(_describe(newest))
-    if not found:
-        typer.echo("No threads yet.")
+        lines = [] if saver is None else [_describe(saver, name) for name in saver.list_threads(limit)]
+    for line in lines or ["No threads yet."]:
+        typer.echo(line)
 
 
 @threads.command()
@@ -202,11 +195,10 @@ def delete(
 ) -> None:
     """Delete threads with all that was said in them and what is recorded of their calls; it cannot be undone."""
     with _open_threads(ctx, database, checkpointer) as saver:
-        places: dict[str, RunnableConfig] = {name: {"configurable": {"thread_id": name}} for name in names}
-        unknown = [name for name in names if saver is None or saver.get_tuple(places[name]) is None]
+        unknown = [name for name in names if saver is None or not _is_kept(saver, name)]
         if saver is None or unknown:
             raise ConfigError(f"There is no thread {unknown[0]!r}; `alpha-umi threads` lists them. None is deleted.")
-        for name in places:
+        for name in dict.fromkeys(names):
             with saver.claim(name):
                 saver.delete_thread(name)
             typer.echo(f"Deleted {clean(name)}.")
@@ -237,13 +229,27 @@ def _holds_threads(database: Path) -> bool:
         return True  # opening it for real says what is wrong
 
 
-def _describe(newest: CheckpointTuple) -> str:
+def _is_kept(saver: DurableSaver, name: str) -> bool:
+    """Say whether there is such a thread, be it damaged."""
+    try:
+        return saver.get_tuple({"configurable": {"thread_id": name}}) is not None
+    except StorageError:
+        return True  # a database that cannot be used at all says so again
+
+
+def _describe(saver: DurableSaver, name: str) -> str:
+    try:
+        newest = saver.get_tuple({"configurable": {"thread_id": name}})
+    except StorageError as error:
+        return clean(f"{name:<16} {error}")
+    if newest is None:
+        return clean(f"{name:<16} was deleted meanwhile")
     messages = newest.checkpoint["channel_values"].get("messages", [])
     questions = [message.text for message in messages if message.type == "human"]
     first = " ".join(questions[0].split()) if questions else ""
     cut = first if len(first) <= _MAX_QUESTION_CHARS else f"{first[:_MAX_QUESTION_CHARS]}…"
     time = datetime.fromisoformat(newest.checkpoint["ts"]).astimezone().strftime("%Y-%m-%d %H:%M")
-    return clean(f"{newest.config['configurable']['thread_id']:<16} {time}  {len(questions):>3}  {cut}")
+    return clean(f"{name:<16} {time}  {len(questions):>3}  {cut}")
 
 
 def _keep(drawing: Drawing, strategy: str) -> None:
