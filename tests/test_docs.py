@@ -53,6 +53,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": f"scripted:{tmp_path / 'script.yaml'}"}))
     tool = next(block for block in list_blocks("python") if "def count_stock" in block)
     (tmp_path / "my_tools.py").write_text(tool[: tool.index("agent =")])
+    pages = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (tmp_path / "questions.yaml").write_text(
+        next(block for block in list_blocks("yaml", pages) if "questions:" in block)
+    )
     monkeypatch.setenv("ALPHA_UMI_CONFIG", str(tmp_path / "config.yaml"))
     for name in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))

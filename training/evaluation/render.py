@@ -35,6 +35,7 @@ TITLES = {
     "parts_right": "2–3 calls: all exact and answer right",
     "nothing_fits_refused": "Nothing fits: given up",
     "false_refusal": "False refusals",
+    "tools_exact": "All tools right",
     "calls_exact": "All calls exact",
     "wrong_effect": "Wrong effect",
     "passed": "Pass",

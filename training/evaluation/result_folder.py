@@ -21,7 +21,7 @@ from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from alpha_umi.documents import check_document, read_document
 from alpha_umi.errors import ConfigError
-from alpha_umi.files import write_json
+from alpha_umi.files import write_atomically, write_json
 from alpha_umi.nodes.format.escaping import replace_surrogates
 from alpha_umi.progress import make_progress
 from alpha_umi.training.data.files import Record, read_records
@@ -114,6 +114,14 @@ class ResultFolder:
             file.flush()
             os.fsync(file.fileno())
         self.rows |= fresh
+
+    def replace(self, rows: Iterable[Record]) -> None:
+        """Put these finished units in the place of all that are there."""
+        self.rows = {row["key"]: row for row in rows}
+        with write_atomically(self._file) as file:
+            file.writelines(
+                replace_surrogates(json.dumps(row, ensure_ascii=False) + "\n") for row in self.rows.values()
+            )
 
     def append_all(
         self, work: Callable[[Unit], Record], units: Sequence[Unit], *, title: str, total: int, n_workers: int

@@ -203,12 +203,13 @@ def make_world_suite(n_tasks: int, sheets: Path | None, *, seed: int) -> Iterato
         made = world.make(random.Random(f"{seed} suite {number}"), n_requests=1)
         right = made.trajectory
         instructions = tuple(turn.instruction for turn in right.turns)
-        check, tools = partial(_check_world_calls, right, effects), partial(tuple, made.tools)
+        check, tools = partial(check_ran_calls, right, effects), partial(tuple, made.tools)
         key, kind = f"world-{seed}-{number}", made.kinds[-1]
         yield EvalTask(key, kind, instructions, tools, made.expected, check=check, right=right)
 
 
-def _check_world_calls(right: Trajectory, effects: Collection[str], trajectory: Trajectory) -> dict[str, float]:
+def check_ran_calls(right: Trajectory, effects: Collection[str], trajectory: Trajectory) -> dict[str, float]:
+    """Score the calls that ran: whether they are the right ones, and whether one with effects is not."""
     wanted, made = (_count_calls(each) for each in (right, trajectory))
     wrong = made - wanted
     return {"calls_exact": float(made == wanted), "wrong_effect": float(any(name in effects for name, _ in wrong))}

@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `sheet`, `train`, `eval` and `models`.
+"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `sheet`, `train`, `check`, `eval`, `models`.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from alpha_umi.cli import data, eval, models, sheet
 from alpha_umi.cli.agent import ask, chat, graph, threads
+from alpha_umi.cli.check import check
 from alpha_umi.cli.models import train
 from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
@@ -45,7 +46,7 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, graph, train):
+for _command in (chat, graph, train, check):
     app.command()(_command)
 app.add_typer(threads, name="threads")
 app.add_typer(data.app, name="data")

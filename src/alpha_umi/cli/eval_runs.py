@@ -16,6 +16,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 
 from alpha_umi.cli.options import load_configuration
 from alpha_umi.errors import ConfigError
@@ -27,6 +28,8 @@ from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_model, load_models
 from alpha_umi.nodes.state import UmiInput
 from alpha_umi.tools.http.breaker import RemoteSettings
+from alpha_umi.tools.isolation import isolate_named
+from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.config import load_config
 from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
@@ -87,6 +90,13 @@ def load_agent(
         settings.generation.constrained = False
     generation = settings.generation.model_dump(exclude_none=True)
     return MeasuredAgent(load_models(settings.models, remote=settings.remote, **generation), settings)
+
+
+def load_checked_tools(settings: UmiSettings, tools: Sequence[str] | None) -> list[BaseTool]:
+    """Return these tools, or those of the configuration if none are named, as the agent would run them."""
+    loaded = load_tools(tools or settings.tools, remote=settings.remote)
+    names = {tool.name for tool in loaded}
+    return isolate_named(loaded, {name: how for name, how in settings.isolation.items() if not tools or name in names})
 
 
 def load_judge(spec: str, n_votes: int, n_workers: int, remote: RemoteSettings) -> Judge:

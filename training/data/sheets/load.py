@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -66,10 +66,15 @@ def load_sheets(place: Path) -> tuple[ToolSheet, ...]:
     sheets, faults = check_sheets([place])
     if not faults:
         return tuple(sheets)
+    raise refuse_faults(faults, f"; 'alpha-umi sheet check {place}' lists them")
+
+
+def refuse_faults(faults: Sequence[SheetFinding], advice: str = "") -> ConfigError:
+    """Return an error that tells the first faults; `advice` is how to see the others."""
     lines = [str(fault) for fault in faults[:_MAX_FAULTS]]
     if len(faults) > _MAX_FAULTS:
-        lines.append(f"… and {len(faults) - _MAX_FAULTS} more; 'alpha-umi sheet check {place}' lists them.")
-    raise ConfigError("\n".join(lines))
+        lines.append(f"… and {len(faults) - _MAX_FAULTS} more{advice}.")
+    return ConfigError("\n".join(lines))
 
 
 def load_world() -> tuple[ToolSheet, ...]:
@@ -106,24 +111,31 @@ def _list_files(place: Path) -> list[Path]:
     return paths
 
 
+def open_place(path: Path) -> tuple[SheetPlace, list[SheetFinding]]:
+    """Read a file with its lines; if it is no YAML, or says a key twice, there are findings.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    try:
+        place = SheetPlace(path, read_yaml(path, loader_type=PlainLoader))
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        fault = SheetFinding(path, mark.line + 1 if mark else 1, f"it is not valid YAML: {problem}.")
+        return SheetPlace(path, YamlFile(None, None)), [fault]
+    repeated = place.file.find_repeated_keys()
+    return place, [SheetFinding(path, line, f"{key} is said twice; keep one.") for line, key in repeated]
+
+
 class _SheetReader:
     """Reads one file."""
 
     def __init__(self, path: Path, finder: ToolFinder) -> None:
         self._finder = finder
-        self._faults: list[SheetFinding] = []
-        try:
-            self._place = SheetPlace(path, read_yaml(path, loader_type=PlainLoader))
-        except ConfigError:
-            raise
-        except (yaml.YAMLError, ValueError) as error:
-            self._place = SheetPlace(path, YamlFile(None, None))
-            mark = getattr(error, "problem_mark", None)
-            problem = getattr(error, "problem", None) or str(error)
-            self._faults.append(SheetFinding(path, mark.line + 1 if mark else 1, f"it is not valid YAML: {problem}."))
-            return
-        for line, key in self._place.file.find_repeated_keys():
-            self._faults.append(SheetFinding(path, line, f"{key} is said twice; keep one."))
+        self._place, self._faults = open_place(path)
 
     def read(self) -> tuple[list[ToolSheet], list[SheetFinding]]:
         """Return the sheets without faults, and the faults of the others."""

@@ -122,7 +122,7 @@ def make_sheet_tool(sheet: ToolSheet, *, failure: str = "") -> BaseTool:
             raise ToolException(failure)
         if sheet.real and sheet.is_run:
             return sheet.real.run(arguments)
-        reply = _fill_reply(sheet.tool.reply, make_facts(sheet, arguments))
+        reply = fill_reply(sheet.tool.reply, make_facts(sheet, arguments))
         return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 
     return make_tool(sheet.spec, run)
@@ -152,7 +152,7 @@ def make_answer(sheet: ToolSheet, arguments: Mapping[str, Any]) -> str:
             f"{sheet.where}: answer: {{{absent[0]}}} is no part of what {sheet.spec.name} returned, "
             f"{cut(str(facts['reply']), _MAX_QUOTE_CHARS)!r}. Tell another part, or write the reply into the sheet."
         )
-    text = str(_fill_reply(sheet.tool.answer or sheet.tool.reply, facts, as_text=True))
+    text = str(fill_reply(sheet.tool.answer or sheet.tool.reply, facts, as_text=True))
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
@@ -255,11 +255,12 @@ def _fill(wording: ToolWording, values: Mapping[str, SaidValue], typo: random.Ra
     return wording.fill({path: value.said for path, value in values.items()}, typo=typo)
 
 
-def _fill_reply(reply: Any, facts: Mapping[str, Any], *, as_text: bool = False) -> Any:
+def fill_reply(reply: Any, facts: Mapping[str, Any], *, as_text: bool = False) -> Any:
+    """Return a reply with the facts in the place of their names in braces; a value alone keeps its type."""
     if isinstance(reply, Mapping):
-        return {key: _fill_reply(value, facts, as_text=as_text) for key, value in reply.items()}
+        return {key: fill_reply(value, facts, as_text=as_text) for key, value in reply.items()}
     if isinstance(reply, list):
-        return [_fill_reply(value, facts, as_text=as_text) for value in reply]
+        return [fill_reply(value, facts, as_text=as_text) for value in reply]
     if not isinstance(reply, str):
         return reply
     whole = SLOT.fullmatch(reply)

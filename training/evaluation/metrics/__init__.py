@@ -38,6 +38,7 @@ TASK_SHARES = (
     "parts_right",
     "nothing_fits_refused",
     "false_refusal",
+    "tools_exact",
     "calls_exact",
     "wrong_effect",
 )
@@ -213,6 +214,7 @@ def score_tasks(rows: Sequence[Record]) -> dict[str, Any]:
     - ``gave_up_wrongly``: share of tasks with an answer that were given up.
     - ``single_exact``, ``parts_right``, ``nothing_fits_refused``, ``false_refusal``: see `score_parts`.
     - ``calls_exact``, ``wrong_effect``: where the suite checks calls, see `make_world_suite`.
+    - ``tools_exact``: for questions of one's own, all tools are right and no other was called, whatever the arguments.
     - ``causes``: why tasks failed, answer or calls, the commonest cause first; see `rank_causes`.
     - ``steps``, ``calls``, ``…_tokens``, ``seconds``: means per task.
     """

@@ -80,7 +80,7 @@ def _find_visible(task: EvalTask, outcome: EvalOutcome) -> Cause | None:
         return None if run.gave_up else "answered or asked where giving up was right"
     if task.is_answered_by(run.answer):
         return None
-    if run.gave_up or _is_asking(run.end):
+    if run.gave_up or is_asking(run.end):
         return "gave up though it could be done"
     calls = [call for turn in run.turns for step in turn.steps for call in step.calls]
     if calls and not any(map(_is_done, calls)):
@@ -171,8 +171,8 @@ class _RequestPair:
         end = self.run.steps[-1] if self.run.steps else None
         if any(call.name not in wanted for call in failed):
             return "wrong tool"
-        if end is not None and not self.stopped and (end.decision == "give up" or _is_asking(end)):
-            if _is_asking(end) or _says_not_said(end) or _leaves_out(failed, remaining):
+        if end is not None and not self.stopped and (end.decision == "give up" or is_asking(end)):
+            if is_asking(end) or _says_not_said(end) or _leaves_out(failed, remaining):
                 return "asked or gave up for a value that was said"
             if not failed:
                 return "gave up though it could be done"
@@ -233,7 +233,7 @@ def refuses_wrongly(task: EvalTask, outcome: EvalOutcome) -> bool | None:
     for calls, turn in zip(wanted, outcome.trajectory.turns, strict=False):
         end = turn.steps[-1] if turn.steps else None
         n_done = sum(map(_is_done, list_ran_calls([turn])))
-        if end and (end.decision == "give up" or (_is_asking(end) and n_done < len(calls))):
+        if end and (end.decision == "give up" or (is_asking(end) and n_done < len(calls))):
             return True
     return False
 
@@ -285,7 +285,8 @@ def _is_done(call: Call) -> bool:
     return isinstance(call.arguments, dict) and not (call.observation and call.observation.is_error)
 
 
-def _is_asking(step: Step) -> bool:
+def is_asking(step: Step) -> bool:
+    """Tell whether a step asks the user back."""
     return step.decision == "conclusion" and bool(_ASKS.search(step.answer or ""))
 
 

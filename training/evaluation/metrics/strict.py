@@ -146,11 +146,11 @@ def score_call(wanted: ParsedCall, done: ParsedCall) -> float:
     if not wanted.arguments and not done.arguments:
         return 1.0
     common = wanted.arguments.keys() & done.arguments.keys()
-    matched = sum(1.0 if _is_equal(wanted.arguments[key], done.arguments[key]) else 0.5 for key in common)
+    matched = sum(1.0 if is_equal(wanted.arguments[key], done.arguments[key]) else 0.5 for key in common)
     return 2 * matched / (len(wanted.arguments) + len(done.arguments))
 
 
-def _is_equal(left: Any, right: Any) -> bool:
+def is_equal(left: Any, right: Any) -> bool:
     """Compare as JSON does: 1 is 1.0, but not true."""
     return left == right and _canonical(left) == _canonical(right)
 
