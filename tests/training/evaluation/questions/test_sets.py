@@ -1,0 +1,66 @@
+"""The six sets of tools in ``benchmarks/teach``, and their questions."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from langchain_core.tools import BaseTool
+
+from alpha_umi.tools.convert import spec_from_tool
+from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.evaluation.questions import QuestionFile, load_questions
+from alpha_umi.training.evaluation.questions.accepted import list_variants
+from alpha_umi.training.evaluation.questions.score import make_question_tasks
+
+FOLDER = Path(__file__).resolve().parents[4] / "benchmarks" / "teach"
+SETS = sorted(path.parent.name for path in FOLDER.glob("*/tools.py"))
+_N_WORDS = 5
+
+
+def load(name: str) -> tuple[list[BaseTool], QuestionFile]:
+    tools = load_tools([f"benchmarks.teach.{name}.tools:TOOLS"])
+    return tools, load_questions(FOLDER / name / "questions.yaml", [spec_from_tool(tool) for tool in tools])
+
+
+def list_runs(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[i : i + _N_WORDS]) for i in range(len(words) - _N_WORDS + 1)}
+
+
+def test_there_are_six_sets() -> None:
+    assert len(SETS) == 6
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_questions_of_a_set_are_of_every_kind_and_ask_for_every_tool(name: str) -> None:
+    tools, file = load(name)
+    assert 5 <= len(tools) <= 8
+    kinds = Counter(question.kind for question in file.questions)
+    assert kinds["one call"] >= 24
+    assert kinds["several calls"] >= 10
+    assert kinds["no tool"] + kinds["missing value"] >= 8
+    asked = {call.tool.name for question in file.questions for way in question.ways for call in way}
+    assert asked == {tool.name for tool in tools}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_right_calls_run_and_hold_what_the_answer_needs(name: str) -> None:
+    tools, file = load(name)
+    for question, task in zip(file.questions, make_question_tasks(file, tools), strict=True):
+        toolbox = Toolbox(list(task.make_tools()))
+        said = []
+        for call in question.ways[0]:
+            if "$matches" not in str(call.arguments):
+                message = toolbox.execute(call.tool.name, list_variants(call.arguments)[0], "c")
+                assert message.status == "success", f"line {question.line}: {message.text}"
+                said.append(message.text)
+        assert not question.answer or task.is_answered_by(" ".join(said)), f"line {question.line}: {said}"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_no_question_is_worded_as_a_description_is(name: str) -> None:
+    tools, file = load(name)
+    told = {run for tool in tools for run in list_runs(spec_from_tool(tool).description)}
+    assert [question.text for question in file.questions if list_runs(question.text) & told] == []
