@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,7 @@ from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.entry import read_context
 from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
+from alpha_umi.tools.toolbox import Toolbox
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
 """Of LangGraph's private constants; they name where a node finds the channels of its graph, and the counts of its task.
@@ -40,20 +41,38 @@ _DESCRIPTION = "Answers a question by planning and calling tools. Give it one co
 class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
     """The compiled agent. As a node it leaves alone the keys of the graph around that mean something else."""
 
-    def __init__(self, *, response_format: ResponseFormat | None = None, **fields: Any) -> None:
-        """Take the fields of a compiled graph, and what its answers have to be."""
+    def __init__(
+        self,
+        *,
+        toolbox: Toolbox,
+        remake: Callable[[Toolbox], UmiAgent],
+        response_format: ResponseFormat | None = None,
+        **fields: Any,
+    ) -> None:
+        """Take the fields of a compiled graph, and what it was made of.
+
+        Args:
+            toolbox: Its tools.
+            remake: Makes the same agent with other tools, which run unasked, and without a checkpointer.
+            response_format: What its answers have to be.
+            fields: Those of LangGraph.
+        """
         super().__init__(**fields)
+        self.toolbox = toolbox
+        self.remake = remake
         self.response_format = response_format
 
     @classmethod
     def from_graph(
         cls,
         graph: CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput],
+        toolbox: Toolbox,
+        remake: Callable[[Toolbox], UmiAgent],
         response_format: ResponseFormat | None = None,
     ) -> UmiAgent:
         """Make the agent of a compiled graph, as LangGraph copies one."""
         fields = {name: value for name, value in vars(graph).items() if name != "__orig_class__"}
-        return cls(response_format=response_format, **fields)
+        return cls(toolbox=toolbox, remake=remake, response_format=response_format, **fields)
 
     def __copy__(self) -> UmiAgent:
         """Return a copy, as `copy` of LangGraph does."""
@@ -237,10 +256,15 @@ def _make_input(value: LanguageModelInput) -> UmiInput:
     return {"messages": messages}
 
 
+def list_asked(state: Mapping[str, Any]) -> str:
+    """Return the names of the tools whose calls a person has to decide on before the agent goes on."""
+    questions = state.get("__interrupt__", ())
+    return ", ".join(action["name"] for question in questions for action in question.value["action_requests"])
+
+
 def _read_output(state: dict[str, Any]) -> AIMessage:
     """Make one message of the final state; streamed states without an end give an empty one."""
-    for question in state.get("__interrupt__", ()):
-        names = ", ".join(action["name"] for action in question.value["action_requests"])
+    if names := list_asked(state):
         raise InputError(
             f"The agent waits for a person's decision on calls of {names}, whom a pipe cannot ask. Invoke the agent "
             "itself and resume it with Command(resume=…), or let such calls run by its approvals."

@@ -104,9 +104,7 @@ def create_umi_agent(
     if approvals is None and not checkpointer:
         _log_unasked(toolbox)
     form = read_response_format(response_format) if response_format is not None else None
-    graph = _make_graph(load_models(models), toolbox, defaults, approvals, retriever, form)
-    compiled = graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name)
-    return UmiAgent.from_graph(compiled, form)
+    return _compile(load_models(models), toolbox, defaults, approvals, checkpointer, retriever, form, store, name)
 
 
 def _log_unasked(toolbox: Toolbox) -> None:
@@ -119,13 +117,34 @@ def _log_unasked(toolbox: Toolbox) -> None:
         )
 
 
+def _compile(
+    models: Mapping[Role, RoleModel],
+    toolbox: Toolbox,
+    defaults: UmiContext,
+    approvals: Approvals,
+    checkpointer: Checkpointer = None,
+    retriever: ToolRetriever | None = None,
+    response_format: ResponseFormat | None = None,
+    store: BaseStore | None = None,
+    name: str = GRAPH_NAME,
+) -> UmiAgent:
+    graph = _make_graph(models, toolbox, defaults, approvals, retriever, response_format)
+    compiled = graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name)
+
+    def remake(others: Toolbox) -> UmiAgent:
+        unasked = defaults.model_copy(update={"approve_tools": False})
+        return _compile(models, others, unasked, False, None, None, response_format, store, name)
+
+    return UmiAgent.from_graph(compiled, toolbox, remake, response_format)
+
+
 def _make_graph(
     models: Mapping[Role, RoleModel],
     toolbox: Toolbox,
     defaults: UmiContext,
     approvals: Approvals,
     retriever: ToolRetriever | None,
-    response_format: ResponseFormat | None = None,
+    response_format: ResponseFormat | None,
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
@@ -163,5 +182,4 @@ def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpo
         found_by = settings.retrieval
         retriever = ToolRetriever(toolbox.specs, embeddings=found_by.embeddings, index=found_by.index, top_k=top_k)
     form = read_response_format(settings.response_format) if settings.response_format is not None else None
-    graph = _make_graph(models, toolbox, settings.make_context(), settings.approve_tools, retriever, form)
-    return UmiAgent.from_graph(graph.compile(checkpointer=store_foreign(checkpointer), name=GRAPH_NAME), form)
+    return _compile(models, toolbox, settings.make_context(), settings.approve_tools, checkpointer, retriever, form)

@@ -107,6 +107,10 @@ class Toolbox:
         other._add(to_base_tool(tool))
         return other
 
+    def with_tools(self, tools: Sequence[ToolLike]) -> Toolbox:
+        """Return other tools in the same bounds."""
+        return Toolbox(tools, timeout_s=self._timeout_s, max_observation_chars=self.max_observation_chars)
+
     def with_ledger(self, ledger: Ledger) -> Toolbox:
         """Return the same tools with another ledger."""
         other = copy(self)

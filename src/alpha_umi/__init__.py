@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from alpha_umi.errors import AlphaUmiError
     from alpha_umi.graph.embed import as_runnable, as_tool
     from alpha_umi.graph.factory import create_umi_agent
+    from alpha_umi.graph.target import as_target
     from alpha_umi.nodes.approval import ApprovalRule, ask_when
     from alpha_umi.nodes.format.trajectory import Trajectory
     from alpha_umi.nodes.state import UmiContext
@@ -28,6 +29,7 @@ __all__ = [
     "Trajectory",
     "UmiContext",
     "as_runnable",
+    "as_target",
     "as_tool",
     "ask_when",
     "create_umi_agent",
@@ -42,6 +44,7 @@ _HOMES = {
     "Trajectory": "alpha_umi.nodes.format.trajectory",
     "UmiContext": "alpha_umi.nodes.state",
     "as_runnable": "alpha_umi.graph.embed",
+    "as_target": "alpha_umi.graph.target",
     "as_tool": "alpha_umi.graph.embed",
     "ask_when": "alpha_umi.nodes.approval",
     "create_umi_agent": "alpha_umi.graph.factory",

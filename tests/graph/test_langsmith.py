@@ -1,20 +1,15 @@
-"""The trace that LangSmith receives, read by a local sink that speaks its ingest protocol."""
+"""The trace that LangSmith receives, read by a local sink."""
 
-import json
-import threading
 from collections.abc import Iterator
-from email.parser import BytesParser
-from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.tracers import LangChainTracer
-from langsmith import Client
 
 from alpha_umi import Trajectory, create_umi_agent
 from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel, replay
+from tests.langsmith_sink import run_sink
 
 SCRIPT: Outputs = {
     "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
@@ -28,70 +23,11 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-class Sink(ThreadingHTTPServer):
-    """Collects runs: the parts ``post.<id>`` and ``patch.<id>`` carry fields, ``post.<id>.<field>`` one field."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.runs: dict[str, dict[str, Any]] = {}
-
-    def add_part(self, name: str, payload: bytes) -> None:
-        _, run_id, *field = name.split(".")
-        value = json.loads(payload)
-        self.runs.setdefault(run_id, {}).update({field[0]: value} if field else value)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Sink
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output quiet."""
-
-    def do_GET(self) -> None:
-        config = {
-            "use_multipart_endpoint": True,
-            "size_limit": 100,
-            "size_limit_bytes": 20_971_520,
-            "scale_up_nthreads_limit": 1,
-            "scale_up_qsize_trigger": 1000,
-            "scale_down_nempty_trigger": 4,
-        }
-        self.reply(200, {"version": "0.12.0", "batch_ingest_config": config, "instance_flags": {}})
-
-    def do_POST(self) -> None:
-        body = self.read_body()
-        header = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        for part in BytesParser(policy=HTTP).parsebytes(header + body).iter_parts():
-            payload = part.get_payload(decode=True)
-            assert isinstance(payload, bytes)
-            self.server.add_part(str(part.get_param("name", header="content-disposition")), payload)
-        self.reply(202, {})
-
-    def read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self.rfile.read(int(self.headers["Content-Length"]))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def reply(self, status: int, content: dict[str, Any]) -> None:
-        payload = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-
 @pytest.fixture(scope="module")
 def runs() -> Iterator[list[dict[str, Any]]]:
-    with pytest.MonkeyPatch.context() as patch, Sink() as sink:
+    with pytest.MonkeyPatch.context() as patch, run_sink() as sink:
         patch.setenv("LANGSMITH_DISABLE_RUN_COMPRESSION", "true")
-        threading.Thread(target=sink.serve_forever, daemon=True).start()
-        client = Client(api_url=f"http://127.0.0.1:{sink.server_address[1]}", api_key="local")
+        client = sink.make_client()
         tracer = LangChainTracer(client=client, project_name="test")
         agent = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), [add])
         agent.invoke(
@@ -101,7 +37,6 @@ def runs() -> Iterator[list[dict[str, Any]]]:
         tracer.wait_for_futures()
         client.flush()
         yield sorted(sink.runs.values(), key=lambda run: run["dotted_order"])
-        sink.shutdown()
 
 
 def test_langsmith_tree_shows_the_agent_its_nodes_models_and_tools(runs: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -200,16 +200,18 @@ def _tag(name: str, text: str, max_chars: int = MAX_CHARS) -> str:
     return f"<{name}>{escape(make_storable(cut(text, max_chars)), quote=False)}</{name}>"
 
 
+def judge_run(judge: Judge, run: Trajectory) -> tuple[Rating, list[Vote]]:
+    """Return the verdict on one run, and the votes; a run without an answer is unsolved without asking."""
+    votes = judge.rate(run) if (run.answer or "").strip() else []
+    return (decide_rating(votes) if votes else "unsolved"), votes
+
+
 def judge_passes(judge: Judge, runs: Mapping[str, Trajectory], out: Path) -> dict[str, Record]:
     """Return a verdict per run: solved, unsolved or unsure; None where the judge could not be asked.
 
-    A run without an answer is unsolved without asking. Verdicts are kept in the evaluation's folder `out`.
+    Verdicts are kept in the evaluation's folder `out`.
     """
-
-    def rate(run: Trajectory) -> tuple[str, list[Vote]]:
-        votes = judge.rate(run) if (run.answer or "").strip() else []
-        return (decide_rating(votes) if votes else "unsolved"), votes
-
+    rate = partial(judge_run, judge)
     return _judge_all(rate, {key: (run,) for key, run in runs.items()}, out / "pass", judge.identity, judge.n_workers)
 
 

@@ -54,6 +54,19 @@ Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", show_default="all", help="Only N trajectories, the same N each time."),
 ]
+TaskSuite: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="SUITE",
+        help="builtin: made-up tasks for the built-in tools, unlike those for training. world: for invented "
+        "tools that training never has. gsm8k:FILE: problems of GSM8K with a calculator.",
+    ),
+]
+TaskLimit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", show_default="300, of gsm8k all", help="Only the first N tasks."),
+]
+TaskSeed: TypeAlias = Annotated[int, typer.Option(help="Of builtin and world: another seed gives other tasks.")]
 Reference: TypeAlias = Annotated[
     Path | None,
     typer.Option(
@@ -114,19 +127,9 @@ def static(
 def tasks(
     out: Out,
     model: EvalModel = None,
-    suite: Annotated[
-        str,
-        typer.Option(
-            metavar="SUITE",
-            help="builtin: made-up tasks for the built-in tools, unlike those for training. world: for invented "
-            "tools that training never has. gsm8k:FILE: problems of GSM8K with a calculator.",
-        ),
-    ] = "builtin",
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", show_default="300, of gsm8k all", help="Only the first N tasks."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of builtin and world: another seed gives other tasks.")] = 1,
+    suite: TaskSuite = "builtin",
+    limit: TaskLimit = None,
+    seed: TaskSeed = 1,
     max_steps: MaxSteps = None,
     free: Free = False,
     workers: Annotated[
@@ -150,6 +153,32 @@ def tasks(
         )
     typer.echo(render_tasks(metrics))
     typer.echo(f"Written to {out}")
+
+
+@app.command()
+def push(
+    suite: TaskSuite = "builtin",
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="alpha-umi-SUITE-SEED", help="Name of the dataset in LangSmith."),
+    ] = None,
+    limit: TaskLimit = None,
+    seed: TaskSeed = 1,
+) -> None:
+    """Make a dataset of a suite in LangSmith, for langsmith.evaluate; a second push changes only what is new.
+
+    Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT from the environment. docs/evaluation.md has the loop.
+    """
+    from langsmith import Client
+
+    from alpha_umi.training.evaluation.langsmith import EvalSuite, push_suite
+
+    name = dataset or f"alpha-umi-{suite.partition(':')[0]}-{seed}"
+    pushed = push_suite(EvalSuite(suite, n_tasks=limit, seed=seed), name, Client())
+    typer.echo(
+        f"Dataset {name}: {pushed.n_created:,} examples created, {pushed.n_updated:,} updated, "
+        f"{pushed.n_unchanged:,} unchanged"
+    )
 
 
 @app.command()
