@@ -20,6 +20,7 @@ from alpha_umi.cli import data, eval, models, sheet
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.check import check
 from alpha_umi.cli.models import train
+from alpha_umi.cli.new import new
 from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
 from alpha_umi.errors import hide_passwords
@@ -46,7 +47,7 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, graph, train, check):
+for _command in (chat, graph, train, check, new):
     app.command()(_command)
 app.add_typer(threads, name="threads")
 app.add_typer(data.app, name="data")
