@@ -30,7 +30,7 @@ from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.retrieval import ToolRetriever
-from alpha_umi.tools.spec import log_omissions
+from alpha_umi.tools.spec import ToolSpec, log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
 ToolSource: TypeAlias = str | ToolLike
@@ -172,14 +172,19 @@ def load_toolbox(settings: UmiSettings) -> Toolbox:
     )
 
 
+def make_retriever(settings: UmiSettings, specs: Sequence[ToolSpec]) -> ToolRetriever | None:
+    """Return what picks tools as a configuration says; None if all are offered."""
+    found_by = settings.retrieval
+    if found_by.top_k is None:
+        return None
+    return ToolRetriever(specs, embeddings=found_by.embeddings, index=found_by.index, top_k=found_by.top_k)
+
+
 def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpointer: Checkpointer = None) -> UmiAgent:
     """Build the agent that a configuration describes; `toolbox` stands for the tools that it names."""
     toolbox = load_toolbox(settings) if toolbox is None else toolbox
     generation = settings.generation.model_dump(exclude_none=True)
     models = load_models(settings.models, remote=settings.remote, **generation)
-    retriever = None
-    if (top_k := settings.retrieval.top_k) is not None:
-        found_by = settings.retrieval
-        retriever = ToolRetriever(toolbox.specs, embeddings=found_by.embeddings, index=found_by.index, top_k=top_k)
+    retriever = make_retriever(settings, toolbox.specs)
     form = read_response_format(settings.response_format) if settings.response_format is not None else None
     return _compile(models, toolbox, settings.make_context(), settings.approve_tools, checkpointer, retriever, form)

@@ -119,6 +119,15 @@ def test_results_are_kept_and_reported(check: Umi, umi: Umi) -> None:
     assert "other settings" in done.err
 
 
+def test_tools_are_picked_as_the_configuration_says(umi: Umi, check: Umi) -> None:
+    settings = "models: scripted:script.yaml\ntools: ['counted_tools:TOOLS']\n"
+    Path("agent.yaml").write_text(f"{settings}retrieval: {{top_k: 1, embeddings: null}}\n")
+    done = umi("check", "--model", "agent.yaml", "--questions", "questions.yaml", "--json")
+    assert done.code == 0, done.err
+    calls = [[call["name"] for call in each["calls"]] for each in json.loads(done.out)["questions"]]
+    assert calls[1] == ["order"]  # the other one was not on offer
+
+
 def test_faults_of_the_file_are_told_before_a_model_is_called(check: Umi) -> None:
     Path("questions.yaml").write_text("questions:\n- question: a\n  calls: {count: {}}\n")
     done = check()

@@ -58,6 +58,7 @@ def check(
     Tools with effects are not run; they get a reply of the file, or a stand-in.
     """
     from alpha_umi.cli.eval_runs import load_agent, load_checked_tools, make_run
+    from alpha_umi.graph.factory import make_retriever
     from alpha_umi.tools.convert import spec_from_tool
     from alpha_umi.training.evaluation.questions import check_questions, load_questions, render_check
 
@@ -65,10 +66,12 @@ def check(
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), ExitStack() as stack:
         agent = load_agent(model, free=False, max_steps=max_steps)
         loaded = load_checked_tools(agent.settings, tools)
-        file = load_questions(questions, [spec_from_tool(tool) for tool in loaded])
+        specs = [spec_from_tool(tool) for tool in loaded]
+        file = load_questions(questions, specs)
         folder = out or Path(stack.enter_context(TemporaryDirectory()))
-        identity = {"suite": "questions", **agent.describe()}
-        checked = check_questions(make_run(agent), file, loaded, folder, identity=identity, n_workers=workers)
+        identity = {"suite": "questions", "retrieval": agent.settings.retrieval.model_dump(), **agent.describe()}
+        run = make_run(agent, make_retriever(agent.settings, specs))
+        checked = check_questions(run, file, loaded, folder, identity=identity, n_workers=workers)
     typer.echo(json.dumps(checked, ensure_ascii=False) if as_json else render_check(checked, questions))
     if out and not as_json:
         typer.echo(f"Written to {out}")

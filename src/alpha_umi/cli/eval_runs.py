@@ -30,6 +30,7 @@ from alpha_umi.nodes.state import UmiInput
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.config import load_config
 from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
@@ -107,15 +108,18 @@ def load_judge(spec: str, n_votes: int, n_workers: int, remote: RemoteSettings) 
     return Judge(model, n_votes, identity=identity, n_workers=n_workers)
 
 
-def make_run(measured: MeasuredAgent) -> RunAgent:
-    """Return a function that runs the agent on a task: with the task's tools, all its instructions in one thread."""
+def make_run(measured: MeasuredAgent, retriever: ToolRetriever | None = None) -> RunAgent:
+    """Return a function that runs the agent on a task: with the task's tools, all its instructions in one thread.
+
+    The retriever, if there is one, picks among the tools that all tasks have.
+    """
     limits, context = measured.settings.limits, measured.settings.make_context()
 
     def run(task: EvalTask) -> EvalOutcome:
         toolbox = Toolbox(
             task.make_tools(), timeout_s=limits.tool_timeout_s, max_observation_chars=limits.max_observation_chars
         )
-        agent = create_umi_agent(measured.models, toolbox, defaults=context, approvals=False)
+        agent = create_umi_agent(measured.models, toolbox, defaults=context, approvals=False, retriever=retriever)
         usage = UsageMetadataCallbackHandler()  # of all calls: not every one of them leaves a message
         config: RunnableConfig = {"configurable": {"thread_id": task.key}, "callbacks": [usage]}
         messages: list[AnyMessage] = []
