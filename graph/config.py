@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.approval import ApprovalRule
 from alpha_umi.nodes.format.trajectory import Role
-from alpha_umi.nodes.state import SearchSettings, UmiContext, Unsure
+from alpha_umi.nodes.state import History, SearchSettings, UmiContext, Unsure
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
 from alpha_umi.yaml_files import YamlFile, read_yaml
@@ -131,6 +131,9 @@ class UmiSettings(BaseSettings):
     )
 
     unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
+    history: History | None = Field(
+        default=History(), description="What becomes of old turns before they fill the window; null: nothing."
+    )
     response_format: dict[str, Any] | None = Field(
         default=None, description="JSON Schema of an object that answers have to fit."
     )
@@ -142,6 +145,7 @@ class UmiSettings(BaseSettings):
             max_steps=limits.max_steps,
             temperature=generation.temperature,
             unsure=self.unsure,
+            history=self.history,
             **self.search.model_dump(),
         )
 

@@ -6,13 +6,14 @@ Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
 from weakref import finalize
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import add_usage
@@ -23,6 +24,7 @@ from langchain_core.runnables.config import patch_config
 from langgraph.constants import TAG_NOSTREAM
 from langgraph.graph.message import push_message
 
+from alpha_umi.errors import ContextOverflow
 from alpha_umi.nodes.format.certainty import CERTAINTY, read_certainty
 from alpha_umi.nodes.format.reasoning import (
     THOUGHTS,
@@ -35,14 +37,21 @@ from alpha_umi.nodes.format.reasoning import (
 from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.shown import get_kind, set_apart
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, make_message
-from alpha_umi.nodes.models.request import RETRY_TEMPERATURE, RoleModel, RoleRequest, make_request
+from alpha_umi.nodes.models.request import (
+    RETRY_TEMPERATURE,
+    PromptSize,
+    RoleModel,
+    RoleRequest,
+    make_request,
+    measure_prompt,
+)
+from alpha_umi.nodes.shortening import Ask, Compute, Work, read_thread, shorten
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.tool_selection import list_found, list_offered
 from alpha_umi.nodes.unsure import should_escalate
 from alpha_umi.tools.spec import ToolSpec
 
 Update: TypeAlias = dict[str, Any]
-_Asked: TypeAlias = tuple[BaseChatModel, RoleRequest, RunnableConfig]
 ReadReply: TypeAlias = Callable[[UmiState, AIMessage], Update]
 GiveHint: TypeAlias = Callable[[UmiState], str]
 
@@ -84,13 +93,11 @@ class RoleNode(Runnable[UmiState, Update]):
         self._give_hint = give_hint
         self._response_format = response_format
 
-    def _make_request(self, model: BaseChatModel, state: UmiState) -> RoleRequest:
+    def _make_request(self, model: BaseChatModel, state: UmiState, trajectory: Trajectory | None = None) -> RoleRequest:
         return make_request(
             model,
             self._role,
-            Trajectory.from_history(
-                state["messages"], list_offered(state, self._tools), last_given=state.get("last_given")
-            ),
+            trajectory or self._read_thread(state),
             temperature=self._choose_temperature(state),
             retry=state["n_bad_plans"] > 0,
             hint=self._give_hint(state),
@@ -98,6 +105,9 @@ class RoleNode(Runnable[UmiState, Update]):
             logprobs=self._role == "planner" and bool(state["settings"].get("unsure")),
             response_format=self._response_format,
         )
+
+    def _read_thread(self, state: UmiState) -> Trajectory:
+        return read_thread(state, list_offered(state, self._tools))
 
     def _choose_temperature(self, state: UmiState) -> float:
         temperature = float(state["settings"]["temperature"])
@@ -147,15 +157,14 @@ class RoleNode(Runnable[UmiState, Update]):
             reply.response_metadata[CERTAINTY] = certainty
         return self._make_update(state, reply)
 
-    def _work(self, state: UmiState, config: RunnableConfig | None) -> Generator[_Asked, AIMessage, Update]:
+    def _work(self, state: UmiState, config: RunnableConfig | None) -> Work[Update]:
         """Say which model to ask what, take its reply or error, and return the update of the one that counts."""
-        usage = None
+        usage, before = None, state.get("shortened")
         for model in self._models:
-            request = self._make_request(model, state)
             named, watcher = self._watch(model, state, config)
             is_last = model is self._models[-1]
             try:
-                reply = yield model, request, named
+                state, reply = yield from self._ask(model, state, named)
             except Exception as error:
                 if is_last:
                     raise
@@ -164,37 +173,63 @@ class RoleNode(Runnable[UmiState, Update]):
             reply.usage_metadata = usage = add_usage(usage, reply.usage_metadata)
             update = self._finish(model, state, reply, watcher, named)
             if is_last or not should_escalate(state, update):
-                return update
+                is_same = state.get("shortened") == before
+                return update if is_same else {**update, "shortened": state["shortened"]}
             state = {**state, "n_queries": update["n_queries"], "plan_id": reply.id}
         raise AssertionError("The last model's reply counts.")
+
+    def _ask(self, model: BaseChatModel, state: UmiState, config: RunnableConfig) -> Work[tuple[UmiState, AIMessage]]:
+        """Ask a model; a prompt that is too long, or is refused as that, loses old turns first."""
+        state = yield from self._shorten(model, state)
+        while True:
+            try:
+                reply = yield Ask(model, self._make_request(model, state), config)
+            except (ContextOverflow, ContextOverflowError):
+                shorter = yield from self._shorten(model, state, is_refused=True)
+                if shorter is state:
+                    raise
+                state = shorter
+            else:
+                return state, reply
+
+    def _shorten(self, model: BaseChatModel, state: UmiState, *, is_refused: bool = False) -> Work[UmiState]:
+        trajectory = self._read_thread(state)
+        if len(trajectory.turns) < 2 or not state["settings"].get("history"):
+            return state
+
+        def measure(part: Trajectory) -> PromptSize:
+            return measure_prompt(model, self._make_request(model, state, part))
+
+        shortened = yield Compute(partial(shorten, state, trajectory, measure, self._role, is_refused=is_refused))
+        return {**state, "shortened": shortened} if shortened else state
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""
         work = self._work(input, config)
-        model, request, named = next(work)
+        step = next(work)
         while True:
             try:
-                reply = model.invoke(request.messages, named, **request.kwargs)
+                value = step.run()
             except Exception as error:
-                model, request, named = work.throw(error)
+                step = work.throw(error)
                 continue
             try:
-                model, request, named = work.send(reply)
+                step = work.send(value)
             except StopIteration as done:
                 return cast("Update", done.value)
 
     async def ainvoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model without blocking the event loop and return the state update."""
         work = self._work(input, config)
-        model, request, named = next(work)
+        step = next(work)
         while True:
             try:
-                reply = await model.ainvoke(request.messages, named, **request.kwargs)
+                value = await step.arun()
             except Exception as error:
-                model, request, named = work.throw(error)
+                step = work.throw(error)
                 continue
             try:
-                model, request, named = work.send(reply)
+                step = work.send(value)
             except StopIteration as done:
                 return cast("Update", done.value)
 

@@ -53,6 +53,34 @@ class Unsure(BaseModel):
     )
 
 
+class History(BaseModel):
+    """What becomes of a thread's old turns before they fill a model's window; the state keeps all messages.
+
+    As for LangChain's `SummarizationMiddleware`: where a prompt grows over `trigger`, whole oldest turns leave it until
+    it has no more than `keep`. Up to 1 these are parts of the window that a prompt has, above 1 tokens. Where a model's
+    window is not known, parts count only once it refuses a prompt as too long.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    then: Literal["drop"] = Field(default="drop", description="drop: the prompt no longer holds old turns.")
+    trigger: float = Field(
+        default=0.8, gt=0.0, description="Longest prompt with old turns: up to 1 part of the window, else tokens."
+    )
+    keep: float = Field(default=0.4, gt=0.0, description="What a prompt then keeps, counted like trigger.")
+
+    def count(self, limit_tokens: int | None) -> tuple[int | None, int | None]:
+        """Return `trigger` and `keep` in tokens; None where it takes the longest prompt that a model takes to say."""
+        trigger, keep = (_count(bound, limit_tokens) for bound in (self.trigger, self.keep))
+        return trigger, keep if trigger is None or keep is None else min(trigger, keep)
+
+
+def _count(bound: float, limit_tokens: int | None) -> int | None:
+    if bound > 1:
+        return int(bound) if limit_tokens is None else min(int(bound), limit_tokens)
+    return None if limit_tokens is None else int(bound * limit_tokens)
+
+
 class UmiContext(SearchSettings):
     """What a caller, or an assistant in Studio, may set for a run."""
 
@@ -73,6 +101,9 @@ class UmiContext(SearchSettings):
     )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 decodes greedily; above 0 samples.")
     unsure: Unsure | None = Field(default=None, description="What to do with a plan that its planner is unsure of.")
+    history: History | None = Field(
+        default=History(), description="What becomes of old turns before they fill the window; None: nothing."
+    )
 
 
 class UmiInput(TypedDict):
@@ -98,6 +129,12 @@ class UmiOutput(TypedDict):
     finish: Finish | None
     reason: str | None
     structured_response: Any
+
+
+class Shortened(TypedDict):
+    """Where the part of a long thread begins that prompts hold: the id of the human message of its first turn."""
+
+    start: str
 
 
 class Stall(TypedDict):
@@ -172,6 +209,7 @@ class UmiState(UmiOutput):
     `tree` is that of the last search, None for a turn of react.
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
+    `shortened` says which old turns prompts no longer hold, None as long as they hold all.
     `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
     """
 
@@ -186,6 +224,7 @@ class UmiState(UmiOutput):
     n_restarts: int
     stall: Stall | None
     tree: Tree | None
+    shortened: Shortened | None
     offered: list[str] | None
     gate: Gate
     ran: Annotated[dict[str, Outcome], add_outcomes]

@@ -8,7 +8,7 @@ tokens/s as rows and at 285 packed; sorting by length keeps the padding at a few
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,16 @@ from alpha_umi.nodes.format.trajectory import Role, Trajectory
 from alpha_umi.nodes.models.engine.checkpoint import hash_file
 from alpha_umi.training.config import StageName, TokenWeights, TrainConfig
 from alpha_umi.training.data.dataset import find_rows, parse_row, read_rows
-from alpha_umi.training.samples import IGNORE_INDEX, Sample, TrainedTurn, make_sample, make_single_sample, make_weights
+from alpha_umi.training.samples import (
+    IGNORE_INDEX,
+    Sample,
+    TrainedTurn,
+    has_turn,
+    make_sample,
+    make_single_sample,
+    make_weights,
+    split_long,
+)
 
 Tensors: TypeAlias = dict[str, Any]
 
@@ -76,7 +85,7 @@ class TrainingItem:
 
 @dataclass(frozen=True)
 class StageSamples:
-    """What one stage is trained on, and how many trajectories were left out because no cutting makes them fit."""
+    """What a stage is trained on, and how many trajectories were left out, at least in part: no cut makes them fit."""
 
     items: list[TrainingItem]
     n_too_long: int
@@ -112,7 +121,8 @@ def make_stage_samples(
 ) -> StageSamples:
     """Return the samples of a stage; a trajectory without a turn of its roles has none.
 
-    Conversations with the same tools are joined, as far as they fit one forward pass.
+    Long conversations are trained in parts, see `split_long`. Those with the same tools are joined, as far as they fit
+    one forward pass.
 
     Args:
         corpus: From `load_corpus`.
@@ -126,26 +136,27 @@ def make_stage_samples(
     roles = config.get_roles(stage)
     make = make_single_sample if config.template == "single" else partial(make_sample, roles=roles)
     items: list[TrainingItem] = []
-    n_too_long = 0
-    for id_, trajectory in _select(corpus, config, stage):
-        if not _has_turn(trajectory, roles):
+    too_long: set[str] = set()
+    is_weighted = config.token_weights != TokenWeights()
+    selected = _select(corpus, config, stage)
+    for id_, part in ((id_, part) for id_, whole in selected for part in split_long(whole, tokenizer, config)):
+        if not has_turn(part, roles):
             continue
         try:
-            sample = make(trajectory, tokenizer, limit_tokens=config.max_tokens, repeat_names=config.repeat_names)
+            sample = make(part, tokenizer, limit_tokens=config.max_tokens, repeat_names=config.repeat_names)
         except ContextOverflow:
-            n_too_long += 1
+            too_long.add(id_)
             continue
-        is_weighted = config.token_weights != TokenWeights()
         weights = make_weights(sample, tokenizer, config.token_weights) if is_weighted else None
         items.append(make_item(id_, sample, weights, n_shared=find_second_turn(sample.input_ids, tokenizer)))
     if not items:
         raise TrajectoryError(
-            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {n_too_long} are "
+            f"No trajectory is left to train stage {stage!r} on: of {len(corpus.trajectories)}, {len(too_long)} are "
             f"longer than max_tokens ({config.max_tokens}), the others have no turn of {' or '.join(roles)}. "
             "Raise max_tokens, or build the data from more sources."
         )
     joined = share_tools(items, min(config.max_tokens, config.stages[stage].tokens_per_forward))
-    return StageSamples(joined, n_too_long)
+    return StageSamples(joined, len(too_long))
 
 
 def find_second_turn(input_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:
@@ -221,16 +232,6 @@ def _select(corpus: Corpus, config: TrainConfig, stage: StageName) -> Iterable[t
 
     wanted = 0 if stage == "backbone" else 1
     return [(id_, each) for id_, each in corpus.trajectories.items() if get_half(each) == wanted]
-
-
-def _has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
-    steps = [step for turn in trajectory.turns for step in turn.steps if step.weight]
-    has_turn = {
-        "planner": bool(steps),
-        "caller": any(step.calls for step in steps),
-        "summarizer": any(step.decision == "conclusion" and step.answer is not None for step in steps),
-    }
-    return any(has_turn[role] for role in roles)
 
 
 def make_item(id: str, sample: Sample, weights: Sequence[float] | None = None, *, n_shared: int = 0) -> TrainingItem:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from alpha_umi.documents import parse_document, read_text
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.state import History
 
 Method: TypeAlias = Literal["umi", "multi-one-stage", "single", "single-multitask"]
 StageKind: TypeAlias = Literal["full", "lora", "alora"]
@@ -112,6 +113,11 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seeds the order of the data, the adapters and dropout.")
     max_tokens: int = Field(default=4096, ge=16, description="Longest sequence; old observations are cut to fit.")
+    history: History | None = Field(
+        default=History(),
+        description="How conversations that are longer than max_tokens become several sequences, as threads are "
+        "shortened that are served; null cuts observations alone.",
+    )
     precision: Literal["auto", Precision] = Field(
         default="auto",
         description="Of frozen weights and arithmetic; trained weights are float32. auto takes the faster here, and "

@@ -41,6 +41,7 @@ from alpha_umi.nodes.models.engine.fit import (
     read_adapter_config,
 )
 from alpha_umi.nodes.models.engine.weights import resolve
+from alpha_umi.nodes.state import History
 from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
 from alpha_umi.training.charts import load_matplotlib
 from alpha_umi.training.checkpoint_folder import CURVES, LOGS, CheckpointFolder, draw_curves
@@ -68,7 +69,7 @@ class StageReport:
     Args:
         status: ``done`` (nothing to do), ``resume`` (continues from a checkpoint) or ``new``.
         n_batches: Forward passes per epoch.
-        n_too_long: Trajectories that do not fit `max_tokens` even when cut.
+        n_too_long: Trajectories that do not fit `max_tokens`, at least in part, even when cut.
         metrics: As recorded in ``umi.json``; empty if the stage has not run.
         cost: An estimate; only in a dry run.
     """
@@ -194,6 +195,7 @@ class _Training:
             "parent": parent.get("sha256", ""),
             **({"start": self._get_start(name).sha256} if self.start else {}),
             **({"repeat_names": True} if self.config.repeat_names else {}),
+            **({"history": self.config.model_dump()["history"]} if self.config.history != History() else {}),
             **({"quantization": self.config.quantization} if self.config.quantization != "none" else {}),
         }
 

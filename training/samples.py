@@ -17,10 +17,11 @@ from langchain_core.messages import ChatMessage
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.encoding import Part, encode_parts
-from alpha_umi.nodes.format.render import encode_messages, fit_messages, load_template, render_messages
+from alpha_umi.nodes.format.history import split_history
+from alpha_umi.nodes.format.render import encode_messages, encode_prompt, fit_messages, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.engine.fit import load_hf_tokenizer
-from alpha_umi.training.config import TokenWeights
+from alpha_umi.training.config import TokenWeights, TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,6 +120,37 @@ def make_single_sample(
         if _is_trained(plan)
     ]
     return _label(input_ids, turns, "the assistant")
+
+
+def split_long(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, config: TrainConfig) -> list[Trajectory]:
+    """Return a conversation that is longer than `max_tokens` in parts, as its prompts would hold it in such a window.
+
+    The same function shortens threads that are served.
+    """
+    if len(trajectory.turns) < 2 or not config.history:
+        return [trajectory]
+
+    def count_tokens(part: Trajectory) -> int:
+        messages = render_messages(part, repeat_names=config.repeat_names)
+        return len(encode_prompt(messages, tokenizer, load_template(config.template), "planner", part.tools))
+
+    trigger, keep = config.history.count(config.max_tokens)
+    longest = config.max_tokens if config.history.trigger <= 1 else trigger
+    n_tokens = len(_encode(trajectory, tokenizer, config.template, None, config.repeat_names)[1])
+    if trigger is None or keep is None or longest is None or n_tokens <= longest:
+        return [trajectory]
+    return split_history(trajectory, count_tokens, trigger_tokens=trigger, keep_tokens=keep)
+
+
+def has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:
+    """Tell whether there is a turn of these roles to train."""
+    steps = [step for turn in trajectory.turns for step in turn.steps if step.weight]
+    has_turn = {
+        "planner": bool(steps),
+        "caller": any(step.calls for step in steps),
+        "summarizer": any(step.decision == "conclusion" and step.answer is not None for step in steps),
+    }
+    return any(has_turn[role] for role in roles)
 
 
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -27,7 +28,7 @@ from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, EngineName, GenerationRequest
-from alpha_umi.nodes.models.request import RoleAwareChatModel, RoleRequest
+from alpha_umi.nodes.models.request import PromptSize, RoleAwareChatModel, RoleRequest
 from alpha_umi.tools.spec import ToolSpec
 
 if TYPE_CHECKING:
@@ -251,6 +252,13 @@ class LocalChatModel(RoleAwareChatModel):
             raise ConfigError("This model plays no role of its own; say which one to reload: 'planner', 'caller' …")
         reload_role(self.model, self.adapter, role, self.device, self.dtype, engine=self.engine)
         _found.clear()  # a role that had an adapter may have a full model now
+
+    def measure(self, request: RoleRequest) -> PromptSize:
+        """Return the size of a prompt, and what the window leaves for it beside `max_tokens`; loads the model."""
+        from alpha_umi.nodes.models.engine.reply import measure_prompt  # noqa: PLC0415 - imports torch
+
+        generation = self._make_generation_request(request.messages, None, request.kwargs)
+        return PromptSize(*self._find_engine(generation.role).submit(partial(measure_prompt, generation)).result())
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the model's token ids of a text, which LangChain counts tokens by; loads the model."""

