@@ -14,7 +14,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Giving up (exit code 3) is not a failure.
-demo: weights  ## answer QUESTION with the checkpoint that ships
+demo: weights $(VENV)/.llamacpp  ## answer QUESTION with the checkpoint that ships
 	$(BIN)/alpha-umi ask "$$QUESTION" || [ $$? -eq 3 ]
 
 # Set here and not in .env, because LangGraph's command line reads these two before it reads any file.
@@ -91,6 +91,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e .
 	touch $@
 
+# Where there is no wheel of it, torch computes.
+$(VENV)/.llamacpp: pyproject.toml constraints.txt | $(VENV)/.core
+	$(INSTALL) --only-binary xllamacpp -e '.[llamacpp]' && touch $@ || echo 'No llama.cpp, so torch answers.' >&2
+
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[serve]'
 	touch $(VENV)/.core $@
@@ -98,4 +102,4 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 # The developer's install contains the others, so it sets all stamps.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[dev]'
-	touch $(VENV)/.core $(VENV)/.serve $@
+	touch $(VENV)/.core $(VENV)/.serve $(VENV)/.llamacpp $@

@@ -82,7 +82,9 @@ class GenerationSettings(_StrictSettings):
         default=None, description="Let a constrained local caller take texts and numbers only from the conversation."
     )
     seed: int | None = Field(default=None, ge=0, description="Makes sampling repeatable.")
-    engine: Literal["torch", "llamacpp"] | None = Field(default=None, description="What computes local weights.")
+    engine: Literal["auto", "torch", "llamacpp"] | None = Field(
+        default=None, description="What computes local weights; auto is llama.cpp for checkpoints without a GPU."
+    )
     device: str | None = Field(default=None, description="Where local weights are: cpu, cuda, cuda:1, mps, balanced.")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "q8_0", "q4_0", "f16", "f32"] | None = Field(
         default=None, description="Type of local weights; the last four with llama.cpp."

@@ -65,7 +65,8 @@ class LocalChatModel(RoleAwareChatModel):
         seed: Makes sampling reproducible.
         device: ``auto``, ``cpu``, ``cuda`` …, or ``balanced`` to spread the layers over all GPUs.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``; with llama.cpp ``auto``, ``q8_0``, ``q4_0``, ``f16``.
-        engine: What computes: ``torch`` or ``llamacpp``.
+        engine: What computes: ``torch``, ``llamacpp``, or ``auto``: llama.cpp for a trained checkpoint where it is
+            installed, there is no GPU, and device and type are left open.
 
     Raises:
         ModelNotAvailable: At the first call, if the weights are not on this machine.
@@ -90,7 +91,7 @@ class LocalChatModel(RoleAwareChatModel):
     seed: int | None = None
     device: str = "auto"
     dtype: str = "auto"
-    engine: EngineName = "torch"
+    engine: EngineName = "auto"
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any

@@ -5,6 +5,7 @@ The modules, from the top; each imports only those below it::
     scheduler      one thread and one queue per backbone; decides which sequences share a forward pass
     reply          one request, answered: messages to prompt, tokens to message chunks
     decode         logits to tokens to text; prompt lookup; a sequence on its part of the prefix cache
+    choice         which of the two computes
     pytorch · llamacpp  rooms: weights and adapters, and a forward pass over them
     backbone       what both have in common
     checkpoint     which weights play which role, and whether they belong together
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 MAX_SEQUENCES = 32
 DEFAULT_TOKENS_PER_BATCH = 32_768
 
-EngineName: TypeAlias = Literal["torch", "llamacpp"]
+EngineName: TypeAlias = Literal["auto", "torch", "llamacpp"]
 
 
 @dataclass(frozen=True)

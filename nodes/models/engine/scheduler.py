@@ -21,6 +21,7 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, EngineName, GenerationRequest
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import find_role_model
+from alpha_umi.nodes.models.engine.choice import choose_loader
 from alpha_umi.nodes.models.engine.decode import Decoding
 from alpha_umi.nodes.models.engine.reply import generate_reply
 from alpha_umi.nodes.models.engine.spans import Cancelled, Logits, Span
@@ -258,7 +259,7 @@ hold_while_forking(_lock)
 
 
 def get_engine(
-    model: str, device: str = "auto", dtype: str = "auto", *, engine: EngineName = "torch", role: Role | None = None
+    model: str, device: str = "auto", dtype: str = "auto", *, engine: EngineName = "auto", role: Role | None = None
 ) -> Engine:
     """Return the process's one engine for a model; nothing is loaded yet.
 
@@ -268,13 +269,15 @@ def get_engine(
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda:1`` …, or ``balanced`` for all GPUs together.
         dtype: ``auto`` (bfloat16 where the hardware computes in it), ``float32``, ``bfloat16`` or ``float16``; with
             llama.cpp ``auto`` (``q8_0``), ``q8_0``, ``q4_0``, ``f16`` or ``f32``.
-        engine: What computes; llama.cpp takes no device.
+        engine: What computes: ``torch``, ``llamacpp``, which takes no device, or ``auto``: llama.cpp for a trained
+            checkpoint where it is installed, there is no GPU, and device and type are left open.
 
     Raises:
         ModelNotAvailable: If the weights are not on this machine.
         ConfigError: If a value cannot be used.
     """
-    folder, (load, place) = resolve(model), _choose_loader(device, dtype, engine)
+    folder = resolve(model)
+    load, place = choose_loader(folder, device, dtype, engine)
     with _lock:
         if role is not None:
             if (folder, role) not in _folders:
@@ -285,24 +288,6 @@ def get_engine(
         return _engines[folder, place]
 
 
-def _choose_loader(device: str, dtype: str, engine: EngineName) -> tuple[Callable[[Path], Backbone], Hashable]:
-    """Return what loads a model's folder, and what tells it from other ways to load the same folder."""
-    if engine == "llamacpp":
-        from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone, choose_quantization  # noqa: PLC0415
-
-        quantization = choose_quantization(dtype)
-        return partial(LlamaCppBackbone, quantization=quantization), quantization
-    from alpha_umi.nodes.models.engine.pytorch.backbone import (  # noqa: PLC0415 - takes seconds
-        TorchBackbone,
-        choose_device,
-        choose_dtype,
-    )
-
-    place = choose_device(device)
-    torch_dtype = choose_dtype(dtype, place)
-    return partial(TorchBackbone, device=place, dtype=torch_dtype), (place, torch_dtype)
-
-
 def reload_role(
     model: str,
     adapter: str | None,
@@ -310,7 +295,7 @@ def reload_role(
     device: str = "auto",
     dtype: str = "auto",
     *,
-    engine: EngineName = "torch",
+    engine: EngineName = "auto",
 ) -> None:
     """Let new jobs use what the folder of an adapter, or of a role's full model, holds now.
 

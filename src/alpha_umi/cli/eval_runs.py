@@ -90,6 +90,8 @@ def load_agent(
     if free:
         settings.generation.constrained = False
     generation = settings.generation.model_dump(exclude_none=True)
+    if "dtype" not in generation:
+        generation.setdefault("engine", "torch")  # the weights as they were trained; llama.cpp rounds them to 8 bits
     return MeasuredAgent(load_models(settings.models, remote=settings.remote, **generation), settings)
 
 
@@ -174,7 +176,7 @@ def evaluate_methods(
         return checkpoint
 
     def evaluate(checkpoint: Path) -> Mapping[str, Any]:
-        models = {role: load_model(f"hf:{checkpoint}", role, constrained=not free) for role in ROLES}
+        models = {role: load_model(f"hf:{checkpoint}", role, constrained=not free, engine="torch") for role in ROLES}
         try:
             return evaluate_static(models, examples, out / "static" / checkpoint.name, limit=limit)
         finally:

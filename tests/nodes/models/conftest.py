@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +25,7 @@ from transformers import (
 )
 
 from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.checkpoint import hash_weights
 from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
@@ -77,6 +81,29 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrained
     tokenizer.save_pretrained(folder)
     for seed, (name, invocation) in enumerate(ADAPTERS.items(), start=1):
         save_adapter(folder / name, len(tokenizer), seed, invocation)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_folder(
+    model_folder: Path, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A checkpoint as a training leaves it: a LoRA for planner and caller, on the tiny model."""
+    folder = tmp_path_factory.mktemp("checkpoints") / "trained"
+    tokenizer.save_pretrained(folder)
+    roles: dict[str, dict[str, str]] = {"summarizer": {"kind": "none"}}
+    for role, adapter in (("planner", "one"), ("caller", "two")):
+        shutil.copytree(model_folder / adapter, folder / role)
+        roles[role] = {"kind": "lora", "path": role, "sha256": hash_weights(folder / role)}
+    template = (folder / "chat_template.jinja").read_bytes()
+    card = {
+        "format": 1,
+        "base": {"name": str(model_folder), "sha256": hash_weights(model_folder)},
+        "template": {"style": "umi", "sha256": hashlib.sha256(template).hexdigest()},
+        "backbone": {"kind": "none"},
+        "roles": roles,
+    }
+    (folder / "umi.json").write_text(json.dumps(card))
     return folder
 
 

@@ -23,7 +23,13 @@ from alpha_umi.errors import ConfigError, ModelFault
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, hash_file, hash_weights, resolve_base
 from alpha_umi.nodes.models.engine.fit import ADAPTER_CONFIG, MODEL_CONFIG, check_part_folder, read_adapter_config
-from alpha_umi.nodes.models.engine.llamacpp.gguf import QUANTIZATIONS, Quantization, write_adapter, write_model
+from alpha_umi.nodes.models.engine.llamacpp.gguf import (
+    QUANTIZATIONS,
+    Quantization,
+    find_architecture,
+    write_adapter,
+    write_model,
+)
 from alpha_umi.nodes.models.engine.llamacpp.header import load_library
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
@@ -72,6 +78,7 @@ class LlamaCppBackbone(Backbone):
         files = [self._model_folder / MODEL_CONFIG, tokenizer / "tokenizer.json"]
 
         def write(out: Path) -> None:
+            find_architecture(self._model_folder)  # at once, not after minutes of checking weights
             if checkpoint and base != folder:
                 resolve_base(checkpoint)  # a later start needs no weights of the base, so they are checked only here
             write_model(base, part, tokenizer, out, quantization)

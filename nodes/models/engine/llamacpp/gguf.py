@@ -49,6 +49,10 @@ _ARCHITECTURES = {
 }
 
 
+class NoGguf(ConfigError):
+    """A model of a kind that cannot be written as GGUF here; torch can hold it."""
+
+
 def read_weights(folder: Path) -> Iterator[tuple[str, Weights]]:
     """Yield the weights of a folder's safetensors in float32, whatever they are stored in."""
     for path in sorted(folder.glob("*.safetensors")):
@@ -93,7 +97,8 @@ def write_model(base: Path, part: CheckpointPart, tokenizer: Path, out: Path, qu
         quantization: Of the matrices; what a block of 32 does not divide stays in float16.
 
     Raises:
-        ConfigError: If llama.cpp does not know such a model under any name that is known here, or a file is broken.
+        NoGguf: If llama.cpp does not know such a model under any name that is known here.
+        ConfigError: If a file is broken.
     """
     from gguf import GGUFWriter  # noqa: PLC0415 - optional
 
@@ -140,13 +145,13 @@ def find_architecture(folder: Path) -> _Architecture:
     """Return how llama.cpp knows the model in a folder.
 
     Raises:
-        ConfigError: If it is not among those that are known here.
+        NoGguf: If it is not among those that are known here.
     """
     config = read_document(folder / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
     names = config.get("architectures") or [""]
     if names[0] not in _ARCHITECTURES:
         known = ", ".join(_ARCHITECTURES)
-        raise ConfigError(f"{folder} is a {names[0]!r}; as GGUF {known} can be written. Use 'hf:' with torch for it.")
+        raise NoGguf(f"{folder} is a {names[0]!r}; as GGUF {known} can be written. Use 'hf:' with torch for it.")
     return _ARCHITECTURES[names[0]]
 
 
@@ -169,7 +174,7 @@ def _add_settings(writer: Any, config: Mapping[str, Any]) -> None:
     n_heads, n_layers = config["num_attention_heads"], config["num_hidden_layers"]
     rope = config.get("rope_parameters") or {}
     if (kind := rope.get("rope_type", "default")) != "default":
-        raise ConfigError(f"Positions of kind {kind!r} cannot be written as GGUF here; use 'hf:' with torch.")
+        raise NoGguf(f"Positions of kind {kind!r} cannot be written as GGUF here; use 'hf:' with torch.")
     writer.add_block_count(n_layers)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -191,7 +196,7 @@ def _add_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any]) -> None
     known = read_document(folder / "tokenizer.json", again, dict[str, Any])
     model = known["model"]
     if model.get("type") != "BPE" or model.get("byte_fallback"):
-        raise ConfigError(f"{folder}: only byte-level BPE tokenizers can be written as GGUF; use 'hf:' with torch.")
+        raise NoGguf(f"{folder}: only byte-level BPE tokenizers can be written as GGUF; use 'hf:' with torch.")
     n_vocab = int(config["vocab_size"])
     tokens, types = [f"[PAD{i}]" for i in range(n_vocab)], [5] * n_vocab  # unused
     for token, id_ in model["vocab"].items():
@@ -235,7 +240,7 @@ def _rename(name: str, architecture: _Architecture, config: Mapping[str, Any]) -
     names = _map_names(arch, config["num_hidden_layers"])
     renamed: str | None = names.get_name(name, try_suffixes=(".weight", ".bias"))
     if renamed is None:
-        raise ConfigError(f"The weights {name!r} have no place in a GGUF; use 'hf:' with torch for this model.")
+        raise NoGguf(f"The weights {name!r} have no place in a GGUF; use 'hf:' with torch for this model.")
     return renamed
 
 
