@@ -98,8 +98,13 @@ def test_command_lines_run(
     command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = shlex.split(command)
-    if any(word in arguments for word in ("data", "train", "eval", "hf:checkpoint")):
-        arguments.append("--help")  # hours with real weights; tests/training runs all of it with a tiny model
+    if any(
+        word in arguments
+        for word in ("data", "train", "teach", "eval", "hf:checkpoint", "sheets/", "my-agent/agent.yaml")
+    ):
+        arguments.append(
+            "--help"
+        )  # hours with real weights, which other tests run with tiny ones, or files of somebody's own
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(sys, "stdin", StringIO())
     monkeypatch.delitem(sys.modules, "my_tools", raising=False)

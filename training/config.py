@@ -46,7 +46,12 @@ class StageConfig(BaseModel):
     learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW; decays along a cosine to 0.")
     epochs: float = Field(default=1.0, gt=0, le=1000, description="Passes over the stage's trajectories.")
     max_steps: int | None = Field(default=None, ge=1, description="Stop after this many steps, for trials.")
-    warmup_ratio: float = Field(default=0.0, ge=0, lt=1, description="Share of steps in which the rate rises from 0.")
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="Stop after this time of training; the learning rate then follows the clock."
+    )
+    warmup_ratio: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the steps, or of the time, in which the rate rises from 0."
+    )
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are clipped to this Euclidean norm.")
     tokens_per_forward: int = Field(

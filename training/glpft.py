@@ -10,6 +10,7 @@ Source: arXiv 2401.07324, section 3.2.
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,9 +133,10 @@ def train(
     if config.precision == "auto":  # what was begun stays as it is, also on another machine
         precision = output.find_precision() or choose_precision(config, base)
         config = config.model_copy(update={"precision": precision})
-    start = _read_start(config, card)
+    names = config.stage_names if only is None else (only,)
+    start = _read_start(config, card, names)
     training = _Training(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
-    reports = [training.do(name, dry_run=dry_run) for name in (config.stage_names if only is None else (only,))]
+    reports = [training.do(name, dry_run=dry_run) for name in names]
     if PartialState().is_main_process and any(report.status != "done" for report in reports) and not dry_run:
         logs = output.path / LOGS
         (logs / CURVES).write_text(draw_curves(logs), "utf-8")
@@ -158,7 +160,8 @@ class _Training:
     def do(self, name: StageName, *, dry_run: bool) -> StageReport:
         """Finish one stage, from where it is."""
         is_shown = self.progress and not dry_run and PartialState(cpu=uses_cpu(self.config)).is_main_process
-        bar = ProgressBar(name, show=is_shown)
+        minutes = self.config.stages[name].max_minutes
+        bar = ProgressBar(name, show=is_shown, limit_s=math.inf if minutes is None else 60 * minutes)
         try:
             return self._do(name, bar, dry_run=dry_run)
         finally:
@@ -303,8 +306,8 @@ def _make_card(config: TrainConfig, base: Path, tokenizer: PreTrainedTokenizerBa
     return card if "backbone" in config.stage_names else card | {"backbone": {"kind": "none"}}
 
 
-def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint whose adapters are trained further: one for each stage, of the same rank.
+def _read_start(config: TrainConfig, card: Mapping[str, Any], names: Sequence[StageName]) -> Checkpoint | None:
+    """Return the checkpoint whose adapters are trained further: one for each of these stages, of the same rank.
 
     A role that the backbone played alone begins with a new adapter.
     """
@@ -313,7 +316,7 @@ def _read_start(config: TrainConfig, card: Mapping[str, Any]) -> Checkpoint | No
     start = read_checkpoint(resolve(config.start_from))
     if start.base_sha256 != card["base"]["sha256"]:
         raise ConfigError(f"start_from: {start.path} stands on other weights ({start.base}) than {config.base}.")
-    for name in config.stage_names:
+    for name in names:
         part = start.backbone if name == "backbone" else start.roles[name]
         if part.kind == "none" and name != "backbone":
             continue

@@ -37,9 +37,11 @@ from alpha_umi.training.trainer import (
     WHOLE,
     MetricsFile,
     ProgressBar,
+    TrainingClock,
     UmiTrainer,
     find_checkpoint,
     make_tensorboard,
+    read_spent,
     saving,
 )
 
@@ -92,12 +94,13 @@ def run_stage(run: StageRun) -> dict[str, Any]:
     bar = run.bar or ProgressBar(run.name, show=False)
     bar.announce(_describe(run))
     try:
-        trainer = make_trainer(run, make_model(run), [bar, MetricsFile(run.logs / METRICS, run.name)])
         state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else TrainerState()
+        callbacks = [bar, MetricsFile(run.logs / METRICS, run.name)]
+        trainer = make_trainer(run, make_model(run), callbacks, spent_s=read_spent(state))
         if trainer.is_world_process_zero():
             for callback in make_tensorboard(run.logs, state.global_step + 1):
                 trainer.add_callback(callback)
-        if checkpoint and state.global_step >= state.max_steps:
+        if checkpoint and (state.global_step >= state.max_steps or trainer.is_time_over):
             trainer.restore(checkpoint)
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -121,6 +124,7 @@ def _describe(run: StageRun) -> str:
     return (
         f"{run.name}: {settings.kind} on {config.base}, {get_device(config)}, {config.precision}{quantization}, "
         f"{settings.tokens_per_forward * settings.forwards_per_step * n_processes:,} tokens a step, {n_steps:,} steps"
+        + ("" if settings.max_minutes is None else f" or {settings.max_minutes:g} minutes")
     )
 
 
@@ -238,8 +242,9 @@ def _scale(weights: Mapping[str, torch.Tensor], factor: float) -> dict[str, torc
     return scaled
 
 
-def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> UmiTrainer:
-    """Return the trainer of a stage."""
+def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = (), *, spent_s: float = 0.0) -> UmiTrainer:
+    """Return the trainer of a stage, of whose time so much is spent."""
+    minutes = run.settings.max_minutes
     collate: Any = CollateTurns(run.markers) if run.settings.kind == "alora" else collate_whole
     trainer = UmiTrainer(
         model=model,
@@ -247,6 +252,7 @@ def make_trainer(run: StageRun, model: Any, callbacks: Sequence[Any] = ()) -> Um
         train_dataset=make_batches(run.items, run.settings.tokens_per_forward),
         data_collator=collate,
         callbacks=list(callbacks),
+        clock=None if minutes is None else TrainingClock(60 * minutes, spent_s),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

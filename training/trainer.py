@@ -6,6 +6,7 @@ Its tensors are made by `alpha_umi.training.batches`.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 import time
@@ -19,10 +20,14 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import broadcast  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import DynamicCache, Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from alpha_umi.errors import AlphaUmiError
@@ -48,11 +53,32 @@ class UmiTrainer(Trainer):
 
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """See `transformers.Trainer`."""
+    def __init__(self, *args: Any, clock: TrainingClock | None = None, **kwargs: Any) -> None:
+        """See `transformers.Trainer`; a clock ends the training, and its learning rate, when its time is over."""
         super().__init__(*args, **kwargs)
+        self._clock = clock
+        if clock:
+            self.add_callback(clock)
         self.model_accepts_loss_kwargs = True  # makes the Trainer count the trained tokens of each step
         self._n_tokens, self._since = 0, time.monotonic()
+
+    @property
+    def is_time_over(self) -> bool:
+        """Whether the clock has run down."""
+        return self._clock is not None and self._clock.share >= 1
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return the schedule of the learning rate; with a clock it has gone as far as steps or time, what is more."""
+        if self._clock is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        clock, warmup = self._clock, max(float(self.args.warmup_steps), 1e-9)
+
+        def get_factor(step: int) -> float:
+            done = max((step + 1) / num_training_steps, clock.share)
+            return done / warmup if done < warmup else 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+        self.lr_scheduler = LambdaLR(cast(Optimizer, optimizer or self.optimizer), get_factor)
+        return self.lr_scheduler
 
     def compute_loss(
         self,
@@ -167,6 +193,51 @@ class UmiTrainer(Trainer):
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
 
+class TrainingClock(TrainerCallback, ExportableState):
+    """Ends a training after some time, which goes on where it was after a resume.
+
+    Args:
+        limit_s: Seconds of training.
+        spent_s: Seconds that were spent before.
+        clock: Returns seconds.
+    """
+
+    def __init__(self, limit_s: float, spent_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin to count when the training begins."""
+        self.limit_s, self.spent_s, self._now = limit_s, spent_s, clock
+        self._last_s = clock()
+
+    @property
+    def share(self) -> float:
+        """The share of the time that is over, in [0, 1]."""
+        return min(1.0, self.spent_s / self.limit_s)
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Start to count."""
+        self._last_s = self._now()
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Count the time of a step, which is that of the first process in all of them."""
+        now = self._now()
+        spent = torch.tensor(self.spent_s + now - self._last_s, dtype=torch.float32)
+        self.spent_s, self._last_s = float(broadcast(spent.to(args.device))), now
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """End the training when the time is over, with a checkpoint."""
+        if self.spent_s >= self.limit_s:
+            control.should_training_stop = control.should_save = True
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"spent_s": self.spent_s}
+
+
+def read_spent(state: TrainerState) -> float:
+    """Return the seconds that a `TrainingClock` had counted up to a checkpoint."""
+    kept: Any = state.stateful_callbacks or {}
+    return float(kept.get(TrainingClock.__name__, {}).get("spent_s", 0.0))
+
+
 def find_checkpoint(run: Path) -> Path | None:
     """Return the newest whole checkpoint of a run, ignoring those that a kill left half-written."""
     folders = [mark.parent for mark in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{WHOLE}")]
@@ -207,15 +278,18 @@ class ProgressBar(TrainerCallback):
     Args:
         stage: Its name.
         show: False shows nothing.
+        limit_s: Seconds after which the training ends, whatever its steps.
         clock: Returns seconds.
     """
 
-    def __init__(self, stage: str, *, show: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, stage: str, *, show: bool, limit_s: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin with the reading of the data; the bar appears when the training begins."""
         self._stage = stage
         self._bar = make_progress(show=show)
         self._writes_lines = show and self._bar.disable
-        self._clock = clock
+        self._limit_s, self._clock = limit_s, clock
         self._written_s = self._began_s = clock()
         self._first, self._done, self._total = 0.0, 0.0, 0  # optimiser steps, parts of them for forward passes
         self._part, self._note = "", "reading data"
@@ -242,14 +316,16 @@ class ProgressBar(TrainerCallback):
             return
         self._written_s, n_done = at_s, self._done - self._first
         took_s = at_s - self._began_s
-        left = f", {_format_s(took_s * (self._total - self._done) / n_done)} left" if n_done else ""
+        left_s = min(took_s * (self._total - self._done) / n_done if n_done else math.inf, self._limit_s - took_s)
+        left = f", {_format_s(max(0.0, left_s))} left" if math.isfinite(left_s) else ""
         where = f" {int(self._done)}/{self._total}{self._part}" if self._total else ""
         line = f"{self._stage}{where}  {self._note}".rstrip()
         self._bar.console.print(f"{line}  {_format_s(took_s)}{left}", highlight=False, soft_wrap=True)
 
     def _move(self, done: float, part: str = "") -> None:
         self._done, self._part = done, part
-        self._bar.update(self._task, completed=done, note=self._note + part)
+        timed = self._total * (self._clock() - self._began_s) / self._limit_s
+        self._bar.update(self._task, completed=max(done, timed), note=self._note + part)
         self.tell()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.stage import StageRun, make_model, make_trainer, run_stage
-from alpha_umi.training.trainer import TrainingStopped, find_checkpoint
+from alpha_umi.training.trainer import METRICS, TrainingClock, TrainingStopped, find_checkpoint
 
 MakeConfig = Callable[..., TrainConfig]
 MakeRun = Callable[..., StageRun]
@@ -188,3 +191,42 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_leaves_no_half(
         run_stage(run)
     assert [path.name for path in sorted(run.work.glob("checkpoint-*"))] == ["checkpoint-2"]
     assert find_checkpoint(run.work) is not None
+
+
+def _count_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every optimiser step take ten seconds."""
+    ticks = itertools.count(step=10.0)
+    monkeypatch.setattr("alpha_umi.training.stage.TrainingClock", partial(TrainingClock, clock=lambda: next(ticks)))
+
+
+def test_a_clock_ends_the_training_and_its_learning_rate(
+    make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _count_time(monkeypatch)
+    run = make_run(make_config(max_minutes=2, epochs=100, warmup_ratio=0.25, learning_rate=1e-2), "planner")
+    assert run_stage(run)["n_steps"] == 12
+    rates = [json.loads(line)["learning_rate"] for line in (run.logs / METRICS).read_text().splitlines()]
+    peak = rates.index(max(rates))
+    assert peak in (1, 2, 3)
+    assert rates == sorted(rates[: peak + 1]) + sorted(rates[peak + 1 :], reverse=True)
+    assert rates[-1] < 5e-4 < 9e-3 < rates[peak]
+
+
+def test_a_resumed_training_goes_on_at_its_time(
+    make_config: MakeConfig, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _count_time(monkeypatch)
+    run = make_run(make_config(max_minutes=1, epochs=100, save_every_steps=2), "planner")
+    step, n_steps = TrainingClock.on_step_end, itertools.count(1)
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        step(*args, **kwargs)
+        if next(n_steps) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingClock, "on_step_end", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(run)
+    assert find_checkpoint(run.work) == run.work / "checkpoint-2"
+    assert run_stage(run)["n_steps"] == 6  # 20 s were spent, 40 s are left
+    assert run_stage(run)["n_steps"] == 6  # a run that was killed after its time is exported as it is

@@ -1,4 +1,4 @@
-"""The command line: `alpha-umi ask`, `chat`, `threads`, `graph`, `data`, `sheet`, `train`, `check`, `eval`, `models`.
+"""The command line: each of its commands is in a module here.
 
 Nothing here imports LangGraph or torch before a command needs it, so that ``--help`` is quick.
 """
@@ -23,6 +23,7 @@ from alpha_umi.cli.models import train
 from alpha_umi.cli.new import new
 from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
+from alpha_umi.cli.teach import teach
 from alpha_umi.errors import hide_passwords
 
 
@@ -47,7 +48,7 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, graph, train, check, new):
+for _command in (chat, graph, train, teach, check, new):
     app.command()(_command)
 app.add_typer(threads, name="threads")
 app.add_typer(data.app, name="data")

@@ -21,8 +21,9 @@ def check(
     samples: Annotated[int, typer.Option(min=0, help="How many requests to show, with what comes of them.")] = 5,
 ) -> None:
     """Tell every fault of every sheet, and what is doubtful; show samples. Exit code 1 if there is a fault."""
+    from alpha_umi.training.data.sheets.form import WORLD
     from alpha_umi.training.data.sheets.lint import find_warnings, render_samples
-    from alpha_umi.training.data.sheets.load import WORLD, check_sheets
+    from alpha_umi.training.data.sheets.load import check_sheets
 
     sheets, faults = check_sheets(places or [WORLD])
     warnings = find_warnings(sheets)

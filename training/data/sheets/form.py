@@ -22,6 +22,10 @@ from alpha_umi.training.data.sheets.wording import (
 )
 from alpha_umi.yaml_files import YamlFile
 
+WORLD = Path(__file__).parent / "world"
+"""The sheets that ship."""
+ENOUGH_WORDINGS = 4
+"""A tool that has fewer is warned of, and keeps none for evaluation."""
 Scalar: TypeAlias = str | int | float | bool
 JsonType: TypeAlias = Literal["string", "integer", "number", "boolean", "array", "object"]
 _SCHEMA_KEYS = ("description", "enum", "format", "pattern", "minimum", "maximum", "default")
@@ -166,6 +170,11 @@ class ToolSheet:
         """File and line."""
         finding = self.place.find("")
         return f"{finding.path}, line {finding.line}"
+
+    @property
+    def ships(self) -> bool:
+        """Whether it is one of the invented tools of the package."""
+        return self.place.path.parent == WORLD
 
     @property
     def is_run(self) -> bool:

@@ -11,11 +11,10 @@ from itertools import cycle, islice
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.sheets.check import find_keys
-from alpha_umi.training.data.sheets.form import SheetFinding, ToolSheet, first_source, list_results
+from alpha_umi.training.data.sheets.form import ENOUGH_WORDINGS, SheetFinding, ToolSheet, first_source, list_results
 from alpha_umi.training.data.sheets.request import draw_need, make_answer, make_sheet_tool
 from alpha_umi.training.data.sheets.wording import SLOT, ToolWording
 
-_MIN_WORDINGS = 4
 _WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{3,}")
 _STEM_CHARS = 5
 _STOP_WORDS = frozenset(
@@ -47,8 +46,8 @@ def _warn_of_tool(sheet: ToolSheet) -> Iterator[SheetFinding]:
     if unclear := [name for name, schema in properties.items() if not schema.get("description")]:
         text = f"the tool does not describe {', '.join(unclear)}; do so, unless the name says it."
         yield sheet.place.find(f"{tool.name}: {text}", "tool")
-    if len(tool.ask) < _MIN_WORDINGS:
-        text = f"there are {len(tool.ask)} wordings; write {_MIN_WORDINGS} or more, as different as people are."
+    if len(tool.ask) < ENOUGH_WORDINGS:
+        text = f"there are {len(tool.ask)} wordings; write {ENOUGH_WORDINGS} or more, as different as people are."
         yield sheet.place.find(f"{tool.name}: {text}", "ask")
     said = {path for wording in sheet.wordings for path in wording.slots}
     for path in sheet.sources.keys() - said:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.sheets.check import find_faults
 from alpha_umi.training.data.sheets.form import (
+    WORLD,
     Scalar,
     SheetFinding,
     SheetPlace,
@@ -27,7 +28,6 @@ from alpha_umi.training.data.sheets.wording import WordLists
 from alpha_umi.yaml_files import YamlFile, read_yaml
 
 FOLDER = Path(__file__).parent
-WORLD = FOLDER / "world"
 Form = TypeVar("Form", bound=BaseModel)
 _MAX_FAULTS = 10
 
@@ -91,7 +91,7 @@ def check_sheets(places: Iterable[Path]) -> tuple[list[ToolSheet], list[SheetFin
     finder = ToolFinder()
     sheets: list[ToolSheet] = []
     faults: list[SheetFinding] = []
-    for path in dict.fromkeys(path for place in places for path in _list_files(place)):
+    for path in dict.fromkeys(path for place in places for path in list_sheet_files(place)):
         found, wrong = _SheetReader(path, finder).read()
         sheets += found
         faults += sorted(wrong)
@@ -104,7 +104,12 @@ def check_sheets(places: Iterable[Path]) -> tuple[list[ToolSheet], list[SheetFin
     return sheets, faults
 
 
-def _list_files(place: Path) -> list[Path]:
+def list_sheet_files(place: Path) -> list[Path]:
+    """Return the files of a folder of sheets, or the one file.
+
+    Raises:
+        ConfigError: If there is none.
+    """
     paths = sorted(place.glob("*.yaml")) if place.is_dir() else [place]
     if not paths:
         raise ConfigError(f"{place} holds no .yaml file; write a sheet there, see docs/tool-sheets.md.")

@@ -24,13 +24,15 @@ class RealTool:
 
     Args:
         tool: Any LangChain tool.
+        source: Where it was found, as `load_tools` takes it.
 
     Raises:
         ConfigError: If it cannot be described to a model.
     """
 
-    def __init__(self, tool: BaseTool) -> None:
+    def __init__(self, tool: BaseTool, source: str) -> None:
         """Read its description."""
+        self.source = source
         self.spec = spec_from_tool(tool)
         self._toolbox = Toolbox([tool])
         self._run = lru_cache(_MAX_REPLIES)(self._execute)
@@ -76,7 +78,7 @@ class ToolFinder:
             raise ConfigError(
                 f"{source} has no tool {name!r}; correct what stands after '#'. It has {', '.join(near)}."
             )
-        return RealTool(tools[name])
+        return RealTool(tools[name], source)
 
     def _load(self, source: str) -> Mapping[str, BaseTool]:
         if source not in self._sources:

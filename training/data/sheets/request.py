@@ -14,7 +14,7 @@ from langchain_core.tools import BaseTool, ToolException
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.observation import cut
-from alpha_umi.training.data.sheets.form import SheetParameter, ToolSheet, first_source, is_optional
+from alpha_umi.training.data.sheets.form import ENOUGH_WORDINGS, SheetParameter, ToolSheet, first_source, is_optional
 from alpha_umi.training.data.sheets.real_tool import read_reply
 from alpha_umi.training.data.sheets.wording import SLOT, SaidValue, ToolWording, parse_source, say
 from alpha_umi.training.data.split import hash_text
@@ -47,10 +47,16 @@ class ToolNeed:
         return nest({path: value.argument for path, value in self.values.items()})
 
 
-def list_wordings(wordings: Sequence[ToolWording], *, held_out: bool) -> list[ToolWording]:
-    """Return the wordings that belong to training, or the tenth that never occurs there; all if that leaves none."""
-    chosen = [each for each in wordings if (hash_text(each.text, 1) % _HELD_OUT_ONE_IN == 0) == held_out]
-    return chosen or list(wordings)
+def list_wordings(sheet: ToolSheet, *, held_out: bool) -> list[ToolWording]:
+    """Return the wordings that belong to training, or the tenth that never occurs there; all if that leaves none.
+
+    Of a tool that does not ship, one that has enough wordings, at least one never occurs.
+    """
+    ranked = {each: hash_text(each.text, 1) for each in sheet.wordings}
+    kept = {each for each, number in ranked.items() if number % _HELD_OUT_ONE_IN == 0}
+    if not kept and not sheet.ships and len(ranked) >= ENOUGH_WORDINGS:
+        kept = {min(ranked, key=ranked.__getitem__)}
+    return [each for each in ranked if (each in kept) == held_out] or list(ranked)
 
 
 def draw_need(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False, typo: bool = False) -> ToolNeed:
@@ -62,7 +68,7 @@ def draw_need(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False, t
         held_out: Whether to word it in a way that never occurs in training.
         typo: Make one typing error.
     """
-    wording = rng.choice(list_wordings(sheet.wordings, held_out=held_out))
+    wording = rng.choice(list_wordings(sheet, held_out=held_out))
     values = _draw_values(sheet, wording, rng)
     return ToolNeed(sheet, values, _fill(wording, values, rng if typo else None))
 
@@ -82,7 +88,7 @@ def draw_chained(need: ToolNeed, sheet: ToolSheet, rng: random.Random) -> ToolNe
 def draw_incomplete(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False) -> ToolNeed | None:
     """Draw a request that does not say a value that the tool needs; None if no wording can leave one out."""
     options: list[tuple[ToolWording, str]] = []
-    for wording in list_wordings(sheet.wordings, held_out=held_out):
+    for wording in list_wordings(sheet, held_out=held_out):
         for path in sorted(wording.slots - wording.always_said):
             if not is_optional(sheet.tool.parameters, path):
                 options.append((wording, path))

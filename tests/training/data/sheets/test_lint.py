@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from alpha_umi.training.data.sheets.form import WORLD
 from alpha_umi.training.data.sheets.lint import find_warnings
-from alpha_umi.training.data.sheets.load import WORLD, check_sheets
+from alpha_umi.training.data.sheets.load import check_sheets
 
 SHEET = """
 domain: rail

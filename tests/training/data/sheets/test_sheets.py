@@ -213,11 +213,15 @@ def test_a_follow_up_keeps_what_it_does_not_say(sheets: dict[str, ToolSheet]) ->
         assert again.text.startswith("And for ")
 
 
-def test_held_out_wordings_are_others() -> None:
-    wordings = [parse_wording(f"Wording {i} for it.", []) for i in range(200)]
-    train, held_out = (list_wordings(wordings, held_out=each) for each in (False, True))
-    assert not set(train) & set(held_out)
-    assert 5 < len(held_out) < 50
+def test_held_out_wordings_are_others(folder: Path) -> None:
+    for sheet in load_sheets(folder):
+        train, held_out = (list_wordings(sheet, held_out=each) for each in (False, True))
+        is_enough = len(sheet.wordings) >= 4
+        assert bool(set(train) & set(held_out)) != is_enough
+        assert len(held_out) == 1
+        assert len(train) + len(held_out) == len(sheet.wordings) + (not is_enough)
+    many = [each for sheet in load_world() for each in list_wordings(sheet, held_out=True)]
+    assert len(many) > 5
 
 
 def test_conversations_are_right_and_repeatable(folder: Path) -> None:

@@ -1,0 +1,130 @@
+"""`alpha-umi teach`: roles trained further on tool sheets, measured before and after.
+
+Here graph, training and evaluation meet, as in `alpha_umi.cli.eval_runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from alpha_umi.cli.options import refuse_address
+
+if TYPE_CHECKING:
+    from alpha_umi.training.teach import Lesson
+
+CONFIGURATION = "agent.yaml"
+_SHARES = (
+    "success",
+    "calls_exact",
+    "single_exact",
+    "parts_right",
+    "refused",
+    "nothing_fits_refused",
+    "false_refusal",
+    "wrong_effect",
+)
+
+
+def _check_roles(names: list[str] | None) -> list[str] | None:
+    from alpha_umi.nodes.format.trajectory import ROLES
+
+    for name in names or ():
+        if name not in ROLES:
+            raise typer.BadParameter(f"{name!r} is no role; write {', '.join(ROLES)}.")
+    return names
+
+
+def teach(
+    sheets: Annotated[Path, typer.Option(metavar="FOLDER|FILE", help="Tool sheets; 'alpha-umi sheet' helps.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", callback=refuse_address, help="Folder for all; a stopped run continues there."),
+    ],
+    minutes: Annotated[
+        float, typer.Option(min=0.1, metavar="N", help="Minutes of training; making data and measuring take more.")
+    ] = 60.0,
+    start: Annotated[
+        str, typer.Option("--from", metavar="CKPT", help="A checkpoint folder, or the name of one that ships.")
+    ] = "smollm2-135m-umi",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE",
+            show_default="planner, caller and summarizer",
+            callback=_check_roles,
+            help="Train this role alone. Repeatable.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Tasks in words that training never saw, before and after; 0: none.")
+    ] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of the data and the training.")] = 1,
+) -> None:
+    """Teach a checkpoint the tools of your sheets.
+
+    Its roles are trained further on conversations made from the sheets, with some of what ships beside them. Tools
+    that exist and have no effects are run to make the data. At the end stand figures from before and after, and a
+    configuration to use it with.
+    """
+    from alpha_umi.nodes.format.trajectory import ROLES
+    from alpha_umi.training.evaluation.result_folder import ResultFolder
+    from alpha_umi.training.teach import CHECKPOINT, read_lesson
+    from alpha_umi.training.teach import teach as run
+
+    lesson = read_lesson(
+        sheets, start, roles=[each for each in ROLES if not only or each in only], minutes=minutes, seed=seed
+    )
+    with ResultFolder(out, "lesson.jsonl", {"kind": "teach", **lesson.describe()}):
+        before = _measure(f"hf:{lesson.start.path}", lesson, tasks, out / "before")
+        run(lesson, out)
+        after = _measure(f"hf:{out / CHECKPOINT}", lesson, tasks, out / "after")
+        (out / CONFIGURATION).write_text(make_configuration(lesson, out / CHECKPOINT), "utf-8")
+    if tasks:
+        typer.echo(f"\n{tasks} tasks in words that training never saw:\n\n{render_progress(before, after)}\n")
+    typer.echo(f"Try it: alpha-umi ask --model {out / CONFIGURATION} …")
+
+
+def _measure(model: str, lesson: Lesson, n_tasks: int, out: Path) -> Mapping[str, Any]:
+    """Let the agent do tasks in held-out words with the sheets' tools; calls of tools that exist may be run."""
+    if not n_tasks:
+        return {}
+    from alpha_umi.cli.eval_runs import load_agent, make_run
+    from alpha_umi.nodes.models.engine.scheduler import close_engines
+    from alpha_umi.training.evaluation import evaluate_tasks, load_suite, make_answer_scorer
+
+    agent, suite = load_agent(model, free=False), f"world:{lesson.place}"
+    loaded = load_suite(suite, n_tasks=n_tasks, seed=lesson.seed, folder=out)
+    identity = {"suite": suite, "seed": lesson.seed, **agent.describe()}
+    try:
+        return evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=make_answer_scorer())
+    finally:
+        close_engines()  # the training needs the memory
+
+
+def render_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return the shares of before and after as a table, in percent."""
+    from alpha_umi.training.evaluation.render import TITLES, interval, percent, render_columns
+
+    rows = [["%", "before", "", "after", "", "tasks"]]
+    for name in _SHARES:
+        old, new = before["strict"][name], after["strict"][name]
+        if new["n"]:
+            shares = [text for each in (old, new) for text in (percent(each["value"]), interval(each))]
+            rows.append([TITLES[name], *shares, f"{new['n']:,}"])
+    return render_columns(rows, (38, 7, 14, 7, 14, 6))
+
+
+def make_configuration(lesson: Lesson, checkpoint: Path) -> str:
+    """Return a configuration in YAML: the checkpoint, and the tools of the sheets that exist."""
+    import yaml
+
+    tools = list(dict.fromkeys(sheet.real.source for sheet in lesson.tools if sheet.real))
+    lines = ["# Written by alpha-umi teach; paths are relative to the folder in which alpha-umi is started."]
+    if not tools:
+        lines.append("# The sheets are about invented tools. Name yours: tools: [my_tools:TOOLS]")
+    values: dict[str, Any] = {"models": f"hf:{checkpoint}", **({"tools": tools} if tools else {})}
+    return "\n".join([*lines, yaml.safe_dump(values, sort_keys=False, allow_unicode=True)])
