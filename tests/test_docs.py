@@ -98,13 +98,9 @@ def test_command_lines_run(
     command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = shlex.split(command)
-    if any(
-        word in arguments
-        for word in ("data", "train", "teach", "eval", "hf:checkpoint", "sheets/", "my-agent/agent.yaml")
-    ):
-        arguments.append(
-            "--help"
-        )  # hours with real weights, which other tests run with tiny ones, or files of somebody's own
+    others = ("data", "train", "teach", "eval", "hf:checkpoint", "sheets/", "my-agent/agent.yaml")
+    if any(word in arguments for word in others):
+        arguments.append("--help")  # hours, or files of somebody's own; other tests run it with a tiny model
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(sys, "stdin", StringIO())
     monkeypatch.delitem(sys.modules, "my_tools", raising=False)
