@@ -57,21 +57,14 @@ def check(
 
     Tools with effects are not run; they get a reply of the file, or a stand-in.
     """
-    from alpha_umi.cli.eval_runs import load_agent, load_checked_tools, make_run
-    from alpha_umi.graph.factory import make_retriever
-    from alpha_umi.tools.convert import spec_from_tool
-    from alpha_umi.training.evaluation.questions import check_questions, load_questions, render_check
+    from alpha_umi.cli.eval_runs import check_agent, load_agent
+    from alpha_umi.training.evaluation.questions import render_check
 
     # what a tool prints must not end up in the JSON
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), ExitStack() as stack:
         agent = load_agent(model, free=False, max_steps=max_steps)
-        loaded = load_checked_tools(agent.settings, tools)
-        specs = [spec_from_tool(tool) for tool in loaded]
-        file = load_questions(questions, specs)
         folder = out or Path(stack.enter_context(TemporaryDirectory()))
-        identity = {"suite": "questions", "retrieval": agent.settings.retrieval.model_dump(), **agent.describe()}
-        run = make_run(agent, make_retriever(agent.settings, specs))
-        checked = check_questions(run, file, loaded, folder, identity=identity, n_workers=workers)
+        checked = check_agent(agent, questions, tools, folder, n_workers=workers)
     typer.echo(json.dumps(checked, ensure_ascii=False) if as_json else render_check(checked, questions))
     if out and not as_json:
         typer.echo(f"Written to {out}")

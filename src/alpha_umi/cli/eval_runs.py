@@ -16,17 +16,17 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool
 
 from alpha_umi.cli.options import load_configuration
 from alpha_umi.errors import ConfigError
 from alpha_umi.graph.config import UmiSettings
-from alpha_umi.graph.factory import create_umi_agent
+from alpha_umi.graph.factory import create_umi_agent, make_retriever
 from alpha_umi.nodes.format.certainty import get_probability
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import load_model, load_models
 from alpha_umi.nodes.state import UmiInput
+from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.load import load_tools
@@ -37,6 +37,7 @@ from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate
 from alpha_umi.training.evaluation.evaluator import RunAgent
 from alpha_umi.training.evaluation.examples import hash_examples
 from alpha_umi.training.evaluation.judge import Judge
+from alpha_umi.training.evaluation.questions import check_questions, load_questions
 from alpha_umi.training.evaluation.scaling import hash_share, write_share
 from alpha_umi.training.evaluation.static import describe_model
 from alpha_umi.training.evaluation.toolbench import make_answer_file
@@ -95,13 +96,6 @@ def load_agent(
     return MeasuredAgent(load_models(settings.models, remote=settings.remote, **generation), settings)
 
 
-def load_checked_tools(settings: UmiSettings, tools: Sequence[str] | None) -> list[BaseTool]:
-    """Return these tools, or those of the configuration if none are named, as the agent would run them."""
-    loaded = load_tools(tools or settings.tools, remote=settings.remote)
-    names = {tool.name for tool in loaded}
-    return isolate_named(loaded, {name: how for name, how in settings.isolation.items() if not tools or name in names})
-
-
 def load_judge(spec: str, n_votes: int, n_workers: int, remote: RemoteSettings) -> Judge:
     """Return the judge that an option ``--judge`` names."""
     temperature = 0.7  # several votes of a judge that decodes greedily would all be the same
@@ -139,6 +133,33 @@ def make_run(measured: MeasuredAgent, retriever: ToolRetriever | None = None) ->
         return EvalOutcome(trajectory, total, state["finish"], state["reason"], answer, min(known, default=None))
 
     return run
+
+
+def check_agent(
+    agent: MeasuredAgent, questions: Path, tools: Sequence[str] | None, out: Path, *, n_workers: int
+) -> dict[str, Any]:
+    """Ask an agent the questions of a file; see `check_questions`.
+
+    Args:
+        agent: Whom to ask.
+        questions: The file.
+        tools: The tools at hand; None takes those of the configuration.
+        out: Folder for the results.
+        n_workers: How many questions at the same time.
+
+    Raises:
+        ConfigError: If tools, file or folder cannot be used.
+    """
+    settings = agent.settings
+    loaded = load_tools(tools or settings.tools, remote=settings.remote)
+    names = {tool.name for tool in loaded}
+    isolation = {name: how for name, how in settings.isolation.items() if not tools or name in names}
+    loaded = isolate_named(loaded, isolation)
+    specs = [spec_from_tool(tool) for tool in loaded]
+    file = load_questions(questions, specs)
+    identity = {"suite": "questions", "retrieval": settings.retrieval.model_dump(), **agent.describe()}
+    run = make_run(agent, make_retriever(settings, specs))
+    return check_questions(run, file, loaded, out, identity=identity, n_workers=n_workers)
 
 
 def evaluate_methods(

@@ -13,6 +13,7 @@ from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.evaluation.questions import QuestionFile, load_questions
 from alpha_umi.training.evaluation.questions.accepted import list_variants
 from alpha_umi.training.evaluation.questions.score import make_question_tasks
+from benchmarks.teach.__main__ import main
 
 FOLDER = Path(__file__).resolve().parents[4] / "benchmarks" / "teach"
 SETS = sorted(path.parent.name for path in FOLDER.glob("*/tools.py"))
@@ -64,3 +65,15 @@ def test_no_question_is_worded_as_a_description_is(name: str) -> None:
     tools, file = load(name)
     told = {run for tool in tools for run in list_runs(spec_from_tool(tool).description)}
     assert [question.text for question in file.questions if list_runs(question.text) & told] == []
+
+
+def test_an_agent_that_always_gives_up_is_right_where_that_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "script.yaml").write_text('planner: ["No.\\nNext: give up."]\n')
+    model = f"scripted:{tmp_path / 'script.yaml'}"
+    monkeypatch.setattr("sys.argv", ["teach", "apiary", "roastery", "--model", model, "--out", str(tmp_path)])
+    main()
+    *_, apiary, _, together = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert apiary[:6] == ["apiary", "19.0", "0.0", "0.0", "100.0", "100.0"]
+    assert together[:2] == ["all", "19.0"]
