@@ -1,4 +1,4 @@
-"""`alpha-umi sheet`: faults, warnings and samples of sheets."""
+"""`alpha-umi sheet`: first sheets of tools; faults, warnings and samples of sheets."""
 
 from __future__ import annotations
 
@@ -76,3 +76,63 @@ def test_a_folder_that_is_not_there_is_a_wrong_use(umi: Umi, tmp_path: Path) -> 
     done = umi("sheet", "check", str(tmp_path / "none"))
     assert done.code == 2
     assert "cannot be read: No such file or directory; correct the path" in done.err
+
+
+OWN = """
+def cancel_trip(trip_id: str) -> str:
+    '''Cancel a trip.'''
+    return ""
+
+def add_rules(rules: list[dict]) -> str:
+    '''Add rules.'''
+    return ""
+
+def rate(flange: str) -> str:
+    '''Rate a thing.'''
+    return ""
+"""
+
+
+def test_a_first_sheet_for_each_tool_is_written_and_can_be_used(
+    umi: Umi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"trips_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN + "TOOLS = [cancel_trip, rate]")
+    monkeypatch.chdir(tmp_path)
+    done = umi("sheet", "--tools", f"{name}:TOOLS", "--tools", "builtin:calculator", "--out", "mine")
+    path = Path("mine") / f"{name}.yaml"
+    assert f"{path}: cancel_trip\n" in done.out
+    assert "to correct: rate: nothing tells what flange look like\n" in done.out
+    assert done.out.endswith("3 sheets are written. Correct them by hand, then: alpha-umi sheet check mine\n")
+    assert done.code == 0
+    assert "Cancel trip {trip_id}." in path.read_text()
+    done = umi("sheet", "check", "mine", "--samples", "3")
+    assert done.code == 0
+    assert "3 tools can be used. Faults: 0" in done.out
+    text = path.read_text()
+    done = umi("sheet", "--tools", f"{name}:TOOLS", "--out", "mine")
+    assert "0 sheets are written, 2 were there already and are as they were" in done.out
+    assert path.read_text() == text
+
+
+def test_a_tool_that_no_sheet_can_be_written_for_is_told(
+    umi: Umi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"rules_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    done = umi("sheet", "--tools", f"{name}:add_rules")
+    assert done.code == 1
+    assert "left out: add_rules: it needs rules: a list of objects or lists cannot be said in a sentence" in done.out
+    done = umi("sheet", "--tools", f"{name}:nothing")
+    assert done.code == 2
+    assert "has no 'nothing'" in done.err
+    done = umi("sheet", "--tools", "replay:x#y")
+    assert done.code == 2
+    assert "name the tools themselves" in done.err
+
+
+def test_without_tools_the_help_is_shown(umi: Umi) -> None:
+    done = umi("sheet")
+    assert done.code == 0
+    assert "--tools" in done.out

@@ -1,15 +1,59 @@
-"""`alpha-umi sheet`: what is wrong with tool sheets, and what comes of them."""
+"""`alpha-umi sheet`: first tool sheets for tools that exist, what is wrong with sheets, and what comes of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alpha_umi.cli.options import Tools
 from alpha_umi.cli.screen import EXIT_FAILURE
 
-app = typer.Typer(no_args_is_help=True, help="Check tool sheets, which training data are made from.")
+if TYPE_CHECKING:
+    from alpha_umi.training.data.sheets.draft.write import WrittenSheets
+
+_MAX_NAMES = 6
+
+app = typer.Typer(invoke_without_command=True, help="Write and check tool sheets, which training data are made from.")
+
+
+@app.callback()
+def write(
+    ctx: typer.Context,
+    tools: Tools = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sheets go, a file for each --tools.")] = Path(
+        "sheets"
+    ),
+) -> None:
+    """Write a first sheet for each tool of --tools, to be corrected by hand; or check sheets, see 'check'.
+
+    Tools that a file has already stay as they are.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if not tools:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+    from alpha_umi.training.data.sheets.draft.write import summarize, write_sheets
+
+    written = [write_sheets(source, out) for source in dict.fromkeys(tools)]
+    for each in written:
+        _show_written(each)
+    typer.echo(f"{summarize(written)} Correct them by hand, then: alpha-umi sheet check {out}")
+    if any(each.left_out for each in written):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _show_written(written: WrittenSheets) -> None:
+    """Tell what a file has now, and what is to be looked at first."""
+    for name in written.written:
+        typer.echo(f"{written.path}: {name}")
+    for name, values in written.guesses.items():
+        more = f" and {len(values) - _MAX_NAMES} more" if len(values) > _MAX_NAMES else ""
+        typer.echo(f"to correct: {name}: nothing tells what {', '.join(values[:_MAX_NAMES])}{more} look like")
+    for name, reason in written.left_out.items():
+        typer.echo(f"left out: {name}: {reason}")
 
 
 @app.command()

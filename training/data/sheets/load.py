@@ -149,7 +149,7 @@ class _SheetReader:
         content = self._validate(_SheetFile, self._place.file.values)
         if content is None:
             return [], self._faults
-        lists = {**_load_common(), **content.values}
+        lists = {**load_common(), **content.values}
         read = [self._read_tool(content, lists, number) for number in range(len(content.tools))]
         results = {
             result for raw, sheet in zip(content.tools, read, strict=True) for result in _list_results(raw, sheet)
@@ -200,7 +200,7 @@ def _list_results(raw: Any, sheet: ToolSheet | None) -> list[str]:
 
 
 @cache
-def _load_common() -> WordLists:
+def load_common() -> WordLists:
     """Return the word lists that every sheet may use."""
     lists: WordLists = read_yaml(FOLDER / "common.yaml", loader_type=PlainLoader).values
     return lists

@@ -54,7 +54,7 @@ class _Completion:
         }
 
     def _complete(self, given: SheetParameter | None, node: Any, keys: Keys, *, is_optional: bool) -> SheetParameter:
-        node = self._unfold(node)
+        node = unfold(node, self._lookup)
         parameter = given or SheetParameter()
         for name in sorted(parameter.model_fields_set & _FROM_TOOL):
             self.faults.append(((*keys, name), f"{name} comes from the tool; leave it out."))
@@ -77,19 +77,20 @@ class _Completion:
             return {"items": items}
         return {}
 
-    def _unfold(self, node: Any) -> Mapping[str, Any]:
-        """Follow references, and of alternatives take the first that is not null."""
-        for _ in range(_MAX_DEPTH):
-            if not isinstance(node, Mapping):
-                return {}
-            parts = [part for key in ("anyOf", "oneOf", "allOf") for part in node.get(key, ()) if not _is_null(part)]
-            if "$ref" in node:
-                node = self._lookup(node["$ref"])
-            elif parts and "type" not in node and "properties" not in node:
-                node = parts[0]
-            else:
-                return node
-        return {}
+
+def unfold(node: Any, lookup: Callable[[str], Any]) -> Mapping[str, Any]:
+    """Follow the references of a schema, and of alternatives take the first that is not null."""
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(node, Mapping):
+            return {}
+        parts = [part for key in ("anyOf", "oneOf", "allOf") for part in node.get(key, ()) if not _is_null(part)]
+        if "$ref" in node:
+            node = lookup(node["$ref"])
+        elif parts and "type" not in node and "properties" not in node:
+            node = parts[0]
+        else:
+            return node
+    return {}
 
 
 def _is_null(node: Any) -> bool:

@@ -1,0 +1,1 @@
+"""First drafts of sheets, from what tools say of themselves: to be corrected by hand."""

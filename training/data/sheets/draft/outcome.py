@@ -1,0 +1,276 @@
+"""What comes of a call, for a first draft: reply, answer, errors, and how a refusal names the tool."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from langchain_core.tools import BaseTool
+from pydantic import TypeAdapter
+
+from alpha_umi.tools.schema import make_lookup
+from alpha_umi.training.data.sheets.draft.english import (
+    get_said,
+    is_plural,
+    make_participle,
+    put_article,
+    singular,
+    split_name,
+)
+from alpha_umi.training.data.sheets.draft.guess import CLUELESS, guess_value
+from alpha_umi.training.data.sheets.draft.phrase import DraftPhrase
+from alpha_umi.training.data.sheets.draft.slots import DraftSlot
+from alpha_umi.training.data.sheets.reference import unfold
+
+_MAX_FIELDS = 5
+_MAX_TOLD = 3
+_FACTS = ["as planned", "higher than last week", "fine", "three points are open", "nothing unusual"]
+_FINDINGS = ("look", "list", "find", "check", "compute")
+
+
+@dataclass
+class DraftOutcome:
+    """What a sheet says of a call's end; `returns` and `reply` are left out of a tool that is run."""
+
+    answer: str
+    returns: dict[str, Any] = field(default_factory=dict)
+    reply: Any = None
+    fails: list[str] = field(default_factory=list)
+
+
+def say_cannot(phrase: DraftPhrase) -> str:
+    """Return what goes after "no tool can"."""
+    verb = "list" if phrase.kind == "list" else get_said(phrase.verb)
+    if phrase.is_clause:
+        return f"tell {phrase.noun}"
+    if not phrase.noun:
+        return verb
+    noun = phrase.noun
+    head = noun.split(" of ")[0].split()[-1]
+    if phrase.is_foreign:
+        return f"do {noun}"
+    if phrase.kind in ("look", "list", "compute", "check") and not phrase.is_entity and not is_plural(head):
+        return f"{verb} the {noun}"
+    return f"{verb} {noun if is_plural(head) else _put_first_article(noun)}"
+
+
+def _make_id(head: str) -> str:
+    letters = re.sub(r"[^A-Z]", "", head[:2].upper())
+    return f"id {letters or 'N'}-####"
+
+
+def _put_first_article(noun: str) -> str:
+    first, _, rest = noun.partition(" of ")
+    return f"{put_article(first)} of {rest}" if rest else put_article(noun)
+
+
+def make_up_outcome(phrase: DraftPhrase, slots: Sequence[DraftSlot], tool: BaseTool) -> DraftOutcome:
+    """Return a reply as the tool may give it, told by what its function says that it returns."""
+    maker = _OutcomeMaker(phrase, slots)
+    schema = read_return_schema(tool)
+    outcome = maker.from_schema(schema) if schema else None
+    outcome = outcome or maker.guess()
+    outcome.fails = maker.list_failures()
+    return outcome
+
+
+def tell_replies(phrase: DraftPhrase, slots: Sequence[DraftSlot], replies: Sequence[str]) -> DraftOutcome:
+    """Return the answer for a tool that is run, which replied like this."""
+    maker = _OutcomeMaker(phrase, slots)
+    paths = _find_common_parts(replies)
+    return DraftOutcome(maker.tell([(label, f"{{reply.{path}}}") for label, path in paths]) if paths else "{reply}")
+
+
+def _find_common_parts(replies: Sequence[str]) -> list[tuple[str, str]]:
+    """Return label and path of the values that all replies have, if they are JSON objects; a few of them."""
+    common: dict[str, str] | None = None
+    for text in replies:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return []
+        if not isinstance(value, dict):
+            return []
+        parts = {
+            key: " ".join(split_name(key))
+            for key, part in value.items()
+            if isinstance(part, str | int | float) and key.replace("_", "a").isalnum()
+        }
+        common = parts if common is None else {key: label for key, label in common.items() if key in parts}
+    return [(label, key) for key, label in (common or {}).items()][:_MAX_TOLD]
+
+
+def read_return_schema(tool: BaseTool) -> Mapping[str, Any] | None:
+    """Return the JSON Schema of what a function says that it returns; None if it says nothing that helps."""
+    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
+    try:
+        kind = get_type_hints(function).get("return") if function else None
+        if kind in (None, Any, str, dict, list):
+            return None
+        schema = TypeAdapter(kind).json_schema(mode="serialization")
+    except Exception:  # any type may stand there, and none is needed
+        return None
+    return schema
+
+
+def phrase_is_told_by_value(phrase: DraftPhrase) -> bool:
+    """Tell whether the thing is a value that is worked on, as in "convert {amount} {currency}"."""
+    return phrase.kind == "compute" and not phrase.thing.startswith("the ")
+
+
+class _OutcomeMaker:
+    def __init__(self, phrase: DraftPhrase, slots: Sequence[DraftSlot]) -> None:
+        self._phrase = phrase
+        self._slots = list(slots)
+        self._taken = {slot.path for slot in slots} | {slot.path.partition(".")[0] for slot in slots}
+        self._required = [slot for slot in slots if not slot.is_optional]
+        self._rng = random.Random(phrase.noun)
+
+    def tell(self, facts: Sequence[tuple[str, str]]) -> str:
+        """Return a sentence that tells what is known: labels, and values in braces."""
+        subject = self._say_subject()
+        if phrase_is_told_by_value(self._phrase):
+            subject = ""
+            facts = [(facts[0][0].capitalize(), facts[0][1]), *facts[1:]]
+        if len(facts) == 1 and self._phrase.kind in ("look", "compute") and subject.startswith("The "):
+            return f"{subject} is {facts[0][1]}."
+        told = ", ".join(f"{label}: {value}" for label, value in facts)
+        return f"{subject}: {told}." if subject else f"{told}."
+
+    def _say_subject(self, n_tails: int = 2) -> str:
+        phrase = self._phrase
+        thing = phrase.thing or phrase.noun
+        tails = [
+            phrase.tails[slot.path]
+            for slot in self._required
+            if slot.path in phrase.tails
+            and slot.kind not in ("text", "bool")
+            and not phrase.tails[slot.path].startswith((",", ":"))
+        ]
+        text = f"{thing}{''.join(tails[:n_tails])}".strip()
+        return text[:1].upper() + text[1:] if not text.startswith("{") else text
+
+    def _add(self, returns: dict[str, Any], name: str, schema: Mapping[str, Any]) -> str | None:
+        """Make a value up; return its name, None where none is known."""
+        words = split_name(name)
+        if schema.get("type") == "boolean":
+            source: Any = [True, False]
+        elif "enum" in schema:
+            source = [value for value in schema["enum"] if value is not None]
+        else:
+            guess = guess_value(words, schema, set(self._phrase.noun.split()))
+            if guess is None:
+                return None
+            source = guess.values.get("from")
+        key = name if name not in self._taken else f"{name}_told"
+        self._taken.add(key)
+        returns[key] = source
+        return key
+
+    def from_schema(self, schema: Mapping[str, Any]) -> DraftOutcome | None:
+        """Return an outcome of the form that a schema describes; None if it says too little."""
+        lookup = make_lookup(schema)
+        returns: dict[str, Any] = {}
+        reply = self._fill_in(unfold(schema, lookup), lookup, returns, self._phrase.head or "result", 0)
+        if reply is None or not returns:
+            return None
+        facts = [(" ".join(split_name(name)), f"{{{name}}}") for name in list(returns)[:_MAX_TOLD]]
+        if self._phrase.kind in _FINDINGS:
+            return DraftOutcome(self.tell(facts), returns, reply)
+        return DraftOutcome(
+            f"{self._say_done()}{''.join(f', {label} {value}' for label, value in facts)}.", returns, reply
+        )
+
+    def _fill_in(self, node: Mapping[str, Any], lookup: Any, returns: dict[str, Any], name: str, depth: int) -> Any:
+        if depth > 3:
+            return None
+        if node.get("properties"):
+            filled = {}
+            for key, part in list(node["properties"].items())[:_MAX_FIELDS]:
+                if key in {slot.path for slot in self._required}:
+                    filled[key] = f"{{{key}}}"
+                elif (value := self._fill_in(unfold(part, lookup), lookup, returns, key, depth + 1)) is not None:
+                    filled[key] = value
+            return filled or None
+        if node.get("type") == "array":
+            item = self._fill_in(unfold(node.get("items") or {}, lookup), lookup, returns, singular(name), depth + 1)
+            return [item] if item is not None else None
+        if node.get("type") in ("string", "integer", "number", "boolean") or "enum" in node:
+            key = self._add(returns, name, node)
+            return f"{{{key}}}" if key else None
+        return None
+
+    def guess(self) -> DraftOutcome:
+        """Return an outcome where nothing is known of it but what the tool does."""
+        phrase = self._phrase
+        returns: dict[str, Any] = {}
+        head = phrase.head or "result"
+        if phrase.is_clause or phrase.kind == "check":
+            name = self._name("result")
+            returns[name] = ["yes", "no"]
+            subject = self._say_subject()
+            return DraftOutcome(f"{subject}: {{{name}}}.", returns, {"result": f"{{{name}}}"})
+        if phrase.kind == "compute":
+            name = self._name("result")
+            returns[name] = "decimal 5..900"
+            return DraftOutcome(f"{self._say_subject()}: {{{name}}}.", returns, {"result": f"{{{name}}}"})
+        if phrase.kind in ("list", "find"):
+            return self._guess_list(head)
+        if phrase.kind == "look":
+            word = "status" if phrase.is_entity or not head.isidentifier() else head
+            name = self._name(word)
+            key = self._add(returns, name, {"type": "string"}) or name
+            if returns.get(key) == list(CLUELESS):
+                returns[key] = _FACTS
+                return DraftOutcome(f"{self._say_subject()}: {{{key}}}.", returns, {word: f"{{{key}}}"})
+            if phrase.is_entity or not phrase.thing.startswith("the "):
+                return DraftOutcome(f"{self._say_subject()}: {word} {{{key}}}.", returns, {word: f"{{{key}}}"})
+            verb = "are" if is_plural(phrase.noun.split(" of ")[0].split()[-1]) else "is"
+            return DraftOutcome(f"{self._say_subject()} {verb} {{{key}}}.", returns, {word: f"{{{key}}}"})
+        done = make_participle(get_said(phrase.verb))
+        if phrase.kind != "make":
+            return DraftOutcome(f"{self._say_done()}.", {}, {"status": done})
+        name = self._name(f"{head}_id" if head.isidentifier() else "id")
+        returns[name] = _make_id(head)
+        return DraftOutcome(f"{self._say_done()}, number {{{name}}}.", returns, {"status": done, name: f"{{{name}}}"})
+
+    def _guess_list(self, head: str) -> DraftOutcome:
+        returns: dict[str, Any] = {}
+        guess = guess_value([head], {"type": "string"}, set())
+        source = guess.values["from"] if guess and not guess.is_clueless else _make_id(head)
+        one, two = self._name("first_found"), self._name("second_found")
+        returns |= {one: source, two: source}
+        return DraftOutcome(f"I found {{{one}}} and {{{two}}}.", returns, [f"{{{one}}}", f"{{{two}}}"])
+
+    def _name(self, wanted: str) -> str:
+        while wanted in self._taken:
+            wanted = f"{wanted}_told"
+        return wanted
+
+    def _say_done(self) -> str:
+        phrase = self._phrase
+        done = make_participle(get_said(phrase.verb))
+        subject = self._say_subject()
+        if not phrase.thing:
+            return f"It is {done}{subject}"
+        head = phrase.noun.split(" of ")[0].split() or [""]
+        thing = subject[: len(phrase.thing)]
+        verb = "are" if is_plural(head[-1]) and not phrase.is_entity else "is"
+        rest = subject[len(phrase.thing) :]
+        return f"{thing} {verb} {done}{rest}"
+
+    def list_failures(self) -> list[str]:
+        """Return errors that the tool may give."""
+        fails = [
+            f"no {slot.noun or self._phrase.head} {slot.slot} was found"
+            for slot in self._required
+            if slot.kind == "id" and "{" not in slot.noun
+        ]
+        days = [slot for slot in self._required if slot.values.get("from") == "date"]
+        if not fails and days and self._phrase.kind == "make":
+            fails = [f"nothing is free on {days[0].slot}"]
+        return fails[:2]
