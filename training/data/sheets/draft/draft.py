@@ -167,7 +167,7 @@ def _resolve(item: Mapping[str, Any], tool: BaseTool) -> tuple[ToolSheet | None,
     """Return the sheet that an item makes, and what the checker does not take, by the value that it is about."""
     try:
         reference = ToolReference.model_validate(item)
-        real = RealTool(tool)
+        real = RealTool(tool, str(item["tool"]).partition("#")[0])
     except (ValidationError, ConfigError) as error:
         return None, {"": str(error)}
     resolved, faults = resolve(reference, real)
