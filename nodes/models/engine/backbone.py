@@ -42,6 +42,8 @@ class Backbone(ABC):
     """So many tokens of a prompt are computed in one pass, after which others have their turn."""
     room_tokens: float = math.inf
     """So many tokens of all sequences fit into memory."""
+    keeps_openings = False
+    """Whether `recall` and `retain` do anything."""
     guessed_tokens: int
     """So many guesses all sequences of a pass may have together: beyond it a pass takes longer."""
 
@@ -81,6 +83,12 @@ class Backbone(ABC):
             Cancelled: Once one of the spans is; then, as after any error, nothing was appended.
             ModelFault: If there is not enough memory.
         """
+
+    def recall(self, ids: Sequence[int]) -> None:  # noqa: B027 - nothing to do where nothing is kept
+        """Let the prefix cache have a prompt's beginning as the base computes it, if an earlier process retained it."""
+
+    def retain(self, ids: Sequence[int]) -> None:  # noqa: B027
+        """Keep on disk what the prefix cache has of a prompt's beginning, as the base computes it."""
 
     @abstractmethod
     def forget_adapters(self, in_use: Collection[Adapter | None]) -> None:

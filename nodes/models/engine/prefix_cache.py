@@ -50,7 +50,7 @@ class PrefixCache:
         wanted = tuple(ids)
         best, n_best = None, 0
         for key, entry in self._entries.items():
-            if entry.view == view and (n_common := _count_common(entry.ids, wanted)) >= max(n_best, 1):
+            if entry.view == view and (n_common := count_common(entry.ids, wanted)) >= max(n_best, 1):
                 best, n_best = key, n_common
         if best is None:
             return make_past(), 0
@@ -104,7 +104,7 @@ class PrefixCache:
         kept.release()
 
 
-def _count_common(known: tuple[int, ...], wanted: tuple[int, ...]) -> int:
+def count_common(known: Sequence[int], wanted: Sequence[int]) -> int:
     """Return how many tokens two sequences share from their beginning."""
     low, high = 0, min(len(known), len(wanted))
     while low < high:  # comparing slices is much faster than comparing tokens one by one

@@ -19,7 +19,14 @@ from langchain_core.outputs import ChatGenerationChunk
 from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.nodes.format.certainty import CERTAINTY, measure_certainty
 from alpha_umi.nodes.format.parsing import parse_calls
-from alpha_umi.nodes.format.render import encode_prompt, fit_messages, list_said, render_messages
+from alpha_umi.nodes.format.render import (
+    encode_messages,
+    encode_prompt,
+    fit_messages,
+    list_said,
+    render_messages,
+    template_kwargs,
+)
 from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.models.engine import GenerationRequest
@@ -34,6 +41,8 @@ from alpha_umi.nodes.models.engine.decode import (
     open_sequence,
 )
 from alpha_umi.nodes.models.engine.grammar import Grammar, answer_grammar, caller_grammar, planner_grammar
+from alpha_umi.nodes.models.engine.prefix_cache import count_common
+from alpha_umi.nodes.models.engine.spans import Adapter
 from alpha_umi.tools.spec import ToolSpec
 
 
@@ -65,7 +74,10 @@ def generate_reply(
         emit_text(stream.feed(token))
         return not stream.stopped
 
-    with open_sequence(backbone, backbone.find_adapter(request.adapter, request.role), input_ids) as sequence:
+    adapter = backbone.find_adapter(request.adapter, request.role)
+    opening = _find_opening(request, backbone, messages, input_ids, adapter)
+    backbone.recall(opening)
+    with open_sequence(backbone, adapter, input_ids) as sequence:
         yield from decode_tokens(
             sequence,
             cancelled,
@@ -83,6 +95,26 @@ def generate_reply(
         names = [tool.name for tool in request.tools]
         last.message.response_metadata[CERTAINTY] = measure_certainty(mask.list_written(), names)
     emit(last)
+    backbone.retain(opening)
+
+
+def _find_opening(
+    request: GenerationRequest,
+    backbone: Backbone,
+    messages: Sequence[ChatMessage],
+    input_ids: Sequence[int],
+    adapter: Adapter | None,
+) -> Sequence[int]:
+    """Return what prompts about other questions begin with as well: the instruction and the tools, no word of the user.
+
+    It is empty where the backbone keeps none, or computes it with an adapter.
+    """
+    if not backbone.keeps_openings or messages[0].role != "system" or (adapter and not adapter.invocation_tokens):
+        return ()
+    template = backbone.find_template(request.style, request.adapter)
+    kwargs = template_kwargs(request.role, request.tools)
+    ids = encode_messages(messages[:1], backbone.tokenizer, template, add_generation_prompt=False, **kwargs)
+    return input_ids[: count_common(ids, input_ids)]
 
 
 def _make_last_chunk(

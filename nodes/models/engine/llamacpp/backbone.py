@@ -30,7 +30,8 @@ from alpha_umi.nodes.models.engine.llamacpp.gguf import (
     write_adapter,
     write_model,
 )
-from alpha_umi.nodes.models.engine.llamacpp.header import load_library
+from alpha_umi.nodes.models.engine.llamacpp.header import VERSION, load_library
+from alpha_umi.nodes.models.engine.llamacpp.prefixes import SavedPrefixes
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
 from alpha_umi.nodes.models.engine.weights import cache_dir, resolve
@@ -59,6 +60,7 @@ class LlamaCppBackbone(Backbone):
     """The weights in llama.cpp; the GGUF is made once and kept in the cache folder."""
 
     prefill_tokens = _PREFILL_TOKENS
+    keeps_openings = True
     guessed_tokens = 4  # with 8 bits a CPU computes instead of waiting for memory, so guesses cost time
 
     def __init__(self, folder: Path, quantization: Quantization) -> None:
@@ -85,6 +87,7 @@ class LlamaCppBackbone(Backbone):
 
         key = (self._hash, quantization, *map(hash_file, files))
         self.file = _make_once(f"{folder.name}-{quantization}", key, write)
+        self._saved = SavedPrefixes(cache_dir() / "prefixes", f"{VERSION} {self.file.name}")
         self._model = self._load()
         self.room_tokens = max(self.window_tokens, MIN_CELLS)
         self._context = self._open()
@@ -164,6 +167,30 @@ class LlamaCppBackbone(Backbone):
         """Forget a sequence."""
         self.forget(sequence, 0)
         self._free_ids.append(sequence)
+
+    def recall(self, ids: Sequence[int]) -> None:
+        """Read from the cache folder what the prefix cache lacks of a prompt's beginning."""
+        past, n_known = self.cache.take(None, ids, self.make_past)
+        past.release()
+        if n_known == len(ids) or (data := self._saved.read(ids)) is None:
+            return
+        read = self.make_past()
+        if self._lib.llama_state_seq_set_data(self._context, self._ffi.from_buffer(data), len(data), read.sequence):
+            read.n_tokens = len(ids)
+            self.cache.put(None, ids, read)
+        read.release()
+
+    def retain(self, ids: Sequence[int]) -> None:
+        """Write to the cache folder what the prefix cache has of a prompt's beginning, once."""
+        if len(ids) < _PREFILL_TOKENS or not self._saved.wants(ids, len(ids) * self.bytes_per_token):
+            return
+        taken, n_known = self.cache.take(None, ids, self.make_past)
+        past = cast(LlamaPast, taken)
+        if n_known == len(ids):
+            data = bytearray(self._lib.llama_state_seq_get_size(self._context, past.sequence))
+            self._lib.llama_state_seq_get_data(self._context, self._ffi.from_buffer(data), len(data), past.sequence)
+            self._saved.write(ids, bytes(data))
+        past.release()
 
     def compute(self, spans: Sequence[Span]) -> list[Logits]:
         """Do one pass for what the base computes, and one for each adapter."""
