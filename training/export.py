@@ -51,14 +51,8 @@ def merge(checkpoint: str | Path, out: str | Path, *, base: str | Path | None = 
         TrainingStopped: If the disk is full; nothing is left behind.
     """
     source = read_checkpoint(checkpoint)
-    activated = [role for role in ROLES if source.roles[role].kind == "alora"]
-    if activated:
-        raise ConfigError(
-            f"{', '.join(activated)}: an activated LoRA (alora) is off before the role's marker, so it cannot be "
-            "merged into one set of weights; use 'alpha-umi models export', or train the role with kind 'lora'."
-        )
-
-    with _make_folder(Path(out)) as folder:
+    refuse_activated(source, "'alpha-umi models export'")
+    with make_folder(Path(out)) as folder:
         for role in ROLES:
             _load_role(source, role, base).save_pretrained(folder / role)
             _save_tokenizer(source, folder / role)
@@ -77,7 +71,7 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
     parts: list[tuple[Role, CheckpointPart]] = [
         (role, source.roles[role]) for role in ROLES if source.roles[role].kind != "none"
     ]
-    with _make_folder(Path(out)) as folder:
+    with make_folder(Path(out)) as folder:
         load_backbone(source, dtype=_get_dtype(source), base=base).save_pretrained(folder / "backbone")
         _save_tokenizer(source, folder / "backbone")
         for role, part in parts:
@@ -97,8 +91,21 @@ def export(checkpoint: str | Path, out: str | Path, *, base: str | Path | None =
     return [Path(out) / name for name in ("backbone", *(role for role, _ in parts))]
 
 
+def refuse_activated(source: Checkpoint, instead: str) -> None:
+    """Refuse to merge a checkpoint with activated LoRAs.
+
+    Raises:
+        ConfigError: Names the roles, and what to use instead.
+    """
+    if activated := [role for role in ROLES if source.roles[role].kind == "alora"]:
+        raise ConfigError(
+            f"{', '.join(activated)}: an activated LoRA (alora) is off before the role's marker, so it cannot be "
+            f"merged into one set of weights; use {instead}, or train the role with kind 'lora'."
+        )
+
+
 @contextmanager
-def _make_folder(out: Path) -> Iterator[Path]:
+def make_folder(out: Path) -> Iterator[Path]:
     """Give a folder that appears as `out`, which must not exist, only when it is complete."""
     if out.exists():
         raise ConfigError(f"{out} exists already; give a folder that does not.")
@@ -135,7 +142,7 @@ def compact(checkpoint: str | Path, out: str | Path) -> Path:
     Arguments and errors are those of `merge`; returns `out`.
     """
     source, target = read_checkpoint(checkpoint), Path(out)
-    with _make_folder(target) as fresh:
+    with make_folder(target) as fresh:
         shutil.copytree(source.path, fresh, ignore=shutil.ignore_patterns(LOGS, WORK), dirs_exist_ok=True)
         for part in (source.backbone, *source.roles.values()):
             if part.kind in ("lora", "alora"):

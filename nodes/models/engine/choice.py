@@ -12,8 +12,9 @@ from pathlib import Path
 from alpha_umi.nodes.models.engine import EngineName
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import is_checkpoint
-from alpha_umi.nodes.models.engine.llamacpp.gguf import QUANTIZATIONS, NoGguf
+from alpha_umi.nodes.models.engine.llamacpp.gguf import QUANTIZATIONS
 from alpha_umi.nodes.models.engine.llamacpp.header import is_installed
+from alpha_umi.nodes.models.engine.llamacpp.vocabulary import NoGguf
 
 _log = logging.getLogger(__name__)
 

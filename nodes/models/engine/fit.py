@@ -39,6 +39,11 @@ PART_KINDS: tuple[PartKind, ...] = get_args(PartKind)
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
 _ADAPTER = "adapter_model.safetensors"
+# Settings of PEFT under which a layer does other than add x · A · B.
+_BEYOND_LORA = (
+    *("use_dora", "modules_to_save", "bias", "lora_bias", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"),
+    *("monteclora_config", "trainable_token_indices", "target_parameters", "layer_replication"),
+)
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "attention"}
 _FLOATS = {"F8_E4M3", "F8_E5M2", "F16", "BF16", "F32", "F64"}
 _NO_MATTER = frozenset(
@@ -165,6 +170,17 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     if config.get("megatron_config"):
         raise ConfigError(f"{path} names a module to import ('megatron_config'); take that out of its settings.")
     return dict(config)
+
+
+def check_plain_lora(path: Path, settings: Mapping[str, Any], beyond: Sequence[str] = ()) -> None:
+    """Refuse an adapter that does other than add x · A · B, or has more settings that make it so where it is used.
+
+    Raises:
+        ConfigError: Names the settings.
+    """
+    extras = [name for name in (*_BEYOND_LORA, *beyond) if settings.get(name) not in (None, False, [], {}, "none")]
+    if extras:
+        raise ConfigError(f"{path} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
 
 
 def check_safetensors(path: Path, pattern: str = "*.safetensors") -> None:

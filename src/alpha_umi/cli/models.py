@@ -16,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Fetch, list, merge, export and com
 Checkpoint = Annotated[
     str, typer.Argument(metavar="CKPT", help="Folder made by 'alpha-umi train', or the name of one that ships.")
 ]
+Quantization = Literal["q8_0", "q4_0", "f16", "f32"]
 Out = Annotated[Path, typer.Option(metavar="DIR", callback=refuse_address, help="A folder that does not exist yet.")]
 Base = Annotated[str | None, typer.Option(show_default=False, help="Where the base model is, if not where CKPT says.")]
 
@@ -87,18 +88,41 @@ def merge(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
 
 
 @app.command()
-def export(checkpoint: Checkpoint, out: Out, base: Base = None) -> None:
-    """Write the backbone as a full model and the roles as PEFT adapters, for servers such as vLLM."""
+def export(
+    checkpoint: Checkpoint,
+    out: Out,
+    base: Base = None,
+    format_: Annotated[
+        Literal["peft", "gguf"], typer.Option("--format", help="For vLLM and the like, or for llama.cpp and the like.")
+    ] = "peft",
+    quantize: Annotated[
+        Quantization | None, typer.Option(show_default="q8_0", help="Of GGUF: how numbers are stored.")
+    ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Of GGUF: a full model for each role, with a Modelfile for ollama.")
+    ] = False,
+) -> None:
+    """Write the backbone as a full model and the roles as adapters, for servers such as vLLM and llama.cpp's."""
+    if format_ == "peft" and (quantize or merged):
+        option = "--quantize" if quantize else "--merged"
+        raise typer.BadParameter(f"{option} is for --format gguf; 'models merge' writes full models as safetensors.")
     from alpha_umi.nodes.models.engine.weights import resolve
-    from alpha_umi.training.export import export as write
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", module="alpha_umi.cli")  # ours is raised in the name of its caller
-        folders = write(resolve(checkpoint), out, base=base)
+        if format_ == "gguf":
+            from alpha_umi.training.export_gguf import export_gguf, merge_gguf
+
+            write_gguf = merge_gguf if merged else export_gguf
+            written = write_gguf(resolve(checkpoint), out, quantization=quantize or "q8_0", base=base)
+        else:
+            from alpha_umi.training.export import export as write
+
+            written = write(resolve(checkpoint), out, base=base)
     for warning in caught:
         typer.secho(f"Warning: {warning.message}", err=True, fg="yellow")
-    for folder in folders:
-        typer.echo(folder)
+    for path in written:
+        typer.echo(path)
 
 
 @app.command()

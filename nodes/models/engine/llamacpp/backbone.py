@@ -83,7 +83,8 @@ class LlamaCppBackbone(Backbone):
             find_architecture(self._model_folder)  # at once, not after minutes of checking weights
             if checkpoint and base != folder:
                 resolve_base(checkpoint)  # a later start needs no weights of the base, so they are checked only here
-            write_model(base, part, tokenizer, out, quantization)
+            merged = [part.path] if part.kind == "lora" and part.path else []
+            write_model(self._model_folder, merged, tokenizer, out, quantization)
 
         key = (self._hash, quantization, *map(hash_file, files))
         self.file = _make_once(f"{folder.name}-{quantization}", key, write)

@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
-from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
-from alpha_umi.nodes.models.engine.fit import MODEL_CONFIG, explaining, read_adapter_config
+from alpha_umi.nodes.models.engine.fit import MODEL_CONFIG, check_plain_lora, explaining, read_adapter_config
+from alpha_umi.nodes.models.engine.llamacpp.vocabulary import NoGguf, add_tokenizer
 
 Quantization: TypeAlias = Literal["q8_0", "q4_0", "f16", "f32"]
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
 Weights: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 _FILE_TYPES: Mapping[Quantization, int] = {"f32": 0, "f16": 1, "q8_0": 7, "q4_0": 2}
-_PREFIX = "base_model.model."
+_PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _BLOCK = 32
 """Quantised numbers share a scale in blocks of so many."""
 
@@ -47,10 +48,6 @@ _ARCHITECTURES = {
     "Qwen2ForCausalLM": _Architecture("qwen2", is_interleaved=False),
     "Qwen3ForCausalLM": _Architecture("qwen3", is_interleaved=False),
 }
-
-
-class NoGguf(ConfigError):
-    """A model of a kind that cannot be written as GGUF here; torch can hold it."""
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, Weights]]:
@@ -86,59 +83,74 @@ def _list_float8() -> Weights:
     return np.where(byte & 128, -size, size).astype(np.float32)
 
 
-def write_model(base: Path, part: CheckpointPart, tokenizer: Path, out: Path, quantization: Quantization) -> None:
-    """Write a model, stage 1 merged in, with its tokenizer.
+def write_model(
+    folder: Path,
+    adapters: Sequence[Path],
+    tokenizer: Path,
+    out: Path,
+    quantization: Quantization,
+    *,
+    name: str | None = None,
+    template: str | None = None,
+) -> None:
+    """Write a model with its tokenizer.
 
     Args:
-        base: Folder of the base model.
-        part: Stage 1.
+        folder: Of the model.
+        adapters: LoRA adapters that are always on, which are merged in.
         tokenizer: Folder with a ``tokenizer.json``.
         out: File to write.
         quantization: Of the matrices; what a block of 32 does not divide stays in float16.
+        name: Shown by programs that list models.
+        template: The chat template, for files that others than our own engine read.
 
     Raises:
         NoGguf: If llama.cpp does not know such a model under any name that is known here.
         ConfigError: If a file is broken.
     """
-    from gguf import GGUFWriter  # noqa: PLC0415 - optional
+    from gguf import GGML_QUANT_VERSION  # noqa: PLC0415 - optional
 
-    folder = cast(Path, part.path) if part.kind == "full" else base
     config = read_document(folder / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
     architecture = find_architecture(folder)
-    writer = GGUFWriter(out, architecture.name)
-    _add_settings(writer, config)
-    writer.add_file_type(_FILE_TYPES[quantization])
-    _add_tokenizer(writer, tokenizer, config)
-    added = _read_adapter(cast(Path, part.path)) if part.kind == "lora" else {}
-    for name, weights in read_weights(folder):
-        if name == "lm_head.weight" and config.get("tie_word_embeddings"):
-            continue
-        if halves := added.get(name.removesuffix(".weight")):
-            weights = weights + halves[1] @ halves[0]
-        kind, array = _quantize(_permute(name, weights, config, architecture), quantization)
-        writer.add_tensor(_rename(name, architecture, config), array, raw_dtype=kind)
-    _finish(writer)
+    with _writing(out, architecture) as writer:
+        if name is not None:
+            writer.add_name(name)
+        _add_settings(writer, config)
+        writer.add_file_type(_FILE_TYPES[quantization])
+        writer.add_quantization_version(GGML_QUANT_VERSION)
+        add_tokenizer(writer, tokenizer, config, template)
+        added = [_read_adapter(adapter) for adapter in adapters]
+        for weight, numbers in read_weights(folder):
+            if weight == "lm_head.weight" and config.get("tie_word_embeddings"):
+                continue
+            for halves in filter(None, (each.pop(weight.removesuffix(".weight"), None) for each in added)):
+                numbers = numbers + halves[1] @ halves[0]
+            kind, array = _quantize(_permute(weight, numbers, config, architecture), quantization)
+            writer.add_tensor(_rename(weight, architecture, config), array, raw_dtype=kind)
+        if left := [layer for each in added for layer in each]:
+            raise ConfigError(
+                f"{adapters[0]}: there is no layer {left[0]!r} in {folder} to merge into; train it again."
+            )
 
 
 def write_adapter(model: Path, adapter: Path, out: Path, quantization: Quantization) -> None:
     """Write a LoRA adapter for a GGUF of the model in that folder; in float16, but beside float32 in float32."""
-    from gguf import GGUFValueType, GGUFWriter  # noqa: PLC0415 - optional
+    from gguf import GGUFValueType  # noqa: PLC0415 - optional
 
     config = read_document(model / MODEL_CONFIG, "copy or pull the model again", dict[str, Any])
     architecture, settings = find_architecture(model), read_adapter_config(adapter)
-    writer = GGUFWriter(out, architecture.name)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", float(settings["r"]))  # the scale is in the numbers
-    if tokens := settings.get("alora_invocation_tokens"):
-        key, kinds = "adapter.alora.invocation_tokens", (GGUFValueType.ARRAY, GGUFValueType.UINT32)
-        writer.add_key_value(key, list(map(int, tokens)), *kinds)
-    for name, (down, up) in _read_adapter(adapter).items():
-        target = _rename(f"{name}.weight", architecture, config)
-        up = _permute(f"{name}.weight", up, config, architecture)
-        for half, array in (("lora_a", down), ("lora_b", up)):
-            writer.add_tensor(f"{target}.{half}", array if quantization == "f32" else array.astype(np.float16))
-    _finish(writer)
+    with _writing(out, architecture) as writer:
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", float(settings["r"]))  # the scale is in the numbers
+        if tokens := settings.get("alora_invocation_tokens"):
+            key, kinds = "adapter.alora.invocation_tokens", (GGUFValueType.ARRAY, GGUFValueType.UINT32)
+            writer.add_key_value(key, list(map(int, tokens)), *kinds)
+        for name, (down, up) in _read_adapter(adapter).items():
+            target = _rename(f"{name}.weight", architecture, config)
+            up = _permute(f"{name}.weight", up, config, architecture)
+            for half, array in (("lora_a", down), ("lora_b", up)):
+                writer.add_tensor(f"{target}.{half}", array if quantization == "f32" else array.astype(np.float16))
 
 
 def find_architecture(folder: Path) -> _Architecture:
@@ -156,17 +168,21 @@ def find_architecture(folder: Path) -> _Architecture:
 
 
 def _read_adapter(folder: Path) -> dict[str, tuple[Weights, Weights]]:
-    """Return both halves of each layer's adapter, whose product is added; the scale is spread over them evenly."""
+    """Return both halves of each layer's adapter, whose product is added; the scale is spread over them evenly.
+
+    Raises:
+        ConfigError: If the adapter is no plain LoRA.
+    """
     settings = read_adapter_config(folder)
-    scale = np.float32(np.sqrt(settings["lora_alpha"] / settings["r"]))
+    check_plain_lora(folder, settings, ("rank_pattern", "alpha_pattern"))
+    rank = np.sqrt(settings["r"]) if settings.get("use_rslora") else settings["r"]
+    scale = np.float32(np.sqrt(settings["lora_alpha"] / rank))
     weights = dict(read_weights(folder))
+    layers = [name.removesuffix(_DOWN) for name in weights if name.endswith(_DOWN)]
+    if left := sorted(weights.keys() - {layer + half for layer in layers for half in (_DOWN, _UP)}):
+        raise ConfigError(f"{folder}: {left[0]} is no half of a layer's LoRA; merge the adapter into its model.")
     return {
-        name.removeprefix(_PREFIX).removesuffix(".lora_A.weight"): (
-            weights[name] * scale,
-            weights[name.replace(".lora_A.", ".lora_B.")] * scale,
-        )
-        for name in weights
-        if name.endswith(".lora_A.weight")
+        layer.removeprefix(_PREFIX): (weights[layer + _DOWN] * scale, weights[layer + _UP] * scale) for layer in layers
     }
 
 
@@ -188,41 +204,6 @@ def _add_settings(writer: Any, config: Mapping[str, Any]) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_freq_base(float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0))
     writer.add_vocab_size(config["vocab_size"])
-
-
-def _add_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any]) -> None:
-    """Write vocabulary, merges and special tokens; the chat template, if it has one."""
-    again = "copy the model again"
-    known = read_document(folder / "tokenizer.json", again, dict[str, Any])
-    model = known["model"]
-    if model.get("type") != "BPE" or model.get("byte_fallback"):
-        raise NoGguf(f"{folder}: only byte-level BPE tokenizers can be written as GGUF; use 'hf:' with torch.")
-    n_vocab = int(config["vocab_size"])
-    tokens, types = [f"[PAD{i}]" for i in range(n_vocab)], [5] * n_vocab  # unused
-    for token, id_ in model["vocab"].items():
-        tokens[id_], types[id_] = token, 1
-    for added in known["added_tokens"]:
-        tokens[added["id"]], types[added["id"]] = added["content"], 3 if added["special"] else 4
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_name_splitting(known))
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([each if isinstance(each, str) else " ".join(each) for each in model["merges"]])
-    for name in ("bos", "eos", "pad"):
-        ids = config.get(f"{name}_token_id")
-        if isinstance(id_ := ids[0] if isinstance(ids, list) else ids, int):
-            getattr(writer, f"add_{name}_token_id")(id_)
-    writer.add_add_bos_token(False)
-    if (template := folder / "chat_template.jinja").is_file():
-        writer.add_chat_template(template.read_text("utf-8"))
-
-
-def _name_splitting(tokenizer: Mapping[str, Any]) -> str:
-    """Return what llama.cpp calls the way that a tokenizer splits text into words."""
-    text = json.dumps(tokenizer["pre_tokenizer"])
-    if "Digits" in text:
-        return "smollm"
-    return "llama-bpe" if "{1,3}" in text else "qwen2" if "\\\\p{N}|" in text else "gpt-2"
 
 
 @cache
@@ -266,8 +247,18 @@ def _quantize(weights: Weights, quantization: Quantization) -> tuple[Any, np.nda
     return kind, quants.quantize(np.ascontiguousarray(weights), kind)
 
 
-def _finish(writer: Any) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+@contextmanager
+def _writing(out: Path, architecture: _Architecture) -> Iterator[Any]:
+    """Give the writer of a file, which keeps what is added on disk, since it may not fit into memory."""
+    from gguf import GGUFWriter  # noqa: PLC0415 - optional
+
+    writer = GGUFWriter(out, architecture.name, use_temp_file=True)
+    try:
+        yield writer
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+        if writer.temp_file is not None:
+            writer.temp_file.close()

@@ -19,6 +19,7 @@ from alpha_umi.nodes.models.engine.fit import (
     check_adapters,
     check_layers,
     check_part_folder,
+    check_plain_lora,
     explaining,
     no_progress_bar,
     quiet_peft,
@@ -37,11 +38,6 @@ BALANCED: Final = "balanced"
 
 Device: TypeAlias = torch.device | Literal["balanced"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Settings of PEFT under which a layer does other than add x · A · B, which is all that `MultiLora` does.
-_BEYOND_LORA = (
-    *("use_dora", "modules_to_save", "bias", "lora_bias", "use_qalora", "use_bdlora", "arrow_config", "kasa_config"),
-    *("monteclora_config", "trainable_token_indices", "target_parameters", "layer_replication"),
-)
 _AS_STORED: dict[str, Any] = {"autocast_adapter_dtype": False}
 _LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
@@ -154,8 +150,7 @@ class TorchBackbone(Backbone):
 def _read_adapter_config(model: Any, folder: Path) -> LoraConfig:
     check_part_folder(folder, "lora")
     config = cast(LoraConfig, PeftConfig.from_pretrained(str(folder)))
-    if extras := [name for name in _BEYOND_LORA if getattr(config, name, None) not in (None, False, [], "none")]:
-        raise ConfigError(f"{folder} is no plain LoRA, it sets {', '.join(extras)}; merge it into its model.")
+    check_plain_lora(folder, vars(config))
     check_adapters(model, [folder])
     return config
 

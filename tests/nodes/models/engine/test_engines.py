@@ -71,6 +71,28 @@ def test_llamacpp_computes_the_logits_of_torch(model_folder: Path, name: str | N
         assert np.abs(rows[0] - rows[1]).max() < 1e-4 * np.abs(rows[0]).max()
 
 
+def test_adapters_of_another_scale_are_computed_alike(model_folder: Path, tmp_path: Path) -> None:
+    folder, rows = shutil.copytree(model_folder, tmp_path / "model"), []
+    config = folder / "one" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "use_rslora": True}))
+    for load in (load_torch, load_llamacpp):
+        backbone = load(folder)
+        with open_sequence(backbone, backbone.find_adapter("one", "planner"), list(range(20, 60))) as sequence:
+            rows += backbone.compute([sequence.make_span(threading.Event())])
+    assert np.abs(rows[0] - rows[1]).max() < 1e-4 * np.abs(rows[0]).max()
+
+
+@pytest.mark.parametrize("setting", [{"use_dora": True}, {"alpha_pattern": {"q_proj": 32}}])
+def test_adapters_that_llamacpp_would_compute_otherwise_are_refused(
+    model_folder: Path, tmp_path: Path, setting: dict[str, object]
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    config = folder / "one" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **setting}))
+    with pytest.raises(ConfigError, match=f"no plain LoRA, it sets {next(iter(setting))}"):
+        load_llamacpp(folder).find_adapter("one", "planner")
+
+
 @pytest.mark.parametrize("grammar", GRAMMARS)
 def test_llamacpp_writes_what_torch_writes(model_folder: Path, write: Write, grammar: Grammar | None) -> None:
     texts = []
