@@ -21,12 +21,13 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.state import History, SearchSettings, UmiContext, Unsure
 from alpha_umi.tools.http.breaker import RemoteSettings
 from alpha_umi.tools.isolation import Isolation
+from alpha_umi.tools.pii import RedactionRule
 from alpha_umi.yaml_files import YamlFile, read_yaml
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
-_INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation}
+_INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation, "redaction": RedactionRule}
 """What a list, or a mapping by names of tools, is made of."""
-_TAGS = ("str", "list[str]", "one spec", "per role", "[key]", "all or none", "rules")
+_TAGS = ("str", "list[str]", "one spec", "per role", "[key]", "all or none", "rules", "type", "rule")
 
 
 def _get_models_kind(value: Any) -> str:
@@ -35,6 +36,10 @@ def _get_models_kind(value: Any) -> str:
 
 def _get_approvals_kind(value: Any) -> str:
     return "rules" if isinstance(value, Sequence) and not isinstance(value, str) else "all or none"
+
+
+def _get_redaction_kind(value: Any) -> str:
+    return "rule" if isinstance(value, Mapping | RedactionRule) else "type"
 
 
 def _split_list(value: Any) -> Any:
@@ -51,6 +56,11 @@ ModelSpecs: TypeAlias = Annotated[
 ApproveTools: TypeAlias = Annotated[
     Annotated[bool | None, Tag("all or none")] | Annotated[list[ApprovalRule], Tag("rules")],
     Discriminator(_get_approvals_kind),
+]
+
+
+PiiRule: TypeAlias = Annotated[
+    Annotated[str, Tag("type")] | Annotated[RedactionRule, Tag("rule")], Discriminator(_get_redaction_kind)
 ]
 
 
@@ -138,6 +148,9 @@ class UmiSettings(BaseSettings):
     )
     response_format: dict[str, Any] | None = Field(
         default=None, description="JSON Schema of an object that answers have to fit."
+    )
+    redaction: list[PiiRule] = Field(
+        default=[], description="Personal data that models, traces and logs must not see: types of it, or rules."
     )
 
     def make_context(self) -> UmiContext:

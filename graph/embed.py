@@ -18,8 +18,9 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config, get_config_list
 from langchain_core.tools import StructuredTool
 from langgraph.channels import LastValue
+from langgraph.constants import CONFIG_KEY_CHECKPOINTER
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, StateSnapshot
+from langgraph.types import Command, StateSnapshot, StateUpdate
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from alpha_umi.errors import InputError
@@ -27,7 +28,9 @@ from alpha_umi.nodes.approval import name_decisions
 from alpha_umi.nodes.durability.claims import aclaim_run, claim_run
 from alpha_umi.nodes.entry import read_context
 from alpha_umi.nodes.format.response import ResponseFormat
+from alpha_umi.nodes.redaction import Door, read_originals, show_state
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
+from alpha_umi.tools.pii import Redaction
 from alpha_umi.tools.toolbox import Toolbox
 
 _READ, _SCRATCHPAD = "__pregel_read", "__pregel_scratchpad"
@@ -47,6 +50,7 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         toolbox: Toolbox,
         remake: Callable[[Toolbox], UmiAgent],
         response_format: ResponseFormat | None = None,
+        redaction: Redaction | None = None,
         **fields: Any,
     ) -> None:
         """Take the fields of a compiled graph, and what it was made of.
@@ -55,12 +59,14 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
             toolbox: Its tools.
             remake: Makes the same agent with other tools, which run unasked, and without a checkpointer.
             response_format: What its answers have to be.
+            redaction: What its models must not see.
             fields: Those of LangGraph.
         """
         super().__init__(**fields)
         self.toolbox = toolbox
         self.remake = remake
         self.response_format = response_format
+        self.redaction = redaction
 
     @classmethod
     def from_graph(
@@ -69,10 +75,11 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         toolbox: Toolbox,
         remake: Callable[[Toolbox], UmiAgent],
         response_format: ResponseFormat | None = None,
+        redaction: Redaction | None = None,
     ) -> UmiAgent:
         """Make the agent of a compiled graph, as LangGraph copies one."""
         fields = {name: value for name, value in vars(graph).items() if name != "__orig_class__"}
-        return cls(toolbox=toolbox, remake=remake, response_format=response_format, **fields)
+        return cls(toolbox=toolbox, remake=remake, response_format=response_format, redaction=redaction, **fields)
 
     def __copy__(self) -> UmiAgent:
         """Return a copy, as `copy` of LangGraph does."""
@@ -99,10 +106,14 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         with claim_run(self.checkpointer, config):
             if config and self.checkpointer and _is_answer(input):
                 input = _name(input, self.get_state(config))
-            parts = super().stream(_keep(input, kwargs.get("context")), config, **kwargs)
+            known = super().get_state(ensure_config(config)) if self._redacts_thread(config) else None
+            taken, config, door = self._open(input, config, known)
+            parts = super().stream(_keep(taken, kwargs.get("context")), config, **kwargs)
             with closing(parts):  # type: ignore[type-var]  # typed as an iterator
                 for part in parts:
-                    yield _fit(self._build(part), channels, input)
+                    for shown in door.show(part) if door else (part,):
+                        yield _fit(self._build(shown), channels, input)
+            yield from door.flush() if door else ()
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
         """Do what LangGraph does; `ainvoke` calls this too."""
@@ -110,10 +121,63 @@ class UmiAgent(CompiledStateGraph[UmiState, UmiContext, UmiInput, UmiOutput]):
         async with aclaim_run(self.checkpointer, config):
             if config and self.checkpointer and _is_answer(input):
                 input = _name(input, await self.aget_state(config))
-            parts = super().astream(_keep(input, kwargs.get("context")), config, **kwargs)
+            known = await super().aget_state(ensure_config(config)) if self._redacts_thread(config) else None
+            taken, config, door = self._open(input, config, known)
+            parts = super().astream(_keep(taken, kwargs.get("context")), config, **kwargs)
             async with aclosing(parts):  # type: ignore[type-var]
                 async for part in parts:
-                    yield _fit(self._build(part), channels, input)
+                    for shown in door.show(part) if door else (part,):
+                        yield _fit(self._build(shown), channels, input)
+            for shown in door.flush() if door else ():
+                yield shown
+
+    def _redacts_thread(self, config: RunnableConfig | None) -> bool:
+        given = ensure_config(config).get("configurable", {})
+        return bool(
+            self.redaction and "thread_id" in given and (self.checkpointer or given.get(CONFIG_KEY_CHECKPOINTER))
+        )
+
+    def _open(
+        self, given: Any, config: RunnableConfig | None, known: StateSnapshot | None
+    ) -> tuple[Any, RunnableConfig | None, Door | None]:
+        """Conceal what a run is given; the door shows what comes of it."""
+        if self.redaction is None:
+            return given, config, None
+        door = Door(self.redaction, read_originals(known.values) if known else {})
+        return door.take(given), door.mark(config), door
+
+    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """Do what LangGraph does."""
+        return show_state(super().get_state(config, subgraphs=subgraphs))
+
+    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """Do what LangGraph does."""
+        return show_state(await super().aget_state(config, subgraphs=subgraphs))
+
+    def get_state_history(self, config: RunnableConfig, **kwargs: Any) -> Iterator[StateSnapshot]:
+        """Do what LangGraph does."""
+        return map(show_state, super().get_state_history(config, **kwargs))
+
+    async def aget_state_history(self, config: RunnableConfig, **kwargs: Any) -> AsyncIterator[StateSnapshot]:
+        """Do what LangGraph does."""
+        async for snapshot in super().aget_state_history(config, **kwargs):
+            yield show_state(snapshot)
+
+    def bulk_update_state(self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]) -> RunnableConfig:
+        """Do what LangGraph does; `update_state` calls this too."""
+        if self.redaction:
+            door = Door(self.redaction, read_originals(super().get_state(config).values))
+            supersteps = [[door.take(update) for update in step] for step in supersteps]
+        return super().bulk_update_state(config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """Do what LangGraph does; `aupdate_state` calls this too."""
+        if self.redaction:
+            door = Door(self.redaction, read_originals((await super().aget_state(config)).values))
+            supersteps = [[door.take(update) for update in step] for step in supersteps]
+        return await super().abulk_update_state(config, supersteps)
 
     def _build(self, part: Any) -> Any:
         """Put what the response format makes of the answer into the values in a part of a stream."""

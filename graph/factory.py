@@ -29,6 +29,7 @@ from alpha_umi.tools.convert import ToolLike
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.load import load_tools
+from alpha_umi.tools.pii import Redaction, RedactionRules
 from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.spec import ToolSpec, log_omissions
 from alpha_umi.tools.toolbox import Toolbox
@@ -52,6 +53,7 @@ def create_umi_agent(
     retriever: ToolRetriever | None = None,
     store: BaseStore | None = None,
     response_format: ResponseSchema | None = None,
+    redaction: RedactionRules | None = None,
     name: str = GRAPH_NAME,
 ) -> UmiAgent:
     """Build the α-UMi agent as a compiled LangGraph graph.
@@ -78,6 +80,9 @@ def create_umi_agent(
         response_format: What answers have to be: a pydantic model, a dataclass, a TypedDict, or a JSON Schema of an
             object. The summarizer is held to it, also where tools have `return_direct`. An answer that does not fit
             is none, and the reason says so.
+        redaction: Personal data that models, traces and logs must not see: types (``email``, ``credit_card``, ``ip``,
+            ``mac_address``, ``url``, ``api_key``) or rules (`RedactionRule`), or a function that rewrites texts.
+            Tools and the caller get the values; see docs/redaction.md.
         name: Name of the graph in traces.
 
     Returns:
@@ -104,7 +109,10 @@ def create_umi_agent(
     if approvals is None and not checkpointer:
         _log_unasked(toolbox)
     form = read_response_format(response_format) if response_format is not None else None
-    return _compile(load_models(models), toolbox, defaults, approvals, checkpointer, retriever, form, store, name)
+    concealed = Redaction(redaction) if redaction else None
+    return _compile(
+        load_models(models), toolbox, defaults, approvals, checkpointer, retriever, form, concealed, store, name
+    )
 
 
 def _log_unasked(toolbox: Toolbox) -> None:
@@ -125,17 +133,18 @@ def _compile(
     checkpointer: Checkpointer = None,
     retriever: ToolRetriever | None = None,
     response_format: ResponseFormat | None = None,
+    redaction: Redaction | None = None,
     store: BaseStore | None = None,
     name: str = GRAPH_NAME,
 ) -> UmiAgent:
-    graph = _make_graph(models, toolbox, defaults, approvals, retriever, response_format)
+    graph = _make_graph(models, toolbox, defaults, approvals, retriever, response_format, redaction)
     compiled = graph.compile(checkpointer=store_foreign(checkpointer), store=store, name=name)
 
     def remake(others: Toolbox) -> UmiAgent:
         unasked = defaults.model_copy(update={"approve_tools": False})
-        return _compile(models, others, unasked, False, None, None, response_format, store, name)
+        return _compile(models, others, unasked, False, None, None, response_format, redaction, store, name)
 
-    return UmiAgent.from_graph(compiled, toolbox, remake, response_format)
+    return UmiAgent.from_graph(compiled, toolbox, remake, response_format, redaction)
 
 
 def _make_graph(
@@ -145,17 +154,18 @@ def _make_graph(
     approvals: Approvals,
     retriever: ToolRetriever | None,
     response_format: ResponseFormat | None,
+    redaction: Redaction | None,
 ) -> StateGraph[UmiState, UmiContext, UmiInput, UmiOutput]:
     """Put both strategies behind one entry, which takes the one that the run's context names."""
     toolbox, pick_tools = make_picker(toolbox, retriever) if retriever else (toolbox, pick_all)
     log_omissions("Approvals", find_idle(defaults.approve_tools, toolbox.specs))
-    approval = ApprovalGate(toolbox, approvals)
+    approval = ApprovalGate(toolbox, approvals, redaction)
     graph: StateGraph[UmiState, UmiContext, UmiInput, UmiOutput] = StateGraph(
         UmiState, context_schema=UmiContext, input_schema=RunInput, output_schema=UmiOutput
     )
     graph.add_node("entry", partial(entry, defaults=defaults, pick_tools=pick_tools))
-    add_react(graph, models, toolbox, approval, response_format)
-    graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval, response_format))
+    add_react(graph, models, toolbox, approval, response_format, redaction)
+    graph.add_node("dfsdt", make_dfsdt(models, toolbox, approval, response_format, redaction))
     graph.add_edge(START, "entry")
     graph.add_conditional_edges("entry", route_entry, {"react": FIRST_NODE, "dfsdt": "dfsdt"})
     graph.add_edge("dfsdt", END)
@@ -187,4 +197,6 @@ def make_agent(settings: UmiSettings, *, toolbox: Toolbox | None = None, checkpo
     models = load_models(settings.models, remote=settings.remote, **generation)
     retriever = make_retriever(settings, toolbox.specs)
     form = read_response_format(settings.response_format) if settings.response_format is not None else None
-    return _compile(models, toolbox, settings.make_context(), settings.approve_tools, checkpointer, retriever, form)
+    concealed = Redaction(settings.redaction) if settings.redaction else None
+    context, approvals = settings.make_context(), settings.approve_tools
+    return _compile(models, toolbox, context, approvals, checkpointer, retriever, form, concealed)

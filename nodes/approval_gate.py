@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.config import get_config
@@ -34,11 +34,13 @@ from alpha_umi.nodes.approval import (
     list_wishes,
     make_id,
 )
+from alpha_umi.nodes.redaction import find_live, read_originals
 from alpha_umi.nodes.role import Update
 from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
 from alpha_umi.nodes.tool_selection import list_callable_names
 from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.observation import render_observation
+from alpha_umi.tools.pii import BlockedError, Mask, Redaction, hide, reveal
 from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
@@ -53,7 +55,7 @@ def start_gate() -> Gate:
     return Gate(reviews={}, rejected=[], fault=None)
 
 
-def _get_calling(state: UmiState) -> AIMessage:
+def get_calling(state: UmiState) -> AIMessage:
     """Return the message whose calls are open."""
     return next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
 
@@ -78,12 +80,13 @@ class ApprovalGate:
         toolbox: Knows what the tools take, where they come from and what they do.
         approvals: Rules that hold for every run; a call is asked about if they, the run's settings or the planner's
             doubts say so.
+        redaction: What models must not read of a person's answer. Rules and people see what texts stand for.
 
     Raises:
         ConfigError: If these are no rules.
     """
 
-    def __init__(self, toolbox: Toolbox, approvals: Approvals = None) -> None:
+    def __init__(self, toolbox: Toolbox, approvals: Approvals = None, redaction: Redaction | None = None) -> None:
         """Check the rules."""
         rules = () if approvals is None or isinstance(approvals, bool) else approvals
         if not isinstance(rules, Sequence) or not all(isinstance(rule, ApprovalRule | AskWhen) for rule in rules):
@@ -93,6 +96,7 @@ class ApprovalGate:
         log_omissions("Approvals", find_idle(approvals, toolbox.specs))
         self._toolbox = toolbox
         self._approvals = approvals
+        self._redaction = redaction
 
     def __call__(self, state: UmiState) -> Update:
         """Make one move."""
@@ -149,13 +153,26 @@ class ApprovalGate:
         answer = ask(asked_calls, fault=gate["fault"])
         decided: list[_DecidedCall] = []
         fault = answer.fault
-        for key, decision in answer.decisions.items():
+        decisions, originals = answer.decisions, answer.originals
+        if self._redaction and not fault:
+            mask = Mask(self._redaction, {**read_originals(state), **originals})
+            try:
+                decisions = mask.conceal(decisions)
+            except BlockedError as error:
+                fault = f"The answer cannot be taken: {error}."
+            originals = {**originals, **mask.new}
+            state = cast("UmiState", {**state, "originals": {**read_originals(state), **originals}})
+        for key, decision in decisions.items():
             outcome = self._read_decision(state, asked[key], decision)
             if isinstance(outcome, str):
                 fault = fault or outcome
             else:
                 decided.append(outcome)
-        return {"gate": {**gate, "fault": fault}} if fault else _apply(state, decided)
+        update: Update = {"gate": {**gate, "fault": fault}} if fault else _apply(state, decided)
+        if originals:
+            find_live(get_config()).update(originals)
+            update["originals"] = originals
+        return update
 
     def _read_decision(self, state: UmiState, call: ToolCall, decision: Mapping[str, Any]) -> _DecidedCall | str:
         """Return what comes of one decision, or what is wrong with it."""
@@ -184,17 +201,20 @@ class ApprovalGate:
 
     def _list_wishes(self, state: UmiState, call: ToolCall) -> list[Wish]:
         spec = next((spec for spec in self._toolbox.specs if spec.name == call["name"]), None)
+        known, call = reveal((_list_known(state), call), read_originals(state))
         policy = state["settings"]["approve_tools"]
         rules = policy if isinstance(policy, bool) else [ApprovalRule.model_validate(rule) for rule in policy]
         approvals = False if self._approvals is None and asks_nobody() else self._approvals
-        wishes = list_wishes(call, spec, approvals, rules, messages=_list_known(state))
-        doubt = find_doubt(state, _get_calling(state)) if does(state, "ask") else ""
+        wishes = list_wishes(call, spec, approvals, rules, messages=known)
+        doubt = find_doubt(state, get_calling(state)) if does(state, "ask") else ""
         return [*wishes, Wish(APPROVAL_DECISIONS, doubt)] if doubt else wishes
 
     def _find_fault(self, state: UmiState, call: ToolCall) -> str:
         """Say why a call cannot run, so that nobody is asked about it; empty if it can."""
+        originals = read_originals(state)
         try:
-            return self._toolbox.find_fault(call["name"], call["args"], list_callable_names(state))
+            fault = self._toolbox.find_fault(call["name"], reveal(call["args"], originals), list_callable_names(state))
+            return hide(fault, originals)
         except RecursionError:
             return f"The arguments of {call['name']} are nested too deeply. Write simpler ones."
 
@@ -274,7 +294,7 @@ def _apply(state: UmiState, decided_calls: Sequence[_DecidedCall]) -> Update:
         else:
             reviews[call["id"] or ""] = Review(id=_make_call_id(call), allow=[], is_asked=True)
     decided = {outcome.call["id"]: outcome.call for outcome in decided_calls}
-    message = _get_calling(state)
+    message = get_calling(state)
     tool_calls = [decided.get(call["id"], call) for call in message.tool_calls]
     edited = [message.model_copy(update={"tool_calls": tool_calls})] if tool_calls != message.tool_calls else []
     answers = [outcome.message for outcome in decided_calls if outcome.message]

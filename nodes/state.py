@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
 from langgraph.graph.message import add_messages
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypedDict
 
@@ -113,9 +113,10 @@ class UmiInput(TypedDict):
 
 
 class RunInput(UmiInput):
-    """The input with the settings that the run was given, which `UmiAgent` adds; no schema shows them."""
+    """The input with what `UmiAgent` adds: the run's settings, and values that are redacted; no schema shows them."""
 
     settings: NotRequired[SkipJsonSchema[dict[str, Any]]]
+    originals: NotRequired[SkipJsonSchema[dict[str, SecretStr]]]
 
 
 class UmiOutput(TypedDict):
@@ -173,6 +174,11 @@ def add_outcomes(known: dict[str, Outcome], new: dict[str, Outcome]) -> dict[str
     return {**known, **new} if new else {}
 
 
+def add_originals(known: dict[str, SecretStr], new: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    """Add what texts stand for that were written at the same time."""
+    return {**known, **new}
+
+
 class TreeNode(TypedDict):
     """One node.
 
@@ -211,6 +217,7 @@ class UmiState(UmiOutput):
     given up.
     `shortened` says which old turns prompts no longer hold, None as long as they hold all.
     `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
+    `originals` holds the values that redaction has replaced in this thread, by the texts in their place.
     """
 
     settings: dict[str, Any]
@@ -228,6 +235,7 @@ class UmiState(UmiOutput):
     offered: list[str] | None
     gate: Gate
     ran: Annotated[dict[str, Outcome], add_outcomes]
+    originals: Annotated[dict[str, SecretStr], add_originals]
 
 
 def list_turn(state: UmiState) -> Sequence[AnyMessage]:

@@ -13,8 +13,10 @@ from alpha_umi.nodes.format.parsing import parse_answer
 from alpha_umi.nodes.format.response import ResponseFormat
 from alpha_umi.nodes.format.trajectory import parse_message
 from alpha_umi.nodes.models.request import RoleModel
+from alpha_umi.nodes.redaction import read_originals
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
+from alpha_umi.tools.pii import hide, reveal
 from alpha_umi.tools.spec import ToolSpec
 
 _CUT = ("length", "max_tokens", "MAX_TOKENS")
@@ -48,10 +50,11 @@ def read_structured(state: UmiState, reply: AIMessage, *, response_format: Respo
     if not update.get("answer"):
         return update
     try:
-        return {**update, "structured_response": response_format.parse(update["answer"])}
+        known = partial(reveal, originals=read_originals(state))
+        return {**update, "structured_response": response_format.parse(update["answer"], reveal=known)}
     except Exception as error:  # a validator of the caller's class may raise anything
         cut = " It was cut off." if reply.response_metadata.get("finish_reason") in _CUT else ""
-        fault = f"The answer does not fit the response format.{cut} {error}"
+        fault = f"The answer does not fit the response format.{cut} {hide(str(error), read_originals(state))}"
         return {
             **update,
             "answer": None,

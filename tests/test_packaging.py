@@ -32,11 +32,13 @@ EXTRAS = {
     "openai",
     "postgres",
     "qlora",
+    "redaction",
     "retrieval",
     "serve",
     "train",
 }
 OPTIONAL = [
+    "langchain",
     "langchain_huggingface",
     "langchain_mcp_adapters",
     "langchain_openai",

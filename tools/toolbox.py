@@ -33,7 +33,8 @@ from alpha_umi.tools.forks import renew_after_fork
 from alpha_umi.tools.injection import Injected, NotGivenError, find_injected, inject
 from alpha_umi.tools.ledger import Ledger
 from alpha_umi.tools.names import fold_name
-from alpha_umi.tools.observation import make_storable, render_error, render_observation
+from alpha_umi.tools.observation import make_storable, render_error
+from alpha_umi.tools.pii import conceal_artifact, concealing_errors, observe, reveal_arguments
 from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import ToolSpec
 
@@ -201,7 +202,7 @@ class Toolbox:
         runtime: ToolRuntime[Any, Any] | None,
     ) -> ToolCall | ToolMessage:
         """Return what the tool is to be called with, or the observation that says why it cannot be called."""
-        fault = self.find_fault(name, arguments)
+        fault = self.find_fault(name, reveal_arguments(arguments))
         if not fault and not isinstance(arguments, str):
             try:
                 given = inject(self._injected[name], runtime or _make_runtime(call_id, config))
@@ -262,7 +263,10 @@ class Toolbox:
     def _make_message(
         self, name: str, call_id: str, content: Any, status: Literal["success", "error"], artifact: Any = None
     ) -> ToolMessage:
-        text = render_observation(content, self.max_observation_chars)
+        try:
+            text = observe(content, self.max_observation_chars)
+        except ToolException as error:  # a fault can quote what may not be read
+            text, status = render_error(error), "error"
         return ToolMessage(text, name=make_storable(name), tool_call_id=call_id, status=status, artifact=artifact)
 
 
@@ -282,37 +286,44 @@ def make_observing(tool: BaseTool, max_chars: int) -> BaseTool:
     hand 50 MB to every tracer.
     """
 
-    def observe(result: Any) -> Any:
+    def read(result: Any) -> Any:
         if tool.response_format == "content_and_artifact" and isinstance(result, tuple) and len(result) == 2:
-            return observe_content(result[0]), result[1]
-        return observe_content(result)
+            return read_content(result[0]), conceal_artifact(result[1])
+        return read_content(result)
 
-    def observe_content(content: Any) -> Any:
+    def read_content(content: Any) -> Any:
         results = content if isinstance(content, list) and content else [content]
         if any(isinstance(result, Command) for result in results):
             content = read_command(results, tool.name)
         if isinstance(content, ToolMessage):
-            return content.model_copy(update={"content": render_observation(content.content, max_chars)})
+            shown, artifact = observe(content.content, max_chars), conceal_artifact(content.artifact)
+            return content.model_copy(update={"content": shown, "artifact": artifact})
         if isinstance(content, ToolOutputMixin):
             raise ToolException(f"it returned a {type(content).__name__}; only values and ToolMessages can be used.")
-        return render_observation(content, max_chars)
+        return observe(content, max_chars)
+
+    @functools.wraps(tool._parse_input)
+    def parse_input(tool_input: Any, tool_call_id: str | None) -> Any:
+        with concealing_errors():
+            return tool._parse_input(reveal_arguments(tool_input), tool_call_id)
 
     @functools.wraps(tool._run)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with _contain_exit():
+        with concealing_errors(), _contain_exit():
             result = tool._run(*args, **kwargs)
-            return observe(asyncio.run(_collect(result)) if isinstance(result, AsyncIterable) else result)
+            return read(asyncio.run(_collect(result)) if isinstance(result, AsyncIterable) else result)
 
     @functools.wraps(tool._arun)
     async def arun(*args: Any, **kwargs: Any) -> Any:
-        with _contain_exit():
+        with concealing_errors(), _contain_exit():
             result = tool._arun(*args, **kwargs)
-            return observe(await _collect(result if isinstance(result, AsyncIterable) else await result))
+            return read(await _collect(result if isinstance(result, AsyncIterable) else await result))
 
     observing = tool.model_copy()
     # `_run` and `_arun` are what every tool class implements; `invoke` around them keeps callbacks and error handlers.
-    object.__setattr__(observing, "_run", run)  # pydantic's own `__setattr__` takes fields only
-    object.__setattr__(observing, "_arun", arun)
+    # It shows callbacks the arguments as the model wrote them, before it reads them.
+    for name, method in (("_parse_input", parse_input), ("_run", run), ("_arun", arun)):
+        object.__setattr__(observing, name, method)  # pydantic's own `__setattr__` takes fields only
     return observing
 
 

@@ -34,6 +34,7 @@ from alpha_umi.nodes.search import (
 from alpha_umi.nodes.state import UmiContext, UmiState
 from alpha_umi.nodes.summarizer import make_summarizer
 from alpha_umi.nodes.tool_executor import ToolsNode
+from alpha_umi.tools.pii import Redaction
 from alpha_umi.tools.toolbox import Toolbox
 
 PLANNER_EDGES: dict[Hashable, str] = {
@@ -51,6 +52,7 @@ def make_dfsdt(
     toolbox: Toolbox,
     approval: ApprovalGate,
     response_format: ResponseFormat | None = None,
+    redaction: Redaction | None = None,
 ) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
     planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
@@ -58,7 +60,7 @@ def make_dfsdt(
     graph.add_node("planner", planner)
     graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
     graph.add_node("approval", approval)
-    graph.add_node("tools", ToolsNode(toolbox))
+    graph.add_node("tools", ToolsNode(toolbox, redaction))
     graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
     graph.add_node("search", search)
 

@@ -21,6 +21,7 @@ from alpha_umi.nodes.planner import make_planner, route_planner
 from alpha_umi.nodes.state import UmiContext, UmiInput, UmiOutput, UmiState
 from alpha_umi.nodes.summarizer import make_summarizer
 from alpha_umi.nodes.tool_executor import ToolsNode
+from alpha_umi.tools.pii import Redaction
 from alpha_umi.tools.toolbox import Toolbox
 
 FIRST_NODE = "planner"
@@ -38,12 +39,13 @@ def add_react(
     toolbox: Toolbox,
     approval: ApprovalGate,
     response_format: ResponseFormat | None = None,
+    redaction: Redaction | None = None,
 ) -> None:
     """Wire the roles and the executor into `graph` so that the edges follow the planner's ``Next:``."""
     graph.add_node("planner", make_planner(models["planner"], toolbox.specs))
     graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
     graph.add_node("approval", approval)
-    graph.add_node("tools", ToolsNode(toolbox))
+    graph.add_node("tools", ToolsNode(toolbox, redaction))
     graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
     graph.add_node("give_up", give_up)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from langgraph.config import get_config
@@ -54,10 +54,14 @@ class AskedCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person decided, by the id of the call; nothing where the answer has a fault."""
+    """What a person decided, by the id of the call; nothing where the answer has a fault.
+
+    `originals` is what texts in it stand for, which `alpha_umi.nodes.redaction` has put into the answer.
+    """
 
     decisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fault: str | None = None
+    originals: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_id(name: str, arguments: Mapping[str, Any] | str, call_id: str = "") -> str:
@@ -79,7 +83,8 @@ def ask(calls: Sequence[AskedCall], *, fault: str | None = None) -> Answer:
         answers = [answer for answer in answers if not _is_about_others(answer, calls)] or answers[:1]
     if any(answer != answers[0] for answer in answers):
         return Answer(fault=f"This question has two answers that differ; give one more, by the ids. {_HOW}")
-    return read_answer(answers[0], calls, must_name=must_name)
+    read = read_answer(answers[0], calls, must_name=must_name)
+    return replace(read, originals=answers[0].get("originals", {}) if isinstance(answers[0], Mapping) else {})
 
 
 def ask_in_place(call: AskedCall, *, is_alone: bool) -> Mapping[str, Any]:

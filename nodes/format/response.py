@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, TypeAlias
 
@@ -38,8 +38,8 @@ class ResponseFormat:
         name = re.sub(r"[^\w-]", "_", self.schema["title"], flags=re.ASCII)[:64]
         return {"type": "json_schema", "json_schema": {"name": name, "schema": dict(self.schema)}}
 
-    def parse(self, text: str) -> dict[str, Any]:
-        """Return the values in a text, as JSON has them.
+    def parse(self, text: str, *, reveal: Callable[[Any], Any] = lambda values: values) -> dict[str, Any]:
+        """Return the values in a text, as JSON has them; those that have to fit are what `reveal` makes of them.
 
         Raises:
             ValueError: If it is no JSON object, or does not fit; a validator of the class may raise anything.
@@ -49,8 +49,8 @@ class ResponseFormat:
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
         if self.adapter:
-            self.adapter.validate_json(json.dumps(values))
-        elif fault := next(iter(make_validator(self.schema).iter_errors(values)), None):
+            self.adapter.validate_json(json.dumps(reveal(values)))
+        elif fault := next(iter(make_validator(self.schema).iter_errors(reveal(values))), None):
             raise ValueError(fault.message)
         return values
 

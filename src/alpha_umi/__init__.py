@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from alpha_umi.nodes.format.trajectory import Trajectory
     from alpha_umi.nodes.state import UmiContext
     from alpha_umi.tools.convert import declare_effects
+    from alpha_umi.tools.pii import RedactionRule
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.tools.toolbox import Toolbox
 
 __all__ = [
     "AlphaUmiError",
     "ApprovalRule",
+    "RedactionRule",
     "ToolSpec",
     "Toolbox",
     "Trajectory",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "AlphaUmiError": "alpha_umi.errors",
     "ApprovalRule": "alpha_umi.nodes.approval",
+    "RedactionRule": "alpha_umi.tools.pii",
     "ToolSpec": "alpha_umi.tools.spec",
     "Toolbox": "alpha_umi.tools.toolbox",
     "Trajectory": "alpha_umi.nodes.format.trajectory",
