@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState
 from langgraph.types import Command
-from langsmith import Client
 from pydantic import BaseModel, SecretStr
 
 from alpha_umi import RedactionRule, UmiContext, ask_when, create_umi_agent, declare_effects
@@ -30,7 +28,7 @@ from alpha_umi.graph.embed import UmiAgent
 from alpha_umi.graph.factory import make_agent
 from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel, replay
 from alpha_umi.nodes.state import Strategy
-from tests.graph.test_langsmith import Sink
+from tests.langsmith_sink import run_sink
 
 ANN, BOB, EVE = "ann@shop.example", "bob@corp.example", "eve@corp.example"
 FIRST = "[REDACTED_EMAIL_1]"
@@ -116,14 +114,12 @@ async def test_tools_and_caller_get_values_models_and_callbacks_do_not(strategy:
 
 def test_langsmith_receives_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_DISABLE_RUN_COMPRESSION", "true")
-    with Sink() as sink:
-        threading.Thread(target=sink.serve_forever, daemon=True).start()
-        client = Client(api_url=f"http://127.0.0.1:{sink.server_address[1]}", api_key="local")
+    with run_sink() as sink:
+        client = sink.make_client()
         tracer = LangChainTracer(client=client, project_name="test")
         make()[0].invoke(QUESTION, {"callbacks": [tracer]})
         tracer.wait_for_futures()
         client.flush()
-        sink.shutdown()
     text = json.dumps([*sink.runs.values()])
     assert FIRST in text
     assert "**********" in text
