@@ -75,5 +75,5 @@ def test_an_agent_that_always_gives_up_is_right_where_that_is_right(
     monkeypatch.setattr("sys.argv", ["teach", "apiary", "roastery", "--model", model, "--out", str(tmp_path)])
     main()
     *_, apiary, _, together = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert apiary[:6] == ["apiary", "19.0", "0.0", "0.0", "100.0", "100.0"]
-    assert together[:2] == ["all", "19.0"]
+    assert apiary[:7] == ["apiary", "before", "19.0", "0.0", "0.0", "100.0", "100.0"]
+    assert together[:3] == ["all", "before", "19.0"]
