@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -126,6 +127,25 @@ def test_tools_are_picked_as_the_configuration_says(umi: Umi, check: Umi) -> Non
     assert done.code == 0, done.err
     calls = [[call["name"] for call in each["calls"]] for each in json.loads(done.out)["questions"]]
     assert calls[1] == ["order"]  # the other one was not on offer
+
+
+def test_sheets_say_what_tools_reply_that_are_not_run(check: Umi) -> None:
+    sheet = """
+domain: shop
+tools:
+- tool: counted_tools:TOOLS#order
+  parameters: {item: {from: [bolts, nuts]}, n: {from: int 1..9}}
+  ask: ["Order {n} {item}."]
+  cannot: order
+  returns: {number: id O-###}
+  reply: "{item} {number}"
+"""
+    Path("sheets.yaml").write_text(sheet)
+    assert check("--sheets", "sheets.yaml", "--out", "out").code == 0
+    rows = [json.loads(line) for line in Path("out/outcomes.jsonl").read_text().splitlines()]
+    said = rows[0]["trajectory"]["turns"][0]["steps"][1]["calls"][0]["observation"]["text"]
+    assert re.fullmatch(r"nuts O-\d{3}", said)
+    assert "other settings: sheets" in check("--out", "out").err
 
 
 def test_faults_of_the_file_are_told_before_a_model_is_called(check: Umi) -> None:

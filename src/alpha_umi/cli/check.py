@@ -32,6 +32,10 @@ def check(
             "Repeatable.",
         ),
     ] = None,
+    sheets: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER|FILE", show_default=False, help="Tool sheets: what tools reply that are not run."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +59,7 @@ def check(
 ) -> None:
     """Ask an agent your own questions: right tools, right arguments, right refusals, wrong effects, seconds.
 
-    Tools with effects are not run; they get a reply of the file, or a stand-in.
+    Tools with effects are not run; they get a reply of the file or of their sheet, or a stand-in.
     """
     from alpha_umi.cli.eval_runs import check_agent, load_agent
     from alpha_umi.training.evaluation.questions import render_check
@@ -64,7 +68,7 @@ def check(
     with redirect_stdout(sys.stderr) if as_json else nullcontext(), ExitStack() as stack:
         agent = load_agent(model, free=False, max_steps=max_steps)
         folder = out or Path(stack.enter_context(TemporaryDirectory()))
-        checked = check_agent(agent, questions, tools, folder, n_workers=workers)
+        checked = check_agent(agent, questions, tools, folder, sheets=sheets, n_workers=workers)
     typer.echo(json.dumps(checked, ensure_ascii=False) if as_json else render_check(checked, questions))
     if out and not as_json:
         typer.echo(f"Written to {out}")

@@ -33,6 +33,7 @@ from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.retrieval import ToolRetriever
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.config import load_config
+from alpha_umi.training.data.sheets.load import load_sheets
 from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
 from alpha_umi.training.evaluation.evaluator import RunAgent
 from alpha_umi.training.evaluation.examples import hash_examples
@@ -136,7 +137,13 @@ def make_run(measured: MeasuredAgent, retriever: ToolRetriever | None = None) ->
 
 
 def check_agent(
-    agent: MeasuredAgent, questions: Path, tools: Sequence[str] | None, out: Path, *, n_workers: int
+    agent: MeasuredAgent,
+    questions: Path,
+    tools: Sequence[str] | None,
+    out: Path,
+    *,
+    sheets: Path | None = None,
+    n_workers: int,
 ) -> dict[str, Any]:
     """Ask an agent the questions of a file; see `check_questions`.
 
@@ -145,6 +152,7 @@ def check_agent(
         questions: The file.
         tools: The tools at hand; None takes those of the configuration.
         out: Folder for the results.
+        sheets: Tool sheets, which say what tools reply that are not run.
         n_workers: How many questions at the same time.
 
     Raises:
@@ -159,7 +167,8 @@ def check_agent(
     file = load_questions(questions, specs)
     identity = {"suite": "questions", "retrieval": settings.retrieval.model_dump(), **agent.describe()}
     run = make_run(agent, make_retriever(settings, specs))
-    return check_questions(run, file, loaded, out, identity=identity, n_workers=n_workers)
+    told = load_sheets(sheets) if sheets else ()
+    return check_questions(run, file, loaded, out, identity=identity, sheets=told, n_workers=n_workers)
 
 
 def evaluate_methods(

@@ -19,7 +19,8 @@ from langchain_core.tools import BaseTool
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
 from alpha_umi.tools.convert import make_tool, spec_from_tool
 from alpha_umi.training.data.files import Record
-from alpha_umi.training.data.sheets.request import fill_reply, flatten
+from alpha_umi.training.data.sheets.form import ToolSheet
+from alpha_umi.training.data.sheets.request import fill_reply, flatten, make_sheet_tool
 from alpha_umi.training.evaluation.evaluator import RunAgent, Scorer, evaluate_tasks, make_answer_scorer
 from alpha_umi.training.evaluation.examples import Usage
 from alpha_umi.training.evaluation.metrics.causes import is_asking
@@ -31,6 +32,7 @@ from alpha_umi.training.evaluation.suites import EvalOutcome, EvalTask, check_ra
 
 _NOTHING_FITS = Step("No tool can do this.", "give up")
 _NOT_SAID = Step("The request does not say what is needed.", "give up")
+_NO_SHEETS: Mapping[str, ToolSheet] = {}
 _SHARES = ("tools_exact", "calls_exact", "solved", "refused", "false_refusal", "wrong_effect")
 
 
@@ -49,26 +51,40 @@ def make_stand_in(tool: BaseTool, reply: Any = None) -> BaseTool:
     return make_tool(spec_from_tool(tool), run).model_copy(update={"return_direct": tool.return_direct})
 
 
-def make_safe_tools(tools: Sequence[BaseTool], replies: Mapping[str, Any]) -> list[BaseTool]:
-    """Return tools of which none changes anything: those with effects, and those with a reply, are not run."""
-    return [
-        make_stand_in(tool, replies.get(tool.name)) if tool.name in replies or _has_effects(tool) else tool
-        for tool in tools
-    ]
+def make_safe_tools(
+    tools: Sequence[BaseTool], replies: Mapping[str, Any], sheets: Mapping[str, ToolSheet] = _NO_SHEETS
+) -> list[BaseTool]:
+    """Return tools of which none changes anything: those with effects, and those with a reply, are not run.
+
+    Args:
+        tools: The tools.
+        replies: What some of them reply, by name.
+        sheets: Sheets of some of them, by name: what those reply that have effects and no reply here.
+    """
+
+    def make_safe(tool: BaseTool) -> BaseTool:
+        if tool.name in replies or not _has_effects(tool):
+            return make_stand_in(tool, replies[tool.name]) if tool.name in replies else tool
+        sheet = sheets.get(tool.name)
+        return make_sheet_tool(sheet) if sheet and not sheet.is_run else make_stand_in(tool)
+
+    return [make_safe(tool) for tool in tools]
 
 
 def _has_effects(tool: BaseTool) -> bool:
     return spec_from_tool(tool).effects != "none"
 
 
-def make_question_tasks(file: QuestionFile, tools: Sequence[BaseTool]) -> list[EvalTask]:
-    """Return one task for each question; none of the tools changes anything."""
+def make_question_tasks(
+    file: QuestionFile, tools: Sequence[BaseTool], sheets: Mapping[str, ToolSheet] = _NO_SHEETS
+) -> list[EvalTask]:
+    """Return one task for each question; none of the tools changes anything, see `make_safe_tools`."""
     return [
         EvalTask(
             question.text,
             question.kind,
             (question.text,),
-            partial(make_safe_tools, tools, {**file.replies, **question.replies}),
+            partial(make_safe_tools, tools, {**file.replies, **question.replies}, sheets),
             None if question.refuse else tuple(map(show_answer, question.answer)),
             _make_matcher(question),
         )
@@ -95,6 +111,7 @@ def check_questions(
     out: Path,
     *,
     identity: Mapping[str, Any],
+    sheets: Sequence[ToolSheet] = (),
     n_workers: int = 1,
 ) -> dict[str, Any]:
     """Ask the agent every question and write what ``eval tasks`` writes; see `evaluate_tasks`.
@@ -105,6 +122,7 @@ def check_questions(
         tools: The agent's tools; those with effects are not run.
         out: Folder to write into; what is there is not asked again, but held against what the file now says.
         identity: What the outcomes depend on besides file and tools.
+        sheets: What tools reply that are not run and have no reply in the file.
         n_workers: How many questions at the same time.
 
     Returns:
@@ -114,11 +132,14 @@ def check_questions(
         ConfigError: If the folder holds other results.
         ModelNotAvailable: If the weights of a model are not here.
     """
-    tasks = make_question_tasks(file, tools)
+    by_name = {sheet.spec.name: sheet for sheet in sheets}
+    tasks = make_question_tasks(file, tools, by_name)
     effects = {tool.name for tool in tools if _has_effects(tool)}
     scorer = make_question_scorer(file, effects)
     specs = [spec_from_tool(tool) for tool in tools]
     identity = {"tools": [[spec.to_openai()["function"], spec.effects] for spec in specs], **identity}
+    if replies := {name: [sheet.tool.reply, sheet.tool.returns] for name, sheet in by_name.items()}:
+        identity["sheets"] = replies
     with ResultFolder(out, OUTCOMES, {"kind": scorer.kind, **identity}) as folder:
         fresh = [*_score_again(folder.rows.values(), {task.key: task for task in tasks}, scorer)]
         if fresh != [*folder.rows.values()]:
