@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from langchain_core.messages import BaseMessage
-from langsmith import aevaluate, evaluate
+from langsmith import Client, aevaluate, configure, evaluate
 from openevals.trajectory.match import create_trajectory_match_evaluator
 
 from alpha_umi import as_target, create_umi_agent
@@ -21,7 +21,9 @@ from alpha_umi.training.evaluation.langsmith import EvalSuite, make_judging, mak
 from alpha_umi.training.evaluation.langsmith.match import MatchMode
 from tests.cli.conftest import Umi
 from tests.langsmith_sink import KEY, Sink, run_sink
+from tests.test_docs import list_blocks
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "langsmith.md"
 N_TASKS = 8
 GIVE_UP = Step("I would rather not.", "give up")
 
@@ -80,6 +82,41 @@ def test_without_a_key_it_says_what_to_set(umi: Umi, sink: Sink, monkeypatch: py
     done = umi("eval", "push", "--limit", "1")
     assert (done.code, done.out) == (2, "")
     assert "set LANGSMITH_API_KEY" in done.err
+
+
+def test_questions_of_ones_own_are_pushed(
+    umi: Umi, sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stock.yaml").write_text(
+        "questions:\n- question: What is 2 + 3?\n  calls: {calculator: {expression: 2 + 3}}\n"
+    )
+    done = umi("eval", "push", "--suite", "questions:stock.yaml", "--tools", "builtin:calculator")
+    assert done.out == "Dataset alpha-umi-stock: 1 examples created, 0 updated, 0 unchanged\n", done.err
+    (example,) = sink.examples.values()
+    assert [tool["function"]["name"] for tool in example["inputs"]["tools"]] == ["calculator"]
+    done = umi("eval", "push", "--suite", "questions:stock.yaml", "--tools", "builtin:calendar")
+    assert (done.code, done.out) == (2, "")
+    assert "stock.yaml" in done.err
+
+
+@pytest.fixture
+def client(sink: Sink) -> Iterator[Client]:
+    """LangSmith's client where a program names none."""
+    client = sink.make_client()
+    configure(client=client)
+    yield client
+    client.flush()
+    configure(client=None)
+
+
+def test_the_page_on_the_loop_runs(umi: Umi, client: Client) -> None:
+    (block,) = list_blocks("python", PAGE.read_text(encoding="utf-8"))
+    assert umi("eval", "push", "--limit", "4").code == 0
+    code = block.replace('"hf:smollm2-135m-umi"', "model").replace("n_tasks=100", "n_tasks=4")
+    namespace: dict[str, Any] = {"model": ScriptedChatModel(script=lambda role, messages: "I cannot.\nNext: give up.")}
+    exec(compile(code, PAGE.name, "exec", dont_inherit=True), namespace)
+    assert len(list(namespace["results"])) == 4
 
 
 def test_unknown_suites_are_told(umi: Umi, sink: Sink) -> None:

@@ -157,24 +157,51 @@ def tasks(
 
 @app.command()
 def push(
-    suite: TaskSuite = "builtin",
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="SUITE",
+            help="builtin, world, world:SHEETS or gsm8k:FILE, as of 'eval tasks'; or questions:FILE, as of 'check'.",
+        ),
+    ] = "builtin",
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            "-t",
+            metavar="TOOL",
+            show_default="the configured ones",
+            help="The tools that questions:FILE is about: MODULE:OBJECT, openapi:FILE, … Repeatable.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="alpha-umi-SUITE-SEED", help="Name of the dataset in LangSmith."),
+        typer.Option(
+            metavar="NAME",
+            show_default="alpha-umi-SUITE-SEED, alpha-umi-FILE",
+            help="Name of the dataset in LangSmith.",
+        ),
     ] = None,
     limit: TaskLimit = None,
     seed: TaskSeed = 1,
 ) -> None:
     """Make a dataset of a suite in LangSmith, for langsmith.evaluate; a second push changes only what is new.
 
-    Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT from the environment. docs/evaluation.md has the loop.
+    Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT from the environment. docs/langsmith.md has the loop.
     """
     from langsmith import Client
 
+    from alpha_umi.cli.options import load_configuration
     from alpha_umi.training.evaluation.langsmith import EvalSuite, push_suite
 
-    name = dataset or f"alpha-umi-{suite.partition(':')[0]}-{seed}"
-    pushed = push_suite(EvalSuite(suite, n_tasks=limit, seed=seed), name, Client())
+    kind, _, file = suite.partition(":")
+    if kind == "questions" and file:
+        settings = load_configuration(None, None, None, None)
+        loaded = EvalSuite.from_questions(file, tools or settings.tools, n_tasks=limit)
+    else:
+        loaded = EvalSuite(suite, n_tasks=limit, seed=seed)
+    name = dataset or f"alpha-umi-{loaded.name}"
+    pushed = push_suite(loaded, name, Client())
     typer.echo(
         f"Dataset {name}: {pushed.n_created:,} examples created, {pushed.n_updated:,} updated, "
         f"{pushed.n_unchanged:,} unchanged"

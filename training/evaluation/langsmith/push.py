@@ -59,9 +59,7 @@ def _open(suite: EvalSuite, name: str, client: Client) -> Dataset:
         found: Dataset = client.read_dataset(dataset_name=name)
         return found
     except LangSmithNotFoundError:
-        kind = suite.name.partition(":")[0]  # a file's path is of no use elsewhere
-        description = f"Suite {kind} of alpha-umi, seed {suite.seed}; made by alpha-umi eval push."
-        return client.create_dataset(name, description=description)
+        return client.create_dataset(name, description=f"Suite {suite.name}, made by alpha-umi eval push.")
 
 
 def _compare(
@@ -71,7 +69,7 @@ def _compare(
     new, changed = [], []
     for task in suite.tasks.values():
         inputs, outputs = make_example(task)
-        id_, metadata = uuid5(dataset_id, task.key), {"kind": task.group, "seed": suite.seed}
+        id_, metadata = uuid5(dataset_id, task.key), {"kind": task.group, "suite": suite.name}
         if (old := known.get(id_)) is None:
             new.append({"id": id_, "inputs": inputs, "reference_outputs": outputs, "metadata": metadata})
         elif (old.inputs, old.outputs) != (inputs, outputs):

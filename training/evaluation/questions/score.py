@@ -16,7 +16,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
-from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
+from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
 from alpha_umi.tools.convert import make_tool, spec_from_tool
 from alpha_umi.training.data.files import Record
 from alpha_umi.training.data.sheets.form import ToolSheet
@@ -73,6 +73,11 @@ def make_safe_tools(
 
 def _has_effects(tool: BaseTool) -> bool:
     return spec_from_tool(tool).effects != "none"
+
+
+def list_effects(tools: Iterable[BaseTool]) -> set[str]:
+    """Return the names of the tools that do not say that they have no effects."""
+    return {tool.name for tool in tools if _has_effects(tool)}
 
 
 def make_question_tasks(
@@ -134,8 +139,7 @@ def check_questions(
     """
     by_name = {sheet.spec.name: sheet for sheet in sheets}
     tasks = make_question_tasks(file, tools, by_name)
-    effects = {tool.name for tool in tools if _has_effects(tool)}
-    scorer = make_question_scorer(file, effects)
+    scorer = make_question_scorer(file, list_effects(tools))
     specs = [spec_from_tool(tool) for tool in tools]
     identity = {"tools": [[spec.to_openai()["function"], spec.effects] for spec in specs], **identity}
     if replies := {name: [sheet.tool.reply, sheet.tool.returns] for name, sheet in by_name.items()}:
@@ -213,6 +217,16 @@ def settle_right(question: Question, run: Trajectory) -> Trajectory:
         end = replace(_NOT_SAID, decision="conclusion", answer="") if asks else _NOT_SAID
     steps = [Step("", "caller", (call,)) for call in calls]
     return Trajectory(run.tools, (Turn(question.text, (*steps, end)),))
+
+
+def make_reference(question: Question) -> Trajectory:
+    """Return one right way through a question; what its tools reply is left empty."""
+    right = settle_right(question, Trajectory((), (Turn(question.text),)))
+    steps = [
+        replace(step, calls=tuple(replace(call, observation=Observation("")) for call in step.calls))
+        for step in right.turns[0].steps
+    ]
+    return replace(right, turns=(Turn(question.text, tuple(steps)),))
 
 
 def _rank(right: Sequence[Call], made: Sequence[Call]) -> tuple[int, int]:

@@ -41,7 +41,7 @@ def test_a_suite_becomes_a_dataset(sink: Sink) -> None:
     assert held.keys() == tasks.keys()
     for key, example in held.items():
         assert (example["inputs"], example["outputs"]) == make_example(tasks[key])
-        assert example["metadata"] == {"kind": tasks[key].group, "seed": 1}
+        assert example["metadata"] == {"kind": tasks[key].group, "suite": "builtin-1"}
         assert example["dataset_id"] == dataset["id"]
     assert count_requests(sink, "POST") == 3  # batches of three
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from alpha_umi import declare_effects
 from alpha_umi.errors import ConfigError, InputError
 from alpha_umi.nodes.format.trajectory import Trajectory
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
@@ -46,7 +47,7 @@ def test_the_reference_itself_passes_every_check(suite: EvalSuite) -> None:
         assert scores.pop("success") is True
         bad = {"wrong_effect", "false_refusal"}
         assert all(score == (key not in bad) for key, score in scores.items()), (task.key, scores)
-        assert ("calls_exact" in scores) == (suite.name == "world")
+        assert ("calls_exact" in scores) == (suite.name == "world-1")
 
 
 def test_checks_score_as_eval_tasks_does(suite: EvalSuite) -> None:
@@ -75,6 +76,7 @@ def test_gsm8k_has_answers_and_no_reference_calls(tmp_path: Path) -> None:
     file = tmp_path / "problems.jsonl"
     file.write_text(json.dumps({"question": "How much is 6 times 7?", "answer": "It is 42.\n#### 42"}))
     suite = EvalSuite(f"gsm8k:{file}")
+    assert suite.name == "gsm8k-problems"
     (task,) = suite.tasks.values()
     inputs, outputs = make_example(task)
     assert outputs == {"expected": ["42"], "finish": "answer"}
@@ -82,6 +84,49 @@ def test_gsm8k_has_answers_and_no_reference_calls(tmp_path: Path) -> None:
     for answer, success in (("It is 42.", True), ("42 is not 43.", False)):
         messages = [*inputs["messages"], {"role": "assistant", "content": answer}]
         assert list_scores(suite.check(inputs, {"messages": messages})) == {"success": success}
+
+
+QUESTIONS = """
+questions:
+- question: How many bolts are left?
+  calls: {count_stock: {item: {$any: [bolts, bolt]}}}
+  answer: 1200
+- question: Order some bolts, two boxes.
+  calls: {order: {item: bolts, boxes: 2}}
+- question: Order some.
+  refuse: missing value
+"""
+
+
+def count_stock(item: str) -> str:
+    """Count a part."""
+    return "1200"
+
+
+def order(item: str, boxes: int) -> str:
+    """Order a part."""
+    raise AssertionError("a tool with effects ran")
+
+
+def test_questions_of_ones_own_are_a_suite(tmp_path: Path) -> None:
+    file = tmp_path / "stock.yaml"
+    file.write_text(QUESTIONS)
+    suite = EvalSuite.from_questions(file, [declare_effects("none")(count_stock), order])
+    assert suite.name == "stock"
+    count, ordering, vague = (make_example(task) for task in suite.tasks.values())
+    assert [tool["function"]["name"] for tool in count[0]["tools"]] == ["count_stock", "order"]
+    assert [message["role"] for message in count[1]["messages"]] == ["user", "assistant", "tool", "assistant"]
+    for inputs, outputs in (count, ordering, vague):
+        said = {"role": "assistant", "content": "There are 1200."}
+        scores = list_scores(suite.check(inputs, {**outputs, "messages": [*outputs["messages"][:-1], said]}))
+        assert scores["success"] is True, inputs
+    other = json.loads(json.dumps(count[1]).replace("bolts", "bolt"))
+    other["messages"][-1]["content"] = "1,200."
+    assert list_scores(suite.check(count[0], other))["calls_exact"] == 1.0
+    assert list_scores(suite.check(count[0], ordering[1]))["wrong_effect"] == 1.0
+    stand_in = next(tool for tool in suite.make_tools(ordering[0]) if tool.name == "order")
+    assert "done" in stand_in.invoke({"item": "bolts", "boxes": 2})
+    assert len(EvalSuite.from_questions(file, [count_stock, order], n_tasks=1).tasks) == 1
 
 
 def test_examples_of_other_suites_are_refused() -> None:
