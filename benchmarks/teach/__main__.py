@@ -2,8 +2,9 @@
 
     python -m benchmarks.teach [SET …] [--model SPEC|CONFIG] [--out DIR] [--minutes N]
 
-Each set is `tools.py` and `questions.yaml` in a folder here; the questions were written before any sheet for the tools,
-in other words than their descriptions. ``alpha-umi check`` on one set also prints what went wrong:
+Each set is `tools.py`, `questions.yaml` and `sheets` in a folder here; the questions were written before the sheets, in
+other words than the tools' descriptions, and who wrote the sheets had not seen them.
+``alpha-umi check`` on one set also prints what went wrong:
 
     alpha-umi check --questions benchmarks/teach/apiary/questions.yaml --tools benchmarks.teach.apiary.tools:TOOLS
 

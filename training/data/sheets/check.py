@@ -69,6 +69,8 @@ class _Check:
         keys = find_keys(path)
         if parameter.items is not None:
             self._check_source(path, parameter.items, results)
+        elif parameter.properties is not None:
+            self._check_words(path, parameter, results)
         elif parameter.source is None and not parameter.enum and not parameter.say:
             self._add(f"{path}: say where values come from: from, enum, say, items or properties.", *keys)
         if parameter.enum and (unknown := [value for value in parameter.say if value not in parameter.enum]):
@@ -79,6 +81,20 @@ class _Check:
             if result not in results:
                 known = ", ".join(sorted(results)) or "none"
                 self._add(f"from: {result!r} is no TOOL.VALUE of this file; there are {known}.", *keys)
+
+    def _check_words(self, path: str, parameter: SheetParameter, results: Collection[str]) -> None:
+        """Refuse an object in a list that cannot be said, or not with all that it needs."""
+        keys = (*find_keys(path), "items")
+        for leaf in parameter.leaves.values():
+            self._check_source(path, leaf, results)
+        if not parameter.words:
+            text = f"{path}: say how one of the list is worded, such as words: ['{{amount}} {{item}}']."
+            self._add(text, *keys)
+        required = {leaf for leaf in parameter.leaves if not is_optional(parameter.properties or {}, leaf)}
+        for i, text in enumerate(parameter.words):
+            wording = self._try((*keys, "words", i), parse_wording, text, list(parameter.leaves))
+            if wording and (unsaid := required - wording.always_said):
+                self._add(f"{text!r} does not say {{{min(unsaid)}}}, which each of the list needs.", *keys, "words", i)
 
     def check_wordings(self) -> None:
         """Refuse wordings that cannot be read, or do not say what the tool needs."""

@@ -57,6 +57,13 @@ class SheetParameter(BaseModel):
     items: SheetParameter | None = None
     count: tuple[int, int] = (1, 3)
     properties: dict[str, SheetParameter] | None = None
+    words: list[str] = []
+    """Of an object in a list: how one is said, with its properties as slots."""
+
+    @cached_property
+    def leaves(self) -> Mapping[str, SheetParameter]:
+        """The properties that are said in one piece, by their path."""
+        return dict(_iter_leaves(self.properties or {}))
 
     @cached_property
     def json_type(self) -> JsonType:

@@ -10,7 +10,16 @@ from alpha_umi.training.data.sheets.form import SheetParameter, SheetTool, ToolR
 from alpha_umi.training.data.sheets.real_tool import RealTool
 
 Keys: TypeAlias = tuple[str | int, ...]
-_FROM_TOOL = frozenset(SheetParameter.model_fields) - {"source", "say", "said", "what", "items", "count", "properties"}
+_FROM_TOOL = frozenset(SheetParameter.model_fields) - {
+    "source",
+    "say",
+    "said",
+    "what",
+    "items",
+    "count",
+    "properties",
+    "words",
+}
 _MAX_DEPTH = 16  # of keys; a schema may contain itself
 
 

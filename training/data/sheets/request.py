@@ -16,7 +16,7 @@ from alpha_umi.tools.convert import make_tool
 from alpha_umi.tools.observation import cut
 from alpha_umi.training.data.sheets.form import ENOUGH_WORDINGS, SheetParameter, ToolSheet, first_source, is_optional
 from alpha_umi.training.data.sheets.real_tool import read_reply
-from alpha_umi.training.data.sheets.wording import SLOT, SaidValue, ToolWording, parse_source, say
+from alpha_umi.training.data.sheets.wording import SLOT, SaidValue, ToolWording, parse_source, parse_wording, say
 from alpha_umi.training.data.split import hash_text
 
 _HELD_OUT_ONE_IN = 10
@@ -249,12 +249,28 @@ def draw_value(parameter: SheetParameter, sheet: ToolSheet, rng: random.Random) 
         drawn = {value.said: value for value in (draw_value(parameter.items, sheet, rng) for _ in range(wanted * 2))}
         chosen = list(drawn.values())[:wanted]
         return SaidValue([value.argument for value in chosen], say([value.said for value in chosen]))
+    if parameter.properties is not None:
+        return _draw_object(parameter, sheet, rng)
     if parameter.source is not None:
         value = parse_source(first_source(parameter), sheet.lists)(rng)
     else:
         argument = rng.choice(list(parameter.enum or parameter.say))
         value = SaidValue(argument, say(argument).replace("_", " "))
     return replace(value, said=rng.choice(parameter.say.get(value.argument, [value.said])))
+
+
+def _draw_object(parameter: SheetParameter, sheet: ToolSheet, rng: random.Random) -> SaidValue:
+    """Draw an object of a list, and say it in one piece."""
+    wording = parse_wording(rng.choice(parameter.words), list(parameter.leaves))
+    values = {
+        path: draw_value(leaf, sheet, rng)
+        for path, leaf in parameter.leaves.items()
+        if path in wording.always_said or (path in wording.slots and rng.random() < leaf.said)
+    }
+    said = wording.fill({path: value.said for path, value in values.items()})
+    if not wording.text.startswith("{"):  # a wording begins a sentence elsewhere
+        said = said[:1].lower() + said[1:]
+    return SaidValue(nest({path: value.argument for path, value in values.items()}), said)
 
 
 def _fill(wording: ToolWording, values: Mapping[str, SaidValue], typo: random.Random | None) -> str:

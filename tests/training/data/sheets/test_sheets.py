@@ -224,6 +224,47 @@ def test_held_out_wordings_are_others(folder: Path) -> None:
     assert len(many) > 5
 
 
+ORDERS = """
+domain: shop
+tools:
+- name: order
+  description: Order things.
+  parameters:
+    lines:
+      items:
+        words: ["{amount} {item}[ in {colour}]", "about {amount} pieces of {item}"]
+        properties: {item: {from: [pen, Ink]}, amount: {from: int 20..99}, colour: {from: [red, blue], optional: true}}
+      count: [1, 3]
+  effects: once
+  ask: ["Order {lines}.", "Get {lines}.", "We need {lines}.", "{lines}, please"]
+  cannot: order
+  reply: Ordered.
+"""
+
+
+def test_objects_in_lists_are_said_in_words_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(ORDERS)
+    (sheet,) = load_sheets(tmp_path)
+    needs = [draw_need(sheet, random.Random(i)) for i in range(40)]
+    for need in needs:
+        lines = need.arguments["lines"]
+        assert 1 <= len(lines) <= 3
+        for line in lines:
+            words = [f"{line['amount']} {line['item']}", f"about {line['amount']} pieces of {line['item']}"]
+            assert any(each in need.text for each in words)
+            assert line.get("colour", "") in need.text
+    assert any("colour" in line for need in needs for line in need.arguments["lines"])
+    for wrong, said in [
+        ('words: ["{amount} {item}[ in {colour}]", "about {amount} pieces of {item}"]', "say how one of the list is"),
+        ("[ in {colour}]", "is no parameter"),
+        ("about {amount} pieces of {item}", "does not say {amount}"),
+    ]:
+        changed = {"[ in {colour}]": "[ in {color}]", "about {amount} pieces of {item}": "a few of {item}"}
+        (tmp_path / "shop.yaml").write_text(ORDERS.replace(wrong, changed.get(wrong, "words: []")))
+        with pytest.raises(ConfigError, match=rf"shop\.yaml, line \d+: .*{re.escape(said)}"):
+            load_sheets(tmp_path)
+
+
 def test_conversations_are_right_and_repeatable(folder: Path) -> None:
     world = World(load_sheets(folder))
     kinds = set()

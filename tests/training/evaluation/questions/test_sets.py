@@ -10,6 +10,8 @@ from langchain_core.tools import BaseTool
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.toolbox import Toolbox
+from alpha_umi.training.data.sheets.load import load_sheets
+from alpha_umi.training.data.sheets.request import list_wordings
 from alpha_umi.training.evaluation.questions import QuestionFile, load_questions
 from alpha_umi.training.evaluation.questions.accepted import list_variants
 from alpha_umi.training.evaluation.questions.score import make_question_tasks
@@ -77,3 +79,17 @@ def test_an_agent_that_always_gives_up_is_right_where_that_is_right(
     *_, apiary, _, together = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert apiary[:7] == ["apiary", "before", "19.0", "0.0", "0.0", "100.0", "100.0"]
     assert together[:3] == ["all", "before", "19.0"]
+
+    assert apiary[:6] == ["apiary", "19.0", "0.0", "0.0", "100.0", "100.0"]
+    assert together[:2] == ["all", "19.0"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sheets_of_a_set_can_be_used_and_do_not_ask_its_questions(name: str) -> None:
+    tools, file = load(name)
+    sheets = load_sheets(FOLDER / name / "sheets")
+    assert {sheet.spec.name for sheet in sheets} == {tool.name for tool in tools}
+    assert all(list_wordings(sheet, held_out=True) for sheet in sheets)
+    told = {run for sheet in sheets for text in (*sheet.tool.ask, *sheet.tool.again) for run in list_runs(text)}
+    same = [question.text for question in file.questions if list_runs(question.text) & told]
+    assert len(same) < len(file.questions) / 10, same
