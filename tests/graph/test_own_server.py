@@ -1,14 +1,15 @@
 """The project of one's own that docs/serving.md shows, in a real `langgraph dev`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from langgraph_sdk import get_client
-from langgraph_sdk.errors import AuthenticationError
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import AuthenticationError, UnprocessableEntityError
 
 from alpha_umi import create_umi_agent
 from benchmarks.load import run_server
@@ -59,3 +60,43 @@ async def test_own_server_answers_who_knows_the_key_and_nobody_else(server: str)
         async with get_client(url=server, headers=headers) as client:
             with pytest.raises(AuthenticationError):
                 await client.threads.create()
+
+
+UNKNOWN = r"context\.max_stepz: no such setting; settings are strategy, "
+WRONG = r"context\.max_steps: Input should be greater than or equal to 1"
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[LangGraphClient]:
+    async with get_client(url=server, headers={"Authorization": "Bearer sesame"}) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("context", "fault"), [({"max_stepz": 3}, UNKNOWN), ({"max_steps": 0}, WRONG)])
+async def test_context_is_refused_by_the_name_of_its_field(client: LangGraphClient, context: Any, fault: str) -> None:
+    good: Any = {"max_steps": 2}
+    assistant = (await client.assistants.create("agent", context=good))["assistant_id"]
+    thread = (await client.threads.create())["thread_id"]
+    batch: Any = [{"assistant_id": assistant, "input": QUESTION, "context": context}]
+    for attempt in (
+        client.assistants.create("agent", context=context),
+        client.assistants.update(assistant, context=context),
+        client.runs.create(thread, "agent", input=QUESTION, context=context),
+        client.runs.create(thread, assistant, input=QUESTION, context=context),
+        client.runs.create_batch(batch),
+    ):
+        with pytest.raises(UnprocessableEntityError, match=fault):
+            await attempt
+    with pytest.raises(UnprocessableEntityError, match=fault):
+        async for _ in client.runs.stream(thread, assistant, input=QUESTION, context=context):
+            pass
+    result: Any = await client.runs.wait(thread, assistant, input=QUESTION, context={"temperature": 0.1})
+    assert result["answer"] == "17% of 2340 = 397.8."
+    settings = (await client.threads.get_state(thread))["values"]["settings"]  # type: ignore[call-overload]
+    assert (settings["max_steps"], settings["temperature"]) == (2, 0.1)
+
+
+async def test_what_a_tool_reads_from_the_config_is_no_setting(client: LangGraphClient) -> None:
+    config: Any = {"configurable": {"user_id": "ann"}}
+    result: Any = await client.runs.wait(None, "agent", input=QUESTION, config=config)
+    assert result["answer"] == "17% of 2340 = 397.8."
