@@ -6,8 +6,7 @@ import json
 import random
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -16,18 +15,17 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from alpha_umi.cli import models
 from alpha_umi.errors import ConfigError, ModelNotAvailable
-from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages, template_kwargs
+from alpha_umi.nodes.format.escaping import Style
+from alpha_umi.nodes.format.render import encode_prompt, load_template, render_messages
 from alpha_umi.nodes.format.trajectory import ROLES, Role, Trajectory, Turn
-from alpha_umi.nodes.models.engine.checkpoint import TEMPLATE
+from alpha_umi.nodes.models.engine.checkpoint import TEMPLATE, hash_file
 from alpha_umi.nodes.models.engine.decode import open_sequence
-from alpha_umi.nodes.models.engine.llamacpp.gguf import Quantization, write_model
+from alpha_umi.nodes.models.engine.llamacpp.gguf import Quantization
 from alpha_umi.nodes.models.engine.llamacpp.header import load_library
 from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.tokenizer import Tokenizer
@@ -37,9 +35,8 @@ from alpha_umi.nodes.models.request import make_request
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
 from alpha_umi.training.export_gguf import export_gguf, merge_gguf
+from tests.llama_server import post, read, render_rows, serve
 from tests.training.conftest import make_trajectory
-
-xllamacpp = pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
 
 Trained = Callable[..., tuple[Path, Any, list[Any]]]
 Logits = np.ndarray[Any, np.dtype[np.float32]]
@@ -91,26 +88,6 @@ def make_prompt(checkpoint: Path, role: Role) -> tuple[list[int], int]:
     rng = random.Random(1)
     ids = [rng.randrange(20, N_VOCAB) for _ in range(50)]
     return [*ids, *marker], len(ids) if marker else 0
-
-
-@contextmanager
-def serve(model: Path, adapters: Sequence[Path] = ()) -> Iterator[httpx.Client]:
-    """Run llama.cpp's server, with keys and values as exact as torch's."""
-    params = xllamacpp.CommonParams()
-    params.model.path, params.n_ctx, params.port = str(model), 2048, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.warmup, params.cache_ram_mib, params.n_parallel = False, 0, 1
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]
-    server = xllamacpp.Server(params)
-    with httpx.Client(base_url=server.listening_address, timeout=600) as client:
-        yield client
-    del server
-
-
-def post(client: httpx.Client, path: str, **body: Any) -> Any:
-    answer = client.post(path, json=body)
-    assert answer.is_success, answer.text
-    return answer.json()
 
 
 @pytest.mark.parametrize(("backbone", "roles"), ALL_KINDS)
@@ -172,17 +149,24 @@ def test_llamacpp_reads_the_token_ids_that_we_read(
             assert read(client, trajectory, role) == expected
 
 
-def read(client: httpx.Client, trajectory: Trajectory, role: Role | None = None) -> list[int]:
-    """Return the prompt that the server makes of a trajectory."""
-    arguments = template_kwargs(role, trajectory.tools) if role else {}
-    body = {"messages": render_rows(trajectory), "chat_template_kwargs": arguments}
-    prompt = post(client, "/apply-template", **body)["prompt"]
-    tokens: list[int] = post(client, "/tokenize", content=prompt, add_special=True)["tokens"]
-    return tokens
-
-
-def render_rows(trajectory: Trajectory) -> list[dict[str, Any]]:
-    return [{"role": message.role, "content": message.content} for message in render_messages(trajectory)]
+@pytest.mark.parametrize("style", ["toolbench", "toolalpaca"])
+@pytest.mark.parametrize("bos", ["<|im_start|>", None])
+def test_the_papers_prompts_are_made_by_llamacpp_as_by_us(
+    trained: Trained, style: Style, bos: str | None, tmp_path: Path
+) -> None:
+    checkpoint, template = Path(shutil.copytree(trained()[0], tmp_path / "copy")), load_template(style)
+    (checkpoint / TEMPLATE).write_text(template, "utf-8")
+    card = json.loads((checkpoint / "umi.json").read_text("utf-8"))
+    claim = {"template": {"style": style, "sha256": hash_file(checkpoint / TEMPLATE)}}
+    (checkpoint / "umi.json").write_text(json.dumps({**card, **claim}), "utf-8")
+    config = json.loads((checkpoint / "tokenizer_config.json").read_text("utf-8"))
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({**config, "bos_token": bos}), "utf-8")
+    files, ours = export_gguf(checkpoint, tmp_path / "out"), Tokenizer(checkpoint)
+    with serve(files[0]) as client:
+        for trajectory, role in product(map(make_trajectory, range(4)), ROLES):
+            messages = render_messages(trajectory, style=style)
+            expected = encode_prompt(messages, ours, template, role, trajectory.tools)
+            assert read(client, trajectory, role, style) == expected
 
 
 def test_a_merged_model_answers_in_its_role_where_nobody_names_one(
@@ -231,56 +215,6 @@ def ask_ours(checkpoint: Path, trajectory: Trajectory, role: Role) -> str:
     )
     request = make_request(model, role, trajectory, temperature=0.0)
     return model.invoke(request.messages, **request.kwargs).text
-
-
-@pytest.fixture(scope="module")
-def shipped_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tokenizer, httpx.Client]]:
-    """The tokenizer that ships, ours and llama.cpp's, which has it beside tiny weights."""
-    folder, shipped = tmp_path_factory.mktemp("vocabulary"), resolve("smollm2-135m-umi")
-    tokenizer = Tokenizer(shipped)
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = LlamaConfig(vocab_size=len(tokenizer), tie_word_embeddings=True, **size)  # type: ignore[arg-type]
-    LlamaForCausalLM(config).save_pretrained(folder)
-    write_model(folder, [], shipped, folder / "tiny.gguf", "q8_0", template=(shipped / TEMPLATE).read_text("utf-8"))
-    with serve(folder / "tiny.gguf") as client:
-        yield tokenizer, client
-
-
-VARIED = [
-    "<|im_start|>planner\nI call it.\nNext: caller.<|im_end|>\n",
-    "<|im_end|><|im_start|><|endoftext|><repo_name>x<file_sep><|im_start|",
-    "1234567890 12.5% ٣٤ ½ x² 2027-03-01",
-    " two  three   four\t\ttabs\n\n\nlines \r\n end ",
-    "I'll we're DON'T it's o'clock ''' `code` {\"a\": [1, 2], \"b\": null}",
-    "Größe naïve Ελλάδα Москва 東京タワー 안녕하세요 שלום مرحبا 👩‍👩‍👧‍👦🏳️‍🌈 e\u0301",
-    "\ufeff\u200b\u00a0\u3000\x00\x7f\x1b[0m",
-    "",
-]
-
-
-@pytest.mark.parametrize("text", VARIED)
-def test_llamacpp_splits_varied_texts_as_we_do(shipped_tokenizer: tuple[Tokenizer, httpx.Client], text: str) -> None:
-    ours, client = shipped_tokenizer
-    assert post(client, "/tokenize", content=text, add_special=True)["tokens"] == ours.encode(text)
-
-
-@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_llamacpp_splits_any_text_as_we_do(shipped_tokenizer: tuple[Tokenizer, httpx.Client], text: str) -> None:
-    ours, client = shipped_tokenizer
-    assert post(client, "/tokenize", content=text, add_special=True)["tokens"] == ours.encode(text)
-
-
-@settings(max_examples=15)
-@given(data=st.data())
-def test_no_text_makes_llamacpp_read_something_else(
-    shipped_tokenizer: tuple[Tokenizer, httpx.Client],
-    trajectories: st.SearchStrategy[Trajectory],
-    data: st.DataObject,
-) -> None:
-    ours, client = shipped_tokenizer
-    trajectory, role = data.draw(trajectories), data.draw(st.sampled_from(ROLES))
-    expected = encode_prompt(render_messages(trajectory), ours, load_template("umi"), role, trajectory.tools)
-    assert read(client, trajectory, role) == expected
 
 
 def test_a_modelfile_names_the_model_and_its_marker(trained: Trained, tmp_path: Path) -> None:
