@@ -30,7 +30,7 @@ from alpha_umi.nodes.models.engine.llamacpp.gguf import (
     write_adapter,
     write_model,
 )
-from alpha_umi.nodes.models.engine.llamacpp.header import VERSION, load_library
+from alpha_umi.nodes.models.engine.llamacpp.header import VERSION, load_library, own
 from alpha_umi.nodes.models.engine.llamacpp.prefixes import SavedPrefixes
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.spans import Adapter, Cancelled, Logits, Span
@@ -105,7 +105,7 @@ class LlamaCppBackbone(Backbone):
         model = self._lib.llama_model_load_from_file(str(self.file).encode(), parameters)
         if model == self._ffi.NULL:
             raise ConfigError(f"llama.cpp cannot load {self.file}; delete it, so that it is made again.")
-        return self._ffi.gc(model, self._lib.llama_model_free)
+        return own(model, "llama_model_free")
 
     def _open(self) -> Any:
         parameters = self._lib.llama_context_default_params()
@@ -120,7 +120,7 @@ class LlamaCppBackbone(Backbone):
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
             raise ModelFault(f"There is not enough memory for the keys and values of {self.room_tokens:,} tokens.")
-        return self._ffi.gc(context, self._lib.llama_free)
+        return own(context, "llama_free", self._model)
 
     @property
     def n_vocab(self) -> int:
@@ -338,7 +338,7 @@ class _Batch:
     def __init__(self, ffi: Any, library: Any, n_tokens: int) -> None:
         """Let llama.cpp allocate them."""
         self._batch = library.llama_batch_init(n_tokens, 0, 1)
-        self._owner = ffi.gc(ffi.new("llama_batch *", self._batch), lambda _: library.llama_batch_free(self._batch))
+        self._owner = ffi.gc(ffi.new("llama_batch *", self._batch), lambda batch: library.llama_batch_free(batch[0]))
 
     def fill(self, tokens: Iterable[_Token]) -> Any:
         """Return the arrays filled with tokens."""

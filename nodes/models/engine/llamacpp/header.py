@@ -8,7 +8,7 @@ Source: ``include/llama.h`` of llama.cpp b11549.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,6 +100,7 @@ typedef struct llama_batch {
     int8_t * logits;
 } llama_batch;
 
+int ggml_cpu_has_avx(void);
 void llama_log_set(ggml_log_callback log_callback, void * user_data);
 void llama_backend_init(void);
 struct llama_model_params llama_model_default_params(void);
@@ -159,12 +160,26 @@ def load_library() -> tuple[Any, Any]:
     return ffi, library
 
 
-_callbacks: list[Any] = []
-"""What C holds on to."""
+def own(pointer: Any, free: str, *needed: Any) -> Any:
+    """Return a pointer that is freed with the last reference to it, before what it needs is.
+
+    Args:
+        pointer: To what llama.cpp has made.
+        free: The function that frees it.
+        needed: Other pointers that have to be whole until then.
+    """
+    ffi, library = load_library()
+    return ffi.gc(pointer, partial(_free, library, free, needed))
+
+
+def _free(library: Any, free: str, needed: tuple[Any, ...], pointer: Any) -> None:
+    getattr(library, free)(pointer)
 
 
 def _silence(ffi: Any, library: Any) -> None:
-    """Keep llama.cpp from telling on standard error what it does."""
-    callback = ffi.callback("ggml_log_callback", lambda level, text, data: None)
-    _callbacks.append(callback)
-    library.llama_log_set(callback, ffi.NULL)
+    """Keep llama.cpp from telling on standard error what it does.
+
+    It also tells of what it frees when the interpreter ends, so the callback must not be Python's: it is a function of
+    its own that only returns a number.
+    """
+    library.llama_log_set(ffi.cast("ggml_log_callback", ffi.addressof(library, "ggml_cpu_has_avx")), ffi.NULL)

@@ -109,5 +109,6 @@ except SystemExit as end:
 """
     environment = {**os.environ, "ALPHA_UMI_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr  # llama.cpp frees its memory when the interpreter ends
     assert done.stderr.split()[-1] in ("0", "3"), done.stderr  # no more than how it ended
     assert json.loads(done.stdout)["usage"]["models"]["trained#planner"]["output_tokens"] > 0
