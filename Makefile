@@ -51,8 +51,8 @@ fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an
 	$(INSTALL) -e '.[fuzz]'
 	$(BIN)/python -m fuzz --n $(N)
 
-bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what the shared cache saves; with DATA also tool retrieval; 20 minutes
-	@set -e; for name in overhead decode dfsdt; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what an answer takes, what the shared cache saves; with DATA also tool retrieval; 20 minutes
+	@set -e; for name in overhead decode ask dfsdt; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 	@echo "== shared_cache"; $(BIN)/python -m benchmarks.shared_cache $(DATA:%=--data %)
 	@test -z '$(DATA)' || { echo "== retrieval"; $(BIN)/python -m benchmarks.retrieval --data $(DATA); }
 
