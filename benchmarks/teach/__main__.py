@@ -42,11 +42,10 @@ def make_row(name: str, checked: Mapping[str, Any]) -> list[str]:
     return [name, *(percent(share["value"]) for share in shares), f"{strict['seconds']['value']:.1f}"]
 
 
-def check_set(name: str, model: str, out: Path, n_workers: int) -> dict[str, Any]:
-    """Ask a model the questions of one set; a stopped run continues in `out`."""
+def ask(questions: Path, tools: str, model: str, out: Path, n_workers: int) -> dict[str, Any]:
+    """Ask a model the questions of a file; a stopped run continues in `out`."""
     try:
-        questions, tools = FOLDER / name / "questions.yaml", [TOOLS.format(name)]
-        return check_agent(load_agent(model, free=False), questions, tools, out, n_workers=n_workers)
+        return check_agent(load_agent(model, free=False), questions, [tools], out, n_workers=n_workers)
     finally:
         close_engines()  # a training needs the memory
 
@@ -85,7 +84,9 @@ def main() -> None:
         for stage in stages:
             out = options.out / name
             model = options.model if stage == "before" else teach_set(name, options.minutes, out)
-            rows.append(make_row(f"{name} {stage}", check_set(name, model, out / f"asked-{stage}", options.workers)))
+            questions, tools = FOLDER / name / "questions.yaml", TOOLS.format(name)
+            checked = ask(questions, tools, model, out / f"asked-{stage}", options.workers)
+            rows.append(make_row(f"{name} {stage}", checked))
             outcomes[stage] += read_rows(out / f"asked-{stage}" / OUTCOMES)
     if len(names) > 1:
         rows += [make_row(f"all {stage}", score_tasks(outcomes[stage])) for stage in stages]
