@@ -45,7 +45,9 @@ from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import log_omissions
 from alpha_umi.tools.toolbox import Toolbox
 
-_AGAIN = "The user rejected this very call before, so it does not run. Plan differently."
+REJECTED = "The user rejected this"
+"""How the observation of a call begins that a person did not let run."""
+_AGAIN = f"{REJECTED} very call before, so it does not run. Plan differently."
 _RAN = "This very call ran before in this turn and must not run twice, so it did not run again. What came out of it:"
 _SAME_STEP = Outcome(text="see the same call of this step.", is_error=False)
 
@@ -179,7 +181,7 @@ class ApprovalGate:
         kind, message = decision["type"], decision.get("message")
         if kind == "reject":
             why = f": {str(message).rstrip('. ')}." if message else "."
-            text = f"The user rejected this call{why} Do not repeat it; plan differently."
+            text = f"{REJECTED} call{why} Do not repeat it; plan differently."
             return _DecidedCall(call, self._make_observation(call, text, is_error=True), is_rejected=True)
         if kind == "respond":
             return _DecidedCall(call, self._make_observation(call, str(message), is_error=False))

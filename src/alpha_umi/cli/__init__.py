@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from alpha_umi.cli import data, eval, models, sheet
+from alpha_umi.cli import data, eval, models, sheet, traces
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.check import check
 from alpha_umi.cli.models import train
@@ -51,6 +51,7 @@ app.command(cls=QuestionCommand)(ask)
 for _command in (chat, graph, train, teach, check, new):
     app.command()(_command)
 app.add_typer(threads, name="threads")
+app.add_typer(traces.app, name="traces")
 app.add_typer(data.app, name="data")
 app.add_typer(sheet.app, name="sheet")
 app.add_typer(eval.app, name="eval")

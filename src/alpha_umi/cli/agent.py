@@ -180,7 +180,7 @@ def list_threads(
     """List the threads of ask and chat, the newest first: name, last change, questions, the first of them."""
     if ctx.invoked_subcommand:
         return
-    with _open_threads(ctx, database, checkpointer) as saver:
+    with open_threads(ctx, database, checkpointer) as saver:
         lines = [] if saver is None else [_describe(saver, name) for name in saver.list_threads(limit)]
     for line in lines or ["No threads yet."]:
         typer.echo(line)
@@ -194,7 +194,7 @@ def delete(
     checkpointer: Checkpointer = None,
 ) -> None:
     """Delete threads with all that was said in them and what is recorded of their calls; it cannot be undone."""
-    with _open_threads(ctx, database, checkpointer) as saver:
+    with open_threads(ctx, database, checkpointer) as saver:
         unknown = [name for name in names if saver is None or not _is_kept(saver, name)]
         if saver is None or unknown:
             raise ConfigError(f"There is no thread {unknown[0]!r}; `alpha-umi threads` lists them. None is deleted.")
@@ -205,7 +205,7 @@ def delete(
 
 
 @contextmanager
-def _open_threads(ctx: typer.Context, database: Path, checkpointer: str | None) -> Iterator[DurableSaver | None]:
+def open_threads(ctx: typer.Context, database: Path, checkpointer: str | None) -> Iterator[DurableSaver | None]:
     """Open what keeps the threads; None where nothing was kept yet."""
     if checkpointer is None and not database.exists() and is_given(ctx, "database"):
         raise ConfigError(f"--database {str(database)!r}: there is no such file; check the path.")

@@ -28,17 +28,26 @@ def read(location: str, tally: Tally, *, seed: int) -> Iterator[Example]:
     for number, (where, record) in enumerate(read_records(location, tally.skip)):
         with tally.reading(where):
             if "trajectory" not in record:
-                record = {**record, "trajectory": _read_transcript(record).to_row()}
+                record = {**record, "trajectory": read_transcript(record).to_row()}
             named = {"source": "own", **record, "id": str(record.get("id", f"own-{number}"))}
             example = parse_row(named, where)
             yield example
 
 
-def _read_transcript(record: Record) -> Trajectory:
+def read_transcript(record: Record) -> Trajectory:
+    """Read what `ask --json` and LangChain print: messages, and the tools that were offered.
+
+    Raises:
+        TrajectoryError: If it is something else.
+    """
     if not isinstance(record.get("messages"), list):
         raise TrajectoryError("neither 'trajectory' nor 'messages'; expected a row or a transcript.")
-    tools = [_read_tool(tool) for tool in record.get("tools", ())]
-    return Trajectory.from_messages(_read_messages(record["messages"]), tools)
+    return Trajectory.from_messages(read_messages(record["messages"]), read_tools(record.get("tools", ())))
+
+
+def read_tools(tools: Sequence[Record]) -> list[ToolSpec]:
+    """Read our specifications and OpenAI's function schemas."""
+    return [_read_tool(tool) for tool in tools]
 
 
 def _read_tool(tool: Record) -> ToolSpec:
@@ -47,8 +56,12 @@ def _read_tool(tool: Record) -> ToolSpec:
     return ToolSpec(tool["name"], tool.get("description") or "", tool.get("parameters") or {})
 
 
-def _read_messages(messages: Sequence[Any]) -> list[AnyMessage]:
-    """Read `message.model_dump()` and `messages_to_dict()` alike."""
+def read_messages(messages: Sequence[Any]) -> list[AnyMessage]:
+    """Read `message.model_dump()` and `messages_to_dict()` alike.
+
+    Raises:
+        TrajectoryError: If one is no message.
+    """
     flat = [
         {**message["data"], "type": message["type"]} if isinstance(message, Mapping) and "data" in message else message
         for message in messages
