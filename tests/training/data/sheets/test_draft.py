@@ -423,7 +423,7 @@ def test_the_name_of_a_file() -> None:
 def test_a_phrase_says_what_people_say_even_where_a_first_word_is_a_noun() -> None:
     spec = ToolSpec("find_by_author", "Books of an author in our catalogue.", effects="none")
     phrase = read_phrase(spec, [])
-    assert (phrase.verb, phrase.thing) == ("find", "books of an author in our catalogue")
+    assert (phrase.verb, phrase.thing + phrase.fixed) == ("find", "books of an author in our catalogue")
 
 
 def test_odd_schemas_never_raise() -> None:
@@ -448,3 +448,84 @@ def test_odd_schemas_never_raise() -> None:
         except (CannotDraft, ConfigError):
             continue
         assert json.dumps(item)
+
+
+HIVES = '''
+from typing import Literal
+
+from alpha_umi import declare_effects
+
+
+@declare_effects("once")
+def feed_hive(hive: int, kilograms: float) -> str:
+    """Feed a hive."""
+    return ""
+
+
+@declare_effects("none")
+def weigh_hive(hive: int) -> str:
+    """Tell how heavy a hive is."""
+    if hive not in (3, 4, 9):
+        raise ValueError("there is no such hive")
+    return f"Hive {hive} has 30 kg."
+
+
+TOOLS = [feed_hive, weigh_hive]
+'''
+
+
+def test_values_that_a_tool_takes_are_found_by_trying_and_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"hives_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(HIVES)
+    monkeypatch.chdir(tmp_path)
+    feed, weigh = load_items(write_sheets(f"{name}:TOOLS", tmp_path).path)
+    assert feed["parameters"]["hive"]["from"] == weigh["parameters"]["hive"]["from"] == [3, 4, 9]
+    assert weigh["answer"] == "{reply}"
+    assert "Check how heavy hive {hive} is." in weigh["ask"]
+    assert "Feed hive {hive} with {kilograms} kilograms." in feed["ask"]
+
+
+MORE_SENTENCES = [
+    (
+        "read_scale",
+        "Read the weight of a hive from its scale.",
+        {"hive": "integer"},
+        "What is the weight of hive {hive}?",
+    ),
+    (
+        "get_pupil",
+        "Return a pupil's licence class and the number of lessons taken.",
+        {"name": "string"},
+        "Show me {name}'s licence class and the number of lessons taken.",
+    ),
+    (
+        "log_find",
+        "Add a new find to the catalogue.",
+        {"trench": "string", "depth_cm": "integer"},
+        "Add a new find to the catalogue with trench {trench} and depth {depth_cm} cm.",
+    ),
+    (
+        "date_layer",
+        "Tell from which period a layer of soil is.",
+        {"layer": "integer"},
+        "Do you know from which period layer {layer} of soil is?",
+    ),
+    (
+        "describe_hive",
+        "Give the place, the queen and the frames of a hive.",
+        {"hive": "integer"},
+        "What are the place and the queen and the frames of hive {hive}?",
+    ),
+    ("treat_mites", "Note that a hive was treated.", {"hive": "integer"}, "Note that hive {hive} was treated."),
+    ("find_bike", "Find bikes that we sell.", {"kind": "string"}, "I'm looking for {kind} bikes."),
+]
+
+
+@pytest.mark.parametrize(("name", "description", "types", "sentence"), MORE_SENTENCES)
+def test_another_wording_that_a_person_would_say(
+    name: str, description: str, types: dict[str, str], sentence: str
+) -> None:
+    item = draft(name, description, {key: {"type": kind} for key, kind in types.items()})
+    assert sentence in item["ask"]

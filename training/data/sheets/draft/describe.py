@@ -6,7 +6,14 @@ import re
 from collections.abc import Sequence
 
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.draft.english import find_base, find_kind, is_verb, read_verbs, split_name
+from alpha_umi.training.data.sheets.draft.english import (
+    find_base,
+    find_kind,
+    is_plural,
+    is_verb,
+    read_verbs,
+    split_name,
+)
 
 _OPENER = re.compile(
     r"^(?:(?:this|the|an?) (?:tool|function|endpoint|api|method|operation|call|helper|utility|action"
@@ -20,6 +27,8 @@ _OPENER = re.compile(
 )
 _CODE = re.compile(r"`([^`]*)`|\[([^\]]*)\]\([^)]*\)|[*_]{2}([^*_]+)[*_]{2}|<[^>]+>")
 _SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!\b[A-Z])(?<!etc)[.!?](?:\s|$)|\n|:\s|;|\s[-–—]\s|\s?\(|,")
+CLAUSE = frozenset({"if", "whether", "how", "what", "which", "when", "where", "who", "why"})
+_ENUMERATION = re.compile(r",(?= (?:the |an? )?[\w-]+(?: [\w-]+){0,2}(?:,| and | or ))")
 _LAST_VERBS = frozenset({"list", "get", "search", "create", "delete", "update", "cancel", "add", "remove", "find"})
 _NOUNS_TOO = frozenset(
     {"order", "book", "file", "record", "report", "page", "call", "message", "post", "text", "mail", "email", "share"}
@@ -85,6 +94,9 @@ def read_name(spec: ToolSpec) -> tuple[str, list[str]]:
     if words and words[0].lower() == "do" and len(words) > 1:
         return words[1].lower(), words[2:]
     first = spec.description.split() or [""]
+    is_noun = words and (words[0] in _NOUNS_TOO or is_plural(words[0]) or f"a {words[0]}" in spec.description.lower())
+    if len(words) > 1 and spec.effects != "none" and spec.source == "langchain" and not is_noun:
+        return words[0].lower(), words[1:]
     if words and words[0].lower() == first[0].lower().strip(".") and spec.effects != "none":
         return words[0].lower(), words[1:]
     return ("get" if spec.effects == "none" else "run"), words
@@ -93,7 +105,9 @@ def read_name(spec: ToolSpec) -> tuple[str, list[str]]:
 def read_description(spec: ToolSpec, named_verb: str) -> tuple[str, list[str]] | None:
     """Return verb and the words after it, None if the first sentence tells neither."""
     text = _CODE.sub(lambda match: next((part for part in match.groups() if part), ""), spec.description).strip()
-    text = _OPENER.sub("", re.sub(r"\s+", " ", _SENTENCE_END.split(text, maxsplit=1)[0])).strip(" .,'\"“”")
+    text = _OPENER.sub(
+        "", re.sub(r"\s+", " ", _SENTENCE_END.split(_ENUMERATION.sub(" and", text), maxsplit=1)[0])
+    ).strip(" .,'\"“”")
     words = [word.strip("'\"“”") if not word.endswith("s'") else word for word in text.split()]
     if not words or len(words) > 30:
         return None
@@ -119,7 +133,7 @@ def read_description(spec: ToolSpec, named_verb: str) -> tuple[str, list[str]] |
 def _is_noun_here(words: Sequence[str], base: str, named_verb: str) -> bool:
     """Tell whether a first word that may be a verb is a noun: "Order status by number", "Books of an author"."""
     first, second = words[0].lower(), words[1].lower() if len(words) > 1 else ""
-    if base == named_verb:
+    if base == named_verb or second in CLAUSE | {"that"}:
         return False
     if first.endswith("ing"):
         return True

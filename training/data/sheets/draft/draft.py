@@ -28,6 +28,7 @@ from alpha_umi.training.data.sheets.request import draw_need
 from alpha_umi.yaml_files import YamlFile
 
 _N_TRIALS = 3
+_N_TRIED_NUMBERS = 12
 _MIN_WORDINGS = 4
 _NOWHERE = SheetPlace(Path("draft"), YamlFile(None, None))
 
@@ -53,10 +54,17 @@ class CannotDraft(Exception):
 
 @dataclass
 class TakenWords:
-    """What other tools of a domain have already: shapes of wordings, and what cannot be done without them."""
+    """What the tools of a domain share.
+
+    Args:
+        shapes: Of the wordings that others have already.
+        cannot: What cannot be done without them.
+        known: Numbers that a tool took, by the name of the value; others have them under the same name.
+    """
 
     shapes: set[str] = field(default_factory=set)
     cannot: set[str] = field(default_factory=set)
+    known: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, item: Mapping[str, Any]) -> None:
         """Take what a sheet says."""
@@ -83,7 +91,7 @@ def draft_sheet(tool: BaseTool, reference: str, taken: TakenWords) -> SheetDraft
     if read.required_unsaid:
         path = read.required_unsaid[0]
         raise CannotDraft(f"it needs {path}: {read.unsaid[path]}")
-    slots = choose_slots(read.said)
+    slots = [_put_known(slot, taken) for slot in choose_slots(read.said)]
     for _ in range(len(slots) + 1):
         draft, faulty = _draft(tool, spec, reference, slots, taken)
         if not faulty:
@@ -116,7 +124,7 @@ def _draft(
     if sheet is None or faults:
         return draft, faults
     if spec.effects == "none" and spec.source in ("langchain", "builtin"):
-        _try_it(draft, sheet, phrase, slots)
+        _try_it(draft, sheet, phrase, slots, taken)
     return draft, {}
 
 
@@ -142,7 +150,35 @@ def _put_outcome(draft: SheetDraft, outcome: DraftOutcome) -> None:
         draft.item["fails"] = outcome.fails
 
 
-def _try_it(draft: SheetDraft, sheet: ToolSheet, phrase: DraftPhrase, slots: Sequence[DraftSlot]) -> None:
+def _put_known(slot: DraftSlot, taken: TakenWords) -> DraftSlot:
+    """Draw a value from the numbers that another tool took under its name."""
+    known = taken.known.get(slot.path)
+    fits = known and str(slot.values.get("from", "")).startswith("int ")
+    if not fits:
+        return slot
+    kind = "id" if slot.is_clueless else slot.kind
+    return replace(slot, values={**slot.values, "from": known}, is_clueless=False, kind=kind)
+
+
+def _find_known(sheet: ToolSheet, slots: Sequence[DraftSlot]) -> tuple[str, list[int]]:
+    """Return numbers that a tool takes, if it needs nothing but one; found by trying."""
+    needed = [slot for slot in slots if not slot.is_optional]
+    if len(needed) != 1 or not str(needed[0].values.get("from", "")).startswith("int ") or "." in needed[0].path:
+        return "", []
+    works: list[int] = []
+    for number in range(1, _N_TRIED_NUMBERS + 1):
+        try:
+            if sheet.real:
+                sheet.real.run({needed[0].path: number})
+                works.append(number)
+        except ToolException:
+            continue
+    return needed[0].path, works if len(works) > 1 else []
+
+
+def _try_it(
+    draft: SheetDraft, sheet: ToolSheet, phrase: DraftPhrase, slots: Sequence[DraftSlot], taken: TakenWords
+) -> None:
     """Run a tool that changes nothing; if it works, its own replies take the place of what was made up."""
     replies: list[str] = []
     problem = ""
@@ -152,6 +188,11 @@ def _try_it(draft: SheetDraft, sheet: ToolSheet, phrase: DraftPhrase, slots: Seq
             replies.append(sheet.real.run(arguments) if sheet.real else "")
         except ToolException as error:
             problem = str(error)
+    path, works = _find_known(sheet, slots) if len(replies) * 2 <= _N_TRIALS else ("", [])
+    if works and sheet.real:
+        taken.known[path] = works
+        draft.item["parameters"][path]["from"] = works
+        replies = [sheet.real.run({path: number}) for number in works]
     if len(replies) * 2 > _N_TRIALS:
         for key in ("returns", "reply"):
             draft.item.pop(key, None)

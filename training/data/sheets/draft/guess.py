@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,11 @@ _FORMATS = {
     "byte": ["aGVsbG8=", "d29ybGQ=", "dGVzdA=="],
 }
 _ABOUT = dict.fromkeys(("look", "compute", "check", "list", "find"), " for {label} {}")
+_NAMES = ["Riverside", "Blue Team", "Spring Plan", "Northwind", "Night Shift", "Sunday Club"]
+_UNITS = frozenset(
+    {"cm", "mm", "m", "km", "kg", "g", "mg", "ml", "l", "eur", "usd", "gbp", "pct", "percent", "days", "hours", "h"}
+    | {"min", "minutes", "seconds", "s", "ms", "mb", "gb", "kwh", "watts"}
+)
 _DATED = ("date", "past date", "recent date", "time", "datetime")
 _EXAMPLES = re.compile(
     r"(?:e\.\s?g\.,?|for example,?|for instance,?|such as|examples?:|like|z\.\s?B\.|one of:?|either)\s*(.+)",
@@ -45,6 +50,9 @@ _EXAMPLES = re.compile(
 )
 _QUOTED = re.compile(r"""(?<!\w)(?:'([^'\n]{1,40})'|"([^"\n]{1,40})"|`([^`\n]{1,40})`)(?!\w)""")
 _LISTED = re.compile(r"^([\w.+#&/ :-]{1,30}?)(?:\s*(?:,|\bor\b|\band\b|\boder\b|$|[.;)(]))")
+_NUMBER_OF = re.compile(
+    r"(?:the |its |our )?(?:unique )?(?:number|id|identifier|code|reference)\b(?! of (?!(?:the|a|an) ))", re.IGNORECASE
+)
 _BETWEEN = re.compile(r"(?:between|from)?\s*(-?\d+(?:\.\d+)?)\s*(?:and|to|-|–|\.\.|bis)\s*(-?\d+(?:\.\d+)?)")
 
 
@@ -59,6 +67,7 @@ class ValueGuess:
     tails: Mapping[str, str] = field(default_factory=lambda: _ABOUT)
     what: str = ""
     is_clueless: bool = False
+    has_rule: bool = False
 
 
 @cache
@@ -83,7 +92,7 @@ def find_json_type(node: Mapping[str, Any]) -> str:
     return str(kind or "string")
 
 
-def guess_value(words: Sequence[str], node: Mapping[str, Any], context: Collection[str]) -> ValueGuess | None:
+def guess_value(words: Sequence[str], node: Mapping[str, Any], context: Set[str]) -> ValueGuess | None:
     """Return what a value looks like, None if none is known that the schema takes.
 
     Args:
@@ -92,10 +101,20 @@ def guess_value(words: Sequence[str], node: Mapping[str, Any], context: Collecti
         context: Words of the tool, in the singular.
     """
     kind = find_json_type(node)
-    rule = _find_rule(words, kind, node, context)
-    base = _from_rule(rule) if rule else _guess_id(words, kind) or _guess_plain(words, kind)
+    rule = _find_rule(words, kind, node, context) if not _is_told_id(words, kind, node) else None
+    if rule and rule["from"] == _NAMES and context & _person_words():
+        rule = {**rule, "from": "person", "tail": " for {}", "what": "for whom it is"}
+    base = (
+        _from_rule(rule)
+        if rule
+        else _guess_id(words, kind, is_told=_is_told_id(words, kind, node)) or _guess_plain(words, kind)
+    )
     if "enum" in node or "const" in node:
-        return _replace(base if rule else ValueGuess({}), values={}, is_clueless=False, kind="plain")
+        options = node.get("enum", [node.get("const")])
+        are_names = all(isinstance(each, str) and each[:1].isupper() and each[1:3].islower() for each in options)
+        return _replace(
+            base if rule else ValueGuess({}), values={}, is_clueless=False, kind="proper" if are_names else "plain"
+        )
     source = _find_source(base, kind, node, has_rule=rule is not None)
     if source is None:
         return None
@@ -155,13 +174,39 @@ def _from_rule(rule: Mapping[str, Any]) -> ValueGuess:
         rule.get("tail", " with {label} {}"),
         rule.get("tails", {}),
         rule.get("what", ""),
+        has_rule=True,
     )
 
 
-def _guess_id(words: Sequence[str], kind: str) -> ValueGuess | None:
-    if words[-1].lower() not in ID_WORDS:
+def _measured(words: Sequence[str]) -> bool:
+    return len(words) > 1 and words[-1].lower() in _UNITS
+
+
+def _is_told_id(words: Sequence[str], kind: str, node: Mapping[str, Any]) -> bool:
+    """Tell whether a value is a number that names a thing, as its description says: "Number of the lesson."."""
+    if words == ("number",) and kind == "string" and "enum" not in node:
+        return True
+    told = _NUMBER_OF.match(str(node.get("description") or ""))
+    return told is not None and len(words) == 1 and "enum" not in node
+
+
+@cache
+def _person_words() -> frozenset[str]:
+    return frozenset(
+        word for words, rules in _rules().items() for word in words if len(words) == 1 and rules[0]["from"] == "person"
+    )
+
+
+def _guess_id(words: Sequence[str], kind: str, *, is_told: bool) -> ValueGuess | None:
+    if _measured(words) and kind in ("integer", "number"):
+        rest, unit = " ".join(words[:-1]), words[-1]
+        return ValueGuess(
+            {"from": "int 2..40"}, noun=rest, tail=f" with {rest} {{}} {unit}", tails={}, what=f"the {rest}"
+        )
+    if words[-1].lower() not in ID_WORDS and not is_told:
         return None
-    core = [word for word in words[:-1] if word.lower() not in ("unique", "the", "of")]
+    named = words[:-1] if words[-1].lower() in ID_WORDS else words
+    core = [word for word in named if word.lower() not in ("unique", "the", "of")]
     label = " ".join(words)
     if kind in ("integer", "number"):
         return ValueGuess({"from": "int 100..9999"}, "id", " ".join(core), what=f"the {label}")

@@ -45,7 +45,7 @@ _UNITS = frozenset(
         "metrics",
     }
 )
-_MAX_WORDS = 7
+_MAX_WORDS = 12
 
 
 def find_core(slot: DraftSlot) -> list[str]:
@@ -93,7 +93,7 @@ def cut_at_prepositions(words: Sequence[str]) -> list[tuple[str, list[str]]]:
         lower = word.lower()
         if lower in ("and", "or", "then", "but", "&") and i + 1 < len(words):
             following = words[i + 1].lower()
-            if (find_base(following) and following not in ("time", "order")) or len(chunks[-1][1]) > 4:
+            if (find_base(following) and following not in ("time", "order")) or len(chunks[-1][1]) > 8:
                 break
         if lower in PREPOSITIONS and (chunks[-1][1] or len(chunks) == 1):
             chunks.append((lower, []))
@@ -102,7 +102,7 @@ def cut_at_prepositions(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(preposition, part[:_MAX_WORDS]) for preposition, part in chunks if part or not preposition]
 
 
-def put_determiner(words: Sequence[str], noun: Sequence[str], kind: VerbKind, *, has_told: bool) -> str:
+def put_determiner(words: Sequence[str], noun: Sequence[str], kind: VerbKind, *, has_told: bool, is_prose: bool) -> str:
     """Return a noun with the article that it takes after a verb of some kind; `words` are as the description has it."""
     if not noun:
         return ""
@@ -125,7 +125,7 @@ def put_determiner(words: Sequence[str], noun: Sequence[str], kind: VerbKind, *,
             )
         return text if is_plural(noun[-1]) else f"the {text}"
     if kind in ("make", "find", "send") and not is_plural(noun[-1]):
-        return put_article(text)
+        return text if has_told and is_prose and noun[0] != "new" else put_article(text)
     if is_plural(noun[-1]) and kind in ("list", "find", "make", "send"):
         return text
     if is_mass(noun[-1]) and kind in ("make", "find", "send"):

@@ -46,11 +46,11 @@ def say_cannot(phrase: DraftPhrase) -> str:
     """Return what goes after "no tool can"."""
     verb = "list" if phrase.kind == "list" else get_said(phrase.verb)
     if phrase.is_clause:
-        return f"tell {phrase.noun}"
+        return f"{'tell' if phrase.kind in _FINDINGS else verb} {phrase.noun}"
     if not phrase.noun:
         return verb
     noun = phrase.noun
-    head = noun.split(" of ")[0].split()[-1]
+    head = phrase.counted or noun.split()[-1]
     if phrase.is_foreign:
         return f"do {noun}"
     if phrase.kind in ("look", "list", "compute", "check") and not phrase.is_entity and not is_plural(head):
@@ -61,6 +61,16 @@ def say_cannot(phrase: DraftPhrase) -> str:
 def _make_id(head: str) -> str:
     letters = re.sub(r"[^A-Z]", "", head[:2].upper())
     return f"id {letters or 'N'}-####"
+
+
+def _guess_answer(phrase: DraftPhrase) -> Any:
+    """Return what a question in a clause may be answered with."""
+    first = phrase.thing.split()[0].lower() if phrase.thing else ""
+    if phrase.thing.startswith(("how many", "how much")):
+        return "int 2..90"
+    return {"when": "date", "who": "person", "where": "city", "whether": ["yes", "no"], "": ["yes", "no"]}.get(
+        first, _FACTS
+    )
 
 
 def _put_first_article(noun: str) -> str:
@@ -151,7 +161,8 @@ class _OutcomeMaker:
             and slot.kind not in ("text", "bool")
             and not phrase.tails[slot.path].startswith((",", ":"))
         ]
-        text = f"{thing}{''.join(tails[:n_tails])}".strip()
+        thing = re.sub(r"\[[^\]]*\]", "", thing)
+        text = f"{thing}{phrase.fixed}{''.join(tails[:n_tails])}".strip()
         return text[:1].upper() + text[1:] if not text.startswith("{") else text
 
     def _add(self, returns: dict[str, Any], name: str, schema: Mapping[str, Any]) -> str | None:
@@ -209,9 +220,13 @@ class _OutcomeMaker:
         phrase = self._phrase
         returns: dict[str, Any] = {}
         head = phrase.head or "result"
+        if phrase.is_clause and phrase.kind not in _FINDINGS:
+            done = make_participle(get_said(phrase.verb))
+            subject = self._say_subject()
+            return DraftOutcome(f"It is {done} {subject[:1].lower()}{subject[1:]}.", {}, {"status": done})
         if phrase.is_clause or phrase.kind == "check":
             name = self._name("result")
-            returns[name] = ["yes", "no"]
+            returns[name] = _guess_answer(phrase)
             subject = self._say_subject()
             return DraftOutcome(f"{subject}: {{{name}}}.", returns, {"result": f"{{{name}}}"})
         if phrase.kind == "compute":
@@ -229,7 +244,7 @@ class _OutcomeMaker:
                 return DraftOutcome(f"{self._say_subject()}: {{{key}}}.", returns, {word: f"{{{key}}}"})
             if phrase.is_entity or not phrase.thing.startswith("the "):
                 return DraftOutcome(f"{self._say_subject()}: {word} {{{key}}}.", returns, {word: f"{{{key}}}"})
-            verb = "are" if is_plural(phrase.noun.split(" of ")[0].split()[-1]) else "is"
+            verb = "are" if is_plural(phrase.counted) else "is"
             return DraftOutcome(f"{self._say_subject()} {verb} {{{key}}}.", returns, {word: f"{{{key}}}"})
         done = make_participle(get_said(phrase.verb))
         if phrase.kind != "make":
@@ -257,10 +272,11 @@ class _OutcomeMaker:
         subject = self._say_subject()
         if not phrase.thing:
             return f"It is {done}{subject}"
-        head = phrase.noun.split(" of ")[0].split() or [""]
-        thing = subject[: len(phrase.thing)]
+        head = [phrase.counted]
+        length = len(re.sub(r"\[[^\]]*\]", "", phrase.thing))
+        thing = subject[:length]
         verb = "are" if is_plural(head[-1]) and not phrase.is_entity else "is"
-        rest = subject[len(phrase.thing) :]
+        rest = subject[length:]
         return f"{thing} {verb} {done}{rest}"
 
     def list_failures(self) -> list[str]:

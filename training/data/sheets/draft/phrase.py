@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.draft.describe import is_foreign, read_description, read_name
+from alpha_umi.training.data.sheets.draft.describe import (
+    CLAUSE,
+    PREPOSITIONS,
+    is_foreign,
+    read_description,
+    read_name,
+)
 from alpha_umi.training.data.sheets.draft.english import (
     VerbKind,
     find_kind,
@@ -26,7 +32,6 @@ from alpha_umi.training.data.sheets.draft.nouns import (
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot
 
 _KEPT = frozenset({"for", "in", "at", "from", "to", "with", "on", "of", "into", "about", "near"})
-_CLAUSE = frozenset({"if", "whether", "how", "what", "which", "when", "where", "who", "why"})
 _ALIKE = (
     {"place", "location", "town", "city"},
     {"individual", "person", "someone"},
@@ -34,6 +39,7 @@ _ALIKE = (
     {"text", "message", "body", "content"},
     {"query", "text", "keyword", "term", "phrase", "word", "string", "q"},
 )
+_ONE_OF = r"\b(?:an?|the|this|given|specified|your|which)(?: \w+)? "
 _SUMS = frozenset({"money", "amount", "sum", "funds", "cash"})
 _OPENED = frozenset({"open", "start", "launch", "take", "put up"})
 _KINDS = frozenset({"kind", "type", "style"})
@@ -50,6 +56,8 @@ class DraftPhrase:
         thing: The same as said, with the values that it names: ``a haircut``, ``the status of order {order_id}``.
         open_thing: The same so that a value may be left out: ``the order[ {order_id}]``; empty if it names none.
         head: The word that counts, in the singular: ``haircut``.
+        counted: The noun that says whether there are several: ``terms`` of "terms of a contract".
+        fixed: What belongs behind it in every sentence: `` to the catalogue``.
         tails: How further values end a sentence, by path; in the order in which they are said.
         is_clause: Whether `thing` is a clause: ``whether {domain} is free``.
         is_foreign: Whether the description is not in English.
@@ -61,6 +69,8 @@ class DraftPhrase:
     thing: str
     open_thing: str = ""
     head: str = ""
+    counted: str = ""
+    fixed: str = ""
     tails: dict[str, str] = field(default_factory=dict)
     is_clause: bool = False
     is_foreign: bool = False
@@ -77,7 +87,9 @@ def read_phrase(spec: ToolSpec, slots: Sequence[DraftSlot], *, by_name: bool = F
     named = read_name(spec)
     told = None if foreign or by_name else read_description(spec, named[0])
     verb, words = told or named
-    builder = _PhraseBuilder(verb, words, list(slots), has_told=told is not None)
+    builder = _PhraseBuilder(
+        verb, words, list(slots), has_told=told is not None, is_prose=spec.description.rstrip().endswith(".")
+    )
     phrase = builder.build()
     phrase.is_foreign = foreign
     return phrase
@@ -86,41 +98,45 @@ def read_phrase(spec: ToolSpec, slots: Sequence[DraftSlot], *, by_name: bool = F
 class _PhraseBuilder:
     """Puts the values of a tool into the words that name them."""
 
-    def __init__(self, verb: str, words: list[str], slots: list[DraftSlot], *, has_told: bool) -> None:
+    def __init__(self, verb: str, words: list[str], slots: list[DraftSlot], *, has_told: bool, is_prose: bool) -> None:
         self._verb = verb
         self._words = words
         self._left = [slot for slot in slots if slot.kind != "bool"]
         self._slots = slots
         self._has_told = has_told
+        self._is_prose = is_prose
         self._tails: dict[str, str] = {}
         self._said_prepositions: set[str] = set()
 
     def build(self) -> DraftPhrase:
         kind = find_kind(self._verb)
         words = self._words
-        if words and words[0].lower() in _CLAUSE and self._has_told:
+        if self._has_told and _is_clause(words):
             return self._build_clause(words, kind)
         words, kind = strip_list_of(words, kind)
         chunks = cut_at_prepositions(words)
         noun = strip_noun(chunks[0][1])
         thing, opened = self._name_thing(chunks[0][1], noun, kind)
-        thing = self._say_sum(thing, singular(noun[-1]) if noun else "")
+        thing = self._say_kind(self._say_sum(thing, singular(noun[-1]) if noun else ""), noun)
         kept: list[str] = []
+        fixed = ""
         for preposition, part in chunks[1:]:
             told = self._take_part(preposition, part, kind, n_kept=len(kept))
             if told is None:
                 break
             text, is_thing = told
-            if is_thing and text:
+            if is_thing and text and preposition not in ("of", "about") and thing:
+                fixed += text
+                kept.append(f" {preposition} {' '.join(part)}")
+            elif is_thing and text:
                 thing = f"{thing}{text}"
                 opened = f"{opened}{text}" if opened else ""
                 kept.append(f" {preposition} {' '.join(part)}")
         full = " ".join([*noun, *"".join(kept).split()])
         head = singular(noun[-1]) if noun else ""
-        thing = self._say_kind(thing, noun)
         if kind == "make" and self._verb in _OPENED and thing.startswith("the "):
             kind = "do"
-        phrase = DraftPhrase(self._verb, kind, full, thing, opened, head)
+        phrase = DraftPhrase(self._verb, kind, full, thing, opened, head, noun[-1] if noun else "", fixed)
         self._name_the_thing_itself(phrase, kind)
         phrase.tails = {**self._tails, **{slot.path: self._make_tail(slot, phrase) for slot in self._left}}
         phrase.tails |= {slot.path: slot.render_tail(kind) for slot in self._slots if slot.kind == "bool"}
@@ -154,12 +170,15 @@ class _PhraseBuilder:
         for slot in list(self._left):
             core = find_core(slot)
             found = (
-                re.search(rf"\b(?:an?|the|this|given|specified|your)(?: \w+)? {re.escape(' '.join(core))}\b", text)
+                re.search(
+                    rf"\b(?:an?|the|this|given|specified|your|which)(?: \w+)? {re.escape(' '.join(core))}\b", text
+                )
                 if core
                 else None
             )
             if found and not slot.is_optional and slot.kind != "text" and "{" not in found[0]:
                 is_bare = slot.kind == "proper" or slot.values.get("from") in ("date", "time", "datetime")
+                is_bare = is_bare or slot.words[-1].lower() in ("year", "month", "quarter", "weekday")
                 text = text.replace(found[0], slot.slot if is_bare else f"{slot.noun} {slot.slot}", 1)
                 self._left.remove(slot)
         phrase = DraftPhrase(self._verb, kind, noun, text, is_clause=True)
@@ -170,13 +189,33 @@ class _PhraseBuilder:
     def _name_thing(self, words: list[str], noun: list[str], kind: VerbKind) -> tuple[str, str]:
         """Return the thing with the value that it is named by, and the same so that the value may be left out."""
         slot = self._find_slot(noun) if noun else None
-        if slot is not None and not slot.is_optional and slot.kind in ("id", "proper"):
+        if slot is not None and not slot.is_optional and _is_said_by_noun(slot):
             self._left.remove(slot)
             plain = drop_states(noun)
-            if slot.kind == "id":
+            if slot.kind != "proper":
                 return f"{plain} {slot.slot}", f"the {plain}[ {slot.slot}]"
             return _say_it(slot), ""
-        return put_determiner(words, noun, kind, has_told=self._has_told), ""
+        possessed = self._name_owner(noun, kind)
+        return possessed or put_determiner(words, noun, kind, has_told=self._has_told, is_prose=self._is_prose), ""
+
+    def _name_owner(self, noun: Sequence[str], kind: VerbKind) -> str:
+        """Return ``{name}'s licence class`` for "a pupil's licence class"; empty if nobody owns it."""
+        owner = next((i for i, word in enumerate(noun) if word.endswith("'s")), -1)
+        if owner < 0 or owner == len(noun) - 1:
+            return ""
+        name = noun[owner].removesuffix("'s")
+        found = self._find_slot([name])
+        bare = [
+            slot
+            for slot in self._left
+            if not find_core(slot) and not slot.is_optional and slot.kind in ("id", "proper")
+        ]
+        slot = found or (bare[0] if bare else None)
+        if slot is None or slot.is_optional:
+            return ""
+        self._left.remove(slot)
+        rest = " ".join(noun[owner + 1 :])
+        return f"{slot.slot}'s {rest}" if slot.kind == "proper" else f"the {rest} of {name} {slot.slot}"
 
     def _say_sum(self, thing: str, head: str) -> str:
         """Return ``{amount} {currency}`` where it is money that is moved."""
@@ -238,20 +277,20 @@ class _PhraseBuilder:
         slot = self._find_directed(preposition) or (self._find_slot(noun) if noun else None)
         if slot is not None:
             self._left.remove(slot)
-            if preposition not in _KEPT or slot.kind in ("text", "plain"):
+            if preposition not in _KEPT or slot.kind == "text" or (slot.kind == "plain" and not _is_said_by_noun(slot)):
                 self._tails[slot.path] = slot.render_tail(kind)
             elif slot.kind == "id" and preposition == "by":
                 self._tails[slot.path] = f" with {slot.label} {slot.slot}"
             elif slot.kind == "count":
                 self._tails[slot.path] = f" {preposition} {slot.slot} {plural(noun[-1])}"
             else:
-                said = f"{' '.join(noun)} {slot.slot}" if slot.kind == "id" else _say_it(slot)
+                said = _say_it(slot) if slot.kind == "proper" else f"{' '.join(noun)} {slot.slot}"
                 if preposition == "of" and not slot.is_optional:
                     return f" of {said}", True
                 self._tails[slot.path] = f" {preposition} {said}"
             return "", False
         is_vague = (
-            any(word.lower() in VAGUE for word in part) or not noun or noun[0].lower() in ("their", "its", "your")
+            any(word.lower() in VAGUE for word in part) or not noun or part[0].lower() in ("their", "its", "your")
         )
         if preposition not in _KEPT or (is_vague and preposition != "of"):
             return (
@@ -275,7 +314,8 @@ class _PhraseBuilder:
     def _name_the_thing_itself(self, phrase: DraftPhrase, kind: VerbKind) -> None:
         """Put a mere ``id`` or ``name`` behind the thing: ``order {id}``, ``the status of order {id}``."""
         for slot in list(self._left):
-            is_bare = not find_core(slot) and not slot.is_optional and slot.kind in ("id", "proper")
+            is_bare = not find_core(slot) and not slot.is_optional
+            is_bare = is_bare and (slot.kind in ("id", "proper") or slot.words == ("number",))
             if not is_bare or not phrase.head or (kind == "make" or kind == "list") or "{" in phrase.thing:
                 continue
             if kind == "change" and slot.kind == "proper":
@@ -312,3 +352,19 @@ class _PhraseBuilder:
 def _say_it(slot: DraftSlot) -> str:
     """Return a value that stands by itself: ``{city}``, ``the {lamp}``."""
     return f"the {slot.slot}" if "the {}" in slot.tail else slot.slot
+
+
+def _is_said_by_noun(slot: DraftSlot) -> bool:
+    """Tell whether a value may stand for its noun, or behind it: a city, ``hive {hive}``."""
+    is_list = "items" in slot.values or "count" in slot.values
+    return slot.kind in ("id", "proper") or (
+        slot.kind == "plain" and not is_list and (slot.is_clueless or slot.is_listed)
+    )
+
+
+def _is_clause(words: Sequence[str]) -> bool:
+    """Tell whether words are a clause: "whether …", "from which …", "that …"."""
+    first = words[0].lower() if words else ""
+    return first in CLAUSE | {"that"} or (
+        len(words) > 1 and first in PREPOSITIONS and words[1].lower() in ("which", "whom")
+    )

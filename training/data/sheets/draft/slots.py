@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from alpha_umi.tools.schema import make_lookup
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.draft.english import is_verb, make_gerund, plural, singular, split_name
+from alpha_umi.training.data.sheets.draft.english import is_verb, make_gerund, plural, read_verbs, singular, split_name
 from alpha_umi.training.data.sheets.draft.guess import ID_WORDS, ValueGuess, find_json_type, guess_value
 from alpha_umi.training.data.sheets.reference import unfold
 
@@ -34,6 +34,7 @@ class DraftSlot:
         tail: How it ends a sentence; ``{}`` is the value.
         tails: The same beside verbs of some kind.
         is_clueless: Whether nothing told what its values look like.
+        is_listed: Whether the tool lists its values, and its name says no more of them.
         group: The optional object that it is a needed part of; its parts are said together.
     """
 
@@ -46,6 +47,7 @@ class DraftSlot:
     tail: str
     tails: Mapping[str, str] = field(default_factory=dict)
     is_clueless: bool = False
+    is_listed: bool = False
     group: str = ""
 
     @property
@@ -149,7 +151,8 @@ class _SlotReader:
         if guess is None:
             self.unsaid[path] = f"no value is known that fits the pattern {node.get('pattern')!r}"
             return None
-        return _make_slot(path, words, optional, guess)
+        slot = _make_slot(path, words, optional, guess)
+        return replace(slot, is_listed=not guess.has_rule and ("enum" in node or "const" in node))
 
     def _read_list(
         self, path: str, words: tuple[str, ...], node: Mapping[str, Any], optional: bool
@@ -233,6 +236,8 @@ def _make_flag(path: str, words: tuple[str, ...], node: Mapping[str, Any], optio
         )
     elif is_verb(first) and rest:
         yes, no = [f"and {label}"], [f"but do not {label}"]
+    elif rest and (rest[-1].endswith("ed") or rest[-1] in read_verbs()["participles"].values()):
+        yes, no = [label], [" ".join([first, *rest[:-1], "not", rest[-1]])]
     elif first in ("on", "enabled", "active", "open", "visible", "public", "available", "state", "power"):
         pairs = {
             "on": "off",

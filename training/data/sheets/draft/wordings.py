@@ -22,6 +22,7 @@ _MAX_OPTIONAL_SAID = 2
 _MAX_IN_WORDS = 6
 _MAX_IN_A_SENTENCE = 5
 _FRONT = re.compile(r" (?:on|in|at|for|from) (?:the )?\{[\w.\-]+\}")
+_ASKED = ("look", "list", "find", "check", "compute")
 _MOVABLE = (" on ", " at ", " for ", " in ")
 _FRONTED = ("{vp}", "Could", "I'd", "I need", "Can")
 
@@ -107,7 +108,9 @@ class _WordingMaker:
             return [*forms["foreign"]]
         if not phrase.thing:
             return [*forms["find nothing" if phrase.kind == "find" else "nothing"]]
-        own = [form for form in forms[self._find_name()]]
+        own = [*forms[self._find_name()]]
+        if phrase.is_clause and phrase.kind not in _ASKED:
+            return [*forms["any"]]
         if phrase.kind in ("look", "list", "check") and (phrase.is_clause or phrase.kind != "check"):
             return own
         any_form = [*forms["any"][:1], *self._rng.sample(forms["any"][1:], len(forms["any"]) - 1)]
@@ -139,6 +142,8 @@ class _WordingMaker:
                 "average",
             )
             return "compute fact" if is_sum and phrase.thing.startswith("the ") else "do"
+        if phrase.kind == "make" and phrase.thing.startswith("{"):
+            return "do"
         if phrase.kind == "make":
             return "make wanted" if get_said(phrase.verb) in _forms()["wanted_verbs"] else "make told"
         return phrase.kind
@@ -151,12 +156,9 @@ class _WordingMaker:
         front = ""
         if number % 4 == 3 and pieces and _FRONT.fullmatch(pieces[0]) and form.startswith(_FRONTED) and thing:
             front = f"{pieces.pop(0).strip()}, "
-        tails = "".join(pieces)
+        tails = phrase.fixed + "".join(pieces)
         also = read_verbs()["also"].get(verb) or [verb]
-        head = phrase.noun.split()[-1] if phrase.noun else ""
-        plural_thing = (
-            is_plural((phrase.noun.split(" of ")[0].split() or [""])[-1]) if not phrase.is_entity else is_plural(head)
-        )
+        plural_thing = is_plural(phrase.counted) and not phrase.is_entity
         filled = {
             "{vp}": _join(verb, thing),
             "{alt}": _join(also[number % len(also)], thing),
@@ -216,7 +218,8 @@ class _WordingMaker:
     def _make_form(self) -> str:
         """Return a wording as on a form: ``Haircut: barber {barber}, day {day}``."""
         noun = self._phrase.noun
-        paths = SLOT.findall("".join([self._phrase.thing, *self._required.values()]))
+        thing = re.sub(r"\[[^\]]*\]", "", self._phrase.thing)
+        paths = SLOT.findall("".join([thing, *self._required.values()]))
         values = ", ".join(f"{self._labels.get(path, path)} {{{path}}}" for path in paths)
         verb = (
             f"{get_said(self._phrase.verb)} "
@@ -233,10 +236,10 @@ def _join_tails(pieces: Sequence[tuple[str, bool]]) -> list[str]:
     last = sorted(
         (piece for piece in pieces if piece[0].startswith((":", ","))), key=lambda piece: piece[0].startswith(":")
     )
-    joined = [
-        (f" and {tail.removeprefix(' with ')}" if i and not withs[0][1] else tail, loose)
-        for i, (tail, loose) in enumerate(withs)
-    ]
+    joined: list[tuple[str, bool]] = []
+    for i, (tail, loose) in enumerate(withs):
+        joint = " and" if i == len(withs) - 1 or loose else ","
+        joined.append((f"{joint} {tail.removeprefix(' with ')}" if i and not withs[0][1] else tail, loose))
     return [f"[{tail}]" if loose else tail for tail, loose in (*first, *joined, *last)]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
 from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet
 from alpha_umi.training.data.sheets.draft.sheet_file import add_items, load_items
@@ -54,24 +55,33 @@ def write_sheets(source: str, out: Path) -> WrittenSheets:
         taken.add(item)
     written = WrittenSheets(path)
     known = {str(item.get("tool")) for item in items}
-    drafts: list[SheetDraft] = []
-    for tool, reference in list_references(source):
-        if reference in known:
-            written.kept.append(tool.name)
-            continue
+    drafts: dict[str, SheetDraft] = {}
+    found = list(list_references(source))
+    written.kept = [tool.name for tool, reference in found if reference in known]
+    fresh = [(tool, reference) for tool, reference in found if reference not in known]
+    # What only looks up comes first: it is run, and the values that it takes are those of the others.
+    for tool, reference in sorted(fresh, key=lambda pair: _read_effects(pair[0]) != "none"):
         try:
             draft = draft_sheet(tool, reference, taken)
         except CannotDraft as error:
             written.left_out[tool.name] = str(error)
             continue
         taken.add(draft.item)
-        drafts.append(draft)
-        written.written.append(tool.name)
+        drafts[reference] = draft
         if draft.guesses:
             written.guesses[tool.name] = draft.guesses
-    if drafts:
-        add_items(path, path.stem.replace("_", " "), [(draft.item, draft.comments) for draft in drafts])
+    written.written = [tool.name for tool, reference in found if reference in drafts]
+    in_order = [drafts[reference] for _, reference in found if reference in drafts]
+    if in_order:
+        add_items(path, path.stem.replace("_", " "), [(draft.item, draft.comments) for draft in in_order])
     return written
+
+
+def _read_effects(tool: BaseTool) -> str:
+    try:
+        return spec_from_tool(tool).effects
+    except ConfigError:  # told where its sheet is drafted
+        return ""
 
 
 def list_references(source: str) -> Iterator[tuple[BaseTool, str]]:
