@@ -123,7 +123,10 @@ def test_a_tool_that_no_sheet_can_be_written_for_is_told(
     monkeypatch.chdir(tmp_path)
     done = umi("sheet", "--tools", f"{name}:add_rules")
     assert done.code == 1
-    assert "left out: add_rules: it needs rules: a list of objects or lists cannot be said in a sentence" in done.out
+    assert (
+        "left out: add_rules: it needs rules: a list of lists, or of objects without named parts, cannot be said"
+        in done.out
+    )
     done = umi("sheet", "--tools", f"{name}:nothing")
     assert done.code == 2
     assert "has no 'nothing'" in done.err
@@ -136,3 +139,28 @@ def test_without_tools_the_help_is_shown(umi: Umi) -> None:
     done = umi("sheet")
     assert done.code == 0
     assert "--tools" in done.out
+
+
+def test_a_teacher_adds_wordings_and_its_costs_are_told(
+    umi: Umi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"taught_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    (tmp_path / "script.yaml").write_text("summarizer: ['{trip_id} is off, we stay at home.\n\n  We go without {x}.']")
+    monkeypatch.chdir(tmp_path)
+    command = ("sheet", "--tools", f"{name}:cancel_trip", "--teacher", "scripted:script.yaml", "--wordings", "2")
+    done = umi(*command)
+    assert done.code == 0
+    assert "tokens read" in done.out
+    assert "1 wordings taken, 1 rejected\nrejected 1: it has a slot that the tool does not have\n" in done.out
+    assert '"{trip_id} is off, we stay at home."' in (tmp_path / "sheets" / f"{name}_cancel_trip.yaml").read_text()
+    (tmp_path / "script.yaml").write_text("summarizer: [no idea]")
+    (tmp_path / "sheets" / "teacher.jsonl").unlink()
+    done = umi(*command, "--max-calls", "1")
+    assert done.code == 1
+    assert (
+        "The teacher stopped: it was asked 1 times, which is what --max-calls allows. What was written is" in done.err
+    )
+    done = umi("sheet", "--tools", f"{name}:cancel_trip", "--teacher", "telepathy:x")
+    assert done.code == 2
+    assert "Role spec 'telepathy:x' is not understood" in done.err

@@ -11,6 +11,7 @@ from alpha_umi.cli.options import Tools
 from alpha_umi.cli.screen import EXIT_FAILURE
 
 if TYPE_CHECKING:
+    from alpha_umi.training.data.sheets.draft.teacher import Teacher
     from alpha_umi.training.data.sheets.draft.write import WrittenSheets
 
 _MAX_NAMES = 6
@@ -25,10 +26,18 @@ def write(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the sheets go, a file for each --tools.")] = Path(
         "sheets"
     ),
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC", show_default=False, help="Larger model that writes more wordings, such as openai:MODEL."
+        ),
+    ] = None,
+    wordings: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="Of the teacher, for each tool.")] = 12,
+    max_calls: Annotated[int, typer.Option(min=1, metavar="N", help="How often the teacher may be asked.")] = 500,
 ) -> None:
     """Write a first sheet for each tool of --tools, to be corrected by hand; or check sheets, see 'check'.
 
-    Tools that a file has already stay as they are.
+    Tools that a file has already stay as they are, but for the wordings of a teacher.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -37,12 +46,36 @@ def write(
         raise typer.Exit
     from alpha_umi.training.data.sheets.draft.write import summarize, write_sheets
 
-    written = [write_sheets(source, out) for source in dict.fromkeys(tools)]
+    taught_by = _load_teacher(teacher, out, wordings, max_calls) if teacher else None
+    written = [write_sheets(source, out, taught_by) for source in dict.fromkeys(tools)]
     for each in written:
         _show_written(each)
+    if taught_by:
+        _show_teacher(taught_by)
     typer.echo(f"{summarize(written)} Correct them by hand, then: alpha-umi sheet check {out}")
-    if any(each.left_out for each in written):
+    if (taught_by and taught_by.problem) or any(each.left_out for each in written):
         raise typer.Exit(EXIT_FAILURE)
+
+
+def _load_teacher(spec: str, out: Path, n_wordings: int, max_calls: int) -> Teacher:
+    from alpha_umi.nodes.models.specs import load_model
+    from alpha_umi.training.data.sheets.draft.teacher import Teacher
+
+    model = load_model(spec, "summarizer", temperature=0.8, max_tokens=3000)
+    return Teacher(model, spec, out, n_wordings=n_wordings, max_calls=max_calls)
+
+
+def _show_teacher(teacher: Teacher) -> None:
+    """Tell what a teacher cost, what of it was taken, and why not the rest."""
+    tally = teacher.tally
+    cost = f"{tally.n_calls} calls, {tally.input_tokens:,} tokens read, {tally.output_tokens:,} written"
+    typer.echo(f"teacher: {cost}; {tally.n_taken} wordings taken, {tally.rejected.total()} rejected")
+    for reason, count in tally.rejected.most_common():
+        typer.echo(f"rejected {count}: {reason}")
+    if teacher.problem:
+        typer.echo(
+            f"The teacher stopped: {teacher.problem}. What was written is kept; repeat the command to go on.", err=True
+        )
 
 
 def _show_written(written: WrittenSheets) -> None:

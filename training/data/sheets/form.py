@@ -147,6 +147,13 @@ class SheetPlace:
     file: YamlFile
     keys: tuple[str | int, ...] = ()
 
+    def read(self, key: str) -> Any:
+        """Return what the file says here under a key, None if nothing."""
+        value = self.file.values
+        for each in (*self.keys, key):
+            value = value[each] if isinstance(each, int) or each in value else None
+        return value
+
     def find(self, text: str, *keys: str | int) -> SheetFinding:
         """Return a finding about what stands here, or behind further keys."""
         return SheetFinding(self.path, self.file.find_line((*self.keys, *keys)), text)

@@ -16,7 +16,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.tools import ToolSpec, make_tool
 from alpha_umi.tools.spec import Effects
 from alpha_umi.training.data.dataset import Tally
-from alpha_umi.training.data.sheets.draft.draft import CannotDraft, TakenWords, draft_sheet
+from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet
 from alpha_umi.training.data.sheets.draft.english import find_base, make_gerund, make_participle, plural, singular
 from alpha_umi.training.data.sheets.draft.guess import guess_value
 from alpha_umi.training.data.sheets.draft.phrase import read_phrase
@@ -104,7 +104,7 @@ def termin_buchen(kunde: str, datum: str) -> str:
     return ""
 
 
-def order_parts(lines: list[Address]) -> str:
+def order_parts(lines: list[list[str]]) -> str:
     """Order parts."""
     return ""
 
@@ -145,7 +145,8 @@ def draft(
 def test_the_sheets_of_a_module_pass_the_checker_and_make_tasks(source: str, tmp_path: Path) -> None:
     written = write_sheets(source, tmp_path / "sheets")
     assert written.left_out == {
-        "order_parts": "it needs lines: a list of objects or lists cannot be said in a sentence"
+        "order_parts": "it needs lines: a list of lists, or of objects without named parts, "
+        "cannot be said in a sentence"
     }
     assert [*written.guesses] == ["register_bike"]
     sheets, faults = check_sheets([written.path])
@@ -196,7 +197,7 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_is(tmp_path: Path) -> None
     text = "domain: d\ntools: [{tool: 'm:a', ask: [x], cannot: y}]\nheld_out: true\n"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"a\.yaml cannot be added to; let 'tools:' be its last key"):
-        add_items(path, "d", [({"tool": "m:b", "ask": ["z"]}, [])])
+        add_items(path, "d", [SheetDraft({"tool": "m:b", "ask": ["z"]})])
     path.write_text("tools: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_items(path)
@@ -354,7 +355,7 @@ def test_values_are_guessed_from_names_types_and_examples(name: str, schema: dic
 
 
 def test_what_is_not_known_is_told() -> None:
-    guess = guess_value(["flange"], {"type": "string"}, ())
+    guess = guess_value(["flange"], {"type": "string"}, set())
     assert guess
     assert guess.is_clueless
 
@@ -385,8 +386,8 @@ def test_a_tool_that_ends_the_process_is_no_harm() -> None:
 
 
 def test_a_schema_that_nothing_fits_is_left_out() -> None:
-    with pytest.raises(CannotDraft, match="it needs rules: a list of objects"):
-        draft("a", "Add rules.", {"rules": {"type": "array", "items": {"type": "object", "properties": {"x": {}}}}})
+    with pytest.raises(CannotDraft, match="it needs rules: a list of lists, or of objects without named parts"):
+        draft("a", "Add rules.", {"rules": {"type": "array", "items": {"type": "object"}}})
     with pytest.raises(CannotDraft, match="it needs extra: an object without named parts"):
         draft("a", "Add it.", {"extra": {"type": "object"}})
 
@@ -529,3 +530,11 @@ def test_another_wording_that_a_person_would_say(
 ) -> None:
     item = draft(name, description, {key: {"type": kind} for key, kind in types.items()})
     assert sentence in item["ask"]
+
+
+def test_a_list_of_objects_is_said_one_by_one() -> None:
+    line = {"type": "object", "properties": {"product": {"type": "string"}, "quantity": {"type": "integer"}}}
+    lines = {"type": "array", "items": {**line, "required": ["product", "quantity"]}}
+    item = draft("place_order", "Place an order.", {"lines": lines})
+    assert item["parameters"]["lines"]["items"]["words"] == ["{quantity} {product}"]
+    assert item["parameters"]["lines"]["items"]["properties"]["quantity"] == {"from": "int 2..12"}

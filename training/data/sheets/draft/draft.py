@@ -120,7 +120,7 @@ def _draft(
         draft.comments.append(f"Nothing tells what these values look like, correct them: {', '.join(draft.guesses)}")
     outcome = make_up_outcome(phrase, slots, tool)
     _put_outcome(draft, outcome)
-    sheet, faults = _resolve(item, tool)
+    sheet, faults = resolve_item(item, tool)
     if sheet is None or faults:
         return draft, faults
     if spec.effects == "none" and spec.source in ("langchain", "builtin"):
@@ -204,7 +204,7 @@ def _try_it(
         )
 
 
-def _resolve(item: Mapping[str, Any], tool: BaseTool) -> tuple[ToolSheet | None, Mapping[str, str]]:
+def resolve_item(item: Mapping[str, Any], tool: BaseTool) -> tuple[ToolSheet | None, Mapping[str, str]]:
     """Return the sheet that an item makes, and what the checker does not take, by the value that it is about."""
     try:
         reference = ToolReference.model_validate(item)

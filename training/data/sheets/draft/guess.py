@@ -38,11 +38,42 @@ _FORMATS = {
     "byte": ["aGVsbG8=", "d29ybGQ=", "dGVzdA=="],
 }
 _ABOUT = dict.fromkeys(("look", "compute", "check", "list", "find"), " for {label} {}")
+_UNIT_WORDS = {"c": "degrees", "eur": "euros", "usd": "dollars", "h": "hours", "min": "minutes", "s": "seconds"}
+_DOER = re.compile(r"[a-z]{2}(?:er|or|ist|eer)$")
+_NO_DOERS = frozenset(
+    {"number", "order", "printer", "counter", "color", "floor", "sensor", "paper", "letter", "river", "tower", "router"}
+    | {"server", "container", "folder", "header", "offer", "transfer", "filter", "motor", "door", "error", "sector"}
+    | {"monitor", "layer", "center", "parameter", "character", "power", "water", "computer", "charger", "trailer"}
+    | {"poster", "sticker", "locker", "register", "newsletter", "chapter", "list", "indicator", "factor", "vector"}
+    | {"cluster", "identifier", "modifier", "operator", "separator", "delimiter", "selector", "iterator", "cursor"}
+    | {"placeholder", "trigger", "buffer", "adapter", "connector", "other", "corner", "border", "quarter", "meter"}
+    | {"trackers", "tracker", "scanner", "helper", "wrapper", "parser", "marker", "layer", "dinner", "master", "exist"}
+)
 _NAMES = ["Riverside", "Blue Team", "Spring Plan", "Northwind", "Night Shift", "Sunday Club"]
 _UNITS = frozenset(
-    {"cm", "mm", "m", "km", "kg", "g", "mg", "ml", "l", "eur", "usd", "gbp", "pct", "percent", "days", "hours", "h"}
+    {
+        "c",
+        "cm",
+        "mm",
+        "m",
+        "km",
+        "kg",
+        "g",
+        "mg",
+        "ml",
+        "l",
+        "eur",
+        "usd",
+        "gbp",
+        "pct",
+        "percent",
+        "days",
+        "hours",
+        "h",
+    }
     | {"min", "minutes", "seconds", "s", "ms", "mb", "gb", "kwh", "watts"}
 )
+MEASURES = frozenset({"kilograms", "kilos", "grams", "liters", "litres", "kg", "g", "ml", "percent", "pieces"})
 _DATED = ("date", "past date", "recent date", "time", "datetime")
 _EXAMPLES = re.compile(
     r"(?:e\.\s?g\.,?|for example,?|for instance,?|such as|examples?:|like|z\.\s?B\.|one of:?|either)\s*(.+)",
@@ -112,9 +143,9 @@ def guess_value(words: Sequence[str], node: Mapping[str, Any], context: Set[str]
     if "enum" in node or "const" in node:
         options = node.get("enum", [node.get("const")])
         are_names = all(isinstance(each, str) and each[:1].isupper() and each[1:3].islower() for each in options)
-        return _replace(
-            base if rule else ValueGuess({}), values={}, is_clueless=False, kind="proper" if are_names else "plain"
-        )
+        base = base if rule else ValueGuess({})
+        kind_said: ValueKind = "proper" if are_names or base.kind == "proper" else "plain"
+        return _replace(base, values={}, is_clueless=False, kind=kind_said)
     source = _find_source(base, kind, node, has_rule=rule is not None)
     if source is None:
         return None
@@ -139,6 +170,8 @@ def _find_rule(
 ) -> Mapping[str, Any] | None:
     plain = _normalize(words)
     for first in range(len(plain)):
+        if first and first == len(plain) - 1 and (len(plain[first]) == 1 or _measured(words)):
+            return None  # nozzle_c is no third operand, infill_percent no percentage alone
         rules = _rules().get(plain[first:], ())
         fitting = [
             rule for rule in rules if _fits(rule, kind, node) and not ("when" in rule and not _is_near(rule, context))
@@ -200,9 +233,8 @@ def _person_words() -> frozenset[str]:
 def _guess_id(words: Sequence[str], kind: str, *, is_told: bool) -> ValueGuess | None:
     if _measured(words) and kind in ("integer", "number"):
         rest, unit = " ".join(words[:-1]), words[-1]
-        return ValueGuess(
-            {"from": "int 2..40"}, noun=rest, tail=f" with {rest} {{}} {unit}", tails={}, what=f"the {rest}"
-        )
+        tail = f" with {rest} {{}} {_UNIT_WORDS.get(unit.lower(), unit)}"
+        return ValueGuess({"from": "int 2..40"}, noun=rest, tail=tail, tails={}, what=f"the {rest}")
     if words[-1].lower() not in ID_WORDS and not is_told:
         return None
     named = words[:-1] if words[-1].lower() in ID_WORDS else words
@@ -218,6 +250,8 @@ def _guess_id(words: Sequence[str], kind: str, *, is_told: bool) -> ValueGuess |
 def _guess_plain(words: Sequence[str], kind: str) -> ValueGuess:
     if kind == "integer" and is_plural(words[-1]):
         return ValueGuess({"from": "int 2..12"}, "count", tail=" with {} {noun}", tails={}, what="how many {noun}")
+    if kind == "string" and _DOER.search(words[-1].lower()) and words[-1].lower() not in _NO_DOERS:
+        return ValueGuess({"from": "person"}, "proper", tail=" for {}", tails={}, what=f"which {words[-1]}")
     sources = {"integer": "int 2..20", "number": "decimal 1..90"}
     return ValueGuess({"from": sources.get(kind, list(CLUELESS))}, is_clueless=True)
 
@@ -364,8 +398,9 @@ def _bound(
     """Keep a range within what the schema and its description allow."""
     source, is_clueless = base.values["from"], base.is_clueless
     low, high = node.get("minimum"), node.get("maximum")
-    low = node["exclusiveMinimum"] + 1 if isinstance(node.get("exclusiveMinimum"), int | float) else low
-    high = node["exclusiveMaximum"] - 1 if isinstance(node.get("exclusiveMaximum"), int | float) else high
+    gap = 1 if kind == "integer" else 0.05
+    low = node["exclusiveMinimum"] + gap if isinstance(node.get("exclusiveMinimum"), int | float) else low
+    high = node["exclusiveMaximum"] - gap if isinstance(node.get("exclusiveMaximum"), int | float) else high
     if isinstance(source, list):
         fitting = [n for n in source if (low is None or n >= low) and (high is None or n <= high)]
         return ({"from": fitting}, is_clueless) if fitting else None
@@ -389,4 +424,6 @@ def _bound(
         start, step = -(-start // multiple) * multiple, f" step {multiple:g}"
     if kind == "integer":
         return {"from": f"int {int(start)}..{int(end)}{step}"}, is_clueless
-    return {"from": f"{word} {start:g}..{end:g}{step}" if word == "int" else f"decimal {start:g}..{end:g}"}, is_clueless
+    is_whole = word == "int" and end - start >= 2
+    start = float(-(-start // 1)) if is_whole else start
+    return {"from": f"int {start:g}..{int(end)}{step}" if is_whole else f"decimal {start:g}..{end:g}"}, is_clueless

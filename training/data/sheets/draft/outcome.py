@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from alpha_umi.tools.schema import make_lookup
 from alpha_umi.training.data.sheets.draft.english import (
     get_said,
+    is_mass,
     is_plural,
     make_participle,
     put_article,
@@ -55,7 +56,7 @@ def say_cannot(phrase: DraftPhrase) -> str:
         return f"do {noun}"
     if phrase.kind in ("look", "list", "compute", "check") and not phrase.is_entity and not is_plural(head):
         return f"{verb} the {noun}"
-    return f"{verb} {noun if is_plural(head) else _put_first_article(noun)}"
+    return f"{verb} {noun if is_plural(head) or is_mass(head) else _put_first_article(noun)}"
 
 
 def _make_id(head: str) -> str:

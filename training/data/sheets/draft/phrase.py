@@ -125,7 +125,7 @@ class _PhraseBuilder:
             if told is None:
                 break
             text, is_thing = told
-            if is_thing and text and preposition not in ("of", "about") and thing:
+            if is_thing and text and thing and (fixed or preposition not in ("of", "about")):
                 fixed += text
                 kept.append(f" {preposition} {' '.join(part)}")
             elif is_thing and text:
@@ -146,6 +146,12 @@ class _PhraseBuilder:
     def _count_things(self, phrase: DraftPhrase) -> None:
         """Say a quantity before what is counted: ``{quantity} {product}``."""
         paths = {slot.path: slot for slot in self._slots if not slot.is_optional}
+        same = next(
+            (slot for slot in paths.values() if slot.kind == "count" and slot.words[-1] == phrase.counted), None
+        )
+        if same and same.path in phrase.tails and phrase.thing.startswith(phrase.counted):
+            phrase.thing = f"{same.slot} {phrase.thing}"
+            del phrase.tails[same.path]
         number = next(
             (
                 path
@@ -339,7 +345,11 @@ class _PhraseBuilder:
                 and slot.tail.startswith((" with", " in"))
             ):
                 return f" {slot.words[0].lower()} {slot.slot}"
-            return slot.render_tail(phrase.kind)
+            tail = slot.render_tail(phrase.kind)
+            is_moved = phrase.verb in ("move", "reschedule", "postpone", "shift") and tail.startswith(
+                (" on {", " at {")
+            )
+            return f" to {slot.slot}" if is_moved else tail
         core = " ".join(find_core(slot)) or slot.noun
         preposition = "of" if phrase.kind in ("look", "compute", "list") and core != phrase.head else "for"
         if phrase.kind in ("change", "make", "send", "do") and slot.words[0].lower() in ("to", "target", "new"):

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -34,18 +34,27 @@ def load_items(path: Path) -> list[Mapping[str, Any]]:
     return [item for item in _list_tools(_read(path)) if isinstance(item, Mapping)] if path.exists() else []
 
 
-def add_items(path: Path, domain: str, items: Sequence[tuple[Mapping[str, Any], Sequence[str]]]) -> None:
+class FileItem(Protocol):
+    """What is written of one tool."""
+
+    item: dict[str, Any]
+    comments: list[str]
+
+
+def add_items(path: Path, domain: str, items: Sequence[FileItem]) -> None:
     """Write tools with their comments behind those that a file has; make the file if there is none.
 
     Raises:
         ConfigError: If the file cannot be added to, since something follows its tools.
     """
+    if not items:
+        return
     before = _HEAD.format(path=path, domain=render_value(domain))
     n_before = 0
     if path.exists():
         before, n_before = path.read_text("utf-8"), len(_list_tools(_read(path)))
         before = before if before.endswith("\n") else f"{before}\n"
-    text = before + "".join(render_item(item, comments) for item, comments in items)
+    text = before + "".join(render_item(each.item, each.comments) for each in items)
     _require_readable(path, text, n_before + len(items))
     with write_atomically(path) as file:
         file.write(text)
@@ -57,6 +66,8 @@ def add_wordings(path: Path, tool: str, wordings: Sequence[str]) -> None:
     Raises:
         ConfigError: If the file has no such tool.
     """
+    if not wordings:
+        return
     sheet = _read(path)
     numbers = [
         i

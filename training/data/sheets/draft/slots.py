@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from alpha_umi.tools.schema import make_lookup
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.sheets.draft.english import is_verb, make_gerund, plural, read_verbs, singular, split_name
-from alpha_umi.training.data.sheets.draft.guess import ID_WORDS, ValueGuess, find_json_type, guess_value
+from alpha_umi.training.data.sheets.draft.guess import ID_WORDS, MEASURES, ValueGuess, find_json_type, guess_value
 from alpha_umi.training.data.sheets.reference import unfold
 
 SlotKind: TypeAlias = Literal["plain", "proper", "id", "count", "text", "bool"]
@@ -158,8 +158,10 @@ class _SlotReader:
         self, path: str, words: tuple[str, ...], node: Mapping[str, Any], optional: bool
     ) -> DraftSlot | None:
         items = self._unfold(node.get("items") or {})
-        if find_json_type(items) in ("object", "array") or items.get("properties"):
-            self.unsaid[path] = "a list of objects or lists cannot be said in a sentence"
+        if items.get("properties"):
+            return self._read_objects(path, words, items, optional)
+        if find_json_type(items) in ("object", "array"):
+            self.unsaid[path] = "a list of lists, or of objects without named parts, cannot be said in a sentence"
             return None
         one = (*words[:-1], singular(words[-1]))
         items = {"description": node.get("description", ""), **items}
@@ -193,6 +195,39 @@ class _SlotReader:
             slot.tails,
             slot.is_clueless,
         )
+
+    def _read_objects(
+        self, path: str, words: tuple[str, ...], items: Mapping[str, Any], optional: bool
+    ) -> DraftSlot | None:
+        """Read a list of objects: what each of them needs is said, numbers first."""
+        needed = items.get("required", ())
+        parts = [each for each in self.read(items, "", is_optional=False, depth=_MAX_DEPTH) if not each.is_optional]
+        parts = parts if needed else list(self.read(items, "", is_optional=False, depth=_MAX_DEPTH))[:2]
+        if {*needed} - {part.path for part in parts} or not parts or any("items" in part.values for part in parts):
+            self.unsaid[path] = "a list of objects with lists or objects in them cannot be said in a sentence"
+            return None
+        parts.sort(key=lambda part: (not _is_number(part), part.values.get("from") != "color"))
+        said = [f"{part.slot} {part.words[-1]}" if part.words[-1] in MEASURES else part.slot for part in parts]
+        is_short = len(parts) < 3 or (len(parts) == 3 and _is_number(parts[0]) and not any(map(_is_text, parts)))
+        phrase = " ".join(said) if is_short else ", ".join(f"{part.label} {part.slot}" for part in parts)
+        inner = {
+            part.path: {key: value for key, value in part.values.items() if key != "what"}
+            | ({"from": "int 2..12"} if part.label in ("amount", "quantity", "count") and _is_number(part) else {})
+            or {"said": 0.5}
+            for part in parts
+        }
+        values: dict[str, Any] = {"items": {"words": [phrase], "properties": inner}}
+        values |= {"what": f"which {' '.join(words)}"} if not optional else {}
+        is_clueless = any(part.is_clueless for part in parts)
+        return DraftSlot(path, words, optional, values, "proper", " ".join(words), " of {}", {}, is_clueless)
+
+
+def _is_number(slot: DraftSlot) -> bool:
+    return str(slot.values.get("from", "")).startswith(("int ", "decimal "))
+
+
+def _is_text(slot: DraftSlot) -> bool:
+    return slot.kind == "text"
 
 
 def _make_slot(path: str, words: tuple[str, ...], optional: bool, guess: ValueGuess) -> DraftSlot:

@@ -207,7 +207,7 @@ class _WordingMaker:
     def _make_long_forms(self) -> list[str]:
         """Return wordings for a tool that needs more than a sentence holds."""
         phrase = self._phrase
-        act = _join(get_said(phrase.verb), phrase.thing)
+        act = _join(get_said(phrase.verb), phrase.thing) + phrase.fixed
         paths = SLOT.findall("".join(self._required.values()))
         values = "".join(f", {self._labels[path]} {{{path}}}" for path in paths).removeprefix(", ")
         pieces = [f"[, {tail.strip(' ,:')}]" for tail in self._optional.values()]
@@ -219,7 +219,7 @@ class _WordingMaker:
         """Return a wording as on a form: ``Haircut: barber {barber}, day {day}``."""
         noun = self._phrase.noun
         thing = re.sub(r"\[[^\]]*\]", "", self._phrase.thing)
-        paths = SLOT.findall("".join([thing, *self._required.values()]))
+        paths = SLOT.findall("".join([thing, self._phrase.fixed, *self._required.values()]))
         values = ", ".join(f"{self._labels.get(path, path)} {{{path}}}" for path in paths)
         verb = (
             f"{get_said(self._phrase.verb)} "

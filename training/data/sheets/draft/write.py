@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.progress import make_progress
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
-from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet
-from alpha_umi.training.data.sheets.draft.sheet_file import add_items, load_items
+from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet, resolve_item
+from alpha_umi.training.data.sheets.draft.sheet_file import add_items, add_wordings, load_items
+from alpha_umi.training.data.sheets.draft.teacher import Teacher
+from alpha_umi.training.data.sheets.load import check_sheets
 
 _LISTS = frozenset({"tools", "all_tools", "toolkit", "tool"})
 
@@ -29,6 +32,7 @@ class WrittenSheets:
         kept: Those that it had; they are as they were.
         left_out: Those that no sheet can be written for, and why.
         guesses: By tool the values that nothing told.
+        taught: How many wordings a teacher added, by tool.
     """
 
     path: Path
@@ -36,14 +40,19 @@ class WrittenSheets:
     kept: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     guesses: dict[str, list[str]] = field(default_factory=dict)
+    taught: dict[str, int] = field(default_factory=dict)
 
 
-def write_sheets(source: str, out: Path) -> WrittenSheets:
+def write_sheets(source: str, out: Path, teacher: Teacher | None = None) -> WrittenSheets:
     """Write a first sheet for each tool of a source that has none in its file.
+
+    With a teacher each tool is written when it has been asked for, so that nothing is lost; tools that the file had get
+    its wordings as well.
 
     Args:
         source: What ``--tools`` takes, such as ``my_tools:TOOLS``.
         out: Folder for the file, which has the name of the source.
+        teacher: Writes further wordings, and answers of the new sheets.
 
     Raises:
         ConfigError: If the tools cannot be loaded, or the file cannot be added to.
@@ -71,10 +80,34 @@ def write_sheets(source: str, out: Path) -> WrittenSheets:
         if draft.guesses:
             written.guesses[tool.name] = draft.guesses
     written.written = [tool.name for tool, reference in found if reference in drafts]
-    in_order = [drafts[reference] for _, reference in found if reference in drafts]
-    if in_order:
-        add_items(path, path.stem.replace("_", " "), [(draft.item, draft.comments) for draft in in_order])
+    domain = path.stem.replace("_", " ")
+    if teacher is None:
+        add_items(path, domain, [drafts[reference] for _, reference in found if reference in drafts])
+        return written
+    sheets = {str(sheet.place.read("tool")): sheet for sheet in check_sheets([path])[0]} if items else {}
+    with make_progress() as progress:
+        task = progress.add_task(f"teacher: {path.name}", total=len(found))
+        for tool, reference in found:
+            if reference in drafts:
+                written.taught[tool.name] = _teach(teacher, tool, reference, drafts[reference], taken)
+                add_items(path, domain, [drafts[reference]])
+            elif reference in sheets:
+                wordings = teacher.write(reference, sheets[reference], taken.shapes).wordings
+                written.taught[tool.name] = len(wordings)
+                add_wordings(path, reference, wordings)
+            progress.update(task, advance=1, note=f"{teacher.tally.n_taken} wordings")
     return written
+
+
+def _teach(teacher: Teacher, tool: BaseTool, reference: str, draft: SheetDraft, taken: TakenWords) -> int:
+    """Add what a teacher writes to a draft; return how many wordings."""
+    sheet, _ = resolve_item(draft.item, tool)
+    if sheet is None:
+        return 0
+    taught = teacher.write(reference, sheet, taken.shapes)
+    draft.item["ask"] = [*draft.item["ask"], *taught.wordings]
+    draft.item["answer"] = taught.answer or draft.item["answer"]
+    return len(taught.wordings)
 
 
 def _read_effects(tool: BaseTool) -> str:
