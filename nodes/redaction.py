@@ -94,23 +94,35 @@ class Door:
 
     def show(self, part: Any) -> Iterator[Any]:
         """Reveal a part of a stream; an end that may be the beginning of a text for a value waits for the next part."""
-        chunk = _find_chunk(part)
-        if chunk is None or (self._held and chunk.id != _find_chunk(self._held_part).id):  # type: ignore[union-attr]
+        written = _find_written(part)
+        if written is None or (self._held and _get_owner(written) != _get_owner(_find_written(self._held_part))):
             yield from self.flush()
-        yield reveal(part, self._live) if chunk is None else self._show_chunk(part, chunk)
+        if written is None:
+            yield reveal(part, self._live)
+            return
+        self._held_part = part
+        yield _put(
+            part, self._show_chunk(written) if isinstance(written, AIMessageChunk) else self._show_delta(written)
+        )
 
     def flush(self) -> Iterator[Any]:
         """Show what waits."""
-        if held := self._held:
-            chunk, self._held = _find_chunk(self._held_part), {}
-            assert chunk is not None
-            held = reveal(list(held.items()), self._live)
-            content: Any = "".join(text for _, text in held)
-            if isinstance(chunk.content, list):
-                content = [{"type": kind, kind: text, "index": index} for (kind, index), text in held]
-            yield _put_chunk(self._held_part, chunk.model_copy(update={"content": content, "usage_metadata": None}))
+        written = _find_written(self._held_part)
+        if not self._held or written is None:
+            return
+        if isinstance(written, AIMessageChunk):
+            rest = self._take_held()
+            content = rest if isinstance(written.content, list) else "".join(block["text"] for block in rest)
+            yield _put(self._held_part, written.model_copy(update={"content": content, "usage_metadata": None}))
+        else:
+            (block,) = self._take_held()
+            yield _put(self._held_part, {**written, "delta": {**written["delta"], block["type"]: block[block["type"]]}})
 
-    def _show_chunk(self, part: Any, chunk: AIMessageChunk) -> Any:
+    def _take_held(self) -> list[dict[str, Any]]:
+        held, self._held = self._held, {}
+        return [{"type": kind, kind: reveal(text, self._live), "index": index} for (kind, index), text in held.items()]
+
+    def _show_chunk(self, chunk: AIMessageChunk) -> AIMessageChunk:
         is_last = chunk.chunk_position == "last"
         content: Any = chunk.content
         shown: list[Any] = []
@@ -119,13 +131,15 @@ class Door:
             if kind in _SHOWN and isinstance(block.get(kind), str):
                 block = {**block, kind: self._show_text((kind, block.get("index")), block[kind], is_last=is_last)}
             shown.append(block)
-        if is_last and self._held:
-            rest = reveal(list(self._held.items()), self._live)
-            shown += [{"type": kind, kind: text, "index": index} for (kind, index), text in rest]
-            self._held = {}
-        self._held_part = part
-        content = shown if isinstance(chunk.content, list) else "".join(block["text"] for block in shown)
-        return _put_chunk(part, chunk.model_copy(update={"content": content}))
+        if is_last:
+            shown += self._take_held()
+        content = shown if isinstance(content, list) else "".join(block["text"] for block in shown)
+        return chunk.model_copy(update={"content": content})
+
+    def _show_delta(self, event: dict[str, Any]) -> dict[str, Any]:
+        kind = event["delta"]["type"].removesuffix("-delta")
+        text = self._show_text((kind, event.get("index")), event["delta"][kind], is_last=False)
+        return {**event, "delta": {**event["delta"], kind: text}}
 
     def _show_text(self, key: tuple[Any, Any], text: str, *, is_last: bool) -> str:
         text = self._held.pop(key, "") + text
@@ -160,18 +174,27 @@ def _standardise(messages: Any) -> Any:
         return messages
 
 
-def _find_chunk(part: Any) -> AIMessageChunk | None:
+def _find_written(part: Any) -> Any:
+    """Return what a part of a stream holds of a message that is being written: a chunk, or LangGraph's event of one."""
     if isinstance(part, AIMessageChunk):
         return part
-    if isinstance(part, dict) and part.get("type") == "messages":
-        return _find_chunk(part.get("data"))
-    found = (_find_chunk(each) for each in part) if isinstance(part, tuple) else ()
-    return next((chunk for chunk in found if chunk is not None), None)
-
-
-def _put_chunk(part: Any, chunk: AIMessageChunk) -> Any:
-    if isinstance(part, AIMessageChunk):
-        return chunk
     if isinstance(part, dict):
-        return {**part, "data": _put_chunk(part["data"], chunk)} if part.get("type") == "messages" else part
-    return tuple(_put_chunk(each, chunk) for each in part) if isinstance(part, tuple) else part
+        if part.get("type") == "messages":
+            return _find_written(part.get("data"))
+        delta = part.get("delta") if part.get("event") == "content-block-delta" else None
+        return part if isinstance(delta, dict) and str(delta.get("type")).removesuffix("-delta") in _SHOWN else None
+    found = (_find_written(each) for each in part) if isinstance(part, tuple) else ()
+    return next((written for written in found if written is not None), None)
+
+
+def _get_owner(written: Any) -> Any:
+    """Return what the next one of the same text has in common."""
+    return written.id if isinstance(written, AIMessageChunk) else ("delta", written.get("index"))
+
+
+def _put(part: Any, written: Any) -> Any:
+    if part is _find_written(part):
+        return written
+    if isinstance(part, dict):
+        return {**part, "data": _put(part["data"], written)} if part.get("type") == "messages" else part
+    return tuple(_put(each, written) for each in part) if isinstance(part, tuple) else part

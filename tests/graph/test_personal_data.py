@@ -139,6 +139,17 @@ def test_answer_is_streamed_with_values_however_it_is_cut(n_characters: int, mon
         assert [chunk.text for chunk in chunks if isinstance(chunk, ToolMessage)] == [f"Sent to {ANN}, copy to {BOB}."]
 
 
+@pytest.mark.filterwarnings("ignore:The v3 streaming protocol")
+@pytest.mark.parametrize("n_characters", [1, 4, 60])
+def test_events_of_messages_show_values(n_characters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alpha_umi.nodes.models.scripted.CHARACTERS_PER_TOKEN", n_characters)
+    events: list[Any] = [*make()[0].stream_events(QUESTION, version="v3")]
+    written = [event["params"]["data"][0] for event in events if event["method"] == "messages"]
+    deltas = [each["delta"] for each in written if isinstance(each, dict) and each["event"] == "content-block-delta"]
+    assert "".join(delta.get("text", "") for delta in deltas) == f"I wrote to {ANN}, and [she] is told."
+    assert "REDACTED" not in str(events)
+
+
 @pytest.mark.parametrize(
     "options", [{"stream_mode": "values"}, {"stream_mode": ["updates", "debug"], "subgraphs": True}]
 )
@@ -179,8 +190,8 @@ def test_thread_is_kept_redacted_and_read_with_values(tmp_path: Path) -> None:
     assert ANN not in read_requests(model)
 
 
-@pytest.mark.parametrize("strategy", ["react", "dfsdt"])
-def test_person_sees_values_and_an_edit_is_redacted(strategy: Strategy) -> None:
+@pytest.mark.parametrize(("strategy", "by_id"), [("react", False), ("react", True), ("dfsdt", False)])
+def test_person_sees_values_and_an_edit_is_redacted(strategy: Strategy, by_id: bool) -> None:
     rule = ask_when(lambda call: call["args"]["to"].endswith("shop.example"))
     agent, model = make(strategy=strategy, approvals=[rule], checkpointer=InMemorySaver())
     spy = Spy()
@@ -190,7 +201,8 @@ def test_person_sees_values_and_an_edit_is_redacted(strategy: Strategy) -> None:
     assert ANN in str(asked.response_schema)
     assert agent.get_state(config).interrupts[0].value == asked.value
     edit = {"type": "edit", "edited_action": {"name": "write_mail", "args": {"to": "zoe@x.example"}}}
-    result = agent.invoke(Command(resume={"decisions": [edit]}), config)
+    answer = {"decisions": [edit]}
+    result = agent.invoke(Command(resume={asked.id: answer} if by_id else answer), config)
     assert sent == ["zoe@x.example"]
     assert result["messages"][1].tool_calls[0]["args"] == {"to": "zoe@x.example"}
     assert spy.find(ANN, BOB, "zoe@x.example") == []
