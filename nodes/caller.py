@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 from uuid import uuid4
@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.approval_gate import list_open_calls
 from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls
-from alpha_umi.nodes.format.trajectory import Call, Observation, make_observation_message, parse_message
+from alpha_umi.nodes.format.trajectory import Call, Observation, Role, make_observation_message, parse_message
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
 from alpha_umi.nodes.state import UmiState
@@ -20,9 +20,9 @@ from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
 
 
-def make_caller(model: RoleModel, tools: Sequence[ToolSpec]) -> RoleNode:
+def make_caller(models: Mapping[Role, RoleModel], tools: Sequence[ToolSpec]) -> RoleNode:
     """Make the caller node."""
-    return RoleNode("caller", model, tools, read_calls)
+    return RoleNode("caller", models, tools, read_calls)
 
 
 def read_calls(state: UmiState, reply: AIMessage) -> Update:

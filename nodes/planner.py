@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.format.certainty import CERTAINTY
 from alpha_umi.nodes.format.parsing import parse_plan
-from alpha_umi.nodes.format.trajectory import Decision, Step, make_message
+from alpha_umi.nodes.format.trajectory import Decision, Role, Step, make_message
 from alpha_umi.nodes.give_up import find_stall, has_result, tell_stall
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
@@ -21,14 +21,14 @@ MAX_BAD_PLANS = 2
 
 
 def make_planner(
-    model: RoleModel,
+    models: Mapping[Role, RoleModel],
     tools: Sequence[ToolSpec],
     *,
     give_hint: GiveHint = tell_stall,
     read_reply: ReadReply | None = None,
 ) -> RoleNode:
     """Make the planner node; a strategy may give its own hints and its own way to read plans."""
-    return RoleNode("planner", model, tools, read_reply or read_plan, give_hint)
+    return RoleNode("planner", models, tools, read_reply or read_plan, give_hint)
 
 
 def read_plan(state: UmiState, reply: AIMessage) -> Update:

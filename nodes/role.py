@@ -6,7 +6,7 @@ Prompts are made in `alpha_umi.nodes.models.request`; what a reply means is in e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias, cast
@@ -45,7 +45,7 @@ from alpha_umi.nodes.models.request import (
     make_request,
     measure_prompt,
 )
-from alpha_umi.nodes.shortening import Ask, Compute, Work, read_thread, shorten
+from alpha_umi.nodes.shortening import Ask, Compute, Work, find_cut, read_thread, shorten
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.nodes.tool_selection import list_found, list_offered
 from alpha_umi.nodes.unsure import should_escalate
@@ -68,7 +68,7 @@ class RoleNode(Runnable[UmiState, Update]):
 
     Args:
         role: Which role the model plays.
-        model: Any chat model, or several.
+        models: Any chat model, or several, for each role; what old turns are summed up by is the summarizer's.
         tools: The agent's tools; those that the state offers are described to the model.
         read_reply: Turns the state and the model's reply into a state update; pure.
         give_hint: What to add to the trajectory for this one call; pure, so that no other call can see it.
@@ -78,16 +78,19 @@ class RoleNode(Runnable[UmiState, Update]):
     def __init__(
         self,
         role: Role,
-        model: RoleModel,
+        models: Mapping[Role, RoleModel],
         tools: Sequence[ToolSpec],
         read_reply: ReadReply,
         give_hint: GiveHint = lambda state: "",
         response_format: ResponseFormat | None = None,
     ) -> None:
-        """Remember the model; nothing is loaded yet."""
+        """Remember the models; nothing is loaded yet."""
         self.name = role
         self._role: Role = role
-        self._models = (model,) if isinstance(model, BaseChatModel) else tuple(model)
+        self._models, self._summarizers = (
+            (model,) if isinstance(model, BaseChatModel) else tuple(model)
+            for model in (models[role], models["summarizer"])
+        )
         self._tools = {tool.name: tool for tool in tools}
         self._read_reply = read_reply
         self._give_hint = give_hint
@@ -164,7 +167,7 @@ class RoleNode(Runnable[UmiState, Update]):
             named, watcher = self._watch(model, state, config)
             is_last = model is self._models[-1]
             try:
-                state, reply = yield from self._ask(model, state, named)
+                state, reply = yield from self._ask(model, state, named, config)
             except Exception as error:
                 if is_last:
                     raise
@@ -178,21 +181,25 @@ class RoleNode(Runnable[UmiState, Update]):
             state = {**state, "n_queries": update["n_queries"], "plan_id": reply.id}
         raise AssertionError("The last model's reply counts.")
 
-    def _ask(self, model: BaseChatModel, state: UmiState, config: RunnableConfig) -> Work[tuple[UmiState, AIMessage]]:
+    def _ask(
+        self, model: BaseChatModel, state: UmiState, named: RunnableConfig, config: RunnableConfig | None
+    ) -> Work[tuple[UmiState, AIMessage]]:
         """Ask a model; a prompt that is too long, or is refused as that, loses old turns first."""
-        state = yield from self._shorten(model, state)
+        state = yield from self._shorten(model, state, config)
         while True:
             try:
-                reply = yield Ask(model, self._make_request(model, state), config)
+                reply = yield Ask(model, self._make_request(model, state), named)
             except (ContextOverflow, ContextOverflowError):
-                shorter = yield from self._shorten(model, state, is_refused=True)
+                shorter = yield from self._shorten(model, state, config, is_refused=True)
                 if shorter is state:
                     raise
                 state = shorter
             else:
                 return state, reply
 
-    def _shorten(self, model: BaseChatModel, state: UmiState, *, is_refused: bool = False) -> Work[UmiState]:
+    def _shorten(
+        self, model: BaseChatModel, state: UmiState, config: RunnableConfig | None, *, is_refused: bool = False
+    ) -> Work[UmiState]:
         trajectory = self._read_thread(state)
         if len(trajectory.turns) < 2 or not state["settings"].get("history"):
             return state
@@ -200,8 +207,8 @@ class RoleNode(Runnable[UmiState, Update]):
         def measure(part: Trajectory) -> PromptSize:
             return measure_prompt(model, self._make_request(model, state, part))
 
-        shortened = yield Compute(partial(shorten, state, trajectory, measure, self._role, is_refused=is_refused))
-        return {**state, "shortened": shortened} if shortened else state
+        cut = yield Compute(partial(find_cut, state, trajectory, measure, self._role, is_refused=is_refused))
+        return (yield from shorten(state, cut, self._summarizers, trajectory, config)) if cut else state
 
     def invoke(self, input: UmiState, config: RunnableConfig | None = None, **_: Any) -> Update:
         """Call the model and return the state update."""

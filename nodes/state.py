@@ -63,7 +63,10 @@ class History(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    then: Literal["drop"] = Field(default="drop", description="drop: the prompt no longer holds old turns.")
+    then: Literal["drop", "summarize"] = Field(
+        default="drop",
+        description="drop: prompts no longer hold old turns. summarize: they hold a summary, by the summarizer.",
+    )
     trigger: float = Field(
         default=0.8, gt=0.0, description="Longest prompt with old turns: up to 1 part of the window, else tokens."
     )
@@ -133,9 +136,10 @@ class UmiOutput(TypedDict):
 
 
 class Shortened(TypedDict):
-    """Where the part of a long thread begins that prompts hold: the id of the human message of its first turn."""
+    """What prompts hold of a long thread: from the human message with this id on, and a summary of what was before."""
 
     start: str
+    summary: str | None
 
 
 class Stall(TypedDict):

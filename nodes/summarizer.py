@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 
 from alpha_umi.nodes.format.parsing import parse_answer
 from alpha_umi.nodes.format.response import ResponseFormat
-from alpha_umi.nodes.format.trajectory import parse_message
+from alpha_umi.nodes.format.trajectory import Role, parse_message
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.redaction import read_originals
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
@@ -24,11 +24,11 @@ _CUT = ("length", "max_tokens", "MAX_TOKENS")
 
 
 def make_summarizer(
-    model: RoleModel, tools: Sequence[ToolSpec], response_format: ResponseFormat | None = None
+    models: Mapping[Role, RoleModel], tools: Sequence[ToolSpec], response_format: ResponseFormat | None = None
 ) -> RoleNode:
     """Make the summarizer node, which is held to a response format if there is one."""
     read_reply = partial(read_structured, response_format=response_format) if response_format else read_answer
-    return RoleNode("summarizer", model, tools, read_reply, response_format=response_format)
+    return RoleNode("summarizer", models, tools, read_reply, response_format=response_format)
 
 
 def read_answer(state: UmiState, reply: AIMessage) -> Update:

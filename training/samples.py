@@ -139,7 +139,13 @@ def split_long(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, confi
     n_tokens = len(_encode(trajectory, tokenizer, config.template, None, config.repeat_names)[1])
     if trigger is None or keep is None or longest is None or n_tokens <= longest:
         return [trajectory]
-    return split_history(trajectory, count_tokens, trigger_tokens=trigger, keep_tokens=keep)
+    return split_history(
+        trajectory,
+        count_tokens,
+        trigger_tokens=trigger,
+        keep_tokens=keep,
+        summarizes=config.history.then == "summarize",
+    )
 
 
 def has_turn(trajectory: Trajectory, roles: Collection[Role]) -> bool:

@@ -55,13 +55,13 @@ def make_dfsdt(
     redaction: Redaction | None = None,
 ) -> Runnable[UmiState, UmiState]:
     """Make the search as one node for a graph over `UmiState`; drawings show the graph inside it."""
-    planner = make_planner(models["planner"], toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
+    planner = make_planner(models, toolbox.specs, give_hint=tell_siblings, read_reply=read_search_plan)
     graph = StateGraph(UmiState, context_schema=UmiContext)
     graph.add_node("planner", planner)
-    graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
+    graph.add_node("caller", make_caller(models, toolbox.specs))
     graph.add_node("approval", approval)
     graph.add_node("tools", ToolsNode(toolbox, redaction))
-    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
+    graph.add_node("summarizer", make_summarizer(models, toolbox.specs, response_format))
     graph.add_node("search", search)
 
     graph.add_edge(START, "planner")

@@ -42,11 +42,11 @@ def add_react(
     redaction: Redaction | None = None,
 ) -> None:
     """Wire the roles and the executor into `graph` so that the edges follow the planner's ``Next:``."""
-    graph.add_node("planner", make_planner(models["planner"], toolbox.specs))
-    graph.add_node("caller", make_caller(models["caller"], toolbox.specs))
+    graph.add_node("planner", make_planner(models, toolbox.specs))
+    graph.add_node("caller", make_caller(models, toolbox.specs))
     graph.add_node("approval", approval)
     graph.add_node("tools", ToolsNode(toolbox, redaction))
-    graph.add_node("summarizer", make_summarizer(models["summarizer"], toolbox.specs, response_format))
+    graph.add_node("summarizer", make_summarizer(models, toolbox.specs, response_format))
     graph.add_node("give_up", give_up)
 
     graph.add_conditional_edges("planner", route_planner, PLANNER_EDGES)

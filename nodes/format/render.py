@@ -22,6 +22,7 @@ from langchain_core.messages import ChatMessage
 from alpha_umi.errors import ContextOverflow
 from alpha_umi.nodes.format.encoding import FastTokenizer, Part, encode_parts
 from alpha_umi.nodes.format.escaping import Style, escape, escape_json
+from alpha_umi.nodes.format.history import SUMMARY_QUESTION
 from alpha_umi.nodes.format.tool_docs import render_tools
 from alpha_umi.nodes.format.trajectory import Call, Decision, Role, Step, Trajectory
 from alpha_umi.tools.spec import ToolSpec
@@ -56,13 +57,19 @@ def render_messages(trajectory: Trajectory, *, style: Style = "umi", repeat_name
 
 
 def list_said(messages: Iterable[ChatMessage]) -> list[str]:
-    """Return the texts of role messages that come from the user or from tools, without descriptions of tools."""
-    said = []
+    """Return the texts of role messages that come from the user or from tools, without descriptions of tools.
+
+    A summary of old turns stands for what they said.
+    """
+    said, question = [], ""
     for message in messages:
         if message.role == "system":
             text, roles, _ = str(message.content).partition(_UMI_SYSTEM)
             said += [text.strip()] if roles and text.strip() else []
         elif message.role in ("user", "observation"):
+            said.append(str(message.content))
+            question = str(message.content) if message.role == "user" else question
+        elif message.role == "summarizer" and question == SUMMARY_QUESTION:
             said.append(str(message.content))
     return said
 

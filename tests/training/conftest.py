@@ -89,7 +89,7 @@ def make_config(base: Path) -> Callable[..., TrainConfig]:
     """Return a function that makes a quick configuration; keywords override settings of all stages."""
 
     def make(method: str = "umi", *, backbone: str = "lora", roles: str = "alora", **settings: Any) -> TrainConfig:
-        own = ("reuse", "seed", "max_tokens", "token_weights", "caller_may_omit", "repeat_names")
+        own = ("reuse", "seed", "max_tokens", "token_weights", "caller_may_omit", "repeat_names", "history")
         run = {key: settings.pop(key) for key in own if key in settings}
         defaults = {"learning_rate": 1e-2, "lora_rank": 4, "tokens_per_forward": 600}
         names: dict[str, list[str]] = {"umi": ["backbone", *ROLES], "multi-one-stage": [*ROLES]}

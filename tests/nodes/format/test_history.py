@@ -3,7 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alpha_umi.nodes.format.history import find_first_turn, split_history
+from alpha_umi.nodes.format.history import (
+    find_first_turn,
+    list_outcomes,
+    make_summary_request,
+    make_summary_turn,
+    split_history,
+)
+from alpha_umi.nodes.format.render import list_said, render_messages
 from alpha_umi.nodes.format.trajectory import Step, Trajectory, Turn
 
 N_FIXED = 10
@@ -74,3 +81,19 @@ def test_parts_train_each_step_once_after_the_prompt_that_is_served(
                 prompt = Trajectory((), (*part.turns[:i], before))
                 assert not step.weight or i == 0 or _count(prompt) <= trigger
                 assert step.rationale == thread.turns[first + i].steps[j].rationale
+
+
+def test_a_summary_is_asked_for_as_a_question_of_several_parts() -> None:
+    turns = [make_summary_turn("It is 1."), *(Turn(f"{i}?", (Step("", "conclusion", answer=f"{i}!"),)) for i in "ab")]
+    turns.append(Turn("c?", (Step("No tool can.", "give up"),)))
+    asked = make_summary_request(turns)
+    assert asked.instruction == "Summarize what I asked and what came out: What came out so far? a? b? c?"
+    observed = [call.observation.text for step in asked.steps for call in step.calls if call.observation]
+    assert observed == ["It is 1.", "a: a!", "b: b!", "c: No tool can."]
+    assert [said for _, said in list_outcomes(turns, 24)] == ["a!", "b: b!", "c: No tool can."]
+
+
+def test_values_may_be_copied_from_a_summary() -> None:
+    old = Turn("What is 2 + 3?", (Step("", "conclusion", answer="It is five."),))
+    thread = Trajectory((), (make_summary_turn("Ann is 41."), old, Turn("Who is it?")))
+    assert list_said(render_messages(thread)) == ["What came out so far?", "Ann is 41.", "What is 2 + 3?", "Who is it?"]
