@@ -68,7 +68,11 @@ def draw_need(sheet: ToolSheet, rng: random.Random, *, held_out: bool = False, t
         held_out: Whether to word it in a way that never occurs in training.
         typo: Make one typing error.
     """
-    wording = rng.choice(list_wordings(sheet, held_out=held_out))
+    return draw_worded(sheet, rng.choice(list_wordings(sheet, held_out=held_out)), rng, typo=typo)
+
+
+def draw_worded(sheet: ToolSheet, wording: ToolWording, rng: random.Random, *, typo: bool = False) -> ToolNeed:
+    """Draw values for a wording."""
     values = _draw_values(sheet, wording, rng)
     return ToolNeed(sheet, values, _fill(wording, values, rng if typo else None))
 

@@ -24,7 +24,9 @@ from alpha_umi.training.data.sheets.request import (
     draw_follow_up,
     draw_incomplete,
     draw_need,
+    draw_worded,
     list_told,
+    list_wordings,
     make_answer,
     make_sheet_tool,
     tell_plainly,
@@ -44,6 +46,10 @@ SHARES: Mapping[PlanKind, float] = {
     "failure": 0.05,
 }
 """How often which kind of request is made."""
+_TRAINED = {**SHARES, "single": 0.19, "same tool": 0.09}
+"""The same for training; the tasks that measure stay as they are."""
+_SAME_WORDS = 0.5
+"""Share of requests for one tool several times that say it in the same words: "7 nuts to Ann and 9 bolts to Bob"."""
 _MAX_TRIES = 40
 _N_TOOLS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 8, 10, 12, 16, 20, 28, 40)
 _N_TOOLS_IN_GROUPS = (1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12, 16, 24)
@@ -175,7 +181,8 @@ class World:
         return needed.isdisjoint(cannot) and any(sheet.tool.cannot not in cannot for sheet in self.sheets)
 
     def _ask(self, rng: random.Random, domain: str) -> RequestPlan:
-        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+        shares = SHARES if self._held_out else _TRAINED
+        kind = rng.choices(list(shares), list(shares.values()))[0]
         makers: dict[PlanKind, Callable[[ToolSheet, random.Random], RequestPlan | None]] = {
             "single": self._single,
             "several": self._several,
@@ -213,7 +220,11 @@ class World:
             return None
         first = self._need(sheet, rng)
         needs = [first]
-        for _ in range(rng.choice((1, 1, 2))):
+        n_more = rng.choice((1, 1, 2))
+        if not self._held_out and rng.random() < _SAME_WORDS:
+            wording = rng.choice(list_wordings(sheet, held_out=False))
+            needs = [draw_worded(sheet, wording, rng) for _ in range(n_more + 1)]
+        for _ in range(n_more + 1 - len(needs)):
             needs.append(draw_follow_up(first, rng) or self._need(sheet, rng))
         if len({str(need.arguments) for need in needs}) < len(needs):
             return None

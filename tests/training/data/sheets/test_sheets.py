@@ -265,6 +265,14 @@ def test_objects_in_lists_are_said_in_words_of_their_own(tmp_path: Path) -> None
             load_sheets(tmp_path)
 
 
+def test_a_tool_is_asked_for_twice_in_the_same_words(folder: Path) -> None:
+    made = [World(load_sheets(folder)).make(random.Random(i), n_requests=1) for i in range(300)]
+    asked = [each.trajectory.turns[0].instruction for each in made if each.kinds[0] == "same tool"]
+    twice = [text for text in asked if text.lower().count("get me in with") > 1]
+    assert twice
+    assert any(re.search(r"get me in with [^.]* and get me in with", text.lower()) for text in asked)
+
+
 def test_conversations_are_right_and_repeatable(folder: Path) -> None:
     world = World(load_sheets(folder))
     kinds = set()
