@@ -122,6 +122,17 @@ def test_every_merged_model_computes_what_torch_computes(
         assert np.abs(compute(tmp_path / "out" / f"{role}.gguf", ids) - expected).max() < TOLERANCE
 
 
+def test_roles_without_weights_of_their_own_are_the_backbone(trained: Trained, tmp_path: Path) -> None:
+    checkpoint = trained("single", "lora", "none")[0]
+    assert [file.name for file in export_gguf(checkpoint, tmp_path / "out", quantization="f16")] == ["backbone.gguf"]
+    with pytest.warns(UserWarning, match="No Modelfile for ollama"):
+        merge_gguf(checkpoint, tmp_path / "merged", quantization="f16")
+    ids = list(range(20, 60))
+    expected = compute_torch(checkpoint, ids, None)
+    for file in (tmp_path / "out" / "backbone.gguf", tmp_path / "merged" / "caller.gguf"):
+        assert np.abs(compute(file, ids) - expected).max() < TOLERANCE
+
+
 @pytest.mark.parametrize(("quantization", "share"), [("q8_0", 0.05), ("q4_0", 0.6)])
 def test_quantised_files_say_nearly_the_same(
     trained: Trained, quantization: Quantization, share: float, tmp_path: Path
