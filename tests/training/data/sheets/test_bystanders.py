@@ -174,12 +174,12 @@ def test_no_request_follows_a_call_without_an_observation(make: Make) -> None:
 
 
 def test_world_takes_the_files_from_its_location(write_lines: WriteLines) -> None:
-    tools = write_lines([tool("count_whales", "Counts whales in a bay.")], "tools.jsonl")
+    tools = write_lines([tool("see_narwhals", "Narwhals of a fjord.")], "tools.jsonl")
     requests = write_lines([request("is my tire flat", "tire_pressure")], "requests.jsonl")
     plain, joined = (list(read(place, Tally(), seed=0)) for place in ("600", f"600,mcp={tools},clinc={requests}"))
     assert [example.id for example in plain] == [example.id for example in joined]
     changed = [new for old, new in zip(plain, joined, strict=True) if old.trajectory != new.trajectory]
-    assert any("count_whales" in {tool.name for tool in example.trajectory.tools} for example in changed)
+    assert any("see_narwhals" in {tool.name for tool in example.trajectory.tools} for example in changed)
     assert any("is my tire flat" in {turn.instruction for turn in example.trajectory.turns} for example in changed)
 
 
