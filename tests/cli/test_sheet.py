@@ -164,3 +164,21 @@ def test_a_teacher_adds_wordings_and_its_costs_are_told(
     done = umi("sheet", "--tools", f"{name}:cancel_trip", "--teacher", "telepathy:x")
     assert done.code == 2
     assert "Role spec 'telepathy:x' is not understood" in done.err
+
+
+def test_requests_become_wordings_and_the_others_are_listed(
+    umi: Umi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"sent_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    (tmp_path / "sent.txt").write_text("please, trip TR-1234 must be cancelled\nwhat is new?\n")
+    monkeypatch.chdir(tmp_path)
+    done = umi("sheet", "--tools", f"{name}:cancel_trip", "--requests", "sent.txt")
+    assert done.code == 0
+    assert "not used: sent.txt:2: no tool has words of it: what is new?\n" in done.out
+    assert "requests: 1 are wordings now, 1 are not used\n" in done.out
+    path = tmp_path / "sheets" / f"{name}_cancel_trip.yaml"
+    assert '"please, trip {trip_id} must be cancelled"' in path.read_text()
+    done = umi("sheet", "--tools", f"{name}:cancel_trip", "--requests", "nowhere.txt")
+    assert done.code == 2
+    assert "nowhere.txt" in done.err

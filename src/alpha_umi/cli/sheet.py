@@ -12,7 +12,7 @@ from alpha_umi.cli.screen import EXIT_FAILURE
 
 if TYPE_CHECKING:
     from alpha_umi.training.data.sheets.draft.teacher import Teacher
-    from alpha_umi.training.data.sheets.draft.write import WrittenSheets
+    from alpha_umi.training.data.sheets.draft.write import UsedRequests, WrittenSheets
 
 _MAX_NAMES = 6
 
@@ -34,24 +34,34 @@ def write(
     ] = None,
     wordings: Annotated[int, typer.Option(min=1, max=100, metavar="N", help="Of the teacher, for each tool.")] = 12,
     max_calls: Annotated[int, typer.Option(min=1, metavar="N", help="How often the teacher may be asked.")] = 500,
+    requests: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False, help="What people sent, to make wordings of: lines, or traces (.jsonl)."
+        ),
+    ] = None,
 ) -> None:
     """Write a first sheet for each tool of --tools, to be corrected by hand; or check sheets, see 'check'.
 
-    Tools that a file has already stay as they are, but for the wordings of a teacher.
+    Tools that a file has already stay as they are, but for wordings of a teacher or of requests.
     """
     if ctx.invoked_subcommand is not None:
         return
     if not tools:
         typer.echo(ctx.get_help())
         raise typer.Exit
-    from alpha_umi.training.data.sheets.draft.write import summarize, write_sheets
+    from alpha_umi.training.data.sheets.draft.requests import load_requests
+    from alpha_umi.training.data.sheets.draft.write import summarize, use_requests, write_sheets
 
+    sent = load_requests(requests) if requests else []
     taught_by = _load_teacher(teacher, out, wordings, max_calls) if teacher else None
     written = [write_sheets(source, out, taught_by) for source in dict.fromkeys(tools)]
     for each in written:
         _show_written(each)
     if taught_by:
         _show_teacher(taught_by)
+    if requests:
+        _show_requests(use_requests(sent, [each.path for each in written]))
     typer.echo(f"{summarize(written)} Correct them by hand, then: alpha-umi sheet check {out}")
     if (taught_by and taught_by.problem) or any(each.left_out for each in written):
         raise typer.Exit(EXIT_FAILURE)
@@ -63,6 +73,14 @@ def _load_teacher(spec: str, out: Path, n_wordings: int, max_calls: int) -> Teac
 
     model = load_model(spec, "summarizer", temperature=0.8, max_tokens=3000)
     return Teacher(model, spec, out, n_wordings=n_wordings, max_calls=max_calls)
+
+
+def _show_requests(used: UsedRequests) -> None:
+    """Tell which requests are wordings now, and why the others are not."""
+    for request, reason in used.left:
+        typer.echo(f"not used: {request.where}: {reason}: {request.text}")
+    n_taken = sum(map(len, used.taken.values()))
+    typer.echo(f"requests: {n_taken} are wordings now, {len(used.left)} are not used")
 
 
 def _show_teacher(teacher: Teacher) -> None:

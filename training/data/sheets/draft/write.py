@@ -15,8 +15,10 @@ from alpha_umi.progress import make_progress
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
 from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet, resolve_item
+from alpha_umi.training.data.sheets.draft.requests import RequestMatcher, SentRequest
 from alpha_umi.training.data.sheets.draft.sheet_file import add_items, add_wordings, load_items
 from alpha_umi.training.data.sheets.draft.teacher import Teacher
+from alpha_umi.training.data.sheets.draft.wordings import find_shape
 from alpha_umi.training.data.sheets.load import check_sheets
 
 _LISTS = frozenset({"tools", "all_tools", "toolkit", "tool"})
@@ -108,6 +110,36 @@ def _teach(teacher: Teacher, tool: BaseTool, reference: str, draft: SheetDraft, 
     draft.item["ask"] = [*draft.item["ask"], *taught.wordings]
     draft.item["answer"] = taught.answer or draft.item["answer"]
     return len(taught.wordings)
+
+
+@dataclass(slots=True)
+class UsedRequests:
+    """What became of requests that people sent: wordings by tool, and those that were not used, with the reason."""
+
+    taken: dict[str, list[str]] = field(default_factory=dict)
+    left: list[tuple[SentRequest, str]] = field(default_factory=list)
+
+
+def use_requests(requests: Sequence[SentRequest], paths: Sequence[Path]) -> UsedRequests:
+    """Write requests as wordings behind those of the tools in these files that they are about.
+
+    Raises:
+        ConfigError: If a file cannot be added to.
+    """
+    sheets, _ = check_sheets([path for path in paths if path.exists()])
+    taken = {find_shape(text) for sheet in sheets for text in sheet.tool.ask}
+    matcher = RequestMatcher(sheets, taken)
+    used = UsedRequests()
+    for request in requests:
+        name, wording, reason = matcher.match(request)
+        if wording:
+            used.taken.setdefault(name, []).append(wording)
+        else:
+            used.left.append((request, reason))
+    for sheet in sheets:
+        reference = sheet.place.read("tool") or sheet.place.read("name")
+        add_wordings(sheet.place.path, str(reference), used.taken.get(sheet.spec.name, ()))
+    return used
 
 
 def _read_effects(tool: BaseTool) -> str:
