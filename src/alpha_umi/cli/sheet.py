@@ -52,8 +52,9 @@ def write(
         raise typer.Exit
     from alpha_umi.training.data.sheets.draft.requests import load_requests
     from alpha_umi.training.data.sheets.draft.write import summarize, use_requests, write_sheets
+    from alpha_umi.training.data.sources import own
 
-    sent = load_requests(requests) if requests else []
+    sent = load_requests(requests, own.read) if requests else []
     taught_by = _load_teacher(teacher, out, wordings, max_calls) if teacher else None
     written = [write_sheets(source, out, taught_by) for source in dict.fromkeys(tools)]
     for each in written:

@@ -12,6 +12,7 @@ from alpha_umi.training.data.sheets.draft.requests import RequestMatcher, SentRe
 from alpha_umi.training.data.sheets.draft.sheet_file import load_items
 from alpha_umi.training.data.sheets.draft.write import use_requests
 from alpha_umi.training.data.sheets.load import check_sheets, load_sheets
+from alpha_umi.training.data.sources import own
 
 SHEETS = """
 domain: bikes
@@ -106,7 +107,7 @@ def test_an_optional_value_that_the_sentence_needs_is_no_wording(folder: Path) -
 def test_lines_go_behind_the_wordings_of_their_tool(folder: Path) -> None:
     path = folder / "sent.txt"
     path.write_text("# collected in May\n\nI'd rent a cargo bike for 3 days\nHello\nI'd rent a city bike for 4 days\n")
-    used = use_requests(load_requests(path), [folder / "bikes.yaml", folder / "none.yaml"])
+    used = use_requests(load_requests(path, own.read), [folder / "bikes.yaml", folder / "none.yaml"])
     assert used.taken == {"rent_bike": ["I'd rent a {kind} bike for {days} days"]}
     assert [(request.where, reason) for request, reason in used.left] == [
         (f"{path}:4", "no tool has words of it"),
@@ -141,7 +142,7 @@ def test_traces_tell_the_call(folder: Path) -> None:
     path.write_text(json.dumps(row) + "\nno json\n")
     sheets = load_sheets(folder)
     matcher = RequestMatcher(sheets, set())
-    requests = load_requests(path)
+    requests = load_requests(path, own.read)
     assert [matcher.match(request)[1:] for request in requests[:5]] == [
         ("We need something big ({kind})[ from {time}], {days} nights", ""),
         ("{customer} comes with {bike} on {day}, do {parts}".replace(", do {parts}", ", do[ {parts}]"), ""),

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.documents import read_text
-from alpha_umi.training.data.dataset import Tally
+from alpha_umi.training.data.dataset import Reader, Tally
 from alpha_umi.training.data.sheets.draft.accept import WordingJudge
 from alpha_umi.training.data.sheets.draft.english import split_name
 from alpha_umi.training.data.sheets.draft.spans import Spans, find_given, find_spans
 from alpha_umi.training.data.sheets.form import ToolSheet, is_optional
 from alpha_umi.training.data.sheets.request import flatten
 from alpha_umi.training.data.sheets.wording import SLOT
-from alpha_umi.training.data.sources.own import read as read_traces
 
 _ROWS = (".jsonl", ".json", ".jsonl.gz")
 _STEM_CHARS = 5
@@ -53,14 +52,18 @@ class SentRequest:
     problem: str = ""
 
 
-def load_requests(path: Path) -> list[SentRequest]:
+def load_requests(path: Path, read_traces: Reader) -> list[SentRequest]:
     """Read requests: one a line, or traces as ``traces export``, ``ask --json`` and ``data build`` write them.
+
+    Args:
+        path: The file.
+        read_traces: Reads traces, as the source ``own`` does.
 
     Raises:
         ConfigError: If the file cannot be read.
     """
     if path.name.endswith(_ROWS):
-        return list(_iter_traced(path))
+        return list(_iter_traced(path, read_traces))
     lines = read_text(path, "correct the path or the file").splitlines()
     return [
         SentRequest(f"{path}:{number}", " ".join(line.split()))
@@ -69,7 +72,7 @@ def load_requests(path: Path) -> list[SentRequest]:
     ]
 
 
-def _iter_traced(path: Path) -> Iterator[SentRequest]:
+def _iter_traced(path: Path, read_traces: Reader) -> Iterator[SentRequest]:
     tally = Tally()
     for example in read_traces(str(path), tally, seed=0):
         for number, turn in enumerate(example.trajectory.turns, 1):
