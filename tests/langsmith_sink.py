@@ -20,7 +20,7 @@ from langsmith import Client
 KEY = "local"
 TENANT = "11111111-1111-1111-1111-111111111111"
 INFO = {
-    "version": "0.12.0",
+    "version": "0.16.0",
     "batch_ingest_config": {
         "use_multipart_endpoint": True,
         "size_limit": 100,
@@ -112,6 +112,8 @@ class Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"(?:POST|PATCH) /v1/platform/datasets/([\w-]+)/examples", path):
             return 201, self.put_examples(self.join_parts(body), match[1])
         given: Any = json.loads(body) if body else None
+        if path == "POST /api/v2/runs/query":
+            return 200, self.query_runs(given)
         match path.split("/")[0] + path.split("/")[1], path.split("/")[2:]:
             case "GET datasets", []:
                 return 200, [each for each in sink.datasets.values() if each["name"] == query["name"]]
@@ -133,6 +135,26 @@ class Handler(BaseHTTPRequestHandler):
             case "POST feedback", []:
                 return 200, sink.put(sink.feedback, given)
         return 404, {"detail": f"the sink does not know {path}"}
+
+    def query_runs(self, query: dict[str, Any]) -> dict[str, Any]:
+        """Return two root runs a page, the newest first, of these projects and with all tags of the filter."""
+        sink, wanted = self.server, set(re.findall(r'has\(tags, "([^"]*)"\)', query.get("filter", "")))
+        names = [sink.sessions[id_]["name"] for id_ in query["project_ids"]]
+        assert query["is_root"]
+        assert query["min_start_time"] < "2021"
+        found = [run for run in sink.runs.values() if run.get("session_name") in names and not run.get("parent_run_id")]
+        found = [run for run in found if wanted <= set(run.get("tags") or ())]
+        found.sort(key=lambda run: str(run["start_time"]), reverse=True)
+        start = int(query.get("cursor") or 0)
+        items = [{name: run.get(name) for name in ("id", "inputs", "outputs", "error")} for run in found]
+        for item in items:
+            item["feedback_stats"] = {
+                each["key"]: {"n": 1, "avg": each["score"]}
+                for each in sink.feedback.values()
+                if each["run_id"] == item["id"]
+            }
+        more = {"next_cursor": str(start + 2)} if start + 2 < len(items) else {}
+        return {"items": items[start : start + 2], **more}
 
     def put_examples(self, examples: list[dict[str, Any]], dataset: str | None) -> dict[str, Any]:
         """Take examples; that one of these ids was there is a conflict, as for LangSmith."""

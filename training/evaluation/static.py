@@ -116,7 +116,9 @@ def render_static(metrics: Mapping[str, Any]) -> str:
     title = f"{metrics['n_steps']:,} steps of {metrics['n_examples']:,} trajectories"
     if metrics["n_overflowed"]:
         title += f", {metrics['n_overflowed']:,} with a prompt that did not fit"
-    return "\n".join([title, "", render_columns(rows, (12, 8, 8, 18, 9)), "", *_DEFINITIONS])
+    lost = [f"{fault} {n:,}" for fault, n in metrics["faults"].items() if n]
+    faults = f"Who lost the step: {', '.join(lost) or 'nobody'}."
+    return "\n".join([title, "", render_columns(rows, (12, 8, 8, 18, 9)), "", faults, "", *_DEFINITIONS])
 
 
 def describe_model(model: BaseChatModel) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,13 +17,14 @@ from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.escaping import replace_surrogates
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
 from alpha_umi.training.data.dataset import Example, Tally, make_row
+from alpha_umi.training.evaluation.judge import Judge
+from alpha_umi.training.traces.filters import Filter, make_judge_filter
 from alpha_umi.training.traces.redact import Hide, make_hiding
-from alpha_umi.training.traces.trace import UNFINISHED, Trace
+from alpha_umi.training.traces.trace import Trace
 
 SOURCE = "traces"
 _REDACTED = "trace in which secrets or personal data were redacted"
-Filter: TypeAlias = Callable[[Trace, int], str | None]
-"""Says why a turn of a trace, counted from 0, is left out; None if it is not."""
+_Candidate: TypeAlias = tuple[Trace, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,35 +37,58 @@ class Exported:
 
 
 def export_traces(
-    traces: Iterable[Trace], out: Path, filters: Sequence[Filter], tally: Tally, hide: Hide | None = None
+    traces: Iterable[Trace],
+    out: Path,
+    filters: Sequence[Filter],
+    tally: Tally,
+    *,
+    hide: Hide | None = None,
+    judge: Judge | None = None,
 ) -> Exported:
     """Write a file of trajectories, whole or not at all.
 
     Args:
         traces: What was read.
-        out: File to write.
+        out: File to write; a judge's verdicts are kept in a folder beside it.
         filters: The first that says why a turn is left out counts.
         tally: Counts what is left out, and what was changed.
         hide: What hides what must not be learnt; by default secrets alone.
+        judge: Is asked about what the filters keep.
     """
     hide = hide or make_hiding()
-    n_turns, ids = 0, Counter[str]()
+    n_trajectories = n_turns = 0
     with write_atomically(out) as file:
-        for trace in traces:
-            kept = [i for i in range(trace.n_context, len(trace.finishes)) if not _leave_out(trace, i, filters, tally)]
-            if not kept:
-                continue
-            ids[trace.id] += 1
-            name = trace.id if ids[trace.id] == 1 else f"{trace.id}~{ids[trace.id]}"
+        found = _select(_name(traces), filters, tally)
+        for trace, kept in _judge([*found], judge, out, tally) if judge else found:
             trajectory = _keep(trace.trajectory, kept)
             hidden = hide(trajectory)
             if hidden != trajectory:
                 tally.repair(_REDACTED, trace.where)
-            example = Example(name, SOURCE, hidden, trace.where)
+            example = Example(trace.id, SOURCE, hidden, trace.where)
             file.write(replace_surrogates(json.dumps(make_row(example), ensure_ascii=False)) + "\n")
-            n_turns += len(kept)
+            n_trajectories, n_turns = n_trajectories + 1, n_turns + len(kept)
             tally.kept += len(kept)
-    return Exported(ids.total(), n_turns, tally)
+    return Exported(n_trajectories, n_turns, tally)
+
+
+def _name(traces: Iterable[Trace]) -> Iterator[_Candidate]:
+    """Number ids that occur again."""
+    ids: Counter[str] = Counter()
+    for trace in traces:
+        ids[trace.id] += 1
+        name = trace.id if ids[trace.id] == 1 else f"{trace.id}~{ids[trace.id]}"
+        yield replace(trace, id=name), range(trace.n_context, len(trace.finishes))
+
+
+def _select(candidates: Iterable[_Candidate], filters: Sequence[Filter], tally: Tally) -> Iterator[_Candidate]:
+    for trace, numbers in candidates:
+        if kept := [number for number in numbers if not _leave_out(trace, number, filters, tally)]:
+            yield trace, kept
+
+
+def _judge(candidates: Sequence[_Candidate], judge: Judge, out: Path, tally: Tally) -> Iterator[_Candidate]:
+    turns = [(trace, number) for trace, numbers in candidates for number in numbers]
+    yield from _select(candidates, [make_judge_filter(judge, turns, out.with_name(f"{out.name}.judged"))], tally)
 
 
 def _leave_out(trace: Trace, number: int, filters: Sequence[Filter], tally: Tally) -> bool:
@@ -81,21 +105,6 @@ def _keep(trajectory: Trajectory, kept: Sequence[int]) -> Trajectory:
 
 def _make_context(turn: Turn) -> Turn:
     return replace(turn, steps=tuple(replace(step, weight=0) for step in turn.steps))
-
-
-def make_finish_filter(finishes: Sequence[str]) -> Filter:
-    """Keep turns that ended in one of these ways."""
-
-    def find(trace: Trace, number: int) -> str | None:
-        finish = trace.finishes[number]
-        if finish is None:
-            return UNFINISHED
-        if finish not in finishes:
-            return f"turn that ended with {finish!r}"
-        is_answered = any((step.answer or "").strip() for step in trace.trajectory.turns[number].steps[-1:])
-        return "turn without an answer" if finish == "answer" and not is_answered else None
-
-    return find
 
 
 def render_export(exported: Exported, out: Path) -> str:

@@ -23,17 +23,22 @@ from alpha_umi.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
+
+    from alpha_umi.graph.config import UmiSettings
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.training.data.dataset import Tally
+    from alpha_umi.training.evaluation.judge import Judge
+    from alpha_umi.training.evaluation.questions import QuestionFile
     from alpha_umi.training.traces import Trace
 
 app = typer.Typer(no_args_is_help=True, help="Turn what the agent did into training data.")
 
 
-def _check_finishes(names: Sequence[str]) -> Sequence[str]:
+def _check_finishes(names: list[str] | None) -> list[str] | None:
     from alpha_umi.nodes.state import Finish
 
-    for name in names:
+    for name in names or ():
         if name not in get_args(Finish):
             raise typer.BadParameter(f"no turn ends with {name!r}; write {', '.join(get_args(Finish))}.")
     return names
@@ -55,12 +60,39 @@ def export(
         list[Path] | None,
         typer.Option(metavar="FILE", show_default=False, help="What 'ask --json' printed, a line each. Repeatable."),
     ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Runs of this project of LangSmith; needs its API key."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", show_default=False, help="Only runs with this tag. Repeatable.")
+    ] = None,
+    feedback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=MIN", show_default=False, help="Only runs whose mean score is at least MIN. Repeatable."
+        ),
+    ] = None,
     model: Model = None,
     tools: Tools = None,
     finish: Annotated[
-        list[str],
-        typer.Option(metavar="FINISH", callback=_check_finishes, help="Only turns that ended so. Repeatable."),
-    ] = ["answer"],  # noqa: B006 - typer reads it
+        list[str] | None,
+        typer.Option(
+            metavar="FINISH",
+            show_default="answer; with --questions also 'give up'",
+            callback=_check_finishes,
+            help="Only turns that ended so. Repeatable.",
+        ),
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Only right turns, by a file of questions of 'check'."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", show_default=False, help="Only turns this chat model takes for solved."),
+    ] = None,
+    votes: Annotated[int, typer.Option(min=1, metavar="N", help="How often the judge is asked about each turn.")] = 4,
     redact: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,28 +104,77 @@ def export(
 ) -> None:
     """Write what the agent did as trajectories, which 'data build --source own:FILE' and 'eval static' read.
 
-    Reads the threads of ask and chat, or the files of --log. What cannot be used is left out, counted and named.
+    Reads the threads of ask and chat, the files of --log, or the runs of --project. What cannot be used is left out,
+    counted and named.
     """
     from alpha_umi.training.data.dataset import Tally
-    from alpha_umi.training.traces import export_traces, read_logs, render_export
-    from alpha_umi.training.traces.export import make_finish_filter
-    from alpha_umi.training.traces.redact import make_hiding
+    from alpha_umi.training.traces import (
+        export_traces,
+        make_feedback_filter,
+        make_finish_filter,
+        make_hiding,
+        make_question_filter,
+        read_logs,
+        render_export,
+    )
 
+    for name, given in (("tag", tag), ("feedback", feedback)):
+        if given and project is None:
+            raise typer.BadParameter("it is about runs in LangSmith; give --project.", param_hint=f"--{name}")
+    filters = [make_finish_filter(finish or (["answer", "give up"] if questions else ["answer"]))]
+    filters += [make_feedback_filter(*_parse_feedback(each)) for each in feedback or ()]
+    settings = load_configuration(model, tools, None, None)
+    if questions:
+        filters.append(make_question_filter(*_load_questions(questions, settings)))
+    judging = _load_judge(judge, votes, settings) if judge else None
     tally = Tally()
     parts: list[Iterator[Trace]] = [read_logs(path, tally) for path in log or ()]
+    if project is not None:
+        parts.append(_read_runs(project, tag or (), _load_catalogue(settings), tally))
     if thread or not parts or any(is_given(ctx, name) for name in ("database", "checkpointer")):
-        parts.append(_read_threads(ctx, database, checkpointer, thread, _load_catalogue(model, tools), tally))
-    filters = [make_finish_filter(finish)]
-    exported = export_traces(chain.from_iterable(parts), out, filters, tally, make_hiding(redact or ()))
+        parts.append(_read_threads(ctx, database, checkpointer, thread, _load_catalogue(settings), tally))
+    exported = export_traces(
+        chain.from_iterable(parts), out, filters, tally, hide=make_hiding(redact or ()), judge=judging
+    )
     typer.echo(render_export(exported, out))
 
 
-def _load_catalogue(model: str | None, tools: list[str] | None) -> Mapping[str, ToolSpec]:
+def _parse_feedback(text: str) -> tuple[str, float]:
+    key, _, minimum = text.rpartition("=")
+    try:
+        return key or text, float(minimum)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: write KEY=MIN, such as user_score=1.", param_hint="--feedback") from error
+
+
+def _load_questions(path: Path, settings: UmiSettings) -> tuple[QuestionFile, Sequence[BaseTool]]:
+    from alpha_umi.cli.eval_runs import load_checked_tools
+    from alpha_umi.tools.convert import spec_from_tool
+    from alpha_umi.training.evaluation.questions import load_questions
+
+    loaded = load_checked_tools(settings, None)
+    return load_questions(path, [spec_from_tool(tool) for tool in loaded]), loaded
+
+
+def _load_judge(spec: str, votes: int, settings: UmiSettings) -> Judge:
+    from alpha_umi.cli.eval_runs import load_judge
+
+    return load_judge(spec, votes, 1, settings.remote)
+
+
+def _read_runs(project: str, tags: Sequence[str], catalogue: Mapping[str, ToolSpec], tally: Tally) -> Iterator[Trace]:
+    from langsmith import Client
+
+    from alpha_umi.training.traces import read_runs
+
+    return read_runs(Client(), project, catalogue, tally, tags=tags)
+
+
+def _load_catalogue(settings: UmiSettings) -> Mapping[str, ToolSpec]:
     """Return the tools of the configuration by name, with the one that finds others."""
     from alpha_umi.graph.factory import load_toolbox, make_retriever
     from alpha_umi.nodes.tool_selection import make_picker
 
-    settings = load_configuration(model, tools, None, None)
     toolbox = load_toolbox(settings)
     if retriever := make_retriever(settings, toolbox.specs):
         toolbox, _ = make_picker(toolbox, retriever)

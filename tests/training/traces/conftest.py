@@ -20,7 +20,7 @@ from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sources import load_reader
 from alpha_umi.training.traces import export_traces, read_threads
-from alpha_umi.training.traces.export import Filter, make_finish_filter
+from alpha_umi.training.traces.filters import Filter, make_finish_filter
 
 SCRIPT: Any = {  # by position in the turn
     "planner": ["I count.\nNext: caller.", "Counted.\nNext: conclusion."],

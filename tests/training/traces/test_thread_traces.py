@@ -17,7 +17,7 @@ from alpha_umi.errors import StorageError
 from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
 from alpha_umi.nodes.models.scripted import replay
-from alpha_umi.training.traces.export import make_finish_filter
+from alpha_umi.training.traces.filters import make_finish_filter
 from alpha_umi.training.traces.trace import OF_ANOTHER, UNFINISHED
 from tests.training.traces.conftest import CATALOGUE, SCRIPT, ask, export, make_agent, thread
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from langsmith import Client
+from langsmith import APIConnectionError, AuthenticationError, Client, LangsmithError, PermissionDeniedError
 from langsmith.schemas import Dataset, Example
 from langsmith.utils import LangSmithAuthError, LangSmithConnectionError, LangSmithError, LangSmithNotFoundError
 
@@ -39,7 +39,7 @@ def push_suite(suite: EvalSuite, dataset_name: str, client: Client, *, show_prog
     Raises:
         ConfigError: If LangSmith cannot be reached, refuses the key or the examples, or there is no such suite.
     """
-    with _explain(client):
+    with explain(client, "the examples"):
         dataset = _open(suite, dataset_name, client)
         known = {example.id: example for example in client.list_examples(dataset_id=dataset.id)}
         new, changed = _compare(suite, dataset.id, known)
@@ -83,18 +83,18 @@ def _batch(examples: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 @contextmanager
-def _explain(client: Client) -> Iterator[None]:
+def explain(client: Client, what: str) -> Iterator[None]:
     """Say what to do about what LangSmith refuses; errors of its client show parts of the key."""
     try:
         yield
-    except LangSmithConnectionError as error:
+    except (LangSmithConnectionError, APIConnectionError) as error:
         raise ConfigError(
             f"LangSmith cannot be reached at {client.api_url}; check LANGSMITH_ENDPOINT and the network."
         ) from error
-    except LangSmithAuthError as error:
+    except (LangSmithAuthError, AuthenticationError, PermissionDeniedError) as error:
         raise ConfigError(
             f"LangSmith at {client.api_url} takes no such key; set LANGSMITH_API_KEY to one of this place (Settings, "
             "API keys), or LANGSMITH_ENDPOINT to the place of the key."
         ) from error
-    except LangSmithError as error:
-        raise ConfigError(f"LangSmith at {client.api_url} refused the examples: {error}") from error
+    except (LangSmithError, LangsmithError) as error:
+        raise ConfigError(f"LangSmith at {client.api_url} refused {what}: {error}") from error
