@@ -16,6 +16,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
 
 from alpha_umi.cli.options import load_configuration
 from alpha_umi.errors import ConfigError
@@ -38,7 +39,7 @@ from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate
 from alpha_umi.training.evaluation.evaluator import RunAgent
 from alpha_umi.training.evaluation.examples import hash_examples
 from alpha_umi.training.evaluation.judge import Judge
-from alpha_umi.training.evaluation.questions import check_questions, load_questions
+from alpha_umi.training.evaluation.questions import QuestionFile, check_questions, load_questions
 from alpha_umi.training.evaluation.scaling import hash_share, write_share
 from alpha_umi.training.evaluation.static import describe_model
 from alpha_umi.training.evaluation.toolbench import make_answer_file
@@ -136,6 +137,21 @@ def make_run(measured: MeasuredAgent, retriever: ToolRetriever | None = None) ->
     return run
 
 
+def load_asked(
+    questions: Path, settings: UmiSettings, tools: Sequence[str] | None
+) -> tuple[QuestionFile, list[BaseTool]]:
+    """Return a file of questions and the tools that it is about: these, or those of the configuration.
+
+    Raises:
+        ConfigError: If tools or file cannot be used.
+    """
+    loaded = load_tools(tools or settings.tools, remote=settings.remote)
+    names = {tool.name for tool in loaded}
+    isolation = {name: how for name, how in settings.isolation.items() if not tools or name in names}
+    loaded = isolate_named(loaded, isolation)
+    return load_questions(questions, [spec_from_tool(tool) for tool in loaded]), loaded
+
+
 def check_agent(
     agent: MeasuredAgent,
     questions: Path,
@@ -159,12 +175,8 @@ def check_agent(
         ConfigError: If tools, file or folder cannot be used.
     """
     settings = agent.settings
-    loaded = load_tools(tools or settings.tools, remote=settings.remote)
-    names = {tool.name for tool in loaded}
-    isolation = {name: how for name, how in settings.isolation.items() if not tools or name in names}
-    loaded = isolate_named(loaded, isolation)
+    file, loaded = load_asked(questions, settings, tools)
     specs = [spec_from_tool(tool) for tool in loaded]
-    file = load_questions(questions, specs)
     identity = {"suite": "questions", "retrieval": settings.retrieval.model_dump(), **agent.describe()}
     run = make_run(agent, make_retriever(settings, specs))
     told = load_sheets(sheets) if sheets else ()

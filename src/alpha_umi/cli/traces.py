@@ -23,13 +23,10 @@ from alpha_umi.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
-
     from alpha_umi.graph.config import UmiSettings
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.training.data.dataset import Tally
     from alpha_umi.training.evaluation.judge import Judge
-    from alpha_umi.training.evaluation.questions import QuestionFile
     from alpha_umi.training.traces import Trace
 
 app = typer.Typer(no_args_is_help=True, help="Turn what the agent did into training data.")
@@ -125,7 +122,9 @@ def export(
     filters += [make_feedback_filter(*_parse_feedback(each)) for each in feedback or ()]
     settings = load_configuration(model, tools, None, None)
     if questions:
-        filters.append(make_question_filter(*_load_questions(questions, settings)))
+        from alpha_umi.cli.eval_runs import load_asked
+
+        filters.append(make_question_filter(*load_asked(questions, settings, None)))
     judging = _load_judge(judge, votes, settings) if judge else None
     tally = Tally()
     parts: list[Iterator[Trace]] = [read_logs(path, tally) for path in log or ()]
@@ -145,15 +144,6 @@ def _parse_feedback(text: str) -> tuple[str, float]:
         return key or text, float(minimum)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r}: write KEY=MIN, such as user_score=1.", param_hint="--feedback") from error
-
-
-def _load_questions(path: Path, settings: UmiSettings) -> tuple[QuestionFile, Sequence[BaseTool]]:
-    from alpha_umi.cli.eval_runs import load_checked_tools
-    from alpha_umi.tools.convert import spec_from_tool
-    from alpha_umi.training.evaluation.questions import load_questions
-
-    loaded = load_checked_tools(settings, None)
-    return load_questions(path, [spec_from_tool(tool) for tool in loaded]), loaded
 
 
 def _load_judge(spec: str, votes: int, settings: UmiSettings) -> Judge:
