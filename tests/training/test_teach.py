@@ -12,9 +12,11 @@ import pytest
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
+from alpha_umi.training import further
 from alpha_umi.training import teach as module
+from alpha_umi.training.further import CHECKPOINT, DATA
 from alpha_umi.training.glpft import train
-from alpha_umi.training.teach import CHECKPOINT, DATA, read_lesson, teach
+from alpha_umi.training.teach import read_lesson, teach
 
 SHEETS = """
 domain: workshop
@@ -88,10 +90,10 @@ def test_a_lesson_goes_on_where_it_was_stopped(
             raise KeyboardInterrupt
         done.append((only, [report.status for report in train(*args, only=only, **kwargs)]))
 
-    monkeypatch.setattr(module, "train", stop_at_the_caller)
+    monkeypatch.setattr(further, "train", stop_at_the_caller)
     with pytest.raises(KeyboardInterrupt):
         teach(lesson, tmp_path / "out")
-    monkeypatch.setattr(module, "build", pytest.fail)
+    monkeypatch.setattr(further, "build", pytest.fail)
     done.append(("stopped", []))
     teach(lesson, tmp_path / "out")
     assert done == [

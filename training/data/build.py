@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import Progress
@@ -50,6 +50,7 @@ class BuildSettings:
         limits: By source, the most trajectories to keep: the first that pass.
         seed: Of the splits, of the names and of the sources that draw at random.
         vary_names: Share of ``train`` in which tools and arguments get other names, in [0, 1].
+        keep_ways: Of one task, keep trajectories whose calls differ.
 
     Raises:
         ConfigError: If a share is not in its range, or a limit is below 1.
@@ -62,6 +63,7 @@ class BuildSettings:
     limits: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     vary_names: float = 0.0
+    keep_ways: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shares that leave nothing to train on."""
@@ -127,6 +129,12 @@ def build(
     return report
 
 
+def list_way(trajectory: Trajectory) -> list[Any]:
+    """Return what tells two ways through one task apart: calls and decisions, and not words."""
+    steps = [step for turn in trajectory.turns for step in turn.steps]
+    return [[step.decision, [[call.name, call.arguments] for call in step.calls]] for step in steps]
+
+
 def _parse_source(source: str) -> tuple[str, str, Reader]:
     name, _, location = source.partition(":")
     if not location:
@@ -178,7 +186,8 @@ class _Builder:
             return None
         # Two trajectories with one key solve the same task with the same tools.
         instructions = [normalize(turn.instruction) for turn in trajectory.turns]
-        key = json.dumps([instructions, sorted(tool.name for tool in trajectory.tools)])
+        way = list_way(trajectory) if self._settings.keep_ways else []
+        key = json.dumps([instructions, sorted(tool.name for tool in trajectory.tools), *way])
         digest = blake2b(key.encode(), digest_size=16).digest()
         if digest in self._seen:
             tally.drop("duplicate of a task already read", example.where)

@@ -175,32 +175,35 @@ class EvalOutcome:
     certainty: float | None = None
 
 
-def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path) -> list[EvalTask]:
+def load_suite(name: str, *, n_tasks: int | None, seed: int, folder: Path, held_out: bool = True) -> list[EvalTask]:
     """Return the first tasks of a suite with known answers, ``builtin``, ``world`` or ``gsm8k:FILE``.
 
     By default they are `N_BUILTIN` of ``builtin`` and all of a file; for seed and folder see `make_builtin_suite`.
+    Those of ``builtin`` and ``world`` that are not `held_out` may be trained on.
     """
     kind, _, location = name.partition(":")
     if kind == "builtin" and not location:
-        return list(make_builtin_suite(n_tasks or N_BUILTIN, folder, seed=seed))
+        return list(make_builtin_suite(n_tasks or N_BUILTIN, folder, seed=seed, held_out=held_out))
     if kind == "gsm8k" and location:
         return list(islice(load_gsm8k_suite(Path(location)), n_tasks))
     if kind == "world":
-        return list(make_world_suite(n_tasks or N_BUILTIN, Path(location) if location else None, seed=seed))
+        return list(
+            make_world_suite(n_tasks or N_BUILTIN, Path(location) if location else None, seed=seed, held_out=held_out)
+        )
     raise ConfigError(f"Unknown suite {name!r}; give builtin, world, world:SHEETS, or gsm8k:FILE in JSON Lines.")
 
 
-def make_world_suite(n_tasks: int, sheets: Path | None, *, seed: int) -> Iterator[EvalTask]:
+def make_world_suite(n_tasks: int, sheets: Path | None, *, seed: int, held_out: bool = True) -> Iterator[EvalTask]:
     """Yield tasks for invented tools: of domains that training never has, or of a folder of sheets.
 
     Their checks say whether the calls that ran were the right ones with the right arguments (``calls_exact``), and
     whether one with effects ran that was not asked for (``wrong_effect``).
     """
-    drawn = load_sheets(sheets) if sheets else [sheet for sheet in load_world() if sheet.held_out]
-    world = World(drawn, held_out=True)
+    drawn = load_sheets(sheets) if sheets else [sheet for sheet in load_world() if sheet.held_out == held_out]
+    world = World(drawn, held_out=held_out)
     effects = {sheet.tool.name for sheet in drawn if sheet.tool.effects != "none"}
     for number in range(n_tasks):
-        made = world.make(random.Random(f"{seed} suite {number}"), n_requests=1)
+        made = world.make(random.Random(f"{seed} {'suite' if held_out else 'sampled'} {number}"), n_requests=1)
         right = made.trajectory
         instructions = tuple(turn.instruction for turn in right.turns)
         check, tools = partial(check_ran_calls, right, effects), partial(tuple, made.tools)
@@ -230,13 +233,13 @@ def _was_refused(call: Call) -> bool:
     return isinstance(call.arguments, str) or (seen is not None and seen.is_error and tells_refusal(seen.text))
 
 
-def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int) -> Iterator[EvalTask]:
+def make_builtin_suite(n_tasks: int, folder: Path, *, seed: int, held_out: bool = True) -> Iterator[EvalTask]:
     """Yield tasks for the built-in tools in wording, with numbers and with tool names that training never has.
 
     Files and a database that some tasks are about are written into `folder`, which is empty, and have to stay. Another
     seed than that of the training data gives other tasks than its held-out split.
     """
-    for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=True)):
+    for number, task in enumerate(make_tasks(n_tasks, folder, seed=seed, held_out=held_out)):
         instructions = tuple(request.instruction for request in task.requests)
         tools, solution = partial(tuple, task.toolset.tools), solve(task)
         key = f"builtin-{seed}-{number}"

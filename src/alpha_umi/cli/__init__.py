@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from alpha_umi.cli import data, eval, models, sheet, traces
 from alpha_umi.cli.agent import ask, chat, graph, threads
 from alpha_umi.cli.check import check
+from alpha_umi.cli.improve import improve
 from alpha_umi.cli.models import train
 from alpha_umi.cli.new import new
 from alpha_umi.cli.options import QuestionCommand
@@ -48,7 +49,7 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, graph, train, teach, check, new):
+for _command in (chat, graph, train, teach, improve, check, new):
     app.command()(_command)
 app.add_typer(threads, name="threads")
 app.add_typer(traces.app, name="traces")

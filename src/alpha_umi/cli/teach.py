@@ -29,7 +29,8 @@ _SHARES = (
 )
 
 
-def _check_roles(names: list[str] | None) -> list[str] | None:
+def check_roles(names: list[str] | None) -> list[str] | None:
+    """Return names of roles, or say that one is none."""
     from alpha_umi.nodes.format.trajectory import ROLES
 
     for name in names or ():
@@ -55,7 +56,7 @@ def teach(
         typer.Option(
             metavar="ROLE",
             show_default="planner, caller and summarizer",
-            callback=_check_roles,
+            callback=check_roles,
             help="Train this role alone. Repeatable.",
         ),
     ] = None,
@@ -72,7 +73,8 @@ def teach(
     """
     from alpha_umi.nodes.format.trajectory import ROLES
     from alpha_umi.training.evaluation.result_folder import ResultFolder
-    from alpha_umi.training.teach import CHECKPOINT, read_lesson
+    from alpha_umi.training.further import CHECKPOINT
+    from alpha_umi.training.teach import read_lesson
     from alpha_umi.training.teach import teach as run
 
     lesson = read_lesson(
@@ -84,7 +86,8 @@ def teach(
         after = _measure(f"hf:{out / CHECKPOINT}", lesson, tasks, out / "after")
         (out / CONFIGURATION).write_text(make_configuration(lesson, out / CHECKPOINT), "utf-8")
     if tasks:
-        typer.echo(f"\n{tasks} tasks in words that training never saw:\n\n{render_progress(before, after)}\n")
+        table = render_progress({"before": before, "after": after})
+        typer.echo(f"\n{tasks} tasks in words that training never saw:\n\n{table}\n")
     typer.echo(f"Try it: alpha-umi ask --model {out / CONFIGURATION} …")
 
 
@@ -105,17 +108,17 @@ def _measure(model: str, lesson: Lesson, n_tasks: int, out: Path) -> Mapping[str
         close_engines()  # the training needs the memory
 
 
-def render_progress(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return the shares of before and after as a table, in percent."""
+def render_progress(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the shares of several measurements of the same tasks as a table, in percent."""
     from alpha_umi.training.evaluation.render import TITLES, interval, percent, render_columns
 
-    rows = [["%", "before", "", "after", "", "tasks"]]
+    rows = [["%", *(text for name in measured for text in (name, "")), "tasks"]]
     for name in _SHARES:
-        old, new = before["strict"][name], after["strict"][name]
-        if new["n"]:
-            shares = [text for each in (old, new) for text in (percent(each["value"]), interval(each))]
-            rows.append([TITLES[name], *shares, f"{new['n']:,}"])
-    return render_columns(rows, (38, 7, 14, 7, 14, 6))
+        shares = [metrics["strict"][name] for metrics in measured.values()]
+        if shares[-1]["n"]:
+            told = [text for each in shares for text in (percent(each["value"]), interval(each))]
+            rows.append([TITLES[name], *told, f"{shares[-1]['n']:,}"])
+    return render_columns(rows, (38, *(7, 14) * len(measured), 6))
 
 
 def make_configuration(lesson: Lesson, checkpoint: Path) -> str:

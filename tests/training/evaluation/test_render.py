@@ -121,6 +121,7 @@ def test_both_definitions_stand_side_by_side(make_prediction: MakePrediction) ->
     assert plan.split() == ["Plan", "ACC", "50.00", "50.00", "[9.5,", "90.5]", "2"]
     answers = next(line for line in lines if line.startswith("R-L"))
     assert answers.split() == ["R-L", "–", "–", "–", "0"]
+    assert "Who lost the step: planner: decision 1." in lines
 
 
 def test_nothing_measured_is_shown_as_nothing() -> None:
