@@ -23,6 +23,10 @@ from tests.training.traces.conftest import CATALOGUE, ask, make_agent, thread
 PROJECT = {"tenant_id": TENANT, "start_time": "2026-01-01T00:00:00Z", "reference_dataset_id": None}
 
 
+def fail(text: str) -> float:
+    return len(text) / 0
+
+
 @pytest.fixture
 def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     """Holds a conversation of two turns, a run of another agent, and one that failed."""
@@ -36,7 +40,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
         config: RunnableConfig = {"callbacks": [tracer]}
         RunnableLambda(lambda text: text).invoke("Hi!", config)
         with pytest.raises(ZeroDivisionError):
-            RunnableLambda(lambda number: 1 / number).invoke(0, config)
+            RunnableLambda(fail).invoke("Hi!", config)
         tracer.wait_for_futures()
         client.flush()
         sink.put(sink.sessions, {**PROJECT, "name": "shop"})
