@@ -24,13 +24,16 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from alpha_umi.nodes.models.engine import EngineName
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import hash_weights
 from alpha_umi.nodes.models.engine.decode import Decoding, Sampler, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.nodes.models.engine.grammar import Grammar, TokenMask
+from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone
 from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob, close_engines
+from alpha_umi.nodes.models.engine.spans import Logits, Span
 
 ADAPTERS: dict[str, list[int] | None] = {"one": None, "two": None, "planner": [5, 6, 7], "caller": [5, 8, 7]}
 """Adapters and their invocation tokens; None for a plain LoRA."""
@@ -134,6 +137,36 @@ class Written:
 
 
 Write: TypeAlias = Callable[[Backbone, Sequence[Written]], None]
+
+
+@pytest.fixture(params=["torch", "llamacpp"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineName]:
+    """Both engines, one after the other; what llama.cpp keeps stays away from the user's cache."""
+    found: EngineName = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        if found == "llamacpp":
+            pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
+            patch.setenv("ALPHA_UMI_CACHE", str(tmp_path_factory.getbasetemp() / "gguf"))
+        yield found
+
+
+@pytest.fixture
+def n_computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the passes that begin, in any thread."""
+    count = [0]
+
+    def add_counting(kind: type[Backbone]) -> None:
+        compute = kind.compute
+
+        def count_and_compute(self: Backbone, spans: Sequence[Span]) -> list[Logits]:
+            count[0] += 1
+            return compute(self, spans)
+
+        monkeypatch.setattr(kind, "compute", count_and_compute)
+
+    add_counting(TorchBackbone)
+    add_counting(LlamaCppBackbone)
+    return count
 
 
 @pytest.fixture

@@ -17,6 +17,9 @@ from transformers import PreTrainedTokenizerFast
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.models.engine import EngineName
+from alpha_umi.nodes.models.engine.backbone import Backbone
+from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
@@ -41,9 +44,12 @@ def folder(copy_model: Callable[[str], Path], tokenizer: PreTrainedTokenizerFast
 
 
 @pytest.fixture
-def make(folder: Path) -> Make:
+def make(folder: Path, engine: EngineName) -> Make:
+    """Models in both engines: what follows holds for either."""
+
     def make_model(adapter: str | None, role: Role, **fields: Any) -> LocalChatModel:
         given: dict[str, Any] = {
+            "engine": engine,
             "dtype": "float32",
             "device": "cpu",
             "max_tokens": 20,
@@ -115,13 +121,12 @@ def read_resident_bytes() -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
-def test_memory_stays_flat_over_two_thousand_runs(make: Make, folder: Path) -> None:
-    engine = get_engine(str(folder), "cpu", "float32")
+def test_memory_stays_flat_over_two_thousand_runs(make: Make, folder: Path, engine: EngineName) -> None:
 
-    def shrink(backbone: TorchBackbone) -> None:
-        backbone.cache = PrefixCache(2_000_000)
+    def shrink(backbone: Backbone) -> None:
+        backbone.cache = PrefixCache(2_000_000, max_entries=80)
 
-    engine.submit(shrink).result()
+    get_engine(str(folder), "cpu", "float32", engine=engine).submit(shrink).result()
     model = make("plain", "summarizer", max_tokens=1)
 
     def run_many(start: int, n: int) -> int:
@@ -149,15 +154,20 @@ def put(folder: Path, role: str, seed: int, tokenizer: PreTrainedTokenizerFast) 
     save_adapter(folder / role, len(tokenizer), seed, list(marker))
 
 
-def count_adapters(folder: Path) -> int:
-    def count(backbone: TorchBackbone) -> int:
+def count_adapters(folder: Path, engine: EngineName) -> int:
+    def count(backbone: Backbone) -> int:
+        if isinstance(backbone, LlamaCppBackbone):
+            return len(backbone._loaded)
+        assert isinstance(backbone, TorchBackbone)
         assert backbone._adapted is not None
         return len(backbone._adapted.peft_config)
 
-    return get_engine(str(folder), "cpu", "float32").submit(count).result()
+    return get_engine(str(folder), "cpu", "float32", engine=engine).submit(count).result()
 
 
-def test_reload_is_for_new_runs_and_one_role(make: Make, folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_reload_is_for_new_runs_and_one_role(
+    make: Make, folder: Path, engine: EngineName, tokenizer: PreTrainedTokenizerFast
+) -> None:
     planner, caller = make("planner", "planner", constrained=False), make("caller", "caller", constrained=False)
     messages = make_prompt(4)
     old, other = planner.invoke(messages, max_tokens=400).text, caller.invoke(messages).text
@@ -165,17 +175,17 @@ def test_reload_is_for_new_runs_and_one_role(make: Make, folder: Path, tokenizer
     first = next(running)
     put(folder, "planner", 77, tokenizer)
     planner.reload()
-    assert count_adapters(folder) == 3, "the old one is still needed"
+    assert count_adapters(folder, engine) == 3, "the old one is still needed"
     new = planner.invoke(messages, max_tokens=400).text
     assert new != old
     assert caller.invoke(messages).text == other
     assert first.text + "".join(chunk.text for chunk in running) == old
     assert planner.invoke(messages, max_tokens=400).text == new
-    assert count_adapters(folder) == 2
+    assert count_adapters(folder, engine) == 2
 
 
 def test_reload_forgets_what_the_old_adapter_computed(
-    make: Make, folder: Path, tokenizer: PreTrainedTokenizerFast
+    make: Make, folder: Path, engine: EngineName, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = make("plain", "planner", constrained=False)
     messages = make_prompt(4)
@@ -188,11 +198,11 @@ def test_reload_forgets_what_the_old_adapter_computed(
     assert reply.text != old
     assert reply.usage_metadata is not None
     assert reply.usage_metadata["input_token_details"]["cache_read"] == 0
-    assert count_adapters(folder) == 1
+    assert count_adapters(folder, engine) == 1
 
 
 def test_reload_of_a_damaged_adapter_keeps_the_old_one(
-    make: Make, folder: Path, tokenizer: PreTrainedTokenizerFast
+    make: Make, folder: Path, engine: EngineName, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     planner, caller = make("planner", "planner"), make("caller", "caller")
     messages = make_prompt(2)
@@ -209,7 +219,7 @@ def test_reload_of_a_damaged_adapter_keeps_the_old_one(
     weights.write_bytes(whole)
     planner.reload()
     assert planner.invoke(messages).text == old
-    assert count_adapters(folder) == 2
+    assert count_adapters(folder, engine) == 2
 
 
 def test_reload_of_what_was_never_used_does_nothing(make: Make) -> None:
@@ -220,17 +230,17 @@ def test_reload_of_what_was_never_used_does_nothing(make: Make) -> None:
         LocalChatModel(model=model.model).reload()
 
 
-def test_a_whole_model_is_loaded_anew_while_texts_are_written(make: Make, folder: Path) -> None:
+def test_a_whole_model_is_loaded_anew_while_texts_are_written(make: Make, folder: Path, engine: EngineName) -> None:
     model = make(None, "planner", constrained=False)
     messages = make_prompt(4)
     old = model.invoke(messages, max_tokens=300).text
     running = model.stream(messages, max_tokens=300)
     first = next(running)
-    engine = get_engine(str(folder), "cpu", "float32")
-    n_vocab = engine.submit(lambda backbone: int(backbone.model.config.vocab_size)).result()
+    found = get_engine(str(folder), "cpu", "float32", engine=engine)
+    n_vocab = found.submit(lambda backbone: int(backbone.n_vocab)).result()
     make_llama(n_vocab, seed=5).save_pretrained(folder)
-    engine.reload()
+    found.reload()
     new = model.invoke(messages, max_tokens=300).text
     assert new != old
     assert first.text + "".join(chunk.text for chunk in running) == old
-    assert len(engine._batches) == 1
+    assert len(found._batches) == 1

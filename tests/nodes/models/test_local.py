@@ -9,13 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from blockbuster import blockbuster_ctx
 from langchain_core.messages import (
     AIMessage,
@@ -30,13 +29,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from pydantic import ValidationError
-from torch.nn.modules.module import register_module_forward_hook
-from transformers import LlamaModel
 
 from alpha_umi.errors import ConfigError, ContextOverflow, InputError, ModelNotAvailable
 from alpha_umi.nodes.format.parsing import parse_calls, parse_plan
 from alpha_umi.nodes.format.render import render_messages
 from alpha_umi.nodes.format.trajectory import Trajectory, Turn
+from alpha_umi.nodes.models.engine import EngineName
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.tools.spec import ToolSpec
@@ -49,24 +47,14 @@ Make = Callable[..., LocalChatModel]
 
 
 @pytest.fixture
-def make(model_folder: Path) -> Make:
+def make(model_folder: Path, engine: EngineName) -> Make:
+    """Models in both engines: what follows holds for either."""
+
     def make_model(**fields: Any) -> LocalChatModel:
-        defaults: dict[str, Any] = {"dtype": "float32", "device": "cpu", "max_tokens": 40}
+        defaults: dict[str, Any] = {"engine": engine, "dtype": "float32", "device": "cpu", "max_tokens": 40}
         return LocalChatModel(model=str(model_folder), **(defaults | fields))
 
     return make_model
-
-
-@pytest.fixture
-def n_computed() -> Iterator[list[int]]:
-    """Count how often a model computes, in any thread."""
-    count = [0]
-
-    def add(module: torch.nn.Module, *_: Any) -> None:
-        count[0] += isinstance(module, LlamaModel)
-
-    with register_module_forward_hook(add):
-        yield count
 
 
 def is_free(model: LocalChatModel, n_computed: list[int]) -> bool:
@@ -300,7 +288,7 @@ async def test_errors_reach_the_caller_at_once(make: Make, model_folder: Path) -
         (LocalChatModel(model="nobody/nothing"), ModelNotAvailable, "models pull nobody/nothing"),
         (LocalChatModel(model=str(model_folder / "one")), ConfigError, "holds an adapter"),
         (make(adapter="three"), ConfigError, "no adapter 'three'"),
-        (make(device="abacus"), ConfigError, "Unknown device"),
+        (make(device="abacus", engine="torch"), ConfigError, "Unknown device"),
         (make(max_tokens=65_536), ConfigError, "max_tokens=65536"),
     ]
     for model, kind, message in cases:
@@ -415,12 +403,13 @@ def test_it_can_be_copied_and_pickled(make: Make) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to the whole console")
-def test_ctrl_c_ends_the_process_soon(model_folder: Path) -> None:
+def test_ctrl_c_ends_the_process_soon(model_folder: Path, engine: EngineName) -> None:
     code = (
         "import signal\n"
         "from alpha_umi.nodes.models.local import LocalChatModel\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background ignores it
-        f"model = LocalChatModel(model={str(model_folder)!r}, dtype='float32', max_tokens=60000, constrained=False)\n"
+        f"model = LocalChatModel(model={str(model_folder)!r}, engine={engine!r}, dtype='float32', max_tokens=60000,"
+        " constrained=False)\n"
         "next(model.stream('Hi'))\n"
         "print('loaded', flush=True)\n"
         "model.invoke('Hi')\n"

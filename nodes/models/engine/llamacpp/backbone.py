@@ -113,7 +113,7 @@ class LlamaCppBackbone(Backbone):
         parameters.n_batch = self.room_tokens
         parameters.n_ubatch = 4 * _PREFILL_TOKENS
         parameters.n_seq_max = _MAX_RUNNING + _MAX_ENTRIES
-        parameters.n_threads = parameters.n_threads_batch = _count_cores()
+        parameters.n_threads = parameters.n_threads_batch = _count_threads()
         parameters.kv_unified = True
         if self._quantization == "f32":
             parameters.type_k = parameters.type_v = parameters.flash_attn_type = 0  # GGML_TYPE_F32, and no rounding
@@ -363,7 +363,14 @@ def _make_once(name: str, key: tuple[str, ...], write: Callable[[Path], None]) -
     return path
 
 
-def _count_cores() -> int:
+def _count_threads() -> int:
+    """Return what ``OMP_NUM_THREADS`` says, else the cores that nothing else computes on.
+
+    At each of hundreds of steps of a pass the threads wait for the slowest by turning, so one that shares its core
+    holds up all.
+    """
     if (named := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(int(named), 1)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_busy = round(os.getloadavg()[0]) if hasattr(os, "getloadavg") else 0  # Windows has none
+    return max(n_cores - n_busy, 1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ import torch
 
 from alpha_umi.errors import ConfigError, ModelFault
 from alpha_umi.nodes.models.engine.backbone import Backbone
-from alpha_umi.nodes.models.engine.decode import open_sequence
+from alpha_umi.nodes.models.engine.decode import Decoding, decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.grammar import Grammar, caller_grammar, planner_grammar
-from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone
+from alpha_umi.nodes.models.engine.llamacpp.backbone import LlamaCppBackbone, _count_threads
 from alpha_umi.nodes.models.engine.llamacpp.gguf import Quantization
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
-from alpha_umi.nodes.models.engine.spans import Cancelled, Span
+from alpha_umi.nodes.models.engine.scheduler import ContinuousBatch, GenerationJob
+from alpha_umi.nodes.models.engine.spans import Cancelled, Logits, Span
 from tests.nodes.models.conftest import ADAPTERS, Write, Written
 
 pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
@@ -224,3 +226,45 @@ def test_models_that_llamacpp_cannot_hold_are_refused(model_folder: Path, tmp_pa
     with pytest.raises(ConfigError, match="Use 'hf:' with torch"):
         LlamaCppBackbone(folder, "f16")
     assert not list((tmp_path / "cache").rglob("*.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("named", "n_cores", "load", "n_threads"),
+    [("", 8, 0.3, 8), ("", 8, 2.6, 5), ("", 8, 20.0, 1), ("3", 8, 20.0, 3), ("0", 8, 0.0, 1), ("many", 2, 0.0, 2)],
+)
+def test_threads_compute_where_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch, named: str, n_cores: int, load: float, n_threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", named)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(n_cores)), raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert _count_threads() == n_threads
+
+
+def test_a_pass_that_is_cancelled_is_the_last_and_none_is_long(
+    model_folder: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving a text takes no longer than one pass, whose tokens are bounded, whatever the prompt's length."""
+    backbone, cancelled, sizes = load(model_folder), threading.Event(), []
+    compute = backbone.compute
+
+    def count(spans: Sequence[Span]) -> list[Logits]:
+        sizes.append(sum(len(span.ids) for span in spans))
+        if len(sizes) == 3:
+            cancelled.set()
+        return compute(spans)
+
+    def begin(_: Backbone) -> Decoding:
+        with open_sequence(backbone, None, [20] * 20_000) as sequence:
+            yield from decode_tokens(
+                sequence, cancelled, sampler=make_sampler(), max_new_tokens=9, eos_ids=(), accept=lambda _: True
+            )
+
+    monkeypatch.setattr(backbone, "compute", count)
+    ended: list[BaseException | None] = []
+    batch = ContinuousBatch(backbone)
+    batch.add(GenerationJob(begin, cancelled, ended.append, 9))
+    while not batch.is_empty:
+        batch.step()
+    assert sizes == [backbone.prefill_tokens] * 3
+    assert ended == [None]
