@@ -174,7 +174,7 @@ def test_no_request_follows_a_call_without_an_observation(make: Make) -> None:
 
 
 def test_world_takes_the_files_from_its_location(write_lines: WriteLines) -> None:
-    tools = write_lines([tool("see_narwhals", "Narwhals of a fjord.")], "tools.jsonl")
+    tools = write_lines([tool("see_narwhals", "Spots narwhals in a northern fjord.")], "tools.jsonl")
     requests = write_lines([request("is my tire flat", "tire_pressure")], "requests.jsonl")
     plain, joined = (list(read(place, Tally(), seed=0)) for place in ("600", f"600,mcp={tools},clinc={requests}"))
     assert [example.id for example in plain] == [example.id for example in joined]
