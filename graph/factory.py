@@ -142,7 +142,8 @@ def _compile(
 
     def remake(others: Toolbox) -> UmiAgent:
         unasked = defaults.model_copy(update={"approve_tools": False})
-        return _compile(models, others, unasked, False, None, None, response_format, redaction, store, name)
+        same = retriever if others.names == toolbox.names else None
+        return _compile(models, others, unasked, False, None, same, response_format, redaction, store, name)
 
     return UmiAgent.from_graph(compiled, toolbox, remake, response_format, redaction)
 

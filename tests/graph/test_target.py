@@ -12,6 +12,7 @@ import alpha_umi
 from alpha_umi import as_target, create_umi_agent, declare_effects
 from alpha_umi.errors import InputError
 from alpha_umi.nodes.models.scripted import Outputs, ScriptedChatModel, replay
+from alpha_umi.tools.retrieval import ToolRetriever
 
 SCRIPT: Outputs = {
     "planner": ["I add.\nNext: caller.", "I know.\nNext: conclusion."],
@@ -107,6 +108,20 @@ def test_bounds_and_settings_hold_for_other_tools() -> None:
     assert (agent.toolbox.max_observation_chars, agent.toolbox.names) == (100, ("add",))
     searching = make_agent(add, strategy="dfsdt")
     assert searching.remake(toolbox).invoke({"messages": "2 + 3?"}, output_keys=["tree"])["tree"] is not None
+
+
+def test_tools_are_searched_where_they_stand_in_for_the_agents() -> None:
+    toolbox = alpha_umi.Toolbox([add])
+    retriever = ToolRetriever(toolbox.specs, top_k=1)
+    agent: Any = create_umi_agent(ScriptedChatModel(script=replay(SCRIPT)), toolbox, retriever=retriever)
+
+    def subtract(a: int, b: int) -> int:
+        """Subtract two numbers."""
+        return a - b
+
+    for tools, offered in (([add], ["find_tools", "add"]), ([subtract, add], None)):
+        state = agent.remake(toolbox.with_tools(tools)).invoke({"messages": "2 + 3?"}, output_keys=["offered"])
+        assert state["offered"] == offered
 
 
 def test_tools_that_the_agent_lacks_are_named() -> None:
