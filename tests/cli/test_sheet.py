@@ -127,6 +127,7 @@ def test_a_tool_that_no_sheet_can_be_written_for_is_told(
         "left out: add_rules: it needs rules: a list of lists, or of objects without named parts, cannot be said"
         in done.out
     )
+    assert done.out.endswith("\n0 sheets are written, 1 tool is left out.\n")
     done = umi("sheet", "--tools", f"{name}:nothing")
     assert done.code == 2
     assert "has no 'nothing'" in done.err

@@ -6,6 +6,7 @@ import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ def new(
         )
     for path in _write(files("alpha_umi.cli") / "project", folder, name):
         typer.echo(path)
-    typer.echo(f"Next: cd {folder}, and read README.md.")
+    typer.echo(f"Next: cd {quote(str(folder))}, and read README.md.")
 
 
 def _write(source: Traversable, folder: Path, name: str) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,7 +64,9 @@ def write(
         _show_teacher(taught_by)
     if requests:
         _show_requests(use_requests(sent, [each.path for each in written]))
-    typer.echo(f"{summarize(written)} Correct them by hand, then: alpha-umi sheet check {out}")
+    is_there = any(each.written or each.kept for each in written)
+    correct = f" Correct them by hand, then: alpha-umi sheet check {quote(str(out))}" if is_there else ""
+    typer.echo(f"{summarize(written)}{correct}")
     if (taught_by and taught_by.problem) or any(each.left_out for each in written):
         raise typer.Exit(EXIT_FAILURE)
 

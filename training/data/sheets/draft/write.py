@@ -192,4 +192,9 @@ def summarize(written: Sequence[WrittenSheets]) -> str:
     n_kept = sum(len(each.kept) for each in written)
     n_left_out = sum(len(each.left_out) for each in written)
     kept = f", {n_kept} were there already and are as they were" if n_kept else ""
-    return f"{n_written} sheets are written{kept}{f', {n_left_out} tools are left out' if n_left_out else ''}."
+    left_out = f", {n_left_out} {_be('tool', n_left_out)} left out" if n_left_out else ""
+    return f"{n_written} {_be('sheet', n_written)} written{kept}{left_out}."
+
+
+def _be(noun: str, n: int) -> str:
+    return f"{noun} is" if n == 1 else f"{noun}s are"
