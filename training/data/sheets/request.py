@@ -77,6 +77,30 @@ def draw_worded(sheet: ToolSheet, wording: ToolWording, rng: random.Random, *, t
     return ToolNeed(sheet, values, _fill(wording, values, rng if typo else None))
 
 
+def draw_coordinated(sheet: ToolSheet, rng: random.Random) -> tuple[list[ToolNeed], str, tuple[str, str]] | None:
+    """Ask for a tool twice with one sentence that says two values of one parameter.
+
+    Returns:
+        What is wanted, the sentence, and which words of it are about which, such as "Cancel L-221" and "L-222 today".
+        None if the sentence that was drawn has no value that could be another one.
+    """
+    wording = rng.choice(list_wordings(sheet, held_out=False))
+    values = _draw_values(sheet, wording, rng)
+    single = [path for path in values if sheet.sources[path].items is None]
+    path = rng.choice(single) if single else ""
+    other = _draw_unlike(sheet, path, [values[path]], rng) if path else None
+    if other is None or other.argument == values[path].argument:
+        return None
+    both = f"{values[path].said}{rng.choice((' and ', ' and ', ' and ', ' and also '))}{other.said}"
+    text = _fill(wording, {**values, path: replace(other, said=both)}, None)
+    begin = text.lower().find(both.lower())
+    if begin < 0:
+        return None
+    first, second = text[: begin + len(values[path].said)], text[begin + len(both) - len(other.said) :]
+    needs = [ToolNeed(sheet, values, text), ToolNeed(sheet, {**values, path: other}, text)]
+    return needs, text, (first, second)
+
+
 def draw_chained(need: ToolNeed, sheet: ToolSheet, rng: random.Random) -> ToolNeed | None:
     """Draw what is asked of `sheet` with a result of `need`; None if the sheet has no ``then`` for one."""
     links = [(link, name) for (tool, name), link in sheet.links.items() if tool == need.sheet.tool.name]

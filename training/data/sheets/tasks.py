@@ -21,6 +21,7 @@ from alpha_umi.training.data.sheets.request import (
     ToolNeed,
     describe_missing,
     draw_chained,
+    draw_coordinated,
     draw_follow_up,
     draw_incomplete,
     draw_need,
@@ -50,6 +51,8 @@ _TRAINED = {**SHARES, "single": 0.19, "same tool": 0.09}
 """The same for training; the tasks that measure stay as they are."""
 _SAME_WORDS = 0.5
 """Share of requests for one tool several times that say it in the same words: "7 nuts to Ann and 9 bolts to Bob"."""
+_COORDINATED = 0.4
+"""Share of requests for one tool twice that say two values in one sentence, such as "Cancel L-221 and L-222" does."""
 _MAX_TRIES = 40
 _N_TOOLS = (1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 8, 10, 12, 16, 20, 28, 40)
 _N_TOOLS_IN_GROUPS = (1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12, 16, 24)
@@ -218,6 +221,10 @@ class World:
     def _same_tool(self, sheet: ToolSheet, rng: random.Random) -> RequestPlan | None:
         if not sheet.sources:
             return None
+        is_coordinated = not self._held_out and rng.random() < _COORDINATED
+        if is_coordinated and (drawn := draw_coordinated(sheet, rng)):
+            both, text, quotes = drawn
+            return RequestPlan("same tool", self._voice(text, both, rng), tuple(both), quotes)
         first = self._need(sheet, rng)
         needs = [first]
         n_more = rng.choice((1, 1, 2))

@@ -15,6 +15,7 @@ from alpha_umi.training.data.sheets.form import ToolSheet
 from alpha_umi.training.data.sheets.load import load_sheets, load_world
 from alpha_umi.training.data.sheets.request import (
     draw_chained,
+    draw_coordinated,
     draw_follow_up,
     draw_incomplete,
     draw_need,
@@ -266,11 +267,25 @@ def test_objects_in_lists_are_said_in_words_of_their_own(tmp_path: Path) -> None
 
 
 def test_a_tool_is_asked_for_twice_in_the_same_words(folder: Path) -> None:
+    made = [World(load_sheets(folder)).make(random.Random(i), n_requests=1) for i in range(600)]
+    asked = [each.trajectory.turns[0].instruction.lower() for each in made if each.kinds[0] == "same tool"]
+    assert any(text.count("get me in with") > 1 for text in asked)
+
+
+def test_two_values_in_one_sentence_are_two_calls(folder: Path) -> None:
+    book = load_sheets(folder)[0]
+    drawn = [each for each in (draw_coordinated(book, random.Random(i)) for i in range(60)) if each]
+    assert len(drawn) > 30
+    for (first, second), text, quotes in drawn:
+        differ = [path for path in first.values if first.values[path] != second.values[path]]
+        assert len(differ) == 1
+        assert text.startswith(quotes[0])
+        assert text.endswith(quotes[1])
+        assert quotes[0].lower().endswith(first.values[differ[0]].said.lower())
+        assert quotes[1].lower().startswith(second.values[differ[0]].said.lower())
     made = [World(load_sheets(folder)).make(random.Random(i), n_requests=1) for i in range(300)]
-    asked = [each.trajectory.turns[0].instruction for each in made if each.kinds[0] == "same tool"]
-    twice = [text for text in asked if text.lower().count("get me in with") > 1]
-    assert twice
-    assert any(re.search(r"get me in with [^.]* and get me in with", text.lower()) for text in asked)
+    steps = [each.trajectory.turns[0].steps for each in made if each.kinds[0] == "same tool"]
+    assert any(step.rationale.startswith("Part 2 (Old Pete") for all_steps in steps for step in all_steps)
 
 
 def test_conversations_are_right_and_repeatable(folder: Path) -> None:
