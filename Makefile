@@ -93,7 +93,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 # Where there is no wheel of it, torch computes.
 $(VENV)/.llamacpp: pyproject.toml constraints.txt | $(VENV)/.core
-	$(INSTALL) --only-binary xllamacpp -e '.[llamacpp]' && touch $@ || echo 'No llama.cpp, so torch answers.' >&2
+	$(INSTALL) -q --only-binary xllamacpp -e '.[llamacpp]' && touch $@ || echo 'No llama.cpp, so torch answers.' >&2
 
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[serve]'

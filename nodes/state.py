@@ -95,8 +95,8 @@ class UmiContext(SearchSettings):
     )
     approve_tools: bool | list[ApprovalRule] = Field(
         default=False,
-        description="Ask a person before any tool runs; or rules, of which those that ask win. A call for "
-        "which none holds is asked about.",
+        description="Ask a person before any tool runs, beside what the agent itself asks about; or rules, of which "
+        "those that ask win. A call for which none holds is asked about.",
     )
     interrupt_mode: Literal["batched", "per_call"] = Field(
         default="batched",
