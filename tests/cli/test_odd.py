@@ -63,16 +63,24 @@ BASES = {
     "chat": "--model hf:ckpt --max-steps 1 --tools mcp:mcp.json --database threads.sqlite",
     "threads delete": "--database threads.sqlite {names} t",
     "graph": "",
+    "new": "{folder} project",
+    "check": "--questions questions.yaml --model config.yaml --tools openapi:api.json --sheets sheets --out checked",
+    "traces export": "--out traces.jsonl --database threads.sqlite --log log.jsonl --questions questions.yaml "
+    "--model config.yaml",
     "train": "--config train.yaml --data data --out ckpt --resume",
     "data build": "--source own:own.jsonl --exclude exclude.json --limit own=1 --tokenizer base --out built",
     "data show": "{number} 0 --data data --model base",
     "data sources": "",
+    "teach": "--sheets sheets --out taught --from ckpt --minutes 0.1 --tasks 0",
+    "improve": "--suite questions:questions.yaml --out improved --from ckpt --minutes 0.1 --tasks 1 --measured 1 "
+    "--rounds 1",
     "sheet check": "--samples 1 {places} sheets",
     "eval static": "--model config.yaml --data data --out static --split dev-tools",
     "eval tasks": "--model config.yaml --out tasks --suite gsm8k:gsm8k.jsonl",
     "eval live": "--model config.yaml --out live --suite complexfuncbench-replay:cfb.jsonl "
     "--judge scripted:script.yaml --reference live2",
     "eval scaling": "--config train.yaml --data data --out scaling --fractions 1",
+    "eval push": "--suite gsm8k:gsm8k.jsonl",
     "eval compare": "{a} static {b} static2",
     "eval report": "--out rep {results} static tasks live",
     "models pull": "{name} smollm2-135x",
@@ -82,7 +90,8 @@ BASES = {
     "models compact": "{checkpoint} ckpt --out compacted",
 }
 """Of each command a line that ends well; a name in braces is that of the argument after it."""
-MIXED = [words for words in BASES if words not in ("train", "eval scaling")]  # which take seconds where nothing is odd
+SLOW = ("train", "teach", "improve", "eval scaling")
+MIXED = [words for words in BASES if words not in SLOW]  # which take seconds where nothing is odd
 MORE_BYTES = 2**30
 FEWER = settings(max_examples=4, derandomize=True)  # the same in every profile; more find more
 
@@ -101,6 +110,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path, make_config: 
     write(folder / "api.json", samples.OPENAPI | {"servers": [{"url": "https://a.example"}]})
     api = samples.TOOLBENCH_API | {"name": "find", "description": "Finds."}
     write(folder / "apis/Travel/towns.json", {"tool_name": "Towns", "api_list": [api]})
+    write(folder / "questions.yaml", {"questions": [{"question": text, "calls": []} for text in ("What?", "Who?")]})
+    write(folder / "log.jsonl", {"messages": []})
     write(folder / "exclude.json", [{"id": "1"}, "Where?"])
     write(folder / "sheets/x.yaml", yaml.safe_load(SHEET))
     for name, source in {"own": "own", "cfb": "complexfuncbench", "gsm8k": "gsm8k"}.items():
@@ -155,7 +166,7 @@ def list_files(words: str, template: Path) -> list[Path]:
     return [*tops, *inside]
 
 
-WITH_FILES = [words for words in MIXED if words not in ("graph", "data sources", "models pull", "models list")]
+WITH_FILES = [words for words in MIXED if words not in ("graph", "new", "data sources", "models pull", "models list")]
 
 
 def test_every_command_is_driven() -> None:

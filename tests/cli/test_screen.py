@@ -48,6 +48,15 @@ def test_screen_wraps_words_under_each_other(monkeypatch: pytest.MonkeyPatch, ca
     assert lines == [f"{'summarizer':{LABEL_WIDTH}}one two", f"{'':{LABEL_WIDTH}}three four"]
 
 
+def test_screen_reads_a_word_once_however_long_it_is(capsys: Capture) -> None:
+    with Screen() as screen:
+        for _ in range(4_000):
+            screen.write("planner", "x" * 50)  # a search from every letter to the end would take hours
+        screen.write("planner", "\n" * 200_000)
+        screen.write("planner", "end")
+    assert capsys.readouterr().out.split() == ["planner", "x" * 200_000, "end"]
+
+
 def test_screen_lets_no_tool_move_the_cursor(capsys: Capture) -> None:
     with Screen() as screen:
         screen.observe("\x1b[2Jgone\x07\x9b1m", is_error=False)

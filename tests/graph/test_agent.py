@@ -32,7 +32,7 @@ def test_agent_context_says_what_it_means_and_what_is_allowed() -> None:
     assert schema is not None
     fields = schema["properties"]
     limits = {"max_steps", "max_restarts", "beam_width", "max_queries", "repeat_limit", "failure_limit"}
-    assert set(fields) == limits | {"approve_tools", "temperature", "strategy", "unsure", "interrupt_mode"}
+    assert set(fields) == limits | {"approve_tools", "temperature", "strategy", "unsure", "interrupt_mode", "history"}
     assert all(field["description"] and "default" in field for field in fields.values())
     assert (fields["max_steps"]["minimum"], fields["max_steps"]["maximum"]) == (1, 100)
 

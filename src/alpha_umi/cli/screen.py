@@ -47,7 +47,7 @@ _STYLES = {
 _EXTRAS = {"accelerate": "train", "tensorboard": "train", "matplotlib": "train", "rouge": "eval"}
 _LOOP = "Symlink loop"
 _DECISIONS = {"approve": "yes", "reject": "no", "edit": "edit", "respond": "answer"}
-_UNIT = re.compile(r"(\s*)(\S+)(?=\s)")
+_UNIT = re.compile(r"(\s*)(\S+)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), *range(11, 32), *range(127, 160)) if code != 13}
 
@@ -147,8 +147,10 @@ class Screen:
     def _flow(self) -> None:
         """Write every whole word of `_pending` and keep the rest."""
         width = self._out.width if self._out.is_terminal else sys.maxsize
-        end = 0
-        for match in _UNIT.finditer(self._pending):
+        words, end = self._pending.rsplit(maxsplit=1), 0
+        unfinished = 0 if not words or self._pending[-1].isspace() else len(words[-1])
+        # what is searched ends with a word, so that no word is read more than once however long the rest is
+        for match in _UNIT.finditer(self._pending[: len(self._pending) - unfinished].rstrip()):
             *breaks, gap = match[1].split("\n")
             is_first, is_too_long = self._column == LABEL_WIDTH, self._column + cell_len(gap + match[2]) > width
             if is_first:

@@ -104,6 +104,8 @@ def export(
     Reads the threads of ask and chat, the files of --log, or the runs of --project. What cannot be used is left out,
     counted and named.
     """
+    if out.is_dir():
+        raise typer.BadParameter("it is a folder; name a file.", param_hint="--out")
     from alpha_umi.training.data.dataset import Tally
     from alpha_umi.training.traces import (
         export_traces,

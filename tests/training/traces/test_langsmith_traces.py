@@ -67,7 +67,8 @@ def test_each_run_teaches_its_own_turn(sink: Sink, tmp_path: Path) -> None:
 def test_runs_are_chosen_by_tag_and_feedback(sink: Sink, tmp_path: Path) -> None:
     found, _ = export(sink, tmp_path / "out.jsonl", tags=["live", "beta"])
     assert [each.turns[-1].instruction for each in found] == ["And now?"]
-    roots = {run["tags"][-1]: id_ for id_, run in sink.runs.items() if run.get("tags") and not run.get("parent_run_id")}
+    asked = {id_: run["tags"] for id_, run in sink.runs.items() if run.get("tags") and not run.get("parent_run_id")}
+    roots = {"beta" if "beta" in tags else "live": id_ for id_, tags in asked.items()}  # tags come in any order
     for tag, score in (("live", 0.0), ("beta", 1.0)):
         sink.put(sink.feedback, {"run_id": roots[tag], "key": "user", "score": score})
     found, tally = export(sink, tmp_path / "out.jsonl", make_feedback_filter("user", 0.5))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import yaml
 
+from alpha_umi.documents import parse_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_atomically
 from alpha_umi.training.data.sheets.load import PlainLoader
@@ -115,9 +116,9 @@ def _list_tools(sheet: YamlFile) -> list[Any]:
 
 def _require_readable(path: Path, text: str, n_tools: int) -> None:
     try:
-        values = yaml.load(text, PlainLoader)  # it makes plain data only
-    except yaml.YAMLError as error:
-        values = error
+        values = parse_document(text, str(path), "")
+    except ConfigError:
+        values = None
     found = len(values["tools"]) if isinstance(values, Mapping) and isinstance(values.get("tools"), list) else -1
     if found != n_tools:
         raise ConfigError(
