@@ -36,7 +36,7 @@ from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.config import load_config
 from alpha_umi.training.data.sheets.load import load_sheets
 from alpha_umi.training.evaluation import EvalOutcome, EvalTask, Usage, evaluate_scaling, evaluate_static, load_examples
-from alpha_umi.training.evaluation.evaluator import RunAgent
+from alpha_umi.training.evaluation.evaluator import RunAgent, Scorer, evaluate_tasks
 from alpha_umi.training.evaluation.examples import hash_examples
 from alpha_umi.training.evaluation.judge import Judge
 from alpha_umi.training.evaluation.questions import QuestionFile, check_questions, load_questions
@@ -181,6 +181,25 @@ def check_agent(
     run = make_run(agent, make_retriever(settings, specs))
     told = load_sheets(sheets) if sheets else ()
     return check_questions(run, file, loaded, out, identity=identity, sheets=told, n_workers=n_workers)
+
+
+def evaluate_agent(
+    measured: MeasuredAgent,
+    tasks: Sequence[EvalTask],
+    out: Path,
+    *,
+    identity: Mapping[str, Any],
+    scorer: Scorer,
+    n_workers: int,
+) -> dict[str, Any]:
+    """Let an agent do tasks, as far as that is not done, and free the memory of its weights for a training."""
+    from alpha_umi.nodes.models.engine.scheduler import close_engines
+
+    try:
+        whole = {**identity, **measured.describe()}
+        return evaluate_tasks(make_run(measured), tasks, out, identity=whole, scorer=scorer, n_workers=n_workers)
+    finally:
+        close_engines()
 
 
 def evaluate_methods(

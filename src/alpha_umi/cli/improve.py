@@ -131,20 +131,12 @@ def _run(
     workers: int,
 ) -> Mapping[str, Any]:
     """Let the agent do tasks, as far as that is not done, and return the metrics."""
-    from alpha_umi.cli.eval_runs import load_agent, make_run
-    from alpha_umi.nodes.models.engine.scheduler import close_engines
-    from alpha_umi.training.evaluation import evaluate_tasks
+    from alpha_umi.cli.eval_runs import evaluate_agent, load_agent
 
     files = out / "files"
     files.mkdir(parents=True, exist_ok=True)
     agent = load_agent(f"hf:{checkpoint}", free=False, temperature=temperature)
-    identity = {**suite.identity, **agent.describe()}
-    try:
-        return evaluate_tasks(
-            make_run(agent), load(files), out, identity=identity, scorer=suite.scorer, n_workers=workers
-        )
-    finally:
-        close_engines()  # the training needs the memory
+    return evaluate_agent(agent, load(files), out, identity=suite.identity, scorer=suite.scorer, n_workers=workers)
 
 
 def _load_suite(name: str, tools: list[str] | None, *, n_tasks: int, n_measured: int, seed: int) -> _Suite:

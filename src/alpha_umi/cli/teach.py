@@ -95,17 +95,19 @@ def _measure(model: str, lesson: Lesson, n_tasks: int, out: Path) -> Mapping[str
     """Let the agent do tasks in held-out words with the sheets' tools; calls of tools that exist may be run."""
     if not n_tasks:
         return {}
-    from alpha_umi.cli.eval_runs import load_agent, make_run
-    from alpha_umi.nodes.models.engine.scheduler import close_engines
-    from alpha_umi.training.evaluation import evaluate_tasks, load_suite, make_answer_scorer
+    from alpha_umi.cli.eval_runs import evaluate_agent, load_agent
+    from alpha_umi.training.evaluation import load_suite, make_answer_scorer
 
-    agent, suite = load_agent(model, free=False), f"world:{lesson.place}"
+    suite = f"world:{lesson.place}"
     loaded = load_suite(suite, n_tasks=n_tasks, seed=lesson.seed, folder=out)
-    identity = {"suite": suite, "seed": lesson.seed, **agent.describe()}
-    try:
-        return evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=make_answer_scorer())
-    finally:
-        close_engines()  # the training needs the memory
+    return evaluate_agent(
+        load_agent(model, free=False),
+        loaded,
+        out,
+        identity={"suite": suite, "seed": lesson.seed},
+        scorer=make_answer_scorer(),
+        n_workers=1,
+    )
 
 
 def render_progress(measured: Mapping[str, Mapping[str, Any]]) -> str:
