@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -265,15 +263,13 @@ def saving(folder: Path) -> Iterator[None]:
 
 
 METRICS = "metrics.jsonl"
-_LINE_EVERY_S = 20.0
-_LOOK_EVERY_S = 5.0
 
 
 class ProgressBar(TrainerCallback):
     """Draws steps, loss, tokens per second and the time left on stderr; into a file or pipe it writes lines.
 
-    A line comes with the first figures, with the last step, and every `_LINE_EVERY_S`, also while a single step takes
-    longer: then it counts the forward passes.
+    There also comes a line with the first figures and one with the last step; while a single step takes long, the lines
+    count its forward passes.
 
     Args:
         stage: Its name.
@@ -285,65 +281,43 @@ class ProgressBar(TrainerCallback):
     def __init__(
         self, stage: str, *, show: bool, limit_s: float = math.inf, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Begin with the reading of the data; the bar appears when the training begins."""
-        self._stage = stage
-        self._bar = make_progress(show=show)
-        self._writes_lines = show and self._bar.disable
+        """Begin with the reading of the data."""
+        self._bar = make_progress(show=show, clock=clock)
         self._limit_s, self._clock = limit_s, clock
-        self._written_s = self._began_s = clock()
-        self._first, self._done, self._total = 0.0, 0.0, 0  # optimiser steps, parts of them for forward passes
-        self._part, self._note = "", "reading data"
-        self._task = self._bar.add_task(f"{stage:<10}", total=None)
-        self._ended = threading.Event()
+        self._began_s = clock()
+        self._total, self._n_passes, self._note = 0, 0, "reading data"
+        self._task = self._bar.add_task(f"{stage:<10}", total=None, note=self._note)
         self._show = show
-        if self._writes_lines:
-            threading.Thread(target=self._watch, name="alpha-umi-progress", daemon=True).start()
+        if self._bar.in_lines:  # on a terminal others draw bars before the training begins
+            self._bar.start()
 
     def announce(self, headline: str) -> None:
         """Write what will be trained, wherever the rest goes; the weights are loaded next."""
         self._note = "loading weights"
+        self._bar.update(self._task, note=self._note)
         if self._show:
             self._bar.console.print(headline, highlight=False, soft_wrap=True)
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_LOOK_EVERY_S):
-            self.tell()
-
-    def tell(self, *, now: bool = False) -> None:
-        """Write where the training stands, if it is time or `now`."""
-        at_s = self._clock()
-        if not self._writes_lines or self._ended.is_set() or not (now or at_s - self._written_s >= _LINE_EVERY_S):
-            return
-        self._written_s, n_done = at_s, self._done - self._first
-        took_s = at_s - self._began_s
-        left_s = min(took_s * (self._total - self._done) / n_done if n_done else math.inf, self._limit_s - took_s)
-        left = f", {_format_s(max(0.0, left_s))} left" if math.isfinite(left_s) else ""
-        where = f" {int(self._done)}/{self._total}{self._part}" if self._total else ""
-        line = f"{self._stage}{where}  {self._note}".rstrip()
-        self._bar.console.print(f"{line}  {_format_s(took_s)}{left}", highlight=False, soft_wrap=True)
-
     def _move(self, done: float, part: str = "") -> None:
-        self._done, self._part = done, part
         timed = self._total * (self._clock() - self._began_s) / self._limit_s
-        self._bar.update(self._task, completed=max(done, timed), note=self._note + part)
-        self.tell()
+        self._bar.update(self._task, completed=max(done, timed), note=f"{self._note}{part}".strip())
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Start where the training starts."""
-        self._first, self._total, self._note = state.global_step, state.max_steps, ""
+        self._total, self._note = state.max_steps, ""
         self._began_s = self._clock()
-        self._bar.update(self._task, total=state.max_steps)
-        self._move(state.global_step)
+        self._bar.reset(self._task, total=self._total, completed=state.global_step, first=state.global_step, note="")
         self._bar.start()
 
     def on_substep_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move on by one of several forward passes of a step."""
         n_all = args.gradient_accumulation_steps
-        n_done = min(round((self._done - state.global_step) * n_all) + 1, n_all)
-        self._move(state.global_step + n_done / n_all, f" pass {n_done}/{n_all}")
+        self._n_passes = self._n_passes % n_all + 1
+        self._move(state.global_step + self._n_passes / n_all, f" pass {self._n_passes}/{n_all}")
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Move on by a step."""
+        self._n_passes = 0
         self._move(state.global_step)
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
@@ -352,16 +326,12 @@ class ProgressBar(TrainerCallback):
         if "loss" in row:
             is_first, self._note = not self._note, f"loss {row['loss']:.4f}  {row['tokens_per_s']:,.0f} tokens/s"
             self._move(state.global_step)
-            self.tell(now=is_first or state.global_step == state.max_steps)
+            if is_first or state.global_step == state.max_steps:
+                self._bar.write_lines()
 
     def stop(self) -> None:
         """Leave the terminal as it was; also after an error."""
-        self._ended.set()
         self._bar.stop()
-
-
-def _format_s(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 @dataclass(eq=False)

@@ -131,7 +131,8 @@ class ResultFolder:
         It is done in that many threads if there are several workers; after an error no other unit is begun.
         """
         with make_progress(None) as progress:
-            bar = progress.add_task(title, total=total, completed=total - len(units))
+            n_before = total - len(units)
+            bar = progress.add_task(title, total=total, completed=n_before, first=n_before)
             for row in _work_in_parallel(work, units, n_workers):
                 self.append([row])
                 progress.advance(bar)

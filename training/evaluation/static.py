@@ -90,7 +90,8 @@ def evaluate_static(
     queries = make_queries(choose_examples(examples, limit))
     with ResultFolder(out, PREDICTIONS, settings) as folder, make_progress(None) as progress:
         todo = [query for query in queries if query.key not in folder.rows]
-        task = progress.add_task("steps", total=len(queries), completed=len(queries) - len(todo))
+        n_before = len(queries) - len(todo)
+        task = progress.add_task("steps", total=len(queries), completed=n_before, first=n_before)
         for start in range(0, len(todo), batch_size):
             chunk = todo[start : start + batch_size]
 
