@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train checkpoint need-data weights clean
+.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train picture checkpoint need-data weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, wha
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour
 	$(INSTALL) trl
 	$(BIN)/python benchmarks/train.py $(DATA:%=--data %)
+
+picture: weights $(VENV)/.llamacpp  ## record the README's moving picture of a terminal again, into docs/
+	$(BIN)/python docs/picture.py
 
 # the tools' sheets, with real bystanders, and some of every other source so that nothing is forgotten
 SOURCES = --source world:40000,mcp=$(DATA)/mcp_tools.jsonl.gz,clinc=$(DATA)/clinc.jsonl.gz --source builtin:4000 \

@@ -35,8 +35,18 @@ CALCULATION: Any = {
 }
 
 
-def list_blocks(language: str, text: str = README) -> list[str]:
+def read_doc(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def list_blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def list_python() -> tuple[str, list[str]]:
+    """Return ``my_tools.py`` as the README has it saved, and the blocks that use it, in README and docs/embed.md."""
+    my_tools, *blocks = list_blocks("python", README + read_doc("embed.md"))
+    return my_tools, blocks
 
 
 def list_commands() -> list[str]:
@@ -51,22 +61,24 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the README's tool and a configuration that replays a script, as working directory."""
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": f"scripted:{tmp_path / 'script.yaml'}"}))
-    tool = next(block for block in list_blocks("python") if "def count_stock" in block)
-    (tmp_path / "my_tools.py").write_text(tool[: tool.index("agent =")])
-    pages = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (tmp_path / "my_tools.py").write_text(list_python()[0])
     (tmp_path / "questions.yaml").write_text(
-        next(block for block in list_blocks("yaml", pages) if "questions:" in block)
+        next(block for block in list_blocks("yaml", read_doc("evaluation.md")) if "questions:" in block)
     )
     monkeypatch.setenv("ALPHA_UMI_CONFIG", str(tmp_path / "config.yaml"))
     for name in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
     return tmp_path
 
 
-def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_blocks_run_one_after_the_other(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(workplace)
     namespace: dict[str, Any] = {}
-    for block in list_blocks("python"):
+    for block in list_python()[1]:
         code = block.replace("hf:smollm2-135m-umi", f"scripted:{workplace / 'script.yaml'}")
         exec(compile(code, "README.md", "exec", dont_inherit=True), namespace)
     assert namespace["result"]["finish"] == "answer"
@@ -79,8 +91,10 @@ def test_python_blocks_run_one_after_the_other(workplace: Path, capsys: pytest.C
 
 @pytest.mark.slow
 def test_python_blocks_pass_strict_type_checks(tmp_path: Path) -> None:
-    (tmp_path / "readme.py").write_text("\n".join(list_blocks("python")))
-    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "readme.py")]
+    my_tools, blocks = list_python()
+    (tmp_path / "my_tools.py").write_text(my_tools)
+    (tmp_path / "readme.py").write_text("\n".join(blocks))
+    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "my_tools.py"), str(tmp_path / "readme.py")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -103,7 +117,6 @@ def test_command_lines_run(
         arguments.append("--help")  # hours, or files of somebody's own; other tests run it with a tiny model
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(sys, "stdin", StringIO())
-    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
     with pytest.raises(SystemExit) as leave:
         main()
     assert leave.value.code == 0, capsys.readouterr()
@@ -117,19 +130,20 @@ def test_other_commands_are_known() -> None:
     }
 
 
-def test_drawing_is_that_of_the_graph() -> None:
-    assert list_blocks("mermaid") == [graph.get_graph().draw_mermaid()]
+def test_drawings_are_those_of_the_graph() -> None:
+    drawn: list[Any] = [graph, dict(graph.get_subgraphs())["dfsdt"]]
+    assert list_blocks("mermaid", read_doc("strategies.md")) == [each.get_graph().draw_mermaid() for each in drawn]
 
 
 def test_yaml_block_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALPHA_UMI_CONFIG", raising=False)
-    (block,) = list_blocks("yaml")
+    (block,) = list_blocks("yaml", read_doc("configuration.md"))
     (tmp_path / "config.yaml").write_text(block)
     assert load_settings(tmp_path / "config.yaml") == load_settings()
 
 
 def test_table_names_every_kind_of_role_spec() -> None:
-    assert [scheme for scheme in SCHEMES if f"| `{scheme}:" not in README] == []
+    assert [scheme for scheme in SCHEMES if f"| `{scheme}:" not in read_doc("configuration.md")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -141,7 +155,7 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
-    tables = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").split("\n\n")
+    tables = read_doc("reliability.md").split("\n\n")
     promises = [row for table in tables if "| test | limits |" in table for row in table.splitlines()[2:]]
     assert len(promises) > 40
     for promise in promises:
