@@ -25,11 +25,11 @@ from alpha_umi.nodes.format.reasoning import split_reasoning
 from alpha_umi.nodes.format.render import render_messages
 from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import DECISIONS, Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.http.client import HttpClient
 from alpha_umi.tools.openapi import load_openapi
-from alpha_umi.tools.schema import is_pattern
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_unknown_tool, render_violations
+from alpha_umi.tools.spec.schema import is_pattern
 from alpha_umi.tools.toolbench import read_api_list
 from alpha_umi.training.data.clean import clean
 from alpha_umi.training.data.dataset import Tally

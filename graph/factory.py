@@ -23,8 +23,8 @@ from alpha_umi.nodes.format.response import ResponseFormat, ResponseSchema, read
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.specs import RoleSpec, load_models
+from alpha_umi.nodes.role.tool_selection import make_picker, pick_all
 from alpha_umi.nodes.state import RunInput, Strategy, UmiContext, UmiInput, UmiOutput, UmiState
-from alpha_umi.nodes.tool_selection import make_picker, pick_all
 from alpha_umi.tools.convert import ToolLike
 from alpha_umi.tools.isolation import isolate_named
 from alpha_umi.tools.ledger import Ledger
@@ -75,7 +75,7 @@ def create_umi_agent(
         ledger: Where calls of tools with the effect ``once`` are recorded, so that a resumed thread does not repeat
             them; None takes the checkpointer's own database.
         retriever: Picks the tools that are described to the models, if there are more than a prompt holds; see
-            `alpha_umi.nodes.tool_selection`. None describes all.
+            `alpha_umi.nodes.role.tool_selection`. None describes all.
         store: LangGraph store handed to the graph.
         response_format: What answers have to be: a pydantic model, a dataclass, a TypedDict, or a JSON Schema of an
             object. The summarizer is held to it, also where tools have `return_direct`. An answer that does not fit

@@ -36,9 +36,9 @@ from alpha_umi.nodes.approval import (
 )
 from alpha_umi.nodes.redaction import find_live, read_originals
 from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.role.tool_selection import list_callable_names
+from alpha_umi.nodes.role.unsure import does, find_doubt
 from alpha_umi.nodes.state import Gate, Outcome, Review, ToolTask, UmiState
-from alpha_umi.nodes.tool_selection import list_callable_names
-from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.observation import render_observation
 from alpha_umi.tools.pii import BlockedError, Mask, Redaction, hide, reveal
 from alpha_umi.tools.refused import trace_refused

@@ -14,10 +14,10 @@ from alpha_umi.nodes.format.parsing import ParsedCall, parse_calls
 from alpha_umi.nodes.format.trajectory import Call, Observation, Role, make_observation_message, parse_message
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import RoleNode, Update, complete, get_pending
+from alpha_umi.nodes.role.tool_selection import list_callable_names
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.tool_selection import list_callable_names
-from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_unknown_tool
 
 
 def make_caller(models: Mapping[Role, RoleModel], tools: Sequence[ToolSpec]) -> RoleNode:

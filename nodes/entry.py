@@ -14,8 +14,8 @@ from alpha_umi.nodes.approval import is_top_level
 from alpha_umi.nodes.approval_gate import start_gate
 from alpha_umi.nodes.format.trajectory import Trajectory, read_text, to_standard
 from alpha_umi.nodes.role import Update
+from alpha_umi.nodes.role.tool_selection import PickTools, pick_all
 from alpha_umi.nodes.state import Strategy, UmiContext, UmiState
-from alpha_umi.nodes.tool_selection import PickTools, pick_all
 
 _HOW = 'Pass {"messages": [{"role": "user", "content": "…"}]}.'
 

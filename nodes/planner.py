@@ -13,8 +13,8 @@ from alpha_umi.nodes.format.trajectory import Decision, Role, Step, make_message
 from alpha_umi.nodes.give_up import find_stall, has_result, tell_stall
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.role import GiveHint, ReadReply, RoleNode, Update
+from alpha_umi.nodes.role.unsure import does, find_doubt
 from alpha_umi.nodes.state import Stall, UmiState, list_turn
-from alpha_umi.nodes.unsure import does, find_doubt
 from alpha_umi.tools.spec import ToolSpec
 
 MAX_BAD_PLANS = 2

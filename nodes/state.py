@@ -220,7 +220,8 @@ class UmiState(UmiOutput):
     `ran` holds what calls that must not run twice gave in this turn, by their digests, also calls of chains that were
     given up.
     `shortened` says which old turns prompts no longer hold, None as long as they hold all.
-    `offered` names the tools that the system message documents, None for all; see `alpha_umi.nodes.tool_selection`.
+    `offered` names the tools that the system message documents, None for all; see
+    `alpha_umi.nodes.role.tool_selection`.
     `originals` holds the values that redaction has replaced in this thread, by the texts in their place.
     """
 

@@ -21,9 +21,9 @@ from pydantic.v1 import BaseModel as OldModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.commands import refuse_destinations
-from alpha_umi.tools.satisfiable import require_satisfiable
-from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import Effects, ToolSpec, log_omissions, read_hints
+from alpha_umi.tools.spec.satisfiable import require_satisfiable
+from alpha_umi.tools.spec.schema import map_schema
 
 ToolLike: TypeAlias = BaseTool | Callable[..., Any]
 T = TypeVar("T", bound=ToolLike)

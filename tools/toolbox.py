@@ -25,7 +25,6 @@ from langgraph.prebuilt import ToolRuntime
 from langgraph.types import Command
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.arguments import render_unknown_tool, render_violations
 from alpha_umi.tools.commands import read_command
 from alpha_umi.tools.convert import ToolLike, runs_async, spec_from_tool, to_base_tool
 from alpha_umi.tools.deadline import CutOff, DeadlinePassed, within
@@ -37,6 +36,7 @@ from alpha_umi.tools.observation import make_storable, render_error
 from alpha_umi.tools.pii import conceal_artifact, concealing_errors, observe, reveal_arguments
 from alpha_umi.tools.refused import trace_refused
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_unknown_tool, render_violations
 
 NOT_BEGUN = "not_begun"
 """Key of a message's `additional_kwargs` where the tool was not started and will not be."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from typing_extensions import is_typeddict
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.schema import make_validator
+from alpha_umi.tools.spec.schema import make_validator
 
 ResponseSchema: TypeAlias = type[Any] | Mapping[str, Any]
 """A pydantic model, a dataclass, a TypedDict, or a JSON Schema of an object."""

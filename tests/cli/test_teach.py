@@ -58,7 +58,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (tmp_path / "sheets" / "workshop.yaml").write_text(SHEETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("alpha_umi.training.teach._FEWEST", 24)
+    monkeypatch.setattr("alpha_umi.training.further.teach._FEWEST", 24)
     yield
     close_engines()
 

@@ -23,8 +23,8 @@ from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.tools.builtin.search_files import make_search_files
 from alpha_umi.tools.builtin.sql_query import make_sql_query
 from alpha_umi.tools.convert import make_tool
-from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.schema import Undecided
 
 
 def list_patterns() -> dict[str, re.Pattern[str]]:

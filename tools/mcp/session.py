@@ -48,8 +48,8 @@ from alpha_umi.tools.http.breaker import Breaker, RemoteSettings
 from alpha_umi.tools.http.redaction import hiding, redact, redact_all
 from alpha_umi.tools.mcp.config import McpConnection
 from alpha_umi.tools.mcp.posts import MARK, Posts
-from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import ToolSpec, read_hints
+from alpha_umi.tools.spec.satisfiable import require_satisfiable
 from alpha_umi.tools.toolbox import get_background_loop
 
 T = TypeVar("T")

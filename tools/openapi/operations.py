@@ -15,8 +15,8 @@ from alpha_umi.tools.openapi.body import Body
 from alpha_umi.tools.openapi.document import BadReference, Document
 from alpha_umi.tools.openapi.schema import tidy_text
 from alpha_umi.tools.openapi.styles import Argument, Unusable
-from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import Effects, ToolSpec
+from alpha_umi.tools.spec.satisfiable import require_satisfiable
 
 _METHODS: dict[str, Effects] = {
     "get": "none",

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from alpha_umi.tools.openapi.document import BadReference, Document
-from alpha_umi.tools.schema import is_pattern
+from alpha_umi.tools.spec.schema import is_pattern
 
 # References are inlined, because models read arguments in place; these bound what that makes of a large document.
 _MAX_NODES = 250

@@ -1,7 +1,7 @@
 """The tools that fit a request best, by its words and by its meaning.
 
 A request often asks for several things, so each of its sentences is a separate query, and a tool counts by the
-sentence it fits best. `alpha_umi.nodes.tool_selection` uses this in the agent.
+sentence it fits best. `alpha_umi.nodes.role.tool_selection` uses this in the agent.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import ToolSpec, clean_name
+from alpha_umi.tools.spec.schema import map_schema
 
 _JSON_TYPES = {
     **dict.fromkeys(("str", "string", "date"), "string"),

@@ -19,10 +19,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from alpha_umi.nodes.format.trajectory import Call, Step, Trajectory, Turn
-from alpha_umi.tools.arguments import render_violations
-from alpha_umi.tools.schema import map_schema
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.tools.step_bound import list_children, list_in_place
+from alpha_umi.tools.spec.arguments import render_violations
+from alpha_umi.tools.spec.schema import map_schema
+from alpha_umi.tools.spec.step_bound import list_children, list_in_place
 from alpha_umi.training.data.clean import describe_calls
 
 Style: TypeAlias = Callable[[list[str]], str]

@@ -25,11 +25,11 @@ from langchain_core.tools import BaseTool
 
 from alpha_umi.errors import ConfigError, TrajectoryError
 from alpha_umi.nodes.format.trajectory import Call, Trajectory, Turn
-from alpha_umi.tools.arguments import tells_refusal
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE, RemoteSettings
 from alpha_umi.tools.load import load_tools
 from alpha_umi.tools.replay import ReplayTask, make_key
 from alpha_umi.tools.replay.complexfuncbench import load_complexfuncbench
+from alpha_umi.tools.spec.arguments import tells_refusal
 from alpha_umi.tools.toolbench import find_server, make_query_tools
 from alpha_umi.training.data.files import read_records
 from alpha_umi.training.data.sheets.load import load_sheets, load_world

@@ -12,8 +12,8 @@ from langchain_core.runnables import RunnableConfig
 
 from alpha_umi.errors import StorageError, hide_passwords
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.role.tool_selection import list_found, list_offered
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.tool_selection import list_found, list_offered
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.traces.trace import OF_ANOTHER, Trace, get_state, make_trace

@@ -23,7 +23,7 @@ from alpha_umi.nodes.models.engine.tightening import (
     tighten,
 )
 from alpha_umi.nodes.models.engine.value_rules import TEXT, bound_integers, quote, write_scalar
-from alpha_umi.tools.schema import map_schema
+from alpha_umi.tools.spec.schema import map_schema
 
 _ANY_TYPE = ["string", "number", "boolean", "null", "array", "object"]
 _MAX_OWN_CHARS = 50_000  # of a schema that is written as rules here

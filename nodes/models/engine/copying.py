@@ -22,7 +22,7 @@ from langchain_core.messages import ChatMessage
 from alpha_umi.nodes.format.escaping import escape_json
 from alpha_umi.nodes.models.engine.tightening import ANNOTATIONS, DEFINITIONS, list_kinds
 from alpha_umi.nodes.models.engine.value_rules import MAX_INTEGER, write_scalar
-from alpha_umi.tools.schema import make_validator
+from alpha_umi.tools.spec.schema import make_validator
 
 RULE = "x-copied"
 """Where a marked schema has the grammar's rule for a value that is copied."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from alpha_umi.tools.schema import DATA_KEYS, SCHEMA_MAPS, adapt, map_schema, modernize
+from alpha_umi.tools.spec.schema import DATA_KEYS, SCHEMA_MAPS, adapt, map_schema, modernize
 
 MAX_ITEMS = 32
 """A list has no more items, unless its schema says how many."""

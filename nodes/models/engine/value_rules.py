@@ -13,7 +13,7 @@ from typing import Any
 
 from alpha_umi.nodes.format.escaping import escape_json
 from alpha_umi.nodes.models.engine.tightening import ANNOTATIONS, list_kinds
-from alpha_umi.tools.schema import make_validator
+from alpha_umi.tools.spec.schema import make_validator
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 """What the parser reads and a checkpoint holds."""

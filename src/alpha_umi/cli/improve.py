@@ -75,7 +75,7 @@ def improve(
     from alpha_umi.nodes.format.trajectory import ROLES
     from alpha_umi.training.evaluation.result_folder import ResultFolder
     from alpha_umi.training.further import FurtherTraining, read_start
-    from alpha_umi.training.improve import render_rounds, train_on_right
+    from alpha_umi.training.further.improve import render_rounds, train_on_right
 
     roles = [each for each in ROLES if not only or each in only]
     training = FurtherTraining(start=read_start(start, roles), roles=roles, minutes=minutes, seed=seed)
@@ -111,7 +111,7 @@ def _sample(
 ) -> Mapping[str, int]:
     """Sample the runs of a round, and write those that are right, unless that is done; return how many they are."""
     from alpha_umi.training.evaluation.result_folder import OUTCOMES, read_json, read_rows
-    from alpha_umi.training.improve import RIGHT, choose_right, write_choice
+    from alpha_umi.training.further.improve import RIGHT, choose_right, write_choice
 
     if not (folder / RIGHT).exists():
         places = [folder / "sampled" / str(sample) for sample in range(1, n_samples + 1)]

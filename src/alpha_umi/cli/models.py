@@ -111,7 +111,7 @@ def export(
     with warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", module="alpha_umi.cli")  # ours is raised in the name of its caller
         if format_ == "gguf":
-            from alpha_umi.training.export_gguf import export_gguf, merge_gguf
+            from alpha_umi.training.export.gguf import export_gguf, merge_gguf
 
             write_gguf = merge_gguf if merged else export_gguf
             written = write_gguf(resolve(checkpoint), out, quantization=quantize or "q8_0", base=base)

@@ -12,7 +12,7 @@ from alpha_umi.cli.options import Tools
 from alpha_umi.cli.screen import EXIT_FAILURE
 
 if TYPE_CHECKING:
-    from alpha_umi.training.data.sheets.draft.teacher import Teacher
+    from alpha_umi.training.data.sheets.draft.sources.teacher import Teacher
     from alpha_umi.training.data.sheets.draft.write import UsedRequests, WrittenSheets
 
 _MAX_NAMES = 6
@@ -51,7 +51,7 @@ def write(
     if not tools:
         typer.echo(ctx.get_help())
         raise typer.Exit
-    from alpha_umi.training.data.sheets.draft.requests import load_requests
+    from alpha_umi.training.data.sheets.draft.sources.requests import load_requests
     from alpha_umi.training.data.sheets.draft.write import summarize, use_requests, write_sheets
     from alpha_umi.training.data.sources import own
 
@@ -73,7 +73,7 @@ def write(
 
 def _load_teacher(spec: str, out: Path, n_wordings: int, max_calls: int) -> Teacher:
     from alpha_umi.nodes.models.specs import load_model
-    from alpha_umi.training.data.sheets.draft.teacher import Teacher
+    from alpha_umi.training.data.sheets.draft.sources.teacher import Teacher
 
     model = load_model(spec, "summarizer", temperature=0.8, max_tokens=3000)
     return Teacher(model, spec, out, n_wordings=n_wordings, max_calls=max_calls)

@@ -14,7 +14,7 @@ import typer
 from alpha_umi.cli.options import refuse_address
 
 if TYPE_CHECKING:
-    from alpha_umi.training.teach import Lesson
+    from alpha_umi.training.further.teach import Lesson
 
 CONFIGURATION = "agent.yaml"
 _SHARES = (
@@ -74,8 +74,8 @@ def teach(
     from alpha_umi.nodes.format.trajectory import ROLES
     from alpha_umi.training.evaluation.result_folder import ResultFolder
     from alpha_umi.training.further import CHECKPOINT
-    from alpha_umi.training.teach import read_lesson
-    from alpha_umi.training.teach import teach as run
+    from alpha_umi.training.further.teach import read_lesson
+    from alpha_umi.training.further.teach import teach as run
 
     lesson = read_lesson(
         sheets, start, roles=[each for each in ROLES if not only or each in only], minutes=minutes, seed=seed

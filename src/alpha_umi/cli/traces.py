@@ -165,7 +165,7 @@ def _read_runs(project: str, tags: Sequence[str], catalogue: Mapping[str, ToolSp
 def _load_catalogue(settings: UmiSettings) -> Mapping[str, ToolSpec]:
     """Return the tools of the configuration by name, with the one that finds others."""
     from alpha_umi.graph.factory import load_toolbox, make_retriever
-    from alpha_umi.nodes.tool_selection import make_picker
+    from alpha_umi.nodes.role.tool_selection import make_picker
 
     toolbox = load_toolbox(settings)
     if retriever := make_retriever(settings, toolbox.specs):

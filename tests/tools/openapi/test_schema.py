@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from alpha_umi.tools.openapi.document import Document
 from alpha_umi.tools.openapi.schema import read_schema
-from alpha_umi.tools.schema import make_validator
+from alpha_umi.tools.spec.schema import make_validator
 
 SCHEMAS = {
     "Owner": {"type": "object", "properties": {"name": {"type": "string"}}},

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.arguments import render_violations
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_violations
 from alpha_umi.training.data.clean import describe_calls
 from alpha_umi.training.data.vary_names import vary_names
 

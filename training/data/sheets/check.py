@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.schema import ArgumentValidator
+from alpha_umi.tools.spec.schema import ArgumentValidator
 from alpha_umi.training.data.sheets.form import (
     SheetFinding,
     SheetParameter,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from alpha_umi.tools.schema import make_lookup
+from alpha_umi.tools.spec.schema import make_lookup
 from alpha_umi.training.data.sheets.form import SheetParameter, SheetTool, ToolReference
 from alpha_umi.training.data.sheets.real_tool import RealTool
 

@@ -32,8 +32,8 @@ from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
 from alpha_umi.nodes.models.engine.tightening import MAX_ITEMS
 from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
-from alpha_umi.tools.schema import make_validator
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.schema import make_validator
 from tests.nodes.models.conftest import follow
 
 PLACE = {

@@ -17,9 +17,14 @@ from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.sheets.check import find_faults
 from alpha_umi.training.data.sheets.draft.english import find_kind, split_name
 from alpha_umi.training.data.sheets.draft.outcome import DraftOutcome, make_up_outcome, say_cannot, tell_replies
-from alpha_umi.training.data.sheets.draft.phrase import DraftPhrase, read_phrase
+from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase, read_phrase
+from alpha_umi.training.data.sheets.draft.sentences.wordings import (
+    choose_slots,
+    find_shape,
+    make_follow_ups,
+    make_wordings,
+)
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot, read_slots
-from alpha_umi.training.data.sheets.draft.wordings import choose_slots, find_shape, make_follow_ups, make_wordings
 from alpha_umi.training.data.sheets.form import SheetPlace, ToolReference, ToolSheet
 from alpha_umi.training.data.sheets.load import load_common
 from alpha_umi.training.data.sheets.real_tool import RealTool

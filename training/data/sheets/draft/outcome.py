@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from langchain_core.tools import BaseTool
 from pydantic import TypeAdapter
 
-from alpha_umi.tools.schema import make_lookup
+from alpha_umi.tools.spec.schema import make_lookup
 from alpha_umi.training.data.sheets.draft.english import (
     get_said,
     is_mass,
@@ -23,7 +23,7 @@ from alpha_umi.training.data.sheets.draft.english import (
     split_name,
 )
 from alpha_umi.training.data.sheets.draft.guess import CLUELESS, guess_value
-from alpha_umi.training.data.sheets.draft.phrase import DraftPhrase
+from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot
 from alpha_umi.training.data.sheets.reference import unfold
 

@@ -15,10 +15,10 @@ from alpha_umi.progress import make_progress
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
 from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet, resolve_item
-from alpha_umi.training.data.sheets.draft.requests import RequestMatcher, SentRequest
+from alpha_umi.training.data.sheets.draft.sentences.wordings import find_shape
 from alpha_umi.training.data.sheets.draft.sheet_file import add_items, add_wordings, load_items
-from alpha_umi.training.data.sheets.draft.teacher import Teacher
-from alpha_umi.training.data.sheets.draft.wordings import find_shape
+from alpha_umi.training.data.sheets.draft.sources.requests import RequestMatcher, SentRequest
+from alpha_umi.training.data.sheets.draft.sources.teacher import Teacher
 from alpha_umi.training.data.sheets.load import check_sheets
 
 _LISTS = frozenset({"tools", "all_tools", "toolkit", "tool"})

@@ -13,8 +13,8 @@ from langchain_core.tools import StructuredTool
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools import Toolbox
 from alpha_umi.tools.openapi import load_openapi
-from alpha_umi.tools.satisfiable import require_satisfiable
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.satisfiable import require_satisfiable
 
 DEFINITIONS = {
     "endless": {"type": "object", "properties": {"next": {"$ref": "#/$defs/endless"}}, "required": ["next"]},

@@ -6,7 +6,7 @@ import random
 import re
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.data.sheets.draft.wordings import find_shape
+from alpha_umi.training.data.sheets.draft.sentences.wordings import find_shape
 from alpha_umi.training.data.sheets.form import ToolSheet, is_optional
 from alpha_umi.training.data.sheets.request import draw_value
 from alpha_umi.training.data.sheets.wording import ToolWording, parse_wording

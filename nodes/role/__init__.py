@@ -45,10 +45,10 @@ from alpha_umi.nodes.models.request import (
     make_request,
     measure_prompt,
 )
-from alpha_umi.nodes.shortening import Ask, Compute, Work, find_cut, read_thread, shorten
+from alpha_umi.nodes.role.shortening import Ask, Compute, Work, find_cut, read_thread, shorten
+from alpha_umi.nodes.role.tool_selection import list_found, list_offered
+from alpha_umi.nodes.role.unsure import should_escalate
 from alpha_umi.nodes.state import UmiState
-from alpha_umi.nodes.tool_selection import list_found, list_offered
-from alpha_umi.nodes.unsure import should_escalate
 from alpha_umi.tools.spec import ToolSpec
 
 Update: TypeAlias = dict[str, Any]

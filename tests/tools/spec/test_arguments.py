@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from alpha_umi.tools import spec_from_tool
-from alpha_umi.tools.arguments import render_unknown_tool, render_violations, tells_refusal
 from alpha_umi.tools.convert import to_base_tool
-from alpha_umi.tools.schema import Undecided
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_unknown_tool, render_violations, tells_refusal
+from alpha_umi.tools.spec.schema import Undecided
 from alpha_umi.tools.toolbox import Toolbox
 
 
@@ -204,9 +204,9 @@ def test_a_fault_in_describing_never_ends_a_run(monkeypatch: pytest.MonkeyPatch)
         raise KeyError("strange schema")
 
     box = Toolbox([to_base_tool(plot)])
-    monkeypatch.setattr("alpha_umi.tools.arguments._describe", fail)
+    monkeypatch.setattr("alpha_umi.tools.spec.arguments._describe", fail)
     assert '- city: 2 is not of type "string"' in box.find_fault("plot", {"city": 2}).splitlines()
-    monkeypatch.setattr("alpha_umi.tools.arguments._render_signature", fail)
+    monkeypatch.setattr("alpha_umi.tools.spec.arguments._render_signature", fail)
     assert box.find_fault("plot", {"city": 2}).startswith("The arguments of plot cannot be checked (KeyError")
     assert box.find_fault("plot", {"city": "K"}) == ""
 

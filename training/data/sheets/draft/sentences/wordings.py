@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from alpha_umi.training.data.sheets.draft.english import get_said, is_plural, make_gerund, make_participle, read_verbs
-from alpha_umi.training.data.sheets.draft.phrase import DraftPhrase
+from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot
 from alpha_umi.training.data.sheets.load import PlainLoader
 from alpha_umi.training.data.sheets.wording import SLOT

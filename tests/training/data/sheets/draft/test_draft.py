@@ -19,7 +19,7 @@ from alpha_umi.training.data.dataset import Tally
 from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet
 from alpha_umi.training.data.sheets.draft.english import find_base, make_gerund, make_participle, plural, singular
 from alpha_umi.training.data.sheets.draft.guess import guess_value
-from alpha_umi.training.data.sheets.draft.phrase import read_phrase
+from alpha_umi.training.data.sheets.draft.sentences.phrase import read_phrase
 from alpha_umi.training.data.sheets.draft.sheet_file import add_items, add_wordings, load_items, render_value
 from alpha_umi.training.data.sheets.draft.slots import read_slots
 from alpha_umi.training.data.sheets.draft.write import name_file, write_sheets

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.training.data.files import read_records
-from alpha_umi.training.data.sheets.draft.accept import WordingJudge
+from alpha_umi.training.data.sheets.draft.sources.accept import WordingJudge
 from alpha_umi.training.data.sheets.form import SheetParameter, ToolSheet, is_optional
 from alpha_umi.training.data.sheets.request import draw_value
 from alpha_umi.training.data.sheets.wording import SLOT

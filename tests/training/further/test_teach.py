@@ -13,10 +13,10 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import ROLES, Role
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training import further
-from alpha_umi.training import teach as module
 from alpha_umi.training.further import CHECKPOINT, DATA
+from alpha_umi.training.further import teach as module
+from alpha_umi.training.further.teach import read_lesson, teach
 from alpha_umi.training.glpft import train
-from alpha_umi.training.teach import read_lesson, teach
 
 SHEETS = """
 domain: workshop

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools.schema import make_lookup, make_validator
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.schema import make_lookup, make_validator
 
 _KINDS = ("string", "number", "boolean", "array", "object", "null")
 _MAX_CHARS = 200

@@ -21,7 +21,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY
 
 from alpha_umi.tools.observation import cut, make_storable
-from alpha_umi.tools.step_bound import StepBound, list_in_place
+from alpha_umi.tools.spec.step_bound import StepBound, list_in_place
 
 _MAX_EXPANDED_NODES = 100_000
 _MAX_STEPS_OF_ERRORS = 10_000

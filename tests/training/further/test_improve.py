@@ -9,10 +9,10 @@ import pytest
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.tools.arguments import render_unknown_tool
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.arguments import render_unknown_tool
 from alpha_umi.training.data.build import BuildSettings, build
-from alpha_umi.training.improve import RIGHT, Choice, choose_right, is_right, write_choice
+from alpha_umi.training.further.improve import RIGHT, Choice, choose_right, is_right, write_choice
 
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "integer"}}})
 

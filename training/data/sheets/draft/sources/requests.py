@@ -12,9 +12,9 @@ from typing import Any
 
 from alpha_umi.documents import read_text
 from alpha_umi.training.data.dataset import Reader, Tally
-from alpha_umi.training.data.sheets.draft.accept import WordingJudge
 from alpha_umi.training.data.sheets.draft.english import split_name
-from alpha_umi.training.data.sheets.draft.spans import Spans, find_given, find_spans
+from alpha_umi.training.data.sheets.draft.sources.accept import WordingJudge
+from alpha_umi.training.data.sheets.draft.sources.spans import Spans, find_given, find_spans
 from alpha_umi.training.data.sheets.form import ToolSheet, is_optional
 from alpha_umi.training.data.sheets.request import flatten
 from alpha_umi.training.data.sheets.wording import SLOT

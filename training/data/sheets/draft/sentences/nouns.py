@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alpha_umi.training.data.sheets.draft.describe import PREPOSITIONS
 from alpha_umi.training.data.sheets.draft.english import VerbKind, find_base, is_mass, is_plural, put_article
 from alpha_umi.training.data.sheets.draft.guess import ID_WORDS
+from alpha_umi.training.data.sheets.draft.sentences.describe import PREPOSITIONS
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot
 
 VAGUE = frozenset(

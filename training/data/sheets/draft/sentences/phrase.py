@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.draft.describe import (
-    CLAUSE,
-    PREPOSITIONS,
-    is_foreign,
-    read_description,
-    read_name,
-)
 from alpha_umi.training.data.sheets.draft.english import (
     VerbKind,
     find_kind,
     plural,
     singular,
 )
-from alpha_umi.training.data.sheets.draft.nouns import (
+from alpha_umi.training.data.sheets.draft.sentences.describe import (
+    CLAUSE,
+    PREPOSITIONS,
+    is_foreign,
+    read_description,
+    read_name,
+)
+from alpha_umi.training.data.sheets.draft.sentences.nouns import (
     VAGUE,
     cut_at_prepositions,
     drop_states,

@@ -11,9 +11,9 @@ from langchain_core.messages import BaseMessage
 from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
-from alpha_umi.training.data.sheets.draft.accept import WordingJudge
 from alpha_umi.training.data.sheets.draft.sheet_file import load_items
-from alpha_umi.training.data.sheets.draft.teacher import JOURNAL, Teacher, make_question, parse_reply
+from alpha_umi.training.data.sheets.draft.sources.accept import WordingJudge
+from alpha_umi.training.data.sheets.draft.sources.teacher import JOURNAL, Teacher, make_question, parse_reply
 from alpha_umi.training.data.sheets.draft.write import write_sheets
 from alpha_umi.training.data.sheets.form import ToolSheet
 from alpha_umi.training.data.sheets.load import check_sheets, load_sheets

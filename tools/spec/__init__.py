@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from alpha_umi.errors import ConfigError, hide_passwords
-from alpha_umi.tools.schema import ArgumentValidator, make_validator
+from alpha_umi.tools.spec.schema import ArgumentValidator, make_validator
 
 Effects: TypeAlias = Literal["none", "idempotent", "once"]
 EFFECTS: tuple[Effects, ...] = get_args(Effects)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.tools import Toolbox, ToolSpec, schema
-from alpha_umi.tools.spec import clean_name
+from alpha_umi.tools import Toolbox, ToolSpec
+from alpha_umi.tools.spec import clean_name, schema
 
 ADD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 

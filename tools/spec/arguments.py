@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from jsonschema_rs import ValidationError
 
 from alpha_umi.tools.observation import cut
-from alpha_umi.tools.schema import ArgumentValidator, find_non_finite
 from alpha_umi.tools.spec import ToolSpec
+from alpha_umi.tools.spec.schema import ArgumentValidator, find_non_finite
 
 _MAX_NAMES = 20
 _MAX_VALUE_CHARS = 100

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from alpha_umi.nodes.format.trajectory import Call, Observation, Step, Trajectory, Turn
-from alpha_umi.training.data.sheets.draft.requests import RequestMatcher, SentRequest, load_requests
 from alpha_umi.training.data.sheets.draft.sheet_file import load_items
+from alpha_umi.training.data.sheets.draft.sources.requests import RequestMatcher, SentRequest, load_requests
 from alpha_umi.training.data.sheets.draft.write import use_requests
 from alpha_umi.training.data.sheets.load import check_sheets, load_sheets
 from alpha_umi.training.data.sources import own

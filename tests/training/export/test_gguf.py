@@ -34,7 +34,7 @@ from alpha_umi.nodes.models.local import LocalChatModel
 from alpha_umi.nodes.models.request import make_request
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
-from alpha_umi.training.export_gguf import export_gguf, merge_gguf
+from alpha_umi.training.export.gguf import export_gguf, merge_gguf
 from tests.llama_server import post, read, render_rows, serve
 from tests.training.conftest import make_trajectory
 

@@ -30,7 +30,7 @@ MAX_CHARS = 200_000
 """Bound on the text of an answer; the toolbox cuts it further."""
 _MAX_LINE_BYTES = 12 * MAX_CHARS + 1024  # as JSON, a character takes up to twelve bytes
 # The modules of the child must not be looked for in its working directory, as `python -m` does.
-_START = "import sys; sys.path[:] = sys.argv[1:]; from alpha_umi.tools.isolated_child import main; main()"
+_START = "import sys; sys.path[:] = sys.argv[1:]; from alpha_umi.tools.isolation.child import main; main()"
 
 
 class Isolation(BaseModel):

@@ -1,0 +1,1 @@
+"""Wordings from elsewhere than the rules: a larger model, and requests that people sent."""
