@@ -8,7 +8,7 @@ export QUESTION
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo dev test test-all lint check fix faults fuzz bench bench-train picture checkpoint need-data weights clean
+.PHONY: help demo dev test test-all lint check docs fix faults fuzz bench bench-train picture checkpoint need-data weights clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict and import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test-all  ## everything CI runs
+docs: $(VENV)/.dev  ## build the documentation's site, build/site/index.html; a link that leads nowhere is an error
+	$(BIN)/sphinx-build -W --keep-going -E -q -b html -d build/doctrees -c docs/site . build/site
+
+check: lint docs test-all  ## everything CI runs
 
 fix: $(VENV)/.dev  ## format the code and fix what ruff can fix
 	$(BIN)/ruff format

@@ -24,6 +24,7 @@ FOLDERS = ("graph", "nodes", "tools", "training")
 HEAVY = ["torch", "transformers", "peft"]
 EXTRAS = {
     "dev",
+    "docs",
     "eval",
     "fuzz",
     "huggingface",

@@ -1,0 +1,43 @@
+"""Mermaid drawings become SVG files when the site is built, so that a page loads no program to draw them."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from os.path import relpath
+from pathlib import Path
+
+import mmdr
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+
+class DrawMermaid(SphinxTransform):
+    """Puts a picture in the place of each block of Mermaid."""
+
+    default_priority = 500
+
+    def apply(self, **_: object) -> None:
+        """Draw the blocks of one page."""
+        for block in list(self.document.findall(nodes.literal_block)):
+            if block.get("language") == "mermaid":
+                block.replace_self(self._draw(block.astext()))
+
+    def _draw(self, text: str) -> nodes.Node:
+        file = Path(self.env.doctreedir, "drawings", f"{sha256(text.encode()).hexdigest()[:16]}.svg")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(mmdr.render(text).svg(), encoding="utf-8")
+        title = re.search(r"accTitle: (.+)", text)
+        names = ", ".join(re.findall(r"^\t(\w+)\(\w+\)$", text, re.MULTILINE))
+        image = nodes.image(
+            uri=f"/{relpath(file, self.env.srcdir)}",
+            alt=title[1] if title else f"The graph, with the nodes {names}",
+        )
+        return nodes.container("", image, classes=["drawing"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the transform."""
+    app.add_transform(DrawMermaid)
+    return {"parallel_read_safe": True}
