@@ -442,9 +442,10 @@ def test_approval_asks_again_when_the_response_cannot_be_read(response: Any) -> 
     assert agent.invoke(Command(resume=APPROVE), config)["answer"] == "The sum is 5."
 
 
-def test_approval_gate_survives_a_resume_without_its_context() -> None:
+@pytest.mark.parametrize("context", [None, UmiContext(approve_tools=False)])
+def test_approval_gate_survives_a_resume_without_its_context_or_with_another(context: Any) -> None:
     agent, config, _ = interrupted(planner=[PLANS[0], *PLANS], caller=[CALL, CALL.replace("3", "4")])
-    second = agent.invoke(Command(resume=APPROVE), config)
+    second = agent.invoke(Command(resume=APPROVE), config, context=context)
     assert second["__interrupt__"][0].value["action_requests"][0]["name"] == "add"
 
 
