@@ -39,6 +39,7 @@ def make_openai(model: str, options: Mapping[str, Any], *, base_url: str | None 
         )
     fields = _pick_sampling(options) | {"model": model, "api_key": api_key or "none"}
     fields |= server.make_clients(own_server, options.get("remote", DEFAULT_REMOTE))
+    fields["constrained"] = options.get("constrained") is not False
     chat: BaseChatModel = chat_openai(**fields, stream_usage=True)
     if (chat.profile or {}).get("temperature", True):
         return chat
@@ -59,6 +60,7 @@ def make_umi_server(model: str, role: Role, options: Mapping[str, Any], *, base_
         api_key=os.environ.get(SERVER_KEY_VARIABLE) or "none",
         stream_usage=True,
         use_responses_api=False,
+        constrained=options.get("constrained") is not False,
         **server.make_clients(base_url, options.get("remote", DEFAULT_REMOTE)),
         **_pick_sampling(options),
     )

@@ -8,7 +8,7 @@ turns, and one human message.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -115,13 +115,21 @@ def make_request(
         tools = [*trajectory.tools, *found]
         if response_format:
             asked["response_format"] = response_format.request
+        asked |= _constrain(model, role, tools)
         return RoleRequest(messages, {"role": role, "tools": tools, "temperature": temperature, **asked})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
+    kwargs |= _constrain(model, role, [*trajectory.tools, *found])
     if response_format:
         kwargs |= hold_to(model, response_format)
         hint = f"{_FORM}\n{json.dumps(response_format.schema, ensure_ascii=False)}"
     return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), {**kwargs, **asked})
+
+
+def _constrain(model: BaseChatModel, role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
+    """Return the arguments by which a model of a server is held to the grammar of a role."""
+    constrain: Callable[..., dict[str, Any]] | None = getattr(model, "constrain", None)
+    return constrain(role, tools) if constrain else {}
 
 
 def measure_prompt(model: BaseChatModel, request: RoleRequest) -> PromptSize:

@@ -8,21 +8,25 @@ Imports langchain-openai, which is optional: reach it through `alpha_umi.nodes.m
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import openai
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import PrivateAttr
 
 from alpha_umi.errors import AlphaUmiError, ModelFault
 from alpha_umi.nodes.format.reasoning import THOUGHTS
 from alpha_umi.nodes.format.render import template_kwargs
 from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.bounded_client import get_clients, httpx
+from alpha_umi.nodes.models.constraints import GRAMMAR_FIELDS, Kind, ask_kind, choose_adapter, thinks, write_grammar
+from alpha_umi.nodes.models.gbnf import role_gbnf
 from alpha_umi.nodes.models.request import RoleAwareChatModel
 from alpha_umi.nodes.models.system_role import AdaptingChatOpenAI
 from alpha_umi.tools.http.addresses import split_login
@@ -30,6 +34,9 @@ from alpha_umi.tools.http.breaker import BreakerOpen, RemoteSettings, get_breake
 from alpha_umi.tools.spec import ToolSpec
 
 _CONNECT_S = 5.0
+_OPENAI = "api.openai.com"
+# Arguments of a call: a grammar, and the fields of the request that it becomes.
+_GBNF, _FIELDS = "gbnf", "fields"
 _ADVICE = "Start the server, wait for it or name another model; then ask again, or resume the thread."
 # What LangChain and OpenAI's client raise where a field is missing, null or of another type.
 _GARBLED = (openai.APIResponseValidationError, TypeError, ValueError, LookupError, AttributeError)
@@ -58,35 +65,61 @@ class GuardedChatOpenAI(AdaptingChatOpenAI):
 
     Args:
         remote: When it is left alone.
+        constrained: Send planner's and caller's grammars to servers that take some.
 
     Raises:
         ModelFault: At a call, if the server is away, is left alone, or answers what is no chat completion.
     """
 
+    may_omit: ClassVar[bool] = False
+
     remote: RemoteSettings = RemoteSettings()
+    constrained: bool = True
+    _kind: Kind | None = PrivateAttr(default=None)
+
+    def constrain(self, role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
+        """Return the arguments by which a call is held to the grammar of a role, if the server takes one."""
+        is_own = self.openai_api_base and urlsplit(self.openai_api_base).hostname != _OPENAI
+        gbnf = role_gbnf(role, tools, may_omit=self.may_omit) if self.constrained and is_own else None
+        return {_GBNF: gbnf} if gbnf else {}
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        return super()._get_invocation_params(stop, **{key: kwargs[key] for key in kwargs if key != _GBNF})
+
+    def _add_fields(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call with the fields for this kind of server, which may be asked what it is."""
+        gbnf = kwargs.get(_GBNF)
+        fields = write_grammar(kind, gbnf) if gbnf and (kind := self._find_kind()) else {}
+        return {**{key: kwargs[key] for key in kwargs if key != _GBNF}, _FIELDS: fields}
+
+    def _find_kind(self) -> Kind | None:
+        if self._kind is None and (kind := ask_kind(self.root_client)):
+            self._kind = "other" if kind == "llama.cpp" and thinks(self.root_client) else kind
+        return self._kind
 
     def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
         with self._guarded():
-            result = super()._generate(*args, **kwargs)
+            result = super()._generate(*args, **self._add_fields(kwargs))
             _require(result.generations)
             return result
 
     async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
         with self._guarded():
-            result = await super()._agenerate(*args, **kwargs)
+            result = await super()._agenerate(*args, **await asyncio.to_thread(self._add_fields, kwargs))
             _require(result.generations)
             return result
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         with self._guarded():
             chunk: ChatGenerationChunk | None = None
-            for chunk in super()._stream(*args, **kwargs):
+            for chunk in super()._stream(*args, **self._add_fields(kwargs)):
                 yield chunk
             _require(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         with self._guarded():
             chunk: ChatGenerationChunk | None = None
+            kwargs = await asyncio.to_thread(self._add_fields, kwargs)
             async for chunk in super()._astream(*args, **kwargs):
                 yield chunk
             _require(chunk)
@@ -107,7 +140,12 @@ class GuardedChatOpenAI(AdaptingChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
+        fields = kwargs.pop(_FIELDS, {})
         payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if self._refuses_grammars:
+            fields = {key: fields[key] for key in fields if key not in GRAMMAR_FIELDS}
+        if fields:
+            payload["extra_body"] = {**fields, **(payload.get("extra_body") or {})}
         if held_to := payload.pop("response_format", None):  # else OpenAI's client raises where a reply is cut off
             payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": held_to}
         return payload
@@ -160,13 +198,21 @@ class UmiServerChatModel(RoleAwareChatModel, GuardedChatOpenAI):
     """Role-aware `ChatOpenAI`: role messages go out as they are, the role itself as a chat template argument.
 
     The server needs a checkpoint of ours, because the template stored in its tokenizer turns both into the prompt.
-    Grammar constraints are not sent: the planner and caller parsers take what comes.
+    With llama.cpp's server each request names the adapter of the model's name.
 
     Args:
         role: Used where a call names no role.
     """
 
+    may_omit: ClassVar[bool] = True  # a server does not say how its checkpoint was trained
+
     role: Role = "planner"
+
+    def _add_fields(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        added = super()._add_fields(kwargs)
+        if self._find_kind() == "llama.cpp":
+            added[_FIELDS] |= choose_adapter(self.root_client, self.model_name)
+        return added
 
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any

@@ -47,6 +47,8 @@ class Server:
         self._then = then
 
     def answer(self, handler: BaseHTTPRequestHandler) -> Answer:
+        if handler.path == "/v1/models":
+            return 404, {}, b""
         self.asked_at.append(time.monotonic())
         handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         return next(self._answers, (200, {"Content-Type": "application/json"}, self._then))

@@ -33,13 +33,17 @@ _OTHERS = frozenset({"enum", "const", "anyOf", "oneOf", "allOf", "$ref", "not", 
 _LIST_KEYS = ANNOTATIONS | {"type", "items", "minItems", "maxItems", "uniqueItems"}
 
 
-def make_rules(name: str, schema_text: str, *, may_omit: bool, copying: Copying | None = None) -> str:
+def make_rules(
+    name: str, schema_text: str, *, may_omit: bool, copying: Copying | None = None, is_plain: bool = False
+) -> str:
     """Return the rule `name`, and those it needs, for compact JSON of the schema.
 
     Of a schema that cannot be enforced, at least the arguments' names are. With `copying` values are copied where they
-    can be, and the rules need its lines as well.
+    can be, and the rules need its lines as well. Plain rules remember nothing: a list may hold a value twice.
     """
     rules, own = _make_rules(name, schema_text, may_omit=may_omit)
+    if is_plain:
+        return _PlainRules(name, own or _keep_names(json.loads(schema_text), may_omit=may_omit)).text
     return _Rules(name, copying.mark(own)).text if copying and own else rules
 
 
@@ -53,11 +57,16 @@ def _make_rules(name: str, schema_text: str, *, may_omit: bool) -> tuple[str, di
     for rules in (_Rules(name, tight).text, whole) if is_short else (whole,):
         if not LLMatcher.validate_grammar_with_warnings(f"start: {name}\n{rules}")[0]:
             return rules, {} if rules == whole else tight
+    return f"{name}: {_inline(_keep_names(schema, may_omit=may_omit))}", {}
+
+
+def _keep_names(schema: Mapping[str, Any], *, may_omit: bool) -> dict[str, Any]:
+    """Return a schema of the same arguments, of any types."""
     names = {each: {"type": _ANY_TYPE} for each in schema.get("properties") or {}}
     needed = schema.get("required")
     required = [each for each in needed if each in names] if isinstance(needed, list) else []
     known = {"type": "object", "properties": names, "required": required}
-    return f"{name}: {_inline(tighten(known, may_omit=may_omit) | {'additionalProperties': not names})}", {}
+    return tighten(known, may_omit=may_omit) | {"additionalProperties": not names}
 
 
 def _inline(schema: Mapping[str, Any]) -> str:
@@ -179,6 +188,13 @@ class _Rules:
                 skip = "" if key in required else f" | {name}_{rule}{i + 1}"
                 self._lines.append(f"{name}_{rule}{i}: {comma}{pair}{skip}")
         self._lines += [f'{name}_{rule}{len(properties)}: ""' for rule in ("first", "more")]
+
+
+class _PlainRules(_Rules):
+    """The same without what only llguidance has."""
+
+    def _add_set(self, name: str, schema: Mapping[str, Any], choices: list[str]) -> None:
+        self._add_list(name, schema)
 
 
 def _write_any(name: str) -> list[str]:

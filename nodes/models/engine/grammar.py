@@ -95,7 +95,11 @@ def planner_grammar(
 
 
 def caller_grammar(
-    schemas: Mapping[str, Mapping[str, Any]], *, may_omit: bool = False, said: Sequence[str] | None = None
+    schemas: Mapping[str, Mapping[str, Any]],
+    *,
+    may_omit: bool = False,
+    said: Sequence[str] | None = None,
+    is_plain: bool = False,
 ) -> Grammar | None:
     """Return the grammar of one call of one of the tools, by their names and schemas; None where there are none.
 
@@ -107,6 +111,7 @@ def caller_grammar(
         may_omit: Let required arguments be left out. A caller that is trained for this writes no value that nobody
             gave; the check of the arguments then says what is missing.
         said: Texts that values have to be copied from, see `alpha_umi.nodes.models.engine.copying`; None for any value.
+        is_plain: Leave out what `alpha_umi.nodes.models.gbnf` cannot say.
     """
     if not schemas:
         return None
@@ -116,7 +121,9 @@ def caller_grammar(
     for call, (name, schema) in zip(calls, schemas.items(), strict=True):
         lines.append(f"{call}: {json.dumps(name, ensure_ascii=False)} {call}_input")
         lines.append(f'{call}_input: "\\nAction Input: " {call}_json')
-        lines.append(make_rules(f"{call}_json", json.dumps(schema), may_omit=may_omit, copying=copying))
+        lines.append(
+            make_rules(f"{call}_json", json.dumps(schema), may_omit=may_omit, copying=copying, is_plain=is_plain)
+        )
     return Grammar("\n".join([*lines, *(copying.lines if copying else ())]))
 
 
