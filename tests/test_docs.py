@@ -8,6 +8,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -131,8 +132,13 @@ def test_other_commands_are_known() -> None:
 
 
 def test_drawings_are_those_of_the_graph() -> None:
-    drawn: list[Any] = [graph, dict(graph.get_subgraphs())["dfsdt"]]
-    assert list_blocks("mermaid", read_doc("strategies.md")) == [each.get_graph().draw_mermaid() for each in drawn]
+    drawn: dict[str, Any] = {"learn/graph.md": graph, "strategies.md": dict(graph.get_subgraphs())["dfsdt"]}
+    for page, each in drawn.items():
+        assert list_blocks("mermaid", read_doc(page)) == [each.get_graph().draw_mermaid()]
+
+
+def test_drawing_of_the_cache_is_what_its_program_draws() -> None:
+    assert run_path(str(ROOT / "docs" / "site" / "cache.py"))["draw"]() == read_doc("learn/cache.svg")
 
 
 def test_yaml_block_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,10 @@ The site's source is the repository itself, so that links between pages lead to 
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import metadata
 from pathlib import Path
 
-os.environ.pop("ALPHA_UMI_CONFIG", None)  # the graph that is drawn is that of the defaults
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "α-UMi on LangGraph"

@@ -12,6 +12,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+BEHIND_LABELS = "hsl(-120, 0%, 80%)"
+"""A grey whose boxes are made for another font, and are narrower than the labels."""
+
 
 class DrawMermaid(SphinxTransform):
     """Puts a picture in the place of each block of Mermaid."""
@@ -27,11 +30,14 @@ class DrawMermaid(SphinxTransform):
     def _draw(self, text: str) -> nodes.Node:
         file = Path(self.env.doctreedir, "drawings", f"{sha256(text.encode()).hexdigest()[:16]}.svg")
         file.parent.mkdir(exist_ok=True)
-        file.write_text(mmdr.render(text).svg(), encoding="utf-8")
+        drawing = mmdr.render(text).svg().replace(BEHIND_LABELS, "#fff")
+        file.write_text(drawing, encoding="utf-8")
+        width = re.search(r"max-width:[\d.]+px", drawing)
         title = re.search(r"accTitle: (.+)", text)
         names = ", ".join(re.findall(r"^\t(\w+)\(\w+\)$", text, re.MULTILINE))
         image = nodes.image(
             uri=f"/{relpath(file, self.env.srcdir)}",
+            width=width[0].removeprefix("max-width:") if width else "100%",
             alt=title[1] if title else f"The graph, with the nodes {names}",
         )
         return nodes.container("", image, classes=["drawing"])

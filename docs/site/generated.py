@@ -21,7 +21,6 @@ from typer.cli import get_docs_for_click
 
 import alpha_umi
 from alpha_umi.cli import app as command_line
-from alpha_umi.graph.agent import graph
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.nodes.state import UmiContext
 from alpha_umi.training.config import TrainConfig
@@ -51,11 +50,6 @@ def render_api(module: str) -> str:
     """Have autodoc write down what a module exports, but what `alpha_umi` exports as well."""
     twice = "" if module == "alpha_umi" else f"\n   :exclude-members: model_config, {', '.join(alpha_umi.__all__)}"
     return f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:{twice}\n```"
-
-
-def render_graph() -> str:
-    """Draw the compiled graph."""
-    return f"```mermaid\n{graph.get_graph().draw_mermaid()}```"
 
 
 def render_commands() -> str:
@@ -160,7 +154,6 @@ def _list_constants() -> Iterator[tuple[str, str]]:
 
 
 GENERATORS: Mapping[str, Callable[[], str]] = {
-    "graph": render_graph,
     "commands": render_commands,
     "variables": render_variables,
     "configuration": partial(render_settings, UmiSettings),
