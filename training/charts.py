@@ -1,4 +1,4 @@
-"""Charts as SVG: lines with bands, and bars of parts.
+"""Charts as SVG: lines with bands, bars of parts, and points with intervals.
 
 The same values give the same bytes. Colours of text and paper are CSS variables with a default, so that a chart is
 readable as a separate file and in a page, light or dark.
@@ -90,6 +90,8 @@ def draw_lines(lines: Sequence[Line], *, title: str, x_title: str) -> str:
             ends = [(p.x, p.low, p.high) for p in line.points if p.low is not None and p.high is not None]
             if len(ends) > 1:
                 axes.fill_between(*zip(*ends, strict=True), color=color, alpha=0.15, linewidth=0)
+        if all(float(point.x).is_integer() for line in lines for point in line.points):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if not any(line.points for line in lines):
             axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center")
         _add_legend(figure, handles, [line.name for line in lines])
@@ -127,6 +129,34 @@ def draw_bars(bars: Mapping[str, Mapping[str, float]], *, title: str) -> str:
         _add_legend(figure, handles, parts)
 
     return _draw(paint, 1.3 + 0.45 * len(bars))
+
+
+def draw_intervals(series: Mapping[str, Mapping[str, Mapping[str, Any]]], *, title: str) -> str:
+    """Return shares as points with their intervals, in percent: a row for each name, a colour for each series.
+
+    `series` maps its name to estimates by name; one that is missing, or has no value, is left out.
+
+    Raises:
+        ConfigError: If matplotlib is not installed.
+    """
+    names = list(dict.fromkeys(name for estimates in series.values() for name in estimates))
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot(title=title, xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5))
+        axes.grid(axis="x")
+        handles = []
+        for i, estimates in enumerate(series.values()):
+            color, shift = _COLORS[i % len(_COLORS)], 0.6 * ((i + 0.5) / len(series) - 0.5)
+            found = [(names.index(name) + shift, each) for name, each in estimates.items() if each["value"] is not None]
+            for y, each in found:
+                if each["low"] is not None:
+                    axes.plot([100 * each["low"], 100 * each["high"]], [y, y], color=color, alpha=0.35, linewidth=5)
+            xs, ys = [100 * each["value"] for _, each in found], [y for y, _ in found]
+            handles += axes.plot(xs, ys, "o", color=color, markersize=6)
+        axes.set_yticks(range(len(names)), names, color=_INK)
+        _add_legend(figure, handles, list(series))
+
+    return _draw(paint, 1.1 + (0.22 + 0.16 * len(series)) * len(names))
 
 
 def _add_legend(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> None:

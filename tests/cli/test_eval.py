@@ -202,3 +202,12 @@ def test_scaling_trains_and_goes_on(umi: Umi, make_config: Callable[..., TrainCo
     assert Path("o/points.jsonl").stat().st_mtime_ns == written
     assert umi("report", "o", "o/static/tiny@1", "--out", "report").code == 0
     assert "Data scaling: o" in Path("report/report.html").read_text()
+
+
+def test_what_was_typed_is_kept_for_the_report(umi: Umi) -> None:
+    done = umi("static", "--data", "data", *SCRIPTED)
+    assert done.code == 0, done.err
+    typed = "alpha-umi eval static --data data --model scripted:script.yaml --out out"
+    assert Path("out/command.txt").read_text() == f"{typed}\n"
+    assert umi("report", "out", "--out", "report").code == 0
+    assert f"$ {typed}" in Path("report/report.md").read_text()

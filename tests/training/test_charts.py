@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from alpha_umi.errors import ConfigError
-from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines, load_matplotlib
+from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_intervals, draw_lines, load_matplotlib
 
 NASTY = "<script>alert('$x^2$')</script> _ 漢 #ffffff"
 BAND = Line("a", [ChartPoint(0, 1, 0, 2), ChartPoint(1, 2, 1, 3)])
@@ -30,6 +30,7 @@ def test_names_cannot_become_markup() -> None:
     for svg in (
         draw_lines([Line(NASTY, [ChartPoint(1, 1)])], title=NASTY, x_title=NASTY),
         draw_bars({NASTY[:20]: {NASTY: 1.0}}, title=NASTY),
+        draw_intervals({NASTY: {NASTY: {"value": 0.5, "low": None, "high": None}}}, title=NASTY),
     ):
         assert "<script" not in svg
         texts = ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("text")]
@@ -38,7 +39,7 @@ def test_names_cannot_become_markup() -> None:
 
 @pytest.mark.parametrize("bars", [{}, {"run": {"right": 0.0, "wrong": 0.0}}])
 def test_nothing_is_a_picture_too(bars: dict[str, dict[str, float]]) -> None:
-    for svg in (draw_bars(bars, title="t"), draw_lines([], title="t", x_title="x")):
+    for svg in (draw_bars(bars, title="t"), draw_lines([], title="t", x_title="x"), draw_intervals({}, title="t")):
         assert ElementTree.fromstring(svg).tag.endswith("svg")
 
 
@@ -46,6 +47,19 @@ def test_parts_of_a_bar_are_shares() -> None:
     svg = draw_bars({"run": {"right": 3.0, "wrong": 1.0}}, title="t")
     assert ">75.0%<" in svg
     assert ">25.0%<" in svg
+
+
+def test_an_interval_is_drawn_where_there_is_one_and_what_has_no_value_is_left_out() -> None:
+    some = {"value": 0.5, "low": 0.2, "high": 0.8}
+    svg = draw_intervals({"a": {"x": some, "y": some | {"low": None}}, "b": {"y": some | {"value": None}}}, title="t")
+    assert svg.count("stroke-opacity: 0.35") == 1
+    assert [name in svg for name in (">x<", ">y<", ">a<", ">b<")] == [True] * 4
+
+
+def test_steps_are_counted_in_whole_numbers() -> None:
+    svg = draw_lines([Line("a", [ChartPoint(1, 1), ChartPoint(2, 1), ChartPoint(3, 1)])], title="t", x_title="x")
+    assert ">1.5<" not in svg
+    assert ">2<" in svg
 
 
 def test_pictures_of_one_page_share_no_id() -> None:

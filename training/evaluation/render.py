@@ -157,7 +157,16 @@ class Details:
     open: bool = False
 
 
-Block: TypeAlias = Paragraph | Table | Figure | Details
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What was typed to make a run: its name and the line."""
+
+    kind: ClassVar[str] = "command"
+    run: str
+    line: str
+
+
+Block: TypeAlias = Paragraph | Table | Figure | Details | Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from alpha_umi.files import write_atomically
 from alpha_umi.nodes.format.trajectory import DECISIONS, Trajectory
-from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_lines
+from alpha_umi.training.charts import ChartPoint, Line, draw_bars, draw_intervals, draw_lines
 from alpha_umi.training.data.files import Record, read_records
+from alpha_umi.training.evaluation.compared import compare_with_peers, compare_with_table_1, compare_with_table_2
 from alpha_umi.training.evaluation.evaluator import list_groups
 from alpha_umi.training.evaluation.examples import Prediction, StepOutput
 from alpha_umi.training.evaluation.metrics import COSTS, LAST_STEP, LIVE_SHARES, NO_DECISION, TASK_SHARES
-from alpha_umi.training.evaluation.metrics.published import PAPER_METRICS, LiveRow, load_table_1, load_table_2
+from alpha_umi.training.evaluation.metrics.published import (
+    PAPER_METRICS,
+    load_peers,
+    load_table_2,
+)
 from alpha_umi.training.evaluation.metrics.strict import (
     ANSWER_THRESHOLD,
     FAULTS,
@@ -29,6 +34,7 @@ from alpha_umi.training.evaluation.metrics.strict import (
 from alpha_umi.training.evaluation.render import (
     TITLES,
     Block,
+    Command,
     Details,
     Figure,
     Paragraph,
@@ -89,6 +95,11 @@ def _show_settings(run: FinishedRun) -> Details:
     return Details(run.name, [("What it depends on", "\n".join(_flatten({**counts, **run.settings})))])
 
 
+def _list_commands(runs: Sequence[FinishedRun]) -> list[Block]:
+    """Return what printed the figures of a section, as far as that is known."""
+    return [Command(run.name, run.command) for run in runs if run.command]
+
+
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield a line per value, named by the keys that lead to it."""
     for name, value in settings.items():
@@ -102,7 +113,7 @@ def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
     """Yield the blocks about static runs, most wanted first; nothing if there are none."""
     if not runs:
         return
-    yield Section("Next to the paper", _compare_with_table_1(runs))
+    yield Section("Next to the paper", [*compare_with_table_1(runs), *_list_commands(runs)])
     yield Section("Strict metrics", _list_strict(runs))
     yield Section("Each role on its own", _list_roles(runs))
     yield Section("Decisions", [block for run in runs for block in _show_confusion(run)])
@@ -113,27 +124,6 @@ def _show_static(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         yield Section("By source", [_break_down(runs, "by_source", "source")])
     for run in runs:
         yield Section(f"Worst steps of {run.name}", _show_lost_steps(run) or [Paragraph("No step was lost.")])
-
-
-def _compare_with_table_1(runs: Sequence[FinishedRun]) -> list[Block]:
-    paper = load_table_1()
-    ours = [[run.name, *(percent(run.metrics["paper"][name], 2) for name in PAPER_METRICS)] for run in runs]
-
-    def table(rows: Iterable[tuple[str, Sequence[float]]]) -> Table:
-        theirs = [[model, *(f"{score:.2f}" for score in scores)] for model, scores in rows]
-        return Table(("%", *paper.columns.values()), [*ours, *theirs], marked=frozenset(range(len(ours))))
-
-    return [
-        Paragraph(
-            f"The definition \u201cpaper\u201d: the arithmetic of the published scripts. Our runs are marked; the "
-            f"other rows are {paper.source}. Numbers are comparable where the test data are the same. Lower is better "
-            "for Hallu., higher for all others."
-        ),
-        Paragraph("ToolBench, in-domain:"),
-        table((row.model, row.in_domain) for row in paper.rows),
-        Paragraph("ToolBench, out-of-domain:"),
-        table((row.model, row.out_of_domain) for row in paper.rows),
-    ]
 
 
 def _list_strict(runs: Sequence[FinishedRun]) -> list[Block]:
@@ -266,17 +256,27 @@ def _show_tasks(runs: Sequence[FinishedRun]) -> Iterator[Section]:
                 "The agent runs on its own and its last answer is checked exactly. Solved: of the tasks that have an "
                 "answer. Refused: of those that have none. Gave up wrongly: of the tasks that have an answer."
             ),
+            _draw_shares(runs, names),
             Table(("%", "tasks", *(TITLES[name] for name in names)), shares),
             Paragraph("Cost per task:"),
             _list_metrics("mean", runs, "strict", COSTS, number_interval),
+            *_list_commands(runs),
         ],
     )
+    if any(run.metrics["strict"][name]["n"] for run in runs for name in load_peers().columns):
+        yield Section("Next to a peer", compare_with_peers(runs))
     header = ("run", "kind", "tasks", "Success (%)", "Calls")
     yield Section("Live tasks by kind", [Table(header, kinds, n_labels=2)])
     if certain := [run for run in runs if run.metrics.get("certainty", {}).get("n")]:
         yield Section("How certain the planner is", _show_certainty(certain))
     for run in runs:
         yield Section(f"Failed tasks of {run.name}", _show_failed_tasks(run) or [Paragraph("No task failed.")])
+
+
+def _draw_shares(runs: Sequence[FinishedRun], names: Sequence[str]) -> Figure:
+    """Draw what the table says, but for what a run has no tasks for."""
+    series = {run.name: {TITLES[name]: run.metrics["strict"][name] for name in names} for run in runs}
+    return Figure("shares", draw_intervals(series, title="Share of the tasks (%)"), "With Wilson's 95% intervals.")
 
 
 def _show_certainty(runs: Sequence[FinishedRun]) -> list[Block]:
@@ -331,7 +331,7 @@ def _show_live(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         return
     yield Section("Live queries", _describe_live(runs))
     if any(group in load_table_2().columns for run in runs for group in run.metrics["by_group"]):
-        yield Section("Next to the paper's Table 2", _compare_with_table_2(runs))
+        yield Section("Next to the paper's Table 2", compare_with_table_2(runs))
 
 
 def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
@@ -355,39 +355,8 @@ def _describe_live(runs: Sequence[FinishedRun]) -> list[Block]:
         Table(("run", *names), ends),
         Paragraph("Cost per query:"),
         _list_metrics("mean", runs, "overall", COSTS, number_interval),
+        *_list_commands(runs),
     ]
-
-
-def _compare_with_table_2(runs: Sequence[FinishedRun]) -> list[Block]:
-    paper = load_table_2()
-    ours = [[run.name, *_list_rates(run.metrics, paper.columns)] for run in runs]
-    theirs = [[row.model, *_list_published_rates(row, len(paper.columns))] for row in paper.rows]
-    header = ("pass / win, %", *paper.columns.values(), "Average")
-    return [
-        Paragraph(
-            f"Our runs are marked; the other rows are {paper.source}, which were judged by another model with other "
-            "prompts and on the live APIs of 2023; a win there is one over ChatGPT-ReACT. Averages are over groups."
-        ),
-        Table(header, [*ours, *theirs], marked=frozenset(range(len(ours)))),
-    ]
-
-
-def _list_rates(metrics: Mapping[str, Any], groups: Collection[str]) -> Iterator[str]:
-    for group in groups:
-        measured = metrics["by_group"].get(group)
-        yield _pair(*(measured[name]["value"] for name in ("passed", "won"))) if measured else "–"
-    has_all = metrics["by_group"].keys() == set(groups)
-    yield _pair(metrics["average"]["passed"], metrics["average"]["won"]) if has_all else "–"
-
-
-def _list_published_rates(row: LiveRow, n_groups: int) -> Iterator[str]:
-    for i in range(n_groups):
-        yield _pair(*(rates[i] / 100 if rates else None for rates in (row.passed, row.won)))
-    yield _pair(row.average_passed / 100, None if row.average_won is None else row.average_won / 100)
-
-
-def _pair(passed: float | None, won: float | None) -> str:
-    return f"{percent(passed)} / {percent(won)}"
 
 
 def _show_scaling(runs: Sequence[FinishedRun]) -> Iterator[Section]:
@@ -401,4 +370,4 @@ def _show_scaling(runs: Sequence[FinishedRun]) -> Iterator[Section]:
         intro = (
             "Each point is a checkpoint trained on that share of the data; bands are 95% intervals over trajectories."
         )
-        yield Section(f"Data scaling: {run.name}", [Paragraph(intro), *figures])
+        yield Section(f"Data scaling: {run.name}", [Paragraph(intro), *figures, *_list_commands([run])])

@@ -3,6 +3,7 @@
 OUT/settings.json        what the results depend on; a run with other settings is refused
 OUT/<name>.jsonl         one line per finished unit, each with a unique ``key``
 OUT/metrics.json         written when all is done
+OUT/command.txt          what was typed, where a command made the run
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from alpha_umi.training.data.files import Record, read_records
 
 SETTINGS = "settings.json"
 METRICS = "metrics.json"
+COMMAND = "command.txt"
 PREDICTIONS = "predictions.jsonl"
 OUTCOMES = "outcomes.jsonl"
 
@@ -206,13 +208,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """One finished evaluation: its name in a report, its folder, and what the folder's files say."""
+    """One finished evaluation: its name in a report, its folder, and what the folder's files say.
+
+    Where another program than the command line made it, `command` is None.
+    """
 
     name: str
     path: Path
     kind: RunKind
     metrics: Mapping[str, Any]
     settings: Mapping[str, Any]
+    command: str | None = None
 
 
 def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
@@ -225,8 +231,16 @@ def load_runs(folders: Sequence[Path]) -> list[FinishedRun]:
         metrics = read_json(path / METRICS)
         if metrics.get("kind") not in KINDS:
             raise ConfigError(f"{path / METRICS} is no result of 'alpha-umi eval'; give another folder.")
-        runs.append(FinishedRun(_name(path, paths), path, metrics["kind"], metrics, read_json(path / SETTINGS)))
+        settings, command = read_json(path / SETTINGS), _read_command(path / COMMAND)
+        runs.append(FinishedRun(_name(path, paths), path, metrics["kind"], metrics, settings, command))
     return runs
+
+
+def _read_command(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", errors="replace").strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def _name(path: Path, paths: Sequence[Path]) -> str:

@@ -5,6 +5,8 @@ What takes a second to import is imported by the command that needs it.
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -12,7 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from alpha_umi.cli.options import MaxSteps, StrategyName, refuse_address
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, hide_passwords
 
 BASELINES = (
     "smollm2-135m",
@@ -80,6 +82,15 @@ Reference: TypeAlias = Annotated[
 app = typer.Typer(no_args_is_help=True, help="Measure how good a checkpoint is.")
 
 
+def _finish(results: str, out: Path) -> None:
+    """Print the results, and keep what was typed beside them, for the report."""
+    from alpha_umi.training.evaluation.result_folder import COMMAND
+
+    (out / COMMAND).write_text(hide_passwords(shlex.join(["alpha-umi", *sys.argv[1:]])) + "\n", "utf-8")
+    typer.echo(results)
+    typer.echo(f"Written to {out}")
+
+
 @app.command()
 def static(
     data: Data,
@@ -119,8 +130,7 @@ def static(
     metrics = evaluate_static(
         models, examples, out, limit=limit, batch_size=batch_size, isolated=isolated, identity=identity
     )
-    typer.echo(render_static(metrics))
-    typer.echo(f"Written to {out}")
+    _finish(render_static(metrics), out)
 
 
 @app.command()
@@ -151,8 +161,7 @@ def tasks(
         metrics = evaluate_tasks(
             make_run(agent), loaded, out, identity=identity, scorer=make_answer_scorer(), n_workers=workers
         )
-    typer.echo(render_tasks(metrics))
-    typer.echo(f"Written to {out}")
+    _finish(render_tasks(metrics), out)
 
 
 @app.command()
@@ -265,8 +274,7 @@ def live(
     identity = {"suite": suite, **agent.describe()}
     metrics = evaluate_tasks(make_run(agent), loaded, out, identity=identity, scorer=scorer, n_workers=workers)
     write_live_page(out)
-    typer.echo(render_live(metrics))
-    typer.echo(f"Written to {out}")
+    _finish(render_live(metrics), out)
 
 
 @app.command()
@@ -306,8 +314,7 @@ def scaling(
     metrics = evaluate_methods(
         config or BASELINES, shares, data, out, split=split, sources=source or (), limit=limit, free=free
     )
-    typer.echo(render_scaling(metrics))
-    typer.echo(f"Written to {out}")
+    _finish(render_scaling(metrics), out)
 
 
 @app.command()

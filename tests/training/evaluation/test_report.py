@@ -48,6 +48,27 @@ def test_the_table_of_the_paper_has_a_score_per_column(make_run: MakeRun, tmp_pa
             assert f"<td class=label>{row.model}</td>{cells}</tr>" in page
 
 
+def test_each_table_names_the_command_that_printed_it(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("ours")
+    (run / "command.txt").write_text("alpha-umi eval static --data 'a <b>'\n")
+    page = write_report([run, make_tasks_run(tmp_path / "live")], tmp_path / "report").read_text()
+    assert page.count("<pre>") == 1, "of the other run no command is known"
+    assert "<pre><b>ours</b> $ alpha-umi eval static --data &#39;a &lt;b&gt;&#39;</pre>" in page
+    assert "```console\n$ alpha-umi eval static --data 'a <b>'\n```" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_tasks_stand_beside_a_peer_where_kinds_correspond(tmp_path: Path) -> None:
+    page = write_report([make_tasks_run(tmp_path / "live")], tmp_path / "report").read_text()
+    assert "Next to a peer" not in page
+    metrics = json.loads((tmp_path / "live" / "metrics.json").read_text())
+    metrics["strict"]["nothing_fits_refused"] = {"value": 0.25, "low": None, "high": None, "n": 1}
+    (tmp_path / "live" / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report([tmp_path / "live"], tmp_path / "report").read_text()
+    assert "<td class=label>live</td><td>–</td><td>–</td><td>25.0</td></tr>" in page
+    assert "<td class=label>FunctionGemma-270M, BFCL</td><td>63.5</td><td>29.5</td><td>73.7</td></tr>" in page
+    assert (tmp_path / "report" / "figures" / "shares.svg").exists()
+
+
 def test_a_report_of_everything_is_written_in_both_forms(
     make_run: MakeRun, make_oracle: MakeOracle, examples: list[Example], tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""The paper: its tables (``tables.yaml``), and the metrics of Table 1 with the arithmetic of its scripts.
+"""What others have published (``tables.yaml``), and the metrics of Table 1 with the arithmetic of the paper's scripts.
 
 The metrics are for comparison with the paper's numbers only; our own are in `strict`.
 
@@ -57,6 +57,14 @@ class LiveRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRow:
+    """Another model of this size on questions of the same kinds; None where unknown."""
+
+    model: str
+    shares: tuple[float | None, float | None, float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class PaperTable(Generic[Row]):
     """A table, in percent; `columns` maps our names (metrics, or ToolBench's query files) to the paper's."""
 
@@ -75,6 +83,12 @@ def load_table_1() -> PaperTable[StaticRow]:
 def load_table_2() -> PaperTable[LiveRow]:
     """Read the paper's pass and win rates."""
     return TypeAdapter(PaperTable[LiveRow]).validate_python(_read_tables()["live"])
+
+
+@cache
+def load_peers() -> PaperTable[PeerRow]:
+    """Read what models of this size reach elsewhere, beside our shares of tasks."""
+    return TypeAdapter(PaperTable[PeerRow]).validate_python(_read_tables()["tasks"])
 
 
 def _read_tables() -> Any:
