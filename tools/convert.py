@@ -21,6 +21,7 @@ from pydantic.v1 import BaseModel as OldModel
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.commands import refuse_destinations
+from alpha_umi.tools.names import say_name
 from alpha_umi.tools.spec import Effects, ToolSpec, log_omissions, read_hints
 from alpha_umi.tools.spec.satisfiable import require_satisfiable
 from alpha_umi.tools.spec.schema import map_schema
@@ -39,6 +40,7 @@ class SpecTool(StructuredTool):
     # A field and not metadata, which a remote server may fill in: it must not pass for another source.
     source: str
     own_name: str = ""
+    returns: Mapping[str, Any] | None = None  # JSON Schema of what it replies, where its source tells
 
     def _run(self, /, **arguments: Any) -> Any:  # type: ignore[override]
         if self.func is None:
@@ -51,8 +53,8 @@ class SpecTool(StructuredTool):
         return await self.coroutine(**arguments)
 
 
-def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
-    """Put a function, sync or async, behind a spec."""
+def make_tool(spec: ToolSpec, function: Callable[..., Any], *, returns: Mapping[str, Any] | None = None) -> BaseTool:
+    """Put a function, sync or async, behind a spec; `returns` is the JSON Schema of what it replies, if known."""
     function = _collecting(function)
     is_async = inspect.iscoroutinefunction(function)
     return SpecTool(
@@ -64,6 +66,7 @@ def make_tool(spec: ToolSpec, function: Callable[..., Any]) -> BaseTool:
         metadata={"effects": spec.effects},
         source=spec.source,
         own_name=spec.own_name,
+        returns=returns,
     )
 
 
@@ -119,7 +122,8 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
     """Return a LangChain tool as it is, but for aliases of its arguments, and a plain function as one.
 
     What an async generator yields is collected, on the event loop.
-    The function's name, docstring (Google style) and type hints become name, descriptions and schema.
+    The function's name, docstring (Google style) and type hints become name, descriptions and schema; without a
+    docstring the name in words is the description.
 
     Raises:
         ConfigError: If it is neither, or the function lacks what the model must be told.
@@ -131,8 +135,11 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
             f"{tool!r} cannot be used as a tool: give a LangChain tool, or a function or method with a docstring; "
             "wrap anything else in a function."
         )
-    if not inspect.getdoc(tool):
-        raise ConfigError(f"Function {tool.__name__!r} needs a docstring: it tells the model what the tool does.")
+    if not tool.__name__.isidentifier():
+        raise ConfigError(f"{tool!r} needs a name and a docstring, which tell the model what it does: write a def.")
+    _refuse_positional(tool)
+    if not (has_text := bool(inspect.getdoc(tool))):
+        log_omissions("Tools", [f"{tool.__name__} has no docstring, so the models are told no more than its name"])
     tool = _collecting(tool)
     is_async = inspect.iscoroutinefunction(tool)
     declared = getattr(tool, "effects", None)
@@ -140,7 +147,8 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
         made = StructuredTool.from_function(
             func=None if is_async else tool,
             coroutine=tool if is_async else None,
-            parse_docstring=True,
+            description=None if has_text else say_name(tool.__name__),
+            parse_docstring=has_text,
             metadata={"effects": declared} if declared else None,
         )
         return _name_by_field(made)
@@ -149,6 +157,17 @@ def to_base_tool(tool: ToolLike) -> BaseTool:
             f"Function {tool.__name__!r} cannot be used as a tool: {error}. "
             "Give its arguments type hints that JSON Schema can express."
         ) from error
+
+
+def _refuse_positional(function: Callable[..., Any]) -> None:
+    """Refuse arguments that have no name to give them by, as models and LangChain do."""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            name = str(parameter).partition(":")[0]
+            raise ConfigError(
+                f"Function {function.__name__!r} cannot be used as a tool: {name!r} cannot be given by its name. "
+                "Make it a plain argument, a list where there can be several."
+            )
 
 
 def _collecting(function: Callable[..., Any]) -> Callable[..., Any]:

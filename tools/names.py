@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -23,6 +24,17 @@ def fold_name(name: str) -> str:
     if not name.isascii():
         name = "".join(map(_find_prototype, _strip(name).translate(_MORE)))
     return name.translate(_MORE)
+
+
+def say_name(name: str) -> str:
+    """Return a name as a sentence, for tools that say no more of themselves.
+
+    Example:
+        >>> say_name("get_openingHours")
+        'Get opening hours.'
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
+    return f"{' '.join(words).capitalize()}."
 
 
 def _strip(text: str) -> str:

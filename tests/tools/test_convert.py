@@ -88,8 +88,14 @@ def test_tool_with_both_ways_runs_the_way_its_caller_waits() -> None:
     assert not runs_async(both, on_loop=False)
 
 
-def no_docstring(x: int) -> int:
-    return x
+def takes_several(*names: str) -> str:
+    """Greet people."""
+    return ", ".join(names)
+
+
+def takes_in_order(a: int, /, b: int) -> int:
+    """Add."""
+    return a + b
 
 
 class Opaque: ...
@@ -102,8 +108,9 @@ def takes_an_object(x: Opaque) -> None:
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (no_docstring, "needs a docstring"),
-        (lambda x: x, "needs a docstring"),
+        (lambda x: x, "write a def"),
+        (takes_several, r"'\*names' cannot be given by its name.*a list"),
+        (takes_in_order, "'a' cannot be given by its name"),
         (len, "wrap anything else"),
         (int, "wrap anything else"),
         (functools.partial(weather, "Köln"), "wrap anything else"),
@@ -114,6 +121,16 @@ def takes_an_object(x: Opaque) -> None:
 def test_thing_that_is_no_tool_is_refused(thing: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         to_base_tool(thing)
+
+
+def test_function_without_a_docstring_is_described_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    def find_openShops(city: str) -> str:
+        return city
+
+    spec = spec_from_tool(to_base_tool(find_openShops))
+    assert (spec.name, spec.description) == ("find_openShops", "Find open shops.")
+    assert [*spec.parameters["properties"]] == ["city"]
+    assert "find_openShops has no docstring" in caplog.text
 
 
 def test_arguments_without_json_schema_are_refused() -> None:

@@ -353,7 +353,7 @@ class McpServer(AbstractContextManager["McpServer"]):
         )
         require_satisfiable(spec)
         # The functions keep this server, and so its session, alive.
-        both = make_tool(spec, functools.partial(self._call, tool.name))
+        both = make_tool(spec, functools.partial(self._call, tool.name), returns=tool.outputSchema)
         return both.model_copy(update={"coroutine": functools.partial(self._acall, tool.name)})
 
     def _call(self, name: str, /, **arguments: Any) -> str:

@@ -82,7 +82,7 @@ def load_openapi(
             f"{parsed.name} has no operation that can be used: {'; '.join(omissions[:5]) or 'it is empty'}."
         )
     log_omissions(parsed.name, omissions)
-    return [make_tool(operation.spec, functools.partial(_call, client, operation)) for operation in usable]
+    return [make_tool(each.spec, functools.partial(_call, client, each), returns=each.returns) for each in usable]
 
 
 def _may_call(client: HttpClient, operation: Operation, omissions: list[str]) -> bool:

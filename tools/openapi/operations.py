@@ -13,6 +13,7 @@ from alpha_umi.tools.http.credentials import Credential, read_variable
 from alpha_umi.tools.openapi.arguments import ArgumentReader
 from alpha_umi.tools.openapi.body import Body
 from alpha_umi.tools.openapi.document import BadReference, Document
+from alpha_umi.tools.openapi.response import read_returns
 from alpha_umi.tools.openapi.schema import tidy_text
 from alpha_umi.tools.openapi.styles import Argument, Unusable
 from alpha_umi.tools.spec import Effects, ToolSpec
@@ -35,7 +36,10 @@ _MAX_DESCRIPTION_CHARS = 400
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: what the model is told, and how it is called, at an address with path parameters in braces."""
+    """One operation: what the model is told, and how it is called, at an address with path parameters in braces.
+
+    `returns` is the JSON Schema of what it replies, if the document says.
+    """
 
     spec: ToolSpec
     method: str
@@ -43,6 +47,7 @@ class Operation:
     arguments: tuple[Argument, ...]
     body: Body | None
     credentials: tuple[Credential, ...]
+    returns: Mapping[str, Any] | None = None
 
 
 def read_operations(
@@ -69,9 +74,10 @@ def read_operations(
             omissions.append(f"{method.upper()} {path} is left out: {error}")
             continue
         taken.add(spec.name)
+        returns = read_returns(document, node)
         if own != name:
             omissions.append(f"{own!r} is offered as {name!r}: models allow no other names, or another one has it")
-        operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, credentials))
+        operations.append(Operation(spec, method.upper(), url, tuple(reader.arguments), body, credentials, returns))
         omissions += [f"{spec.name}: {problem}" for problem in dict.fromkeys(reader.problems)]
     return operations, omissions
 

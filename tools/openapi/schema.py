@@ -38,7 +38,7 @@ _ROOT_KEYS = frozenset({"$id", "$defs", "definitions"})
 _NOTES = frozenset({"description", "nullable", "x-nullable", "default", "readOnly", "writeOnly", "title", "deprecated"})
 
 
-def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str]]:
+def read_schema(document: Document, node: Any, *, is_reply: bool = False) -> tuple[dict[str, Any], list[str]]:
     """Return a schema as JSON Schema, and what of it could not be read.
 
     Where it contains itself or is very large, the inner parts only name a type; a reference that leads nowhere allows
@@ -50,7 +50,7 @@ def read_schema(document: Document, node: Any) -> tuple[dict[str, Any], list[str
         >>> read_schema(document, {"$ref": "#/components/schemas/Pet"})
         ({'type': 'object', 'properties': {'name': {'type': ['string', 'null']}}}, [])
     """
-    reader = _SchemaReader(document)
+    reader = _SchemaReader(document, hidden="writeOnly" if is_reply else "readOnly")
     return reader.read(node, (), 0), reader.problems
 
 
@@ -63,8 +63,9 @@ def tidy_text(text: Any, max_chars: int = _MAX_DESCRIPTION_CHARS) -> str:
 class _SchemaReader:
     """Reads one schema; counts what it has read."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, hidden: str) -> None:
         self.problems: list[str] = []
+        self._hidden = hidden
         self._document = document
         self._n_nodes = 0
         self._roots: list[Mapping[str, Any]] = []
@@ -160,13 +161,13 @@ class _SchemaReader:
     def _read_properties(
         self, node: Mapping[str, Any], schema: dict[str, Any], inside: tuple[int, ...], depth: int
     ) -> None:
-        """Add what a caller may write, and which of it is required."""
+        """Add what a caller may write, or may read, and which of it is required."""
         required = _read_names(node.get("required"))
         schema.setdefault("type", "object")
         schema["properties"] = {}
         for name, part in node["properties"].items():
             if isinstance(part, Mapping):
-                if part.get("readOnly") is True:
+                if part.get(self._hidden) is True:
                     required = [other for other in required if other != name]
                     continue
                 if part.get("required") is True and name not in required:

@@ -17,7 +17,7 @@ from alpha_umi.training.data.sheets.form import (
     list_results,
 )
 from alpha_umi.training.data.sheets.request import draw_need, draw_value, nest
-from alpha_umi.training.data.sheets.wording import SLOT, ToolWording, parse_source, parse_wording
+from alpha_umi.training.data.sheets.wording import SLOT, ToolWording, parse_result, parse_source, parse_wording
 
 T = TypeVar("T")
 _N_DRAWS = 20
@@ -28,7 +28,7 @@ def find_faults(sheet: ToolSheet, results: Collection[str]) -> list[SheetFinding
 
     Args:
         sheet: The tool.
-        results: What the tools of its file return: ``TOOL.VALUE``.
+        results: What the tools of its file return: ``TOOL.VALUE``, and ``TOOL.reply`` of those that are run.
     """
     check = _Check(sheet)
     check.check_parameters(results)
@@ -38,6 +38,12 @@ def find_faults(sheet: ToolSheet, results: Collection[str]) -> list[SheetFinding
     if not check.faults:
         check.check_calls()
     return check.faults
+
+
+def _is_reply_part(result: str, results: Collection[str]) -> bool:
+    """Tell whether a result is a part of what a tool replies that is run: ``TOOL.reply`` stands among the results."""
+    tool, value = parse_result(result)
+    return value.startswith("reply.") and f"{tool}.reply" in results
 
 
 class _Check:
@@ -78,7 +84,7 @@ class _Check:
         if parameter.source is not None:
             self._try(keys, parse_source, first_source(parameter), self._sheet.lists)
         for result in map(".".join, list_results(parameter)):
-            if result not in results:
+            if result not in results and not _is_reply_part(result, results):
                 known = ", ".join(sorted(results)) or "none"
                 self._add(f"from: {result!r} is no TOOL.VALUE of this file; there are {known}.", *keys)
 

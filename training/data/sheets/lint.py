@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
 from alpha_umi.errors import ConfigError
+from alpha_umi.tools.names import say_name
 from alpha_umi.tools.toolbox import Toolbox
 from alpha_umi.training.data.sheets.check import find_keys
 from alpha_umi.training.data.sheets.form import ENOUGH_WORDINGS, SheetFinding, ToolSheet, first_source, list_results
@@ -39,8 +40,8 @@ def find_warnings(sheets: Sequence[ToolSheet]) -> list[SheetFinding]:
 
 def _warn_of_tool(sheet: ToolSheet) -> Iterator[SheetFinding]:
     tool = sheet.tool
-    if not tool.description.strip():
-        text = "the description is empty; say what the tool does, the model sees nothing else."
+    if tool.description.strip() in ("", say_name(tool.name)):
+        text = "the description is empty; say what the tool does, the model sees nothing else but its name."
         yield sheet.place.find(f"{tool.name}: {text}", "description")
     properties = sheet.spec.parameters.get("properties", {}) if sheet.real else {}
     if unclear := [name for name, schema in properties.items() if not schema.get("description")]:

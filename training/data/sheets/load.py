@@ -192,9 +192,14 @@ class _SheetReader:
 
 
 def _list_results(raw: Any, sheet: ToolSheet | None) -> list[str]:
-    """Return ``TOOL.VALUE`` of all that a tool returns; also of one with faults, which are told elsewhere."""
+    """Return ``TOOL.VALUE`` of all that a tool returns, ``TOOL.reply`` of one that is run.
+
+    Also of one with faults, which are told elsewhere.
+    """
     if sheet is None and not (isinstance(raw, Mapping) and isinstance(raw.get("returns"), Mapping)):
         return []
+    if sheet and sheet.is_run:
+        return [f"{sheet.tool.name}.reply"]
     name, returns = (sheet.tool.name, sheet.tool.returns) if sheet else (raw.get("name"), raw["returns"])
     return [f"{name}.{value}" for value in returns]
 

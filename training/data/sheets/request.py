@@ -102,14 +102,20 @@ def draw_coordinated(sheet: ToolSheet, rng: random.Random) -> tuple[list[ToolNee
 
 
 def draw_chained(need: ToolNeed, sheet: ToolSheet, rng: random.Random) -> ToolNeed | None:
-    """Draw what is asked of `sheet` with a result of `need`; None if the sheet has no ``then`` for one."""
+    """Draw what is asked of `sheet` with a result of `need`.
+
+    None if the sheet has no ``then`` for one, or the tool that is run for it fails or returns none.
+    """
     links = [(link, name) for (tool, name), link in sheet.links.items() if tool == need.sheet.tool.name]
     if not links:
         return None
     (path, wordings), name = rng.choice(links)
     wording = rng.choice(wordings)
     values = _draw_values(sheet, wording, rng)
-    result = make_facts(need.sheet, need.arguments)[name]
+    try:
+        result = make_facts(need.sheet, need.arguments)[name]
+    except (ToolException, KeyError):
+        return None
     return ToolNeed(sheet, {**values, path: SaidValue(result, "")}, _fill(wording, values, None))
 
 

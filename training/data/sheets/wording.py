@@ -78,7 +78,10 @@ def parse_source(text: str | Sequence[Any], lists: WordLists) -> ValueSource:
 
 
 def parse_result(text: str) -> tuple[str, str]:
-    """Split ``book_table.number`` into tool and value."""
+    """Split ``book_table.number`` into tool and value, and ``find_table.reply.0.id``, a part of a real reply, too."""
+    tool, is_reply, part = text.partition(".reply.")
+    if is_reply:
+        return tool, f"reply.{part}"
     tool, _, name = text.rpartition(".")
     return tool, name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,17 @@ from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import spec_from_tool
+from alpha_umi.tools.names import say_name
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.sheets.check import find_faults
 from alpha_umi.training.data.sheets.draft.english import find_kind, split_name
-from alpha_umi.training.data.sheets.draft.outcome import DraftOutcome, make_up_outcome, say_cannot, tell_replies
+from alpha_umi.training.data.sheets.draft.outcome import (
+    DraftOutcome,
+    find_common_parts,
+    make_up_outcome,
+    say_cannot,
+    tell_replies,
+)
 from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase, read_phrase
 from alpha_umi.training.data.sheets.draft.sentences.wordings import (
     choose_slots,
@@ -46,11 +53,19 @@ class SheetDraft:
         item: What stands in the file.
         comments: What its writer should look at.
         guesses: Values that nothing told.
+        phrase: What the tool does.
+        slots: What it takes.
+        told: Values of `returns` whose form the tool itself tells.
+        observed: Parts of the tool's own replies by path: ``reply.id``; of one that is run.
     """
 
     item: dict[str, Any]
     comments: list[str] = field(default_factory=list)
     guesses: list[str] = field(default_factory=list)
+    phrase: DraftPhrase = field(default_factory=lambda: DraftPhrase("", "do", "", ""))
+    slots: Sequence[DraftSlot] = ()
+    told: set[str] = field(default_factory=set)
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CannotDraft(Exception):
@@ -120,7 +135,8 @@ def _draft(
         item["again"] = again
     cannot = say_cannot(phrase)
     item["cannot"] = cannot if cannot not in taken.cannot else f"{cannot} ({' '.join(split_name(spec.name)).lower()})"
-    draft = SheetDraft(item, _list_comments(phrase, spec), [slot.path for slot in slots if slot.is_clueless])
+    guesses = [slot.path for slot in slots if slot.is_clueless]
+    draft = SheetDraft(item, _list_comments(phrase, spec), guesses, phrase, slots)
     if draft.guesses:
         draft.comments.append(f"Nothing tells what these values look like, correct them: {', '.join(draft.guesses)}")
     outcome = make_up_outcome(phrase, slots, tool)
@@ -150,6 +166,7 @@ def _word(spec: ToolSpec, slots: Sequence[DraftSlot], taken: TakenWords) -> tupl
 def _put_outcome(draft: SheetDraft, outcome: DraftOutcome) -> None:
     if outcome.returns:
         draft.item["returns"] = outcome.returns
+        draft.told = outcome.told
     draft.item |= {"reply": outcome.reply, "answer": outcome.answer}
     if outcome.fails:
         draft.item["fails"] = outcome.fails
@@ -202,6 +219,7 @@ def _try_it(
         for key in ("returns", "reply"):
             draft.item.pop(key, None)
         draft.item["answer"] = tell_replies(phrase, slots, replies).answer
+        draft.observed = find_common_parts(replies)
     else:
         draft.comments.append(
             f"It was tried and failed ({' '.join(problem.split())[:120]}), so the reply is made up; with values that "
@@ -209,8 +227,16 @@ def _try_it(
         )
 
 
-def resolve_item(item: Mapping[str, Any], tool: BaseTool) -> tuple[ToolSheet | None, Mapping[str, str]]:
-    """Return the sheet that an item makes, and what the checker does not take, by the value that it is about."""
+def resolve_item(
+    item: Mapping[str, Any], tool: BaseTool, results: Collection[str] = ()
+) -> tuple[ToolSheet | None, Mapping[str, str]]:
+    """Return the sheet that an item makes, and what the checker does not take, by the value that it is about.
+
+    Args:
+        item: What stands in the file.
+        tool: The tool.
+        results: What the other tools of the file return: ``TOOL.VALUE``.
+    """
     try:
         reference = ToolReference.model_validate(item)
         real = RealTool(tool, str(item["tool"]).partition("#")[0])
@@ -221,7 +247,7 @@ def resolve_item(item: Mapping[str, Any], tool: BaseTool) -> tuple[ToolSheet | N
         return None, {"": faults[0][1]}
     sheet = ToolSheet("draft", False, resolved, load_common(), _NOWHERE, real)
     found: dict[str, str] = {}
-    for fault in find_faults(sheet, ()):
+    for fault in find_faults(sheet, results):
         text = fault.text.removeprefix(f"{resolved.name}: ")
         path = next((path for path in sheet.sources if text.startswith(f"{path}: ")), "")
         found.setdefault(path, text)
@@ -232,7 +258,7 @@ def _list_comments(phrase: DraftPhrase, spec: ToolSpec) -> list[str]:
     comments = []
     if phrase.is_foreign:
         comments.append("Its description is not in English, so the wordings are poor: write them as people say them.")
-    elif not spec.description.strip():
+    elif spec.description.strip() in ("", say_name(spec.name)):
         comments.append("It has no description: say in the tool what it does, the model reads nothing else.")
     if spec.effects == "once" and phrase.kind in ("look", "list", "find", "check", "compute"):
         comments.append(

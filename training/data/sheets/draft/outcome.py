@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
 from langchain_core.tools import BaseTool
@@ -22,25 +20,32 @@ from alpha_umi.training.data.sheets.draft.english import (
     singular,
     split_name,
 )
-from alpha_umi.training.data.sheets.draft.guess import CLUELESS, guess_value
+from alpha_umi.training.data.sheets.draft.guess import CLUELESS, find_id_core, find_json_type, guess_value
 from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase
 from alpha_umi.training.data.sheets.draft.slots import DraftSlot
+from alpha_umi.training.data.sheets.real_tool import read_reply
 from alpha_umi.training.data.sheets.reference import unfold
 
 _MAX_FIELDS = 5
 _MAX_TOLD = 3
 _FACTS = ["as planned", "higher than last week", "fine", "three points are open", "nothing unusual"]
+_BARE: Sequence[Mapping[str, Any]] = ({"type": "string"}, {"type": "object"}, {"type": "array"})
+_TELLING = frozenset({"pattern", "format", "enum", "const", "example", "examples"})
 _FINDINGS = ("look", "list", "find", "check", "compute")
 
 
 @dataclass
 class DraftOutcome:
-    """What a sheet says of a call's end; `returns` and `reply` are left out of a tool that is run."""
+    """What a sheet says of a call's end; `returns` and `reply` are left out of a tool that is run.
+
+    `told` names the `returns` whose form the tool itself tells.
+    """
 
     answer: str
     returns: dict[str, Any] = field(default_factory=dict)
     reply: Any = None
     fails: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
 
 
 def say_cannot(phrase: DraftPhrase) -> str:
@@ -85,38 +90,34 @@ def make_up_outcome(phrase: DraftPhrase, slots: Sequence[DraftSlot], tool: BaseT
     schema = read_return_schema(tool)
     outcome = maker.from_schema(schema) if schema else None
     outcome = outcome or maker.guess()
-    outcome.fails = maker.list_failures()
-    return outcome
+    return replace(outcome, fails=maker.list_failures())
 
 
 def tell_replies(phrase: DraftPhrase, slots: Sequence[DraftSlot], replies: Sequence[str]) -> DraftOutcome:
     """Return the answer for a tool that is run, which replied like this."""
     maker = _OutcomeMaker(phrase, slots)
-    paths = _find_common_parts(replies)
-    return DraftOutcome(maker.tell([(label, f"{{reply.{path}}}") for label, path in paths]) if paths else "{reply}")
+    paths = [path for path in find_common_parts(replies) if re.fullmatch(r"reply\.\w*[^\W\d]\w*", path)]
+    facts = [(" ".join(split_name(path.partition(".")[2])), f"{{{path}}}") for path in paths[:_MAX_TOLD]]
+    return DraftOutcome(maker.tell(facts) if facts else "{reply}")
 
 
-def _find_common_parts(replies: Sequence[str]) -> list[tuple[str, str]]:
-    """Return label and path of the values that all replies have, if they are JSON objects; a few of them."""
-    common: dict[str, str] | None = None
+def find_common_parts(replies: Sequence[str]) -> dict[str, Any]:
+    """Return the text and the numbers that all replies have, if they are JSON, by path, with one of the values."""
+    common: dict[str, Any] | None = None
     for text in replies:
-        try:
-            value = json.loads(text)
-        except ValueError:
-            return []
-        if not isinstance(value, dict):
-            return []
         parts = {
-            key: " ".join(split_name(key))
-            for key, part in value.items()
-            if isinstance(part, str | int | float) and key.replace("_", "a").isalnum()
+            path: part
+            for path, part in read_reply(text).items()
+            if path != "reply" and isinstance(part, str | int | float) and re.fullmatch(r"[\w.]+", path)
         }
-        common = parts if common is None else {key: label for key, label in common.items() if key in parts}
-    return [(label, key) for key, label in (common or {}).items()][:_MAX_TOLD]
+        common = parts if common is None else {path: part for path, part in common.items() if path in parts}
+    return common or {}
 
 
 def read_return_schema(tool: BaseTool) -> Mapping[str, Any] | None:
-    """Return the JSON Schema of what a function says that it returns; None if it says nothing that helps."""
+    """Return the JSON Schema of what a tool says that it returns; None if it says nothing that helps."""
+    if told := getattr(tool, "returns", None):
+        return dict(told)
     function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
     try:
         kind = get_type_hints(function).get("return") if function else None
@@ -139,7 +140,8 @@ class _OutcomeMaker:
         self._slots = list(slots)
         self._taken = {slot.path for slot in slots} | {slot.path.partition(".")[0] for slot in slots}
         self._required = [slot for slot in slots if not slot.is_optional]
-        self._rng = random.Random(phrase.noun)
+        self._depths: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def tell(self, facts: Sequence[tuple[str, str]]) -> str:
         """Return a sentence that tells what is known: labels, and values in braces."""
@@ -169,6 +171,8 @@ class _OutcomeMaker:
     def _add(self, returns: dict[str, Any], name: str, schema: Mapping[str, Any]) -> str | None:
         """Make a value up; return its name, None where none is known."""
         words = split_name(name)
+        if find_id_core(words) == [] and self._phrase.head.isalpha():
+            words = [self._phrase.head, *words]
         if schema.get("type") == "boolean":
             source: Any = [True, False]
         elif "enum" in schema:
@@ -188,14 +192,22 @@ class _OutcomeMaker:
         lookup = make_lookup(schema)
         returns: dict[str, Any] = {}
         reply = self._fill_in(unfold(schema, lookup), lookup, returns, self._phrase.head or "result", 0)
-        if reply is None or not returns:
+        if reply is None or not returns or schema in _BARE:
             return None
-        facts = [(" ".join(split_name(name)), f"{{{name}}}") for name in list(returns)[:_MAX_TOLD]]
+        facts = [(" ".join(split_name(name)), f"{{{name}}}") for name in self._choose_told(returns)]
         if self._phrase.kind in _FINDINGS:
-            return DraftOutcome(self.tell(facts), returns, reply)
-        return DraftOutcome(
-            f"{self._say_done()}{''.join(f', {label} {value}' for label, value in facts)}.", returns, reply
-        )
+            return DraftOutcome(self.tell(facts), returns, reply, told=self._told)
+        said = "".join(f", {label} {value}" for label, value in facts)
+        return DraftOutcome(f"{self._say_done()}{said}.", returns, reply, told=self._told)
+
+    def _choose_told(self, returns: Mapping[str, Any]) -> list[str]:
+        """Return what of a reply is told: what stands outermost; a number first of what was made, else last."""
+        finds = self._phrase.kind in ("look", "check", "compute")
+
+        def rank(name: str) -> tuple[int, bool]:
+            return self._depths.get(name, 0), (find_id_core(split_name(name)) is not None) == finds
+
+        return sorted(returns, key=rank)[:_MAX_TOLD]
 
     def _fill_in(self, node: Mapping[str, Any], lookup: Any, returns: dict[str, Any], name: str, depth: int) -> Any:
         if depth > 3:
@@ -203,17 +215,30 @@ class _OutcomeMaker:
         if node.get("properties"):
             filled = {}
             for key, part in list(node["properties"].items())[:_MAX_FIELDS]:
-                if key in {slot.path for slot in self._required}:
-                    filled[key] = f"{{{key}}}"
+                if given := self._find_given(key, depth):
+                    filled[key] = f"{{{given}}}"
                 elif (value := self._fill_in(unfold(part, lookup), lookup, returns, key, depth + 1)) is not None:
                     filled[key] = value
             return filled or None
         if node.get("type") == "array":
             item = self._fill_in(unfold(node.get("items") or {}, lookup), lookup, returns, singular(name), depth + 1)
             return [item] if item is not None else None
-        if node.get("type") in ("string", "integer", "number", "boolean") or "enum" in node:
+        if find_json_type(node) in ("string", "integer", "number", "boolean") and node:
             key = self._add(returns, name, node)
-            return f"{{{key}}}" if key else None
+            if key is None:
+                return None
+            self._depths[key] = depth
+            if _TELLING & node.keys():
+                self._told.add(key)
+            return f"{{{key}}}"
+        return None
+
+    def _find_given(self, key: str, depth: int) -> str | None:
+        """Return the value of the request that a part of the reply repeats: the same name, or the thing's own id."""
+        is_own = depth == 0 and find_id_core(split_name(key)) == []
+        for slot in self._required:
+            if slot.path == key or (is_own and find_id_core(slot.words) in ([self._phrase.head], [])):
+                return slot.path
         return None
 
     def guess(self) -> DraftOutcome:
@@ -271,6 +296,8 @@ class _OutcomeMaker:
         phrase = self._phrase
         done = make_participle(get_said(phrase.verb))
         subject = self._say_subject()
+        if phrase.is_foreign:
+            return f"Done: {subject}"
         if not phrase.thing:
             return f"It is {done}{subject}"
         head = [phrase.counted]

@@ -14,6 +14,7 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.progress import make_progress
 from alpha_umi.tools.convert import spec_from_tool
 from alpha_umi.tools.load import load_tools
+from alpha_umi.training.data.sheets.draft.chains import link_drafts
 from alpha_umi.training.data.sheets.draft.draft import CannotDraft, SheetDraft, TakenWords, draft_sheet, resolve_item
 from alpha_umi.training.data.sheets.draft.sentences.wordings import find_shape
 from alpha_umi.training.data.sheets.draft.sheet_file import add_items, add_wordings, load_items
@@ -82,6 +83,11 @@ def write_sheets(source: str, out: Path, teacher: Teacher | None = None) -> Writ
         if draft.guesses:
             written.guesses[tool.name] = draft.guesses
     written.written = [tool.name for tool, reference in found if reference in drafts]
+    kept = {str(item.get("tool")): item for item in items}
+    link_drafts(
+        [(tool, drafts[reference]) for tool, reference in found if reference in drafts],
+        {tool.name: kept[reference] for tool, reference in found if reference in kept},
+    )
     domain = path.stem.replace("_", " ")
     if teacher is None:
         add_items(path, domain, [drafts[reference] for _, reference in found if reference in drafts])
