@@ -113,9 +113,20 @@ def test_command_lines_run(
     command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = shlex.split(command)
-    others = ("data", "train", "teach", "improve", "traces", "eval", "hf:checkpoint", "sheets/", "my-agent/agent.yaml")
+    others = (
+        "ui",
+        "data",
+        "train",
+        "teach",
+        "improve",
+        "traces",
+        "eval",
+        "hf:checkpoint",
+        "sheets/",
+        "my-agent/agent.yaml",
+    )
     if any(word in arguments for word in others):
-        arguments.append("--help")  # hours, or files of somebody's own; other tests run it with a tiny model
+        arguments.append("--help")  # a server, hours, or files of somebody's own; other tests run it with a tiny model
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(sys, "stdin", StringIO())
     with pytest.raises(SystemExit) as leave:

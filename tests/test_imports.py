@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "peft", "openai", "pint", "matplotlib", "mcp", "langgraph_api")
+HEAVY = ("torch", "transformers", "peft", "openai", "pint", "matplotlib", "mcp", "langgraph_api", "nicegui")
 STEPS = [
     ("import alpha_umi.cli", (*HEAVY, "langgraph", "langchain_core", "pydantic")),
     ("import alpha_umi", HEAVY),

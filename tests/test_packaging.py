@@ -37,6 +37,7 @@ EXTRAS = {
     "retrieval",
     "serve",
     "train",
+    "ui",
 }
 OPTIONAL = [
     "langchain",
@@ -45,6 +46,7 @@ OPTIONAL = [
     "langchain_openai",
     "langgraph_api",
     "mcp",
+    "nicegui",
     "tensorboard",
     "xllamacpp",
 ]

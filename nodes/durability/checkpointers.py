@@ -36,7 +36,6 @@ from alpha_umi.errors import ConfigError, StorageError
 from alpha_umi.nodes.durability.claims import Claimable, lock_file
 from alpha_umi.nodes.durability.ledger import MemoryLedger, SqliteLedger, use_write_ahead_log
 from alpha_umi.nodes.durability.upkeep import Dialect, Statement, Upkeep, keep_latest_in_sqlite
-from alpha_umi.tools.ledger import Ledger
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -164,7 +163,7 @@ def _warn_dropped(kind: str, path: str, _: int) -> None:
 
 
 class DurableSaver(Claimable, Upkeep):
-    """What the checkpointers here add to LangGraph's; the function that opens one sets `where` and `ledger`.
+    """What the checkpointers here add to LangGraph's; the function that opens one sets `where`, `ledger` and `notes`.
 
     Args of the subclasses are those of LangGraph's checkpointers.
     """
@@ -184,6 +183,10 @@ class DurableSaver(Claimable, Upkeep):
         Raises:
             StorageError: If they cannot be read.
         """
+        raise NotImplementedError
+
+    async def alist_threads(self, limit: int) -> Sequence[str]:
+        """Do what `list_threads` does; of the savers that are async."""
         raise NotImplementedError
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -312,6 +315,12 @@ class DurableAsyncSqliteSaver(_SqliteBase, AsyncSqliteSaver):
     to wait for ever for an answer that its driver had given, and all threads wait for the one that is served.
     """
 
+    async def alist_threads(self, limit: int) -> Sequence[str]:
+        """Return the newest threads; see `DurableSaver`."""
+        with self.explained():
+            async with self.lock, self.conn.execute(NEWEST_THREADS.format("?"), (limit,)) as cursor:
+                return [name for (name,) in await cursor.fetchall()]
+
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Try twice; saving or deleting the same twice is doing it once."""
         for _ in range(2):
@@ -349,7 +358,7 @@ def open_sqlite(where: str, timeout_s: float) -> Iterator[DurableSaver]:
         connection = sqlite3.connect(where, timeout=timeout_s, check_same_thread=False)
     with closing(connection):
         saver = DurableSqliteSaver(connection)
-        saver.where, saver.ledger = where, _make_ledger(where)
+        _keep_records(saver, where)
         with explain_opening(where, _OPENING_FAULTS):
             saver.setup()
         yield saver
@@ -363,7 +372,7 @@ async def open_async_sqlite(where: str, timeout_s: float) -> AsyncIterator[Durab
         connection = await aiosqlite.connect(where, timeout=timeout_s)
     try:
         saver = DurableAsyncSqliteSaver(connection)
-        saver.where, saver.ledger = where, _make_ledger(where)
+        _keep_records(saver, where)
         with explain_opening(where, _OPENING_FAULTS):
             await saver.setup()
         yield saver
@@ -381,8 +390,9 @@ def _prepare_file(where: str, timeout_s: float) -> None:
         use_write_ahead_log(connection, timeout_s)  # which `setup` would try once
 
 
-def _make_ledger(where: str) -> Ledger:
-    return MemoryLedger() if where == IN_MEMORY else SqliteLedger(where)
+def _keep_records(saver: DurableSaver, where: str) -> None:
+    ledger = MemoryLedger() if where == IN_MEMORY else SqliteLedger(where)
+    saver.where, saver.ledger, saver.notes = where, ledger, ledger.make_notes()
 
 
 @contextmanager

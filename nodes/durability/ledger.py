@@ -11,25 +11,25 @@ import json
 import sqlite3
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
 
 from langchain_core.messages import ToolMessage
 
 from alpha_umi.errors import StorageError
+from alpha_umi.nodes.durability.notes import NOTES_SCHEMA, Execute, MemoryNotes, Notes, SqlNotes
 from alpha_umi.tools.ledger import CallKey, CallRecord, Ledger
 
-Execute: TypeAlias = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-
-SCHEMA = """CREATE TABLE IF NOT EXISTS effects (
+SCHEMA = f"""CREATE TABLE IF NOT EXISTS effects (
     thread TEXT NOT NULL, call TEXT NOT NULL, arguments TEXT NOT NULL, tool TEXT NOT NULL,
     n_started INTEGER NOT NULL DEFAULT 1, started_at DOUBLE PRECISION NOT NULL,
     finished_at DOUBLE PRECISION, result TEXT,
     PRIMARY KEY (thread, call, arguments)
-)"""
+);
+{NOTES_SCHEMA}"""
+"""Of the ledger and, in the same database, of notes on turns."""
 _KEY = "thread = ? AND call = ? AND arguments = ?"
 
 
@@ -40,6 +40,10 @@ class MemoryLedger(Ledger):
         """Start without records."""
         self._lock = Lock()
         self._outcomes: dict[CallKey, CallRecord] = {}
+
+    def make_notes(self) -> Notes:
+        """Return notes that are kept where the records are."""
+        return MemoryNotes()
 
     def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run; see `Ledger`."""
@@ -83,6 +87,10 @@ class SqlLedger(Ledger):
     @contextmanager
     def _open(self) -> Iterator[Execute]:
         """Give a function that runs one statement with ``?`` for its values."""
+
+    def make_notes(self) -> Notes:
+        """Return notes that are kept in the same database."""
+        return SqlNotes(self._open)
 
     def begin(self, key: CallKey, tool: str) -> CallRecord:
         """Record that a call is about to run; see `Ledger`."""

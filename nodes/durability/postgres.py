@@ -26,7 +26,8 @@ from alpha_umi.nodes.durability.checkpointers import (
     explain_opening,
 )
 from alpha_umi.nodes.durability.claims import ThreadInUse
-from alpha_umi.nodes.durability.ledger import SCHEMA, Execute, SqlLedger
+from alpha_umi.nodes.durability.ledger import SCHEMA, SqlLedger
+from alpha_umi.nodes.durability.notes import Execute
 from alpha_umi.nodes.durability.upkeep import Dialect, Statement
 from alpha_umi.tools.forks import renew_after_fork
 
@@ -116,7 +117,9 @@ class _PostgresBase(DurableSaver):
 
     def name_database(self, conninfo: str) -> Self:
         """Say where the threads are, and keep the ledger there too."""
-        self.conninfo, self.where, self.ledger = conninfo, parse_address(conninfo), PostgresLedger(conninfo)
+        self.conninfo, self.where = conninfo, parse_address(conninfo)
+        self.ledger = ledger = PostgresLedger(conninfo)
+        self.notes = ledger.make_notes()
         return self
 
 
@@ -138,6 +141,13 @@ class DurablePostgresSaver(_PostgresBase, PostgresSaver):
 @explain_errors
 class DurableAsyncPostgresSaver(_PostgresBase, AsyncPostgresSaver):
     """Keeps threads in PostgreSQL, for async runs."""
+
+    async def alist_threads(self, limit: int) -> Sequence[str]:
+        """Return the newest threads; see `DurableSaver`."""
+        with self.explained():
+            async with self._cursor() as cursor:
+                await cursor.execute(NEWEST_THREADS.format("%s"), (limit,))
+                return [row["thread_id"] for row in await cursor.fetchall()]
 
     async def _aexecute(self, statements: Sequence[Statement]) -> None:
         async with self._cursor() as cursor, cursor.connection.transaction():

@@ -1,4 +1,4 @@
-"""Deleting, copying and shortening of threads, as LangGraph's server asks for it, with the ledger of their calls.
+"""Deleting, copying and shortening of threads with all that is kept about them, as LangGraph's server asks for it.
 
 LangGraph's SQLite checkpointers have none of it but `delete_thread`; those on PostgreSQL also `prune`.
 """
@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
+from alpha_umi.nodes.durability.notes import Notes
 from alpha_umi.tools.ledger import Ledger
 
 Statement: TypeAlias = tuple[str, tuple[str, ...]]
@@ -43,6 +44,7 @@ class Upkeep(BaseCheckpointSaver[Any]):
     """
 
     ledger: Ledger
+    notes: Notes
     _dialect: ClassVar[Dialect]
 
     def delete_for_runs(self, run_ids: Iterable[str]) -> None:
@@ -54,24 +56,28 @@ class Upkeep(BaseCheckpointSaver[Any]):
         await self._aexecute([each for run in run_ids for each in _delete_run(self._dialect, str(run))])
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all checkpoints of a thread, and the record of its calls; rolling a run back leaves copies alone."""
+        """Copy a thread, the record of its calls and its notes; rolling a run back leaves copies alone."""
         self._execute(_copy(self._dialect, str(source_thread_id), str(target_thread_id)))
         self.ledger.copy_thread(str(source_thread_id), str(target_thread_id))
+        self.notes.copy_thread(str(source_thread_id), str(target_thread_id))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Do what `copy_thread` does."""
         await self._aexecute(_copy(self._dialect, str(source_thread_id), str(target_thread_id)))
         await asyncio.to_thread(self.ledger.copy_thread, str(source_thread_id), str(target_thread_id))
+        await asyncio.to_thread(self.notes.copy_thread, str(source_thread_id), str(target_thread_id))
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread and the record of its calls."""
+        """Delete a thread, the record of its calls and its notes."""
         super().delete_thread(str(thread_id))
         self.ledger.forget_thread(str(thread_id))
+        self.notes.forget_thread(str(thread_id))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Do what `delete_thread` does."""
         await super().adelete_thread(str(thread_id))
         await asyncio.to_thread(self.ledger.forget_thread, str(thread_id))
+        await asyncio.to_thread(self.notes.forget_thread, str(thread_id))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete threads (``delete``), or all of them but their newest state (``keep_latest``).

@@ -30,16 +30,25 @@ def render_tool(tool: ToolSpec, *, style: Style = "umi", repeat_name: bool = Fal
         >>> render_tool(ToolSpec("weather", "Forecast.", schema))
         '{"name":"weather","description":"Forecast.","arguments":{"days":"integer, optional. How many."}}'
     """
-    follow = _make_follower(tool)
-    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
     if style == "umi":
-        required = tool.parameters.get("required", ())
-        arguments = {name: _describe(follow, part, name in required) for name, part in properties.items()}
-        value = {"name": tool.name, "description": tool.description, "arguments": arguments}
+        value: dict[str, Any] = {"name": tool.name, "description": tool.description}
+        value |= {"arguments": describe_arguments(tool)}
         value |= {"call": tool.name} if repeat_name else {}
         return escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")), style=style)
-    inputs = {name: _describe_as_paper(follow, part) for name, part in properties.items()}
+    follow = _make_follower(tool)
+    inputs = {name: _describe_as_paper(follow, part) for name, part in _list_properties(tool).items()}
     return escape_json(json.dumps({"Name": tool.name, "function": tool.description, "input": inputs}), style=style)
+
+
+def describe_arguments(tool: ToolSpec) -> dict[str, str]:
+    """Return in short phrases what each argument of a tool is, by its name."""
+    follow, required = _make_follower(tool), tool.parameters.get("required", ())
+    return {name: _describe(follow, part, name in required) for name, part in _list_properties(tool).items()}
+
+
+def _list_properties(tool: ToolSpec) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = tool.parameters.get("properties", {})
+    return properties
 
 
 def render_tools(tools: Sequence[ToolSpec], *, style: Style = "umi", repeat_names: bool = False) -> str:

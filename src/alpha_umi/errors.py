@@ -17,6 +17,11 @@ import re
 REDACTED = "[redacted]"
 _PART = r"[^/\n'\"]"  # a password may hold blanks, and a message goes on after the quotes
 _LOGIN = re.compile(rf"(:/{{1,2}}|//)(?:{_PART}*@|\S+@)+")
+_EXTRAS = {
+    **{"accelerate": "train", "tensorboard": "train", "matplotlib": "train", "rouge": "eval"},
+    **dict.fromkeys(("nicegui", "fastapi", "uvicorn"), "ui"),
+}
+_LOOP = "Symlink loop"
 _SECRET_IN_QUERY = re.compile(r"([?&][\w.-]*(?:pass|pwd|secret|token|key|auth|sig)[\w.-]*=)[^&\s'\"#]+", re.IGNORECASE)
 
 
@@ -64,3 +69,17 @@ class ModelFault(AlphaUmiError, RuntimeError):
 
 class ModelNotAvailable(AlphaUmiError, RuntimeError):
     """Weights are neither in the cache nor reachable."""
+
+
+def explain(error: Exception) -> Exception:
+    """Return an error that says what to do where a library or the system has raised one; else the error itself."""
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        extra = _EXTRAS[error.name]
+        return ConfigError(f"This needs {error.name}, of the extra {extra!r}: pip install 'alpha-umi[{extra}]'.")
+    if isinstance(error, OSError) and error.strerror:
+        where = " and ".join(f"{str(name)!a}" for name in (error.filename, error.filename2) if name) or "the system"
+        text = f"{where}: {error.strerror}. Check the path, its permissions and the free space."
+        return ConfigError(text).with_traceback(error.__traceback__)
+    if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # before Python 3.13
+        return ConfigError(f"{error}: it is a link to itself. Name another path.").with_traceback(error.__traceback__)
+    return error

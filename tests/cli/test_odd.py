@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import yaml
@@ -62,6 +63,7 @@ BASES = {
     "--thread t --database threads.sqlite --export export.json --json {question} What?",
     "chat": "--model hf:ckpt --max-steps 1 --tools mcp:mcp.json --database threads.sqlite",
     "threads delete": "--database threads.sqlite {names} t",
+    "ui": "--model config.yaml --database threads.sqlite --port 0",
     "graph": "",
     "new": "{folder} project",
     "check": "--questions questions.yaml --model config.yaml --tools openapi:api.json --sheets sheets --out checked",
@@ -125,6 +127,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, base: Path, make_config: 
     write(folder / "train.yaml", config.model_dump(mode="json"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr("alpha_umi.ui.server.serve", AsyncMock())  # which ends with a signal alone
         for name, value in ENVIRON.items():
             patch.setenv(name, value)
         patch.setenv("ALPHA_UMI_CACHE", str(folder / "cache"))

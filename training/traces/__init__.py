@@ -6,6 +6,7 @@ from alpha_umi.training.traces.filters import (
     make_feedback_filter,
     make_finish_filter,
     make_question_filter,
+    make_rating_filter,
 )
 from alpha_umi.training.traces.langsmith import read_runs
 from alpha_umi.training.traces.logs import read_logs
@@ -22,6 +23,7 @@ __all__ = [
     "make_finish_filter",
     "make_hiding",
     "make_question_filter",
+    "make_rating_filter",
     "read_logs",
     "read_runs",
     "read_threads",

@@ -36,6 +36,18 @@ def make_finish_filter(finishes: Sequence[str]) -> Filter:
     return find
 
 
+def make_rating_filter(*, is_wanted: bool) -> Filter:
+    """Leave out turns with a person's thumb down and, with `is_wanted`, those without a thumb up."""
+
+    def find(trace: Trace, number: int) -> str | None:
+        rating = trace.ratings[number] if trace.ratings else None
+        if rating == -1:
+            return "turn with a thumb down"
+        return "turn without a thumb up" if is_wanted and rating != 1 else None
+
+    return find
+
+
 def make_feedback_filter(key: str, minimum: float) -> Filter:
     """Keep runs whose mean score of a kind of feedback is high enough."""
 

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableConfig
 
 from alpha_umi.errors import StorageError, hide_passwords
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.durability.notes import RATING
 from alpha_umi.nodes.role.tool_selection import list_found, list_offered
 from alpha_umi.nodes.state import UmiState
 from alpha_umi.tools.spec import ToolSpec
@@ -47,7 +48,8 @@ def read_threads(
         if state := _load_state(saver, config, tally):
             history = _load_history(saver, config, tally)
             with tally.reading(where):
-                if trace := _read_thread(name, where, state, history, catalogue, tally):
+                ratings = {turn: note.get(RATING) for turn, note in saver.notes.read(name).items()}
+                if trace := _read_thread(name, where, state, history, catalogue, ratings, tally):
                     yield trace
 
 
@@ -73,6 +75,7 @@ def _read_thread(
     state: Mapping[str, Any],
     history: _History,
     catalogue: Mapping[str, ToolSpec],
+    ratings: Mapping[str, int | None],
     tally: Tally,
 ) -> Trace | None:
     messages: Sequence[AnyMessage] = state["messages"]
@@ -89,6 +92,7 @@ def _read_thread(
         finish=state["finish"],
         ends=history.ends,
         unlearnt={id for id, is_renamed in edited.items() if is_renamed},
+        ratings=ratings,
     )
 
 

@@ -31,6 +31,7 @@ class Trace:
         finishes: How each turn ended, in the words of the state's ``finish``; None where it did not.
         n_context: How many of the first turns belong to other traces.
         scores: The mean of each kind of feedback on it.
+        ratings: A person's thumb on each turn: 1 is up, -1 is down, None is neither.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Trace:
     finishes: tuple[str | None, ...]
     n_context: int = 0
     scores: Mapping[str, float] = field(default_factory=dict)
+    ratings: tuple[int | None, ...] = ()
 
 
 def make_trace(
@@ -51,6 +53,7 @@ def make_trace(
     finish: str | None,
     ends: Mapping[str, str] | None = None,
     unlearnt: Collection[str] = (),
+    ratings: Mapping[str, int | None] | None = None,
 ) -> Trace | None:
     """Read the messages of a state; None, and counted, if no turn is left.
 
@@ -66,6 +69,7 @@ def make_trace(
         finish: How the last turn ended.
         ends: How turns before it ended, by the id of their last message; what is missing is told by their last step.
         unlearnt: Ids of the messages that must not be learnt.
+        ratings: A person's thumbs on turns, by the ids of their human messages.
 
     Raises:
         TrajectoryError: If the messages form no trajectory.
@@ -77,7 +81,8 @@ def make_trace(
     trajectory = Trajectory.from_messages(marked, tools)
     if not trajectory.turns:
         raise TrajectoryError("it holds no question.")
-    last_ids = [part[-1].id for part in _split(messages)]
+    parts = _split(messages)
+    last_ids = [part[-1].id for part in parts]
     known = ends or {}
     finishes = [
         known.get(last or "") or _read_finish(turn) for last, turn in zip(last_ids, trajectory.turns, strict=True)
@@ -90,7 +95,8 @@ def make_trace(
         if not foreign:
             return None
         trajectory = Trajectory(trajectory.tools, trajectory.turns[:foreign], trajectory.system)
-    return Trace(id, where, trajectory, tuple(finishes[:foreign]))
+    thumbs = tuple((ratings or {}).get(part[0].id or "") for part in parts[:foreign])
+    return Trace(id, where, trajectory, tuple(finishes[:foreign]), ratings=thumbs)
 
 
 def _mark(message: AnyMessage) -> AnyMessage:

@@ -25,6 +25,7 @@ from alpha_umi.cli.new import new
 from alpha_umi.cli.options import QuestionCommand
 from alpha_umi.cli.screen import EXIT_INTERRUPTED, EXIT_TERMINATED, show_error
 from alpha_umi.cli.teach import teach
+from alpha_umi.cli.ui import ui
 from alpha_umi.errors import hide_passwords
 
 
@@ -49,7 +50,7 @@ app = typer.Typer(
     "143 terminated.",
 )
 app.command(cls=QuestionCommand)(ask)
-for _command in (chat, graph, train, teach, improve, check, new):
+for _command in (chat, ui, graph, train, teach, improve, check, new):
     app.command()(_command)
 app.add_typer(threads, name="threads")
 app.add_typer(traces.app, name="traces")

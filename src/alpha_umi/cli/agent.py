@@ -7,7 +7,6 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext, redirect_stdout, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -238,18 +237,18 @@ def _is_kept(saver: DurableSaver, name: str) -> bool:
 
 
 def _describe(saver: DurableSaver, name: str) -> str:
+    from alpha_umi.graph.threads import summarize_thread
+
     try:
         newest = saver.get_tuple({"configurable": {"thread_id": name}})
     except StorageError as error:
         return clean(f"{name:<16} {error}")
     if newest is None:
         return clean(f"{name:<16} was deleted meanwhile")
-    messages = newest.checkpoint["channel_values"].get("messages", [])
-    questions = [message.text for message in messages if message.type == "human"]
-    first = " ".join(questions[0].split()) if questions else ""
+    found = summarize_thread(name, newest)
+    first = " ".join(found.first_question.split())
     cut = first if len(first) <= _MAX_QUESTION_CHARS else f"{first[:_MAX_QUESTION_CHARS]}…"
-    time = datetime.fromisoformat(newest.checkpoint["ts"]).astimezone().strftime("%Y-%m-%d %H:%M")
-    return clean(f"{name:<16} {time}  {len(questions):>3}  {cut}")
+    return clean(f"{name:<16} {found.changed_at:%Y-%m-%d %H:%M}  {found.n_questions:>3}  {cut}")
 
 
 def _keep(drawing: Drawing, strategy: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typer._click.core import Context
 
     from alpha_umi.graph.config import UmiSettings
+    from alpha_umi.nodes.state import UmiContext
 
 Model: TypeAlias = Annotated[
     str | None,
@@ -115,6 +116,16 @@ def refuse_address(path: Path) -> Path:
 
 
 DEFAULT_DATABASE = Path(typer.get_app_dir("alpha-umi")) / "threads.sqlite"
+
+
+def make_context(settings: UmiSettings, *, approve: bool | None) -> UmiContext:
+    """Return what runs are set to.
+
+    `approve` asks about every call, beside what the configuration says; False asks about none, whatever it says.
+    """
+    if approve is False:
+        settings.approve_tools = False
+    return settings.make_context().model_copy(update={"approve_tools": bool(approve)})
 
 
 def load_configuration(

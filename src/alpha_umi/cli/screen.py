@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.status import Status
 
-from alpha_umi.errors import AlphaUmiError, ConfigError, InputError, hide_passwords
+from alpha_umi.errors import AlphaUmiError, ConfigError, InputError, explain, hide_passwords
 
 try:
     import termios
@@ -44,8 +44,6 @@ _STYLES = {
     "search limit": ("bold yellow", ""),
     "approve": ("bold cyan", ""),
 }
-_EXTRAS = {"accelerate": "train", "tensorboard": "train", "matplotlib": "train", "rouge": "eval"}
-_LOOP = "Symlink loop"
 _DECISIONS = {"approve": "yes", "reject": "no", "edit": "edit", "respond": "answer"}
 _UNIT = re.compile(r"(\s*)(\S+)")
 # A tool's output must not be able to move the cursor or retitle the terminal.
@@ -229,15 +227,7 @@ def _ask_action(name: str, screen: Screen) -> dict[str, Any]:
 
 def show_error(error: Exception) -> int:
     """Say on stderr what went wrong and return the exit code; ``--debug`` shows where, too."""
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        extra = _EXTRAS[error.name]
-        error = ConfigError(f"This needs {error.name}, of the extra {extra!r}: pip install 'alpha-umi[{extra}]'.")
-    elif isinstance(error, OSError) and error.strerror:
-        where = " and ".join(f"{str(name)!a}" for name in (error.filename, error.filename2) if name) or "the system"
-        text = f"{where}: {error.strerror}. Check the path, its permissions and the free space."
-        error = ConfigError(text).with_traceback(error.__traceback__)
-    elif isinstance(error, RuntimeError) and str(error).startswith(_LOOP):  # before Python 3.13
-        error = ConfigError(f"{error}: it is a link to itself. Name another path.").with_traceback(error.__traceback__)
+    error = explain(error)
     if "--debug" in sys.argv:
         typer.echo(hide_passwords("".join(traceback.format_exception(error))), err=True, nl=False)
     elif isinstance(error, AlphaUmiError):

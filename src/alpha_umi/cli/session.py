@@ -9,30 +9,31 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TypeAlias, TypeVar
-from uuid import uuid4
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command, Interrupt, StateSnapshot
+from langgraph.types import Interrupt, StateSnapshot
 from pydantic_core import to_jsonable_python
 from rich.text import Text
 from rich.tree import Tree as Drawing
 
+from alpha_umi.cli.options import make_context
 from alpha_umi.cli.screen import EXIT_TERMINATED, Screen, ask_person, clean
 from alpha_umi.graph.checkpointers import open_async_checkpointer
 from alpha_umi.graph.config import UmiSettings
 from alpha_umi.graph.embed import UmiAgent
+from alpha_umi.graph.events import Begun, Event, Moved, Observed, Saved, Words, make_input, make_resume, stream_events
 from alpha_umi.graph.factory import load_toolbox, make_agent
-from alpha_umi.nodes.format.shown import read_shown
-from alpha_umi.nodes.format.trajectory import ROLES, Trajectory, parse_message
+from alpha_umi.graph.threads import make_thread_name
+from alpha_umi.nodes.format.trajectory import Trajectory, parse_message
 from alpha_umi.nodes.search import add_node, make_tree, parse_step
 from alpha_umi.nodes.state import NodeStatus, Tree, TreeNode, UmiContext, UmiOutput
 from alpha_umi.tools.spec import ToolSpec
@@ -44,8 +45,6 @@ _EXIT_DEADLINE_S = 4.0
 """What sends SIGTERM often waits ten seconds before it kills; the command line ends in five."""
 _MAX_TREE_CHARS = 160
 _TREE_STYLES: Mapping[NodeStatus, str] = {"open": "", "failed": "red", "gave up": "yellow", "answer": "green"}
-_OBSERVING = ("caller", "approval", "tools")
-"""The nodes that write observations; a strategy's own nodes hand old ones on."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,6 @@ class Session:
     tools: Sequence[ToolSpec]
     claim: Claim | None
     thread: str
-    _running: dict[str, list[ToolMessage] | None] = field(default_factory=dict, init=False)
-    """What tasks of a step have observed, in the order of the calls; None while one runs."""
-    _are_many: bool = field(default=False, init=False)
 
     @property
     def _config(self) -> RunnableConfig:
@@ -104,7 +100,7 @@ class Session:
 
     def begin(self) -> None:
         """Leave the thread and begin another."""
-        self.thread = _make_name()
+        self.thread = make_thread_name()
 
     def read_state(self) -> StateSnapshot:
         """Return what the thread keeps; it has `tasks` if the last turn was stopped before its end."""
@@ -116,18 +112,15 @@ class Session:
         Args:
             question: What to answer; None continues the turn that was stopped.
         """
-        value: Any = None if question is None else {"messages": [HumanMessage(question)]}
         usage = UsageMetadataCallbackHandler()
         config: RunnableConfig = {**self._config, "callbacks": [usage]}
         try:
             with self.claim(self.thread) if self.claim else nullcontext():
-                output, interrupts = self.loop.run(self._stream(value, config))
+                output, interrupts = self.loop.run(self._stream(make_input(question), config))
                 while interrupts:
                     # asked here and not in the loop, whose Ctrl-C would wait for the person's answer
-                    answers: Any = {question.id: ask_person(question.value, self.screen) for question in interrupts}
-                    # LangGraph keeps an answer without the question's id until the next one: it has to be replaced
-                    answer = answers if len(answers) > 1 else next(iter(answers.values()))
-                    output, interrupts = self.loop.run(self._stream(Command(resume=answer), config))
+                    answers = {question.id: ask_person(question.value, self.screen) for question in interrupts}
+                    output, interrupts = self.loop.run(self._stream(make_resume(answers, interrupts), config))
         finally:
             self.screen.end()
         self._show_end(output)
@@ -136,58 +129,28 @@ class Session:
     async def _stream(self, value: Any, config: RunnableConfig) -> tuple[UmiOutput, tuple[Interrupt, ...]]:
         """Show what happens and return the last state, with the questions to the person it ends on."""
         output: Any = None
-        self._running, self._are_many = {}, False
         interrupts: tuple[Interrupt, ...] = ()
-        parts = self.agent.astream(
-            value,
-            config,
-            context=self.context,
-            stream_mode=["messages", "tasks", "values", "custom"],
-            subgraphs=True,
-            durability="sync",  # a turn that is stopped has lost no finished step
-            version="v2",
-        )
-        async with aclosing(parts):  # type: ignore[type-var]  # typed as an iterator, is a generator
-            async for part in parts:
-                if part["type"] == "messages":
-                    self._show_words(*part["data"])
-                elif part["type"] == "tasks":
-                    self._show_task(part["data"])
-                elif part["type"] == "custom":
-                    self._show_move(part["data"])
-                elif part["type"] == "values" and not part["ns"]:
-                    output, interrupts = part["data"], part["interrupts"]
+        async with aclosing(stream_events(self.agent, value, config, self.context)) as events:
+            async for event in events:
+                if isinstance(event, Saved) and event.is_whole:
+                    output, interrupts = event.values, event.interrupts
+                else:
+                    self._show(event)
         return output, interrupts
 
-    def _show_words(self, message: AnyMessage, metadata: Mapping[str, Any]) -> None:
-        node = metadata["langgraph_node"]
-        if node in ROLES and isinstance(message, AIMessage) and (text := read_shown(message, node)):
-            self.screen.write(node, text)
-
-    def _show_task(self, task: Mapping[str, Any]) -> None:
-        if "result" not in task:
-            self.screen.wait(f"{task['input']['name']} is running" if task["name"] == "tools" else task["name"])
-            self._running[task["id"]] = None
-            return
-        found = task["result"].get("messages", []) if task["name"] in _OBSERVING else []
-        self._running[task["id"]] = [message for message in found if isinstance(message, ToolMessage)]
-        self._are_many |= len(self._running) > 1
-        while self._running and (messages := next(iter(self._running.values()))) is not None:
-            del self._running[next(iter(self._running))]
-            for message in messages:
-                self._show_observation(message)
-        self._are_many &= bool(self._running)
-
-    def _show_observation(self, message: ToolMessage) -> None:
-        text = f"{message.name}: {message.text}" if self._are_many else message.text
-        self.screen.observe(text, is_error=message.status == "error")
-
-    def _show_move(self, event: Any) -> None:
-        """Say where a search turns back; a tool's own events are not shown."""
-        tree = event.get("tree") if isinstance(event, dict) else None
-        newest = max(tree["nodes"], key=lambda node: node["id"]) if tree else None
-        if tree and newest and newest["id"] != tree["cursor"]:
-            self.screen.note(clean(f"Dead end: {newest['reason']} Back to node {tree['cursor']}."))
+    def _show(self, event: Event) -> None:
+        match event:
+            case Words(role, text):
+                self.screen.write(role, text)
+            case Begun(node, tool):
+                self.screen.wait(f"{tool} is running" if tool else node)
+            case Observed(message, is_one_of_many):
+                text = f"{message.name}: {message.text}" if is_one_of_many else message.text
+                self.screen.observe(text, is_error=message.status == "error")
+            case Moved(nodes, cursor):
+                newest = max(nodes, key=lambda node: node["id"], default=None)
+                if newest and newest["id"] != cursor:
+                    self.screen.note(clean(f"Dead end: {newest['reason']} Back to node {cursor}."))
 
     def _show_end(self, output: UmiOutput) -> None:
         """Say why there is no proper answer, unless the planner has just said so itself."""
@@ -198,25 +161,19 @@ class Session:
             self.screen.end()
 
 
-def _make_name() -> str:
-    return uuid4().hex[:8]
-
-
 @contextmanager
 def open_session(
     settings: UmiSettings, screen: Screen, *, approve: bool | None, where: str | Path | None, thread: str | None
 ) -> Iterator[Session]:
     """Build the agent and open its thread, a new one if `thread` is None.
 
-    `approve` asks about every call, beside what the configuration says; False asks about none, whatever it says. The
-    thread is kept in the SQLite file or the PostgreSQL database that `where` names, and in memory if that is None.
+    `approve` is that of `make_context`. The thread is kept in the SQLite file or the PostgreSQL database that `where`
+    names, and in memory if that is None.
 
     Raises:
         ConfigError: If the configuration or the database cannot be used.
     """
-    context = settings.make_context().model_copy(update={"approve_tools": bool(approve)})
-    if approve is False:
-        settings.approve_tools = False
+    context = make_context(settings, approve=approve)
     with EventLoop() as loop:
         stack = AsyncExitStack()
         try:
@@ -224,7 +181,7 @@ def open_session(
             durable = loop.run(stack.enter_async_context(open_async_checkpointer(where))) if where else None
             agent = make_agent(settings, toolbox=toolbox, checkpointer=durable or InMemorySaver())
             claim = durable.claim if durable else None
-            yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or _make_name())
+            yield Session(agent, context, screen, loop, toolbox.specs, claim, thread or make_thread_name())
         finally:
             loop.run(stack.aclose())
 

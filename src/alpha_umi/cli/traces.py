@@ -81,6 +81,9 @@ def export(
             help="Only turns that ended so. Repeatable.",
         ),
     ] = None,
+    rated: Annotated[
+        bool, typer.Option("--rated", help="Only turns with a thumb up, given on the page of 'ui'.")
+    ] = False,
     questions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", show_default=False, help="Only right turns, by a file of questions of 'check'."),
@@ -101,8 +104,8 @@ def export(
 ) -> None:
     """Write what the agent did as trajectories, which 'data build --source own:FILE' and 'eval static' read.
 
-    Reads the threads of ask and chat, the files of --log, or the runs of --project. What cannot be used is left out,
-    counted and named.
+    Reads the threads of ask, chat and ui, the files of --log, or the runs of --project. What cannot be used is left
+    out, counted and named; so are turns with a thumb down.
     """
     if out.is_dir():
         raise typer.BadParameter("it is a folder; name a file.", param_hint="--out")
@@ -113,6 +116,7 @@ def export(
         make_finish_filter,
         make_hiding,
         make_question_filter,
+        make_rating_filter,
         read_logs,
         render_export,
     )
@@ -121,6 +125,7 @@ def export(
         if given and project is None:
             raise typer.BadParameter("it is about runs in LangSmith; give --project.", param_hint=f"--{name}")
     filters = [make_finish_filter(finish or (["answer", "give up"] if questions else ["answer"]))]
+    filters.append(make_rating_filter(is_wanted=rated))
     filters += [make_feedback_filter(*_parse_feedback(each)) for each in feedback or ()]
     settings = load_configuration(model, tools, None, None)
     if questions:

@@ -16,8 +16,9 @@ from alpha_umi import Trajectory
 from alpha_umi.errors import StorageError
 from alpha_umi.graph.checkpointers import open_checkpointer
 from alpha_umi.nodes.durability.checkpointers import DurableSaver
+from alpha_umi.nodes.durability.notes import RATING
 from alpha_umi.nodes.models.scripted import replay
-from alpha_umi.training.traces.filters import make_finish_filter
+from alpha_umi.training.traces.filters import make_finish_filter, make_rating_filter
 from alpha_umi.training.traces.trace import OF_ANOTHER, UNFINISHED
 from tests.training.traces.conftest import CATALOGUE, SCRIPT, ask, export, make_agent, thread
 
@@ -170,3 +171,19 @@ def test_a_database_that_goes_away_is_no_damaged_thread(saver: DurableSaver, tmp
     with pytest.raises(StorageError, match="cannot be read or written"):
         export(saver, tmp_path / "out.jsonl", names=("t",))
     assert (tmp_path / "out.jsonl").read_text() == "before"
+
+
+def test_thumbs_say_which_turns_are_learnt(saver: DurableSaver, tmp_path: Path) -> None:
+    agent = make_agent(saver)
+    for question in ("Good?", "Bad?", "Neither?"):
+        result = agent.invoke(ask(question), thread())
+    ids = [message.id or "" for message in result["messages"] if isinstance(message, HumanMessage)]
+    for id_, rating in zip(ids, (1, -1, None), strict=True):
+        saver.notes.write("t", id_, {RATING: rating, "seconds": 1.0})
+    finished = make_finish_filter(["answer"])
+    (kept,), tally = export(saver, tmp_path / "out.jsonl", finished, make_rating_filter(is_wanted=False))
+    assert list_weights(kept) == [[1, 1], [0, 0], [1, 1]]
+    assert tally.dropped == {"turn with a thumb down": 1}
+    (kept,), tally = export(saver, tmp_path / "out.jsonl", finished, make_rating_filter(is_wanted=True))
+    assert list_weights(kept) == [[1, 1]]
+    assert tally.dropped == {"turn with a thumb down": 1, "turn without a thumb up": 1}
