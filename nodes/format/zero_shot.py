@@ -7,11 +7,17 @@ and one human message with everything that was done in the present one.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from textwrap import indent
+from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from jinja2 import TemplateError
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
+from alpha_umi.errors import ConfigError
+from alpha_umi.nodes.format.encoding import FastTokenizer
 from alpha_umi.nodes.format.escaping import escape, escape_json
+from alpha_umi.nodes.format.render import encode_messages
 from alpha_umi.nodes.format.trajectory import Role, Step, Trajectory, Turn
 from alpha_umi.tools.spec import ToolSpec
 
@@ -40,6 +46,7 @@ _QUESTIONS: dict[Role, str] = {
     "caller": "Write the tool call for the last plan.",
     "summarizer": "Write the answer.",
 }
+_ROLES = {"human": "user", "ai": "assistant"}
 _RETRY = "Your last plan was of no use because it did not end with a 'Next:' line. End with one of the three lines."
 
 
@@ -56,6 +63,46 @@ def render_zero_shot(role: Role, trajectory: Trajectory, *, retry: bool, hint: s
     parts = [current.instruction, *(["Done so far:", *log] if log else []), *([hint] if hint else []), _QUESTIONS[role]]
     # Many a server puts the text into its template as it is.
     return [*messages, HumanMessage(escape("\n\n".join(parts)))]
+
+
+def as_chat_message(message: BaseMessage) -> ChatMessage:
+    """Return a message under the name that chat templates have for its role."""
+    role = str(getattr(message, "role", _ROLES.get(message.type, message.type)))
+    return ChatMessage(role=role, content=str(message.text))
+
+
+def encode_chat(messages: Sequence[ChatMessage], tokenizer: FastTokenizer, template: str) -> list[int]:
+    """Return the prompt that a model's own chat template makes of a conversation, (T,).
+
+    Where the template knows no system role, its text comes before the user's first one. Models that may think are
+    asked not to.
+
+    Raises:
+        ConfigError: If the template takes no such conversation.
+    """
+    rows: list[Mapping[str, Any]] = [{"role": each.role, "content": str(each.text)} for each in messages]
+    for said in (rows, join_system(rows)):
+        chat = [ChatMessage(role=row["role"], content=row["content"]) for row in said]
+        try:
+            return encode_messages(chat, tokenizer, template, add_generation_prompt=True, enable_thinking=False)
+        except (TemplateError, TypeError) as error:
+            refusal = error
+    raise ConfigError(f"The model's chat template takes no such conversation: {refusal}. Use another model.")
+
+
+def join_system(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    r"""Put the texts of system messages before the first message of the user.
+
+    Example:
+        >>> join_system([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
+        [{'role': 'user', 'content': 'Be brief.\n\nHi'}]
+    """
+    told = [str(message["content"]) for message in messages if message["role"] in ("system", "developer")]
+    others = [message for message in messages if message["role"] not in ("system", "developer")]
+    first = next((i for i, message in enumerate(others) if message["role"] == "user"), 0)
+    head: Mapping[str, Any] = others[first] if others else {"role": "user", "content": ""}
+    joined = {**head, "content": "\n\n".join(filter(None, [*told, str(head["content"])]))}
+    return [*others[:first], joined, *others[first + 1 :]]
 
 
 def _describe_tools(tools: tuple[ToolSpec, ...]) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel, LangSmithParams, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -26,7 +26,8 @@ from pydantic import ConfigDict, Field
 
 from alpha_umi.errors import ConfigError, ContextOverflow
 from alpha_umi.nodes.format.escaping import Style
-from alpha_umi.nodes.format.trajectory import Role
+from alpha_umi.nodes.format.trajectory import Role, Trajectory
+from alpha_umi.nodes.format.zero_shot import render_zero_shot
 from alpha_umi.nodes.models.engine import DEFAULT_TOKENS_PER_BATCH, MAX_SEQUENCES, EngineName, GenerationRequest
 from alpha_umi.nodes.models.request import PromptSize, RoleAwareChatModel, RoleRequest
 from alpha_umi.tools.spec import ToolSpec
@@ -34,6 +35,7 @@ from alpha_umi.tools.spec import ToolSpec
 if TYPE_CHECKING:
     from alpha_umi.nodes.models.engine.scheduler import Engine
 
+Prompts: TypeAlias = Literal["roles", "general"]
 StreamItem: TypeAlias = ChatGenerationChunk | BaseException | None
 """A chunk of the reply, what went wrong, or the end."""
 
@@ -52,6 +54,8 @@ class LocalChatModel(RoleAwareChatModel):
         model: Folder, short name such as ``smollm2-135m``, or Hugging Face id.
         adapter: LoRA adapter: a folder inside the model's, or any path.
         role: Used where a call names no role.
+        prompts: ``roles`` for weights that were trained for them, ``general`` for other instruct models: a system
+            message explains the role, in the model's own chat template. A role spec sees to it.
         style: Chat template the weights were trained with.
         constrained: Keep planner and caller to their grammars.
         guard_names: Where a constrained planner writes "I call", let only the name of an offered tool follow.
@@ -79,6 +83,7 @@ class LocalChatModel(RoleAwareChatModel):
     model: str
     adapter: str | None = None
     role: Role | None = None
+    prompts: Prompts = "roles"
     style: Style = "umi"
     constrained: bool = True
     guard_names: bool = True
@@ -93,6 +98,15 @@ class LocalChatModel(RoleAwareChatModel):
     dtype: str = "auto"
     engine: EngineName = "auto"
 
+    @property
+    def role_aware(self) -> bool:  # type: ignore[override] # of its class, as long as all weights were trained
+        """Whether it takes role messages."""
+        return self.prompts == "roles"
+
+    def constrain(self, role: Role, tools: Sequence[ToolSpec]) -> dict[str, Any]:
+        """Return the arguments by which a call with general prompts is held to the grammar of a role."""
+        return {} if self.role_aware else {"role": role, "tools": tools}
+
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
@@ -106,6 +120,10 @@ class LocalChatModel(RoleAwareChatModel):
         tools = [each if isinstance(each, ToolSpec) else ToolSpec.from_openai(each) for each in given.get("tools", ())]
         role: Role | None = given.get("role", self.role)
         wanted = given.get("response_format")
+        if not self.role_aware and "role" not in given and (tools or any(each.type == "tool" for each in messages)):
+            trajectory = Trajectory.from_messages(messages, tools)
+            plays = role or ("caller" if tools else "summarizer")
+            messages = render_zero_shot(plays, trajectory, retry=False, hint="")
         return GenerationRequest(
             messages=tuple(messages),
             role=role or ("caller" if tools else "summarizer"),
@@ -124,6 +142,7 @@ class LocalChatModel(RoleAwareChatModel):
             prompt_lookup=self.prompt_lookup,
             wants_tool_calls=role is None and bool(tools),
             model_name=self._name_for(role),
+            is_general=not self.role_aware,
             answer_schema=json.dumps(wanted["json_schema"]["schema"]) if wanted else None,
         )
 

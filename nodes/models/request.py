@@ -119,9 +119,10 @@ def make_request(
         return RoleRequest(messages, {"role": role, "tools": tools, "temperature": temperature, **asked})
     takes_temperature = "temperature" in type(model).model_fields and (model.profile or {}).get("temperature", True)
     kwargs = {"temperature": temperature} if temperature > 0 and takes_temperature else {}
-    kwargs |= _constrain(model, role, [*trajectory.tools, *found])
+    asked |= _constrain(model, role, [*trajectory.tools, *found])
     if response_format:
-        kwargs |= hold_to(model, response_format)
+        is_ours = isinstance(model, RoleAwareChatModel)
+        asked |= {"response_format": response_format.request} if is_ours else hold_to(model, response_format)
         hint = f"{_FORM}\n{json.dumps(response_format.schema, ensure_ascii=False)}"
     return RoleRequest(render_zero_shot(role, trajectory, retry=retry, hint=hint), {**kwargs, **asked})
 

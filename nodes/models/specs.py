@@ -11,9 +11,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableWithFallbacks
 from pydantic import ValidationError
 
-from alpha_umi.errors import ConfigError
+from alpha_umi.errors import ConfigError, ModelNotAvailable
 from alpha_umi.nodes.format.trajectory import ROLES, Role
-from alpha_umi.nodes.models.local import LocalChatModel
+from alpha_umi.nodes.models.local import LocalChatModel, Prompts
 from alpha_umi.nodes.models.openai import as_chat_model, make_hub_endpoint, make_openai, make_umi_server
 from alpha_umi.nodes.models.request import RoleModel
 from alpha_umi.nodes.models.scripted import ScriptedChatModel
@@ -103,7 +103,19 @@ def load_models(
 def _load_local(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:
     model, _, adapter = target.partition("#")
     generation = {name: value for name, value in options.items() if name in OPTIONS}
-    return LocalChatModel(model=model, adapter=adapter or None, role=role, **generation)
+    prompts: Prompts = "general" if not adapter and _has_own_template(model) else "roles"
+    return LocalChatModel(model=model, adapter=adapter or None, role=role, prompts=prompts, **generation)
+
+
+def _has_own_template(model: str) -> bool:
+    """Tell whether these are weights of others; what is not here yet is told when it is called."""
+    from alpha_umi.nodes.models.engine.checkpoint import find_own_template  # noqa: PLC0415 - takes a third of a second
+    from alpha_umi.nodes.models.engine.weights import resolve  # noqa: PLC0415
+
+    try:
+        return find_own_template(resolve(model)) is not None
+    except (ConfigError, ModelNotAvailable):
+        return False
 
 
 def _load_llamacpp(target: str, role: Role, options: Mapping[str, Any]) -> BaseChatModel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import openai
@@ -15,6 +15,8 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
+
+from alpha_umi.nodes.format.zero_shot import join_system
 
 _logger = logging.getLogger(__name__)
 # In the words of the chat templates of Gemma and Mistral, and of servers.
@@ -80,18 +82,3 @@ class AdaptingChatOpenAI(ChatOpenAI):
         if self._joins_system or not is_about_role:
             raise error
         self._joins_system = True
-
-
-def join_system(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    r"""Put the texts of system messages before the first message of the user.
-
-    Example:
-        >>> join_system([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
-        [{'role': 'user', 'content': 'Be brief.\n\nHi'}]
-    """
-    told = [str(message["content"]) for message in messages if message["role"] in ("system", "developer")]
-    others = [message for message in messages if message["role"] not in ("system", "developer")]
-    first = next((i for i, message in enumerate(others) if message["role"] == "user"), 0)
-    head: Mapping[str, Any] = others[first] if others else {"role": "user", "content": ""}
-    joined = {**head, "content": "\n\n".join(filter(None, [*told, str(head["content"])]))}
-    return [*others[:first], joined, *others[first + 1 :]]

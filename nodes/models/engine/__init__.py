@@ -50,6 +50,7 @@ class GenerationRequest:
         wants_tool_calls: Also return the caller's text as LangChain tool calls.
         model_name: For the reply's metadata.
         answer_schema: JSON Schema that the summarizer's text is held to, as JSON.
+        is_general: The messages are a conversation for the model's own chat template.
 
     The other fields are those of `alpha_umi.nodes.models.local.LocalChatModel`.
     """
@@ -72,3 +73,4 @@ class GenerationRequest:
     wants_tool_calls: bool
     model_name: str
     answer_schema: str | None = None
+    is_general: bool = False

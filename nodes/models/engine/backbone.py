@@ -16,6 +16,7 @@ from alpha_umi.nodes.models.engine.checkpoint import (
     CARD,
     REPEAT_NAMES,
     Checkpoint,
+    find_own_template,
     find_template,
     is_checkpoint,
     is_set,
@@ -120,6 +121,17 @@ class Backbone(ABC):
             ConfigError: If the checkpoint was trained with another style, or its template was changed since.
         """
         return find_template(self._list_card_folders(adapter), style)
+
+    @cached_property
+    def own_template(self) -> str:
+        """The chat template that came with the model.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if (template := find_own_template(self.folder)) is None:
+            raise ConfigError(f"{self.folder} has no chat template of its own; set prompts to 'roles'.")
+        return template
 
     def may_omit(self, adapter: str | None = None) -> bool:
         """Say whether the weights were trained to leave out required arguments that nobody gave."""

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, Required, cast  # pydantic needs them before Python 3.12
+from typing import TYPE_CHECKING, Any, NotRequired, Required, cast, get_args  # pydantic needs them before Python 3.12
 
 from typing_extensions import TypedDict
 
@@ -181,6 +181,24 @@ def find_template(folders: Sequence[Path], style: Style) -> str:
         _check_template(folder, claim["sha256"])
         return read_text(folder / TEMPLATE, _COPY)
     return load_template(style)
+
+
+def find_own_template(folder: Path) -> str | None:
+    """Return the chat template that came with an instruct model; None for what was trained for the roles, or has none.
+
+    A model that was pulled under a short name has ours.
+    """
+    if any((place / CARD).is_file() for place in (folder, folder.parent)):
+        return None
+    config = folder / "tokenizer_config.json"
+    if (folder / TEMPLATE).is_file():
+        template: Any = read_text(folder / TEMPLATE, _COPY)
+    else:
+        template = read_document(config, _COPY, dict[str, Any]).get("chat_template") if config.is_file() else None
+    if isinstance(template, list):  # several, by name
+        template = next((each["template"] for each in template if each.get("name") == "default"), None)
+    is_ours = template is None or any(template.endswith(load_template(style)) for style in get_args(Style))
+    return None if is_ours else str(template)
 
 
 def is_set(folders: Sequence[Path], setting: str) -> bool:

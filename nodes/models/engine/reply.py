@@ -29,6 +29,7 @@ from alpha_umi.nodes.format.render import (
 )
 from alpha_umi.nodes.format.tool_docs import render_tool
 from alpha_umi.nodes.format.trajectory import Trajectory
+from alpha_umi.nodes.format.zero_shot import as_chat_message, encode_chat
 from alpha_umi.nodes.models.engine import GenerationRequest
 from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.copying import find_next_part
@@ -109,7 +110,8 @@ def _find_opening(
 
     It is empty where the backbone keeps none, or computes it with an adapter.
     """
-    if not backbone.keeps_openings or messages[0].role != "system" or (adapter and not adapter.invocation_tokens):
+    is_kept = backbone.keeps_openings and not request.is_general
+    if not is_kept or messages[0].role != "system" or (adapter and not adapter.invocation_tokens):
         return ()
     template = backbone.find_template(request.style, request.adapter)
     kwargs = template_kwargs(request.role, request.tools)
@@ -179,6 +181,8 @@ def _get_limit_tokens(request: GenerationRequest, backbone: Backbone) -> int:
 
 
 def _make_encode(request: GenerationRequest, backbone: Backbone) -> Callable[[list[ChatMessage]], list[int]]:
+    if request.is_general:
+        return partial(encode_chat, tokenizer=backbone.tokenizer, template=backbone.own_template)
     return partial(
         encode_prompt,
         tokenizer=backbone.tokenizer,
@@ -192,6 +196,8 @@ def _read_messages(request: GenerationRequest, backbone: Backbone) -> list[ChatM
     """Take role messages as they are and anything else as a trajectory."""
     if not request.messages:
         raise InputError("There are no messages to answer; pass at least one.")
+    if request.is_general:
+        return [as_chat_message(message) for message in request.messages]
     role_messages = [message for message in request.messages if isinstance(message, ChatMessage)]
     if len(role_messages) < len(request.messages):
         trajectory = Trajectory.from_messages(request.messages, request.tools)
@@ -216,10 +222,11 @@ def _make_grammar(request: GenerationRequest, backbone: Backbone, messages: list
         return answer_grammar(request.answer_schema)
     if not request.constrained or request.role == "summarizer":
         return None
+    is_general = request.is_general
     if request.role == "caller":
         schemas = {tool.name: tool.parameters for tool in request.tools}
-        said = list_said(messages) if request.copy_values else None
+        said = list_said(messages) if request.copy_values and not is_general else None
         return caller_grammar(schemas, may_omit=backbone.may_omit(request.adapter), said=said)
     names = [tool.name for tool in request.tools] if request.guard_names else []
-    part = find_next_part(messages) if request.style == "umi" else None
+    part = find_next_part(messages) if request.style == "umi" and not is_general else None
     return planner_grammar(request.max_rationale_tokens, names, part)

@@ -11,8 +11,8 @@ import openai
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from alpha_umi.nodes.format.zero_shot import join_system
 from alpha_umi.nodes.models.openai import make_openai
-from alpha_umi.nodes.models.system_role import join_system
 from alpha_umi.tools.http.breaker import RemoteSettings
 from tests.reliability.local_http import serving
 

@@ -24,7 +24,7 @@ from alpha_umi.nodes.models.engine.fit import (
     no_progress_bar,
     quiet_peft,
 )
-from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
+from alpha_umi.nodes.models.engine.prefix_cache import DEFAULT_MAX_BYTES, PrefixCache
 from alpha_umi.nodes.models.engine.pytorch.forward import compute_with_oom_retry
 from alpha_umi.nodes.models.engine.pytorch.kv_cache import TorchPast
 from alpha_umi.nodes.models.engine.pytorch.lora import MultiLora
@@ -33,6 +33,8 @@ from alpha_umi.nodes.models.engine.spans import Adapter, Logits, Span
 # Measured on two AVX-512 cores with 135M parameters: 128 tokens at once cost 10% of the rate, 256 cost 2%.
 CPU_PREFILL_TOKENS = 256
 GPU_PREFILL_TOKENS = 2048
+CPU_CACHE_BYTES = 512 * 1024**2
+"""Of the prefix cache, which shares a CPU's memory with everything else."""
 BALANCED: Final = "balanced"
 """What transformers calls a device map that gives each GPU about as many layers."""
 
@@ -58,14 +60,14 @@ class TorchBackbone(Backbone):
 
     def __init__(self, folder: Path, device: Device, dtype: torch.dtype) -> None:
         """Load tokenizer and weights; takes seconds."""
-        super().__init__(folder, PrefixCache())
+        on_cpu = device != BALANCED and torch.device(device).type == "cpu"
+        super().__init__(folder, PrefixCache(CPU_CACHE_BYTES if on_cpu else DEFAULT_MAX_BYTES))
         self._device = device
         self._dtype = dtype
         if self._checkpoint is None:
             check_layers(folder)
         with explaining(folder, "model"):
             self.model = self._load_model()
-        on_cpu = self.model.device.type == "cpu"
         self.prefill_tokens = CPU_PREFILL_TOKENS if on_cpu else GPU_PREFILL_TOKENS
         self._adapted: PeftModel | None = None
         self._multi_lora = MultiLora()
