@@ -25,6 +25,7 @@ from alpha_umi.tools.pii import RedactionRule
 from alpha_umi.yaml_files import YamlFile, read_yaml
 
 CONFIG_VARIABLE = "ALPHA_UMI_CONFIG"
+"""YAML file of the configuration; without it there are the defaults."""
 _INNER: Mapping[str, Any] = {"approve_tools": ApprovalRule, "isolation": Isolation, "redaction": RedactionRule}
 """What a list, or a mapping by names of tools, is made of."""
 _TAGS = ("str", "list[str]", "one spec", "per role", "[key]", "all or none", "rules", "type", "rule")

@@ -19,6 +19,7 @@ from alpha_umi.graph.config import UmiSettings
 from alpha_umi.training.config import StageConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("graph", "nodes", "tools", "training", "src")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 pytestmark = [
@@ -87,6 +88,14 @@ def test_reference_holds_every_command(site: Path) -> None:
 def test_reference_holds_every_setting(site: Path, page: str, model: Any) -> None:
     text = (site / "docs" / "reference" / f"{page}.html").read_text(encoding="utf-8")
     assert [name for name in model.model_fields if f'<span class="pre">{name}</span>' not in text] == []
+
+
+def test_reference_holds_every_variable_that_the_code_reads(site: Path) -> None:
+    sources = "".join(path.read_text("utf-8") for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    named = {name for name in re.findall(r'"(ALPHA_UMI_[A-Z_]+[A-Z])"', sources)}
+    page = (site / "docs" / "reference" / "environment.html").read_text(encoding="utf-8")
+    assert len(named) > 5
+    assert [name for name in named if name not in page] == []
 
 
 def test_search_knows_the_words_of_pages(site: Path) -> None:

@@ -16,6 +16,7 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.tools.http.breaker import DEFAULT_REMOTE
 
 SERVER_KEY_VARIABLE = "ALPHA_UMI_SERVER_API_KEY"
+"""Key for the servers of `umi-server:MODEL@URL`."""
 _SAMPLING = ("temperature", "max_tokens", "top_p", "seed")
 
 

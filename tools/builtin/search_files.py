@@ -11,6 +11,7 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 ROOT_VARIABLE = "ALPHA_UMI_FILES_ROOT"
+"""Folder in which the tool `search_files` reads; the working directory unless it is set."""
 
 _MAX_FILES = 5000
 _MAX_FILE_BYTES = 2_000_000

@@ -12,6 +12,7 @@ from pathlib import Path
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 DATABASE_VARIABLE = "ALPHA_UMI_DATABASE"
+"""SQLite file that the tool `sql_query` reads."""
 
 _MAX_ROWS = 50
 _MAX_CELL_CHARS = 200

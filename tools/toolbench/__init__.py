@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 URL_VARIABLE = "TOOLBENCH_URL"
+"""Address of the server that runs the tools of `toolbench:FOLDER`."""
 KEY_VARIABLE = "TOOLBENCH_KEY"
+"""Key for that server."""
 _TIMEOUT_S = 20.0  # for one call with its retries
 _MAX_RESPONSE_BYTES = 262_144
 

@@ -43,6 +43,7 @@ from alpha_umi.training.evaluation.toolbench import read_queries
 N_BUILTIN = 300
 REPLAY = "complexfuncbench-replay"
 VARIABLE = "COMPLEXFUNCBENCH"
+"""File of ComplexFuncBench, for its suite of live tasks."""
 _PLACE = "data/complexfuncbench_train.jsonl.gz"
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = (

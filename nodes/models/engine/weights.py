@@ -52,6 +52,8 @@ class Origin:
     hub_id: str
 
 
+CACHE_VARIABLE = "ALPHA_UMI_CACHE"
+"""Folder of pulled models; the operating system's place for caches unless it is set."""
 KNOWN: dict[str, Origin] = {
     "smollm2-135m": Origin(
         description="SmolLM2-135M-Instruct, Apache-2.0, 8,192 tokens window",
@@ -81,7 +83,7 @@ class ModelInfo:
 
 def cache_dir() -> Path:
     """Return the cache folder: ``ALPHA_UMI_CACHE``, or the place the operating system has for caches."""
-    if chosen := os.environ.get("ALPHA_UMI_CACHE"):
+    if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
