@@ -17,6 +17,18 @@ def order(item: str, pieces: int) -> str:
     """Order pieces of an item."""
     return f"{pieces} of {item} are ordered."
 '''
+SLOW = '''
+import itertools, time
+from alpha_umi import declare_effects
+
+calls = itertools.count()
+
+@declare_effects("none")
+def nap() -> str:
+    """Sleep at the first call."""
+    time.sleep(0 if next(calls) else 20)
+    return "slept"
+'''
 LONG = "word" * 200
 
 
@@ -37,6 +49,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "my_tools.py").write_text(TOOLS)
     script = {**ORDER, "summarizer": [f"There are 7 bolts. <b>{LONG}</b>"]}
     with serve(folder, script, "--tools", "my_tools:order") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def slow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of an agent whose first call lasts long."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow_tools.py").write_text(SLOW)
+    script = {**ORDER, "caller": ["Action: nap\nAction Input: {}"]}
+    with serve(folder, script, "--tools", "slow_tools:nap") as url:
         yield url
 
 
@@ -107,6 +129,18 @@ def test_a_wrong_edit_is_told_and_a_right_one_runs(page: Page, url: str) -> None
     expect(page.locator(".answer:visible")).to_contain_text("There are 7 bolts.")
     page.get_by_text("1 order").click()
     expect(page.get_by_text("2 of nut are ordered.")).to_be_visible()
+
+
+def test_escape_stops_and_continue_goes_on(page: Page, slow_url: str) -> None:
+    page.goto(slow_url)
+    page.get_by_label("Question").fill("How many bolts?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("nap is running…")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("This answer was stopped")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".answer:visible")).to_contain_text("There are 7 bolts.")
 
 
 def test_a_thread_is_deleted_after_a_question(page: Page, url: str) -> None:

@@ -16,7 +16,7 @@ def test_every_node_has_a_row_below_its_parent() -> None:
     tree = add_node({**tree, "cursor": 0}, Step("I count.", "caller", (Call("1", "count", {}),)), "open", None)
     tree = add_node(tree, Step("Done.", "conclusion", answer="7 <script>"), "answer", None)
     drawn = ElementTree.fromstring(draw_search(tree).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
-    assert drawn.get("aria-label") == "Search tree: 3 steps, 1 dead ends"
+    assert drawn.get("aria-label") == "Search tree: 3 steps, 1 dead end"
     groups = drawn.findall(f"{SVG}g")
     assert [group.get("class") for group in groups] == ["open", "gave-up", "open", "answer here"]
     texts = [group.findtext(f"{SVG}text") for group in groups]

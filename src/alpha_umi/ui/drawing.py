@@ -16,15 +16,22 @@ def draw_search(tree: Tree) -> str:
     """Return SVG in which each node has its status as class, and the place where the search is "here"."""
     nodes = list(_walk(tree, 0))
     rows = {node["id"]: row for row, node in enumerate(nodes)}
-    n_dead = sum(node["status"] in ("failed", "gave up") for node in nodes)
     parts = [_draw_edge(node, rows) for node in nodes if node["parent"] is not None]
     parts += [_draw_node(node, rows[node["id"]], is_here=node["id"] == tree["cursor"]) for node in nodes]
-    label = f"Search tree: {len(nodes) - 1} steps, {n_dead} dead ends"
+    label = describe_search(tree)
     width = max(node["depth"] for node in nodes) * _INDENT + 560
     return (
         f'<svg role="img" aria-label="{label}" width="{width}" height="{len(nodes) * _ROW}" '
         f'viewBox="0 0 {width} {len(nodes) * _ROW}"><title>{label}</title>{"".join(parts)}</svg>'
     )
+
+
+def describe_search(tree: Tree) -> str:
+    """Return how large the tree is."""
+    n_steps = len(tree["nodes"]) - 1
+    n_dead = sum(node["status"] in ("failed", "gave up") for node in tree["nodes"])
+    steps, ends = "step" if n_steps == 1 else "steps", "dead end" if n_dead == 1 else "dead ends"
+    return f"Search tree: {n_steps} {steps}, {n_dead} {ends}"
 
 
 def _walk(tree: Tree, number: int) -> Iterator[TreeNode]:

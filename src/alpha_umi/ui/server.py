@@ -59,6 +59,7 @@ def bind(host: str, port: int) -> socket.socket:
 def make_url(listener: socket.socket, token: str | None, thread: str | None = None) -> str:
     """Return the address to open in a browser."""
     host, port = listener.getsockname()[:2]
+    host = socket.gethostname() if ip_address(host).is_unspecified else host
     shown = f"[{host}]" if ":" in host else host
     path = make_path(thread) if thread else "/"
     return f"http://{shown}:{port}{path}" + (f"?{urlencode({'token': token})}" if token else "")

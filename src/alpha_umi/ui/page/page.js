@@ -9,5 +9,5 @@ addEventListener("DOMContentLoaded", () => {
 });
 // Escape stops the agent, as Ctrl-C does in a terminal.
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape") document.querySelector('button[aria-label="Stop"]')?.click();
+  if (event.key === "Escape" && !document.querySelector(".q-dialog")) document.querySelector('button[aria-label="Stop"]')?.click();
 });

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from nicegui import ui
 
+from alpha_umi.errors import AlphaUmiError
 from alpha_umi.graph.threads import make_thread_name
 from alpha_umi.nodes.approval import ApprovalDecision
 from alpha_umi.ui.asked import AskedView
@@ -43,7 +43,7 @@ class ThreadPage:
         self._asked: tuple[AskedView, ...] | None = None
         ui.add_head_html(f"<style>{_STYLE}</style><script>{_SCRIPT}</script>")
         self._make_frame(models)
-        with ui.element("main"):
+        with ui.element("div").classes("talk"):
             self._empty = Text("Ask something. Each step is shown as it is taken.", tag="p", classes="empty")
             self._list = ui.element("div")
             self._questions = ui.element("div").props('role="region" aria-label="Decisions"')
@@ -53,11 +53,13 @@ class ThreadPage:
 
     def _make_frame(self, models: str) -> None:
         tools = make_tools(self._desk.tools)
-        with ui.left_drawer(bordered=True).props("width=290").classes("side") as side:
+        # Quasar decides by the width; without a value NiceGUI would ask the browser, which may be slow to answer
+        drawer = ui.left_drawer(value=False, bordered=True, bottom_corner=True).props("width=290 show-if-above")
+        with drawer.classes("side") as side:
             make_button("New thread", self._begin, icon=PLUS, classes="decide new")
             self._threads = ThreadList(self._delete)
         with ui.header(bordered=True).classes("head"):
-            make_button("", side.toggle, icon=MENU, label="Threads", classes="icon")
+            make_button("", lambda: side.run_method("toggle"), icon=MENU, label="Threads", classes="icon")
             with ui.element("h1"):
                 Text("α-UMi", tag="span")
                 Text(models, tag="span", classes="models")
@@ -154,8 +156,12 @@ def register_page(desk: Desk, models: str) -> None:
     """Let NiceGUI serve the pages of all threads."""
 
     async def show(thread: str) -> None:
-        ui.page_title("α-UMi")
-        with telling():
-            ThreadPage(desk, await desk.open(thread), models)
+        try:
+            conversation = await desk.open(thread)
+        except AlphaUmiError as error:  # of a thread that is damaged, or a database that is away
+            ui.add_head_html(f"<style>{_STYLE}</style>")
+            Text(str(error), tag="p", classes="talk fault").props('role="alert"')
+            return
+        ThreadPage(desk, conversation, models)
 
-    ui.page("/t/{thread:path}")(partial(show))
+    ui.page("/t/{thread:path}")(show)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
-from alpha_umi.ui.drawing import draw_search
+from alpha_umi.ui.drawing import describe_search, draw_search
 from alpha_umi.ui.page.elements import FORK, THUMB_DOWN, THUMB_UP, Text, make_button, set_prop
 from alpha_umi.ui.view import CallView, StepView, TurnView
 
@@ -43,7 +43,7 @@ class TurnPart:
                 self._up = self._make_thumb("This answer is good", THUMB_UP, 1)
                 self._down = self._make_thumb("This answer is bad", THUMB_DOWN, -1)
                 label = "Fork: go on from here in another thread"
-                self._fork = make_button("", self._fork_end, icon=FORK, label=label, classes="icon")
+                self._fork = make_button("Fork", self._fork_end, icon=FORK, label=label, classes="small")
 
     def _make_thumb(self, label: str, icon: str, rating: int) -> ui.button:
         async def rate() -> None:
@@ -76,19 +76,22 @@ class TurnPart:
             set_prop(button, "aria-pressed", str(turn.rating == rating).lower())
 
     def _update_steps(self, turn: TurnView, *, is_live: bool) -> None:
-        while len(self._steps) > len(turn.steps):
+        steps = turn.steps
+        if steps and turn.finish == "give up" and steps[-1].plan == turn.reason:
+            steps = steps[:-1]  # the reason is shown below
+        while len(self._steps) > len(steps):
             self._steps.pop().delete()
-        while len(self._steps) < len(turn.steps):
+        while len(self._steps) < len(steps):
             with self._list:
                 self._steps.append(_StepPart(len(self._steps) + 1, self._actions))
-        for part, step in zip(self._steps, turn.steps, strict=True):
+        for part, step in zip(self._steps, steps, strict=True):
             is_last = step is turn.steps[-1]
             part.update(step, is_open=is_live and is_last, can_fork=not (is_live or turn.tree or is_last))
 
     def _update_search(self, turn: TurnView, *, is_live: bool) -> None:
         self._search.set_visibility(turn.tree is not None)
         if turn.tree:
-            self._caption.set_text(f"Search tree, {len(turn.tree['nodes']) - 1} steps")
+            self._caption.set_text(describe_search(turn.tree))
             self._drawing.set_content(draw_search(turn.tree))
         set_prop(self._search, "open", True if is_live else None)
 
@@ -166,11 +169,9 @@ def _make_headline(step: StepView) -> str:
 def _describe_cost(turn: TurnView) -> str:
     if turn.cost is None:
         return ""
-    sure = [step.certainty for step in turn.steps if step.certainty is not None]
     parts = [
         f"{turn.cost.n_tokens:,} tokens",
         f"{turn.cost.cached:.0%} of the prompts cached",
         "" if turn.cost.seconds is None else f"{turn.cost.seconds:.1f} s",
-        f"plans at least {min(sure):.0%} sure" if sure else "",
     ]
     return " · ".join(filter(None, parts))
