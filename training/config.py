@@ -6,7 +6,7 @@ Every setting has one home, a unit and a range, so that a wrong file is refused 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -143,7 +143,7 @@ class TrainConfig(BaseModel):
         "in process. umi.json records it.",
     )
     token_weights: TokenWeights = TokenWeights()
-    stages: dict[StageName, StageConfig] = Field(description="Settings per stage.")
+    stages: dict[StageName, StageConfig] = Field(description="Settings per stage, of those that are to run.")
 
     @model_validator(mode="before")
     @classmethod
@@ -161,12 +161,9 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        missing = [name for name in self.stage_names if name not in self.stages]
-        if missing:
-            raise ValueError(f"method {self.method!r} needs settings for stage {missing[0]!r}")
         if "backbone" in self.stages and self.stages["backbone"].kind == "alora":
             raise ValueError("stage 'backbone' has no marker to start from, so its kind cannot be 'alora'")
-        full = [name for name in self.stage_names if self.stages[name].kind == "full"]
+        full = [name for name in self.stage_names if name in self.stages and self.stages[name].kind == "full"]
         if self.quantization != "none" and full:
             raise ValueError(f"quantization is for frozen weights; stage {full[0]!r} trains all of them")
         if self.start_from is not None and full:
@@ -182,6 +179,15 @@ class TrainConfig(BaseModel):
     def template(self) -> Literal["umi", "single"]:
         """The chat template the method trains; both take the same role messages."""
         return "single" if self.method == "single" else "umi"
+
+    def require_stages(self, names: Collection[StageName]) -> None:
+        """Raise ConfigError unless there are settings for these stages; those that do not run need none."""
+        for name in names:
+            if name not in self.stages:
+                raise ConfigError(
+                    f"Method {self.method!r} needs settings for stage {name!r}: add it under 'stages:', or "
+                    "'defaults:' for all stages."
+                )
 
     def get_roles(self, stage: StageName) -> tuple[Role, ...]:
         """Return the roles whose turns a stage is trained on."""

@@ -118,6 +118,8 @@ def train(
     """
     if only is not None and only not in config.stage_names:
         raise ConfigError(f"Method {config.method!r} trains no {only!r} of its own; leave out --only.")
+    names = config.stage_names if only is None else (only,)
+    config.require_stages(names)
     if not dry_run:
         load_matplotlib()  # where it is missing, fail before the training and not after it
         check_quantization(config)
@@ -133,7 +135,6 @@ def train(
     if config.precision == "auto":  # what was begun stays as it is, also on another machine
         precision = output.find_precision() or choose_precision(config, base)
         config = config.model_copy(update={"precision": precision})
-    names = config.stage_names if only is None else (only,)
     start = _read_start(config, card, names)
     training = _Training(config, load_corpus(data), base, tokenizer, output, start, only, resume, progress)
     reports = [training.do(name, dry_run=dry_run) for name in names]

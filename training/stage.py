@@ -108,7 +108,8 @@ def run_stage(run: StageRun) -> dict[str, Any]:
         bar.stop()
     _export(trainer, run)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {
+    clocked = {} if run.settings.max_minutes is None else {"train_s": round(trainer.spent_s, 1)}
+    return clocked | {
         "n_steps": trainer.state.global_step,
         "n_samples": sum(item.n_trajectories for item in run.items),
         "n_tokens": sum(map(len, run.items)),

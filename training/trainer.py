@@ -65,6 +65,11 @@ class UmiTrainer(Trainer):
         """Whether the clock has run down."""
         return self._clock is not None and self._clock.share >= 1
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds that the clock has counted; 0 without one."""
+        return self._clock.spent_s if self._clock else 0.0
+
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Return the schedule of the learning rate; with a clock it has gone as far as steps or time, what is more."""
         if self._clock is None:

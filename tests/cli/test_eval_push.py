@@ -79,9 +79,14 @@ def test_a_dataset_is_pushed_once(umi: Umi, sink: Sink) -> None:
 
 def test_without_a_key_it_says_what_to_set(umi: Umi, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LANGSMITH_API_KEY")
-    done = umi("eval", "push", "--limit", "1")
-    assert (done.code, done.out) == (2, "")
-    assert "set LANGSMITH_API_KEY" in done.err
+    for command in (
+        ("eval", "push", "--suite", "questions:missing.yaml"),
+        ("traces", "export", "--project", "p", "--out", "o.jsonl", "--tools", "nothing:HERE"),
+    ):
+        done = umi(*command)
+        assert (done.code, done.out) == (2, "")
+        assert "LANGSMITH_API_KEY is not set" in done.err
+    assert not sink.requests
 
 
 def test_questions_of_ones_own_are_pushed(

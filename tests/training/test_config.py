@@ -69,7 +69,6 @@ def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Pat
             PLAIN.replace("}", ", lora_rang: 3}") + "method: single",
             "lora_rang: no such setting; did you mean lora_rank",
         ),
-        (PLAIN, "needs settings for stage 'planner'"),
         (PLAIN.replace("lora", "alora") + "method: single-multitask", "kind cannot be 'alora'"),
         (PLAIN.replace("1.0e-3", "-1") + "method: single", r"stages\.backbone\.learning_rate: .*greater than 0"),
         (PLAIN.replace("}", ", log_every_steps: 3}") + "method: single", "multiple of log_every_steps"),
@@ -84,6 +83,13 @@ def test_defaults_hold_for_every_stage_that_does_not_say_otherwise(tmp_path: Pat
 def test_a_wrong_setting_is_named(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         _load(tmp_path, text)
+
+
+def test_only_the_stages_that_run_need_settings(tmp_path: Path) -> None:
+    config = _load(tmp_path, PLAIN)
+    config.require_stages(["backbone"])
+    with pytest.raises(ConfigError, match=r"needs settings for stage 'planner'.*'defaults:'"):
+        config.require_stages(config.stage_names)
 
 
 def test_an_unknown_name_lists_those_that_ship() -> None:

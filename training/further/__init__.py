@@ -9,6 +9,8 @@ started again.
 
 from __future__ import annotations
 
+import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Any
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import make_folder_atomically, write_json
-from alpha_umi.nodes.format.trajectory import ROLES, Role
+from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import (
     CALLER_MAY_OMIT,
     CARD,
@@ -28,17 +30,21 @@ from alpha_umi.nodes.models.engine.checkpoint import (
 from alpha_umi.nodes.models.engine.fit import read_adapter_config
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.training.checkpoint_folder import LOGS, WORK
-from alpha_umi.training.config import StageConfig, TrainConfig
+from alpha_umi.training.config import StageConfig, StageName, TrainConfig
 from alpha_umi.training.data.build import BuildSettings, build
 from alpha_umi.training.data.dataset import ROWS_FILE
-from alpha_umi.training.glpft import train
+from alpha_umi.training.glpft import StageReport, train
+
+_logger = logging.getLogger(__name__)
 
 DATA, CHECKPOINT = "data", "checkpoint"
-MINUTES: Mapping[Role, float] = {"planner": 0.6, "caller": 0.25, "summarizer": 0.15}
+MINUTES: Mapping[StageName, float] = {"planner": 0.6, "caller": 0.25, "summarizer": 0.15}
 """Shares of the time: the planner has the most to learn, and its turns are the longest."""
 _WORLD, _BUILTIN = 0.35, 0.15
 """Conversations with the tools that ship, for each one that is new."""
 _EPOCHS = 3.0
+_USEFUL_STEPS = 50
+"""Optimiser steps of a role after which teaching begins to show."""
 _NEW_RANK = 16
 _METHODS = ("umi", "single-multitask", "multi-one-stage")
 
@@ -76,10 +82,7 @@ class FurtherTraining:
             token_weights=before.get("token_weights", {}),
             caller_may_omit=card.get(CALLER_MAY_OMIT, False),
             repeat_names=card.get(REPEAT_NAMES, False),
-            stages={
-                "backbone": StageConfig(kind="lora", learning_rate=1e-9),  # is not trained
-                **{role: self._make_stage(role, self.minutes * MINUTES[role] / share) for role in ROLES},
-            },
+            stages={role: self._make_stage(role, self.minutes * MINUTES[role] / share) for role in self.roles},
         )
 
     def _make_stage(self, role: Role, minutes: float) -> StageConfig:
@@ -146,8 +149,29 @@ def train_further(training: FurtherTraining, sources: Sequence[str], out: Path, 
         _copy(training.start, out / CHECKPOINT)
     config = training.make_config()
     for role in training.roles:
-        train(config, out / DATA, out / CHECKPOINT, only=role, resume=True, progress=True)
+        [report] = train(config, out / DATA, out / CHECKPOINT, only=role, resume=True, progress=True)
+        if advice := advise_minutes(report, training.minutes, training.roles):
+            _logger.warning("%s", advice)
     return out / CHECKPOINT
+
+
+def advise_minutes(report: StageReport, minutes: float, roles: Sequence[Role]) -> str | None:
+    """Say how many minutes are needed where they were over after one step of many, which teaches nothing.
+
+    Args:
+        report: What was done for one role.
+        minutes: Of the training of all of them.
+        roles: Those that share the minutes.
+    """
+    n_steps, step_s = report.metrics["n_steps"], report.metrics.get("train_s", 0.0)
+    if n_steps > 1 or report.n_steps == 1:
+        return None
+    share = MINUTES[report.name] / sum(MINUTES[role] for role in roles)
+    needed = math.ceil(_USEFUL_STEPS * step_s / 60 / share)
+    return (
+        f"Too few minutes: of {minutes:g} the {report.name} had {minutes * share:.2g}, and its first step took "
+        f"{step_s:.0f} s. Give {needed} or more, which are some {_USEFUL_STEPS} steps for it, and another folder."
+    )
 
 
 def _copy(start: Checkpoint, target: Path) -> None:

@@ -198,11 +198,10 @@ def push(
 
     Takes LANGSMITH_API_KEY and LANGSMITH_ENDPOINT from the environment. docs/langsmith.md has the loop.
     """
-    from langsmith import Client
-
     from alpha_umi.cli.options import load_configuration
-    from alpha_umi.training.evaluation.langsmith import EvalSuite, push_suite
+    from alpha_umi.training.evaluation.langsmith import EvalSuite, connect, push_suite
 
+    client = connect()
     kind, _, file = suite.partition(":")
     if kind == "questions" and file:
         settings = load_configuration(None, None, None, None)
@@ -210,7 +209,7 @@ def push(
     else:
         loaded = EvalSuite(suite, n_tasks=limit, seed=seed)
     name = dataset or f"alpha-umi-{loaded.name}"
-    pushed = push_suite(loaded, name, Client())
+    pushed = push_suite(loaded, name, client)
     typer.echo(
         f"Dataset {name}: {pushed.n_created:,} examples created, {pushed.n_updated:,} updated, "
         f"{pushed.n_unchanged:,} unchanged"

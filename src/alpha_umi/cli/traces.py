@@ -23,11 +23,13 @@ from alpha_umi.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from langsmith import Client
+
     from alpha_umi.graph.config import UmiSettings
     from alpha_umi.tools.spec import ToolSpec
     from alpha_umi.training.data.dataset import Tally
     from alpha_umi.training.evaluation.judge import Judge
-    from alpha_umi.training.traces import Trace
+    from alpha_umi.training.traces import Filter, Trace
 
 app = typer.Typer(no_args_is_help=True, help="Turn what the agent did into training data.")
 
@@ -107,42 +109,66 @@ def export(
     Reads the threads of ask, chat and ui, the files of --log, or the runs of --project. What cannot be used is left
     out, counted and named; so are turns with a thumb down.
     """
-    if out.is_dir():
-        raise typer.BadParameter("it is a folder; name a file.", param_hint="--out")
+    _check_use(out, project, {"tag": tag, "feedback": feedback})
     from alpha_umi.training.data.dataset import Tally
-    from alpha_umi.training.traces import (
-        export_traces,
-        make_feedback_filter,
-        make_finish_filter,
-        make_hiding,
-        make_question_filter,
-        make_rating_filter,
-        read_logs,
-        render_export,
-    )
+    from alpha_umi.training.traces import export_traces, make_hiding, read_logs, render_export
 
-    for name, given in (("tag", tag), ("feedback", feedback)):
-        if given and project is None:
-            raise typer.BadParameter("it is about runs in LangSmith; give --project.", param_hint=f"--{name}")
-    filters = [make_finish_filter(finish or (["answer", "give up"] if questions else ["answer"]))]
-    filters.append(make_rating_filter(is_wanted=rated))
-    filters += [make_feedback_filter(*_parse_feedback(each)) for each in feedback or ()]
-    settings = load_configuration(model, tools, None, None)
-    if questions:
-        from alpha_umi.cli.eval_runs import load_asked
-
-        filters.append(make_question_filter(*load_asked(questions, settings, None)))
-    judging = _load_judge(judge, votes, settings) if judge else None
     tally = Tally()
     parts: list[Iterator[Trace]] = [read_logs(path, tally) for path in log or ()]
-    if project is not None:
-        parts.append(_read_runs(project, tag or (), _load_catalogue(settings), tally))
+    minimums = [_parse_feedback(each) for each in feedback or ()]
+    client = _connect() if project is not None else None
+    settings = load_configuration(model, tools, None, None)
+    filters = _make_filters(finish, minimums, questions, settings, is_rated=rated)
+    judging = _load_judge(judge, votes, settings) if judge else None
+    if client and project is not None:
+        parts.append(_read_runs(client, project, tag or (), _load_catalogue(settings), tally))
     if thread or not parts or any(is_given(ctx, name) for name in ("database", "checkpointer")):
         parts.append(_read_threads(ctx, database, checkpointer, thread, _load_catalogue(settings), tally))
     exported = export_traces(
         chain.from_iterable(parts), out, filters, tally, hide=make_hiding(redact or ()), judge=judging
     )
     typer.echo(render_export(exported, out))
+
+
+def _check_use(out: Path, project: str | None, about_runs: Mapping[str, list[str] | None]) -> None:
+    """Refuse options that cannot go together, before anything is loaded."""
+    if out.is_dir():
+        raise typer.BadParameter("it is a folder; name a file.", param_hint="--out")
+    for name, given in about_runs.items():
+        if given and project is None:
+            raise typer.BadParameter("it is about runs in LangSmith; give --project.", param_hint=f"--{name}")
+
+
+def _make_filters(
+    finish: list[str] | None,
+    minimums: Sequence[tuple[str, float]],
+    questions: Path | None,
+    settings: UmiSettings,
+    *,
+    is_rated: bool,
+) -> list[Filter]:
+    """Return what a turn must pass to be kept."""
+    from alpha_umi.training.traces import (
+        make_feedback_filter,
+        make_finish_filter,
+        make_question_filter,
+        make_rating_filter,
+    )
+
+    filters = [make_finish_filter(finish or (["answer", "give up"] if questions else ["answer"]))]
+    filters.append(make_rating_filter(is_wanted=is_rated))
+    filters += [make_feedback_filter(key, minimum) for key, minimum in minimums]
+    if questions:
+        from alpha_umi.cli.eval_runs import load_asked
+
+        filters.append(make_question_filter(*load_asked(questions, settings, None)))
+    return filters
+
+
+def _connect() -> Client:
+    from alpha_umi.training.evaluation.langsmith import connect
+
+    return connect()
 
 
 def _parse_feedback(text: str) -> tuple[str, float]:
@@ -159,12 +185,12 @@ def _load_judge(spec: str, votes: int, settings: UmiSettings) -> Judge:
     return load_judge(spec, votes, 1, settings.remote)
 
 
-def _read_runs(project: str, tags: Sequence[str], catalogue: Mapping[str, ToolSpec], tally: Tally) -> Iterator[Trace]:
-    from langsmith import Client
-
+def _read_runs(
+    client: Client, project: str, tags: Sequence[str], catalogue: Mapping[str, ToolSpec], tally: Tally
+) -> Iterator[Trace]:
     from alpha_umi.training.traces import read_runs
 
-    return read_runs(Client(), project, catalogue, tally, tags=tags)
+    return read_runs(client, project, catalogue, tally, tags=tags)
 
 
 def _load_catalogue(settings: UmiSettings) -> Mapping[str, ToolSpec]:

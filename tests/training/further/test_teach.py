@@ -16,7 +16,7 @@ from alpha_umi.training import further
 from alpha_umi.training.further import CHECKPOINT, DATA
 from alpha_umi.training.further import teach as module
 from alpha_umi.training.further.teach import read_lesson, teach
-from alpha_umi.training.glpft import train
+from alpha_umi.training.glpft import StageReport, train
 
 SHEETS = """
 domain: workshop
@@ -72,6 +72,7 @@ def test_the_roles_are_trained_further_and_the_backbone_is_not(
     card = json.loads((folder / "umi.json").read_text())
     assert set(card["stages"]) == set(roles)
     assert all(stage["metrics"]["n_steps"] >= 1 for stage in card["stages"].values())
+    assert all(stage["metrics"]["train_s"] >= 0 for stage in card["stages"].values())
     report = json.loads((tmp_path / "out" / DATA / "report.json").read_text())
     assert {source.partition(":")[0] for source in report["settings"]["sources"]} == {"world", "builtin"}
     rows = (tmp_path / "out" / DATA / "trajectories.jsonl").read_text()
@@ -88,7 +89,9 @@ def test_a_lesson_goes_on_where_it_was_stopped(
     def stop_at_the_caller(*args: Any, only: Role, **kwargs: Any) -> Any:
         if only == "caller" and len(done) == 1:
             raise KeyboardInterrupt
-        done.append((only, [report.status for report in train(*args, only=only, **kwargs)]))
+        reports = train(*args, only=only, **kwargs)
+        done.append((only, [report.status for report in reports]))
+        return reports
 
     monkeypatch.setattr(further, "train", stop_at_the_caller)
     with pytest.raises(KeyboardInterrupt):
@@ -103,6 +106,20 @@ def test_a_lesson_goes_on_where_it_was_stopped(
         ("caller", ["new"]),
         ("summarizer", ["new"]),
     ]
+
+
+def test_minutes_for_a_single_step_are_told_to_be_too_few() -> None:
+    def advise(n_steps: int, n_planned: int) -> str | None:
+        metrics = {"n_steps": n_steps, "train_s": 30.0}
+        report = StageReport("caller", "alora", "new", 10, 900, n_planned, n_planned, 0, metrics)
+        return further.advise_minutes(report, minutes=2.0, roles=("planner", "caller"))
+
+    told = advise(1, 40)
+    assert told is not None
+    assert told.startswith("Too few minutes: of 2 the caller had 0.59, and its first step took 30 s.")
+    assert "Give 85 or more" in told  # 50 steps of half a minute, of which 0.25 of 0.85 are the caller's
+    assert advise(2, 40) is None
+    assert advise(1, 1) is None
 
 
 def test_what_cannot_be_taught_is_said_before_anything_is_written(

@@ -4,7 +4,7 @@
 """
 
 from alpha_umi.training.evaluation.langsmith.match import make_trajectory_match
-from alpha_umi.training.evaluation.langsmith.push import Pushed, push_suite
+from alpha_umi.training.evaluation.langsmith.push import Pushed, connect, push_suite
 from alpha_umi.training.evaluation.langsmith.suite import EvalSuite, make_judging
 
-__all__ = ["EvalSuite", "Pushed", "make_judging", "make_trajectory_match", "push_suite"]
+__all__ = ["EvalSuite", "Pushed", "connect", "make_judging", "make_trajectory_match", "push_suite"]

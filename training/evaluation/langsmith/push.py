@@ -82,6 +82,21 @@ def _batch(examples: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     return (examples[i : i + BATCH_SIZE] for i in range(0, len(examples), BATCH_SIZE))
 
 
+def connect() -> Client:
+    """Return LangSmith's client with the key of the environment, or of its own sign-in.
+
+    Raises:
+        ConfigError: If there is none; nothing is asked of LangSmith for it.
+    """
+    client = Client()
+    if not client.api_key and getattr(client, "_profile_auth", None) is None:  # it has no public name
+        raise ConfigError(
+            "LANGSMITH_API_KEY is not set; set it to a key of LangSmith (Settings, API keys), and LANGSMITH_ENDPOINT "
+            "if yours is not the American one."
+        )
+    return client
+
+
 @contextmanager
 def explain(client: Client, what: str) -> Iterator[None]:
     """Say what to do about what LangSmith refuses; errors of its client show parts of the key."""
