@@ -54,9 +54,10 @@ fuzz: $(VENV)/.dev  ## fuzz parsers, renderers and readers, N times each, for an
 	$(INSTALL) -e '.[fuzz]'
 	$(BIN)/python -m fuzz --n $(N)
 
-bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what an answer takes, what the shared cache saves; with DATA also tool retrieval; 20 minutes
+bench: $(VENV)/.dev weights  ## print the graph's overhead, the decode rate, what an answer takes, what the shared cache saves; with DATA also tool retrieval; 40 minutes
 	@set -e; for name in overhead decode ask dfsdt; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 	@echo "== shared_cache"; $(BIN)/python -m benchmarks.shared_cache $(DATA:%=--data %)
+	@echo "== shared_cache in llama.cpp"; $(BIN)/python -m benchmarks.shared_cache --engine llamacpp $(DATA:%=--data %)
 	@test -z '$(DATA)' || { echo "== retrieval"; $(BIN)/python -m benchmarks.retrieval --data $(DATA); }
 
 bench-train: $(VENV)/.dev weights  ## print what training costs against the paper's way and TRL; takes an hour

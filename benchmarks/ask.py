@@ -1,6 +1,7 @@
 """What `alpha-umi ask` takes from the start of its process to the answer, in torch and in llama.cpp.
 
-Run it with `python -m benchmarks.ask [pairs]`; it needs `alpha-umi models pull smollm2-135m` and the extra `llamacpp`.
+Run it with `python -m benchmarks.ask [pairs] [questions]`; it needs `alpha-umi models pull smollm2-135m` and the extra
+`llamacpp`. Last comes the memory of a process of each engine that has answered so many different questions.
 Both engines answer README's question with the checkpoint that ships, one after the other, in turns; medians count. What
 a first start makes is there. CPU seconds say more than the clock where other work runs.
 """
@@ -21,6 +22,20 @@ from alpha_umi.nodes.models.engine import EngineName
 QUESTION = "What is 17% of 2340, and which weekday is 2027-03-01?"
 ENGINES: tuple[EngineName, EngineName] = ("torch", "llamacpp")
 GOAL = 0.25
+MEMORY_GOAL_MIB = 500
+_ASK_MANY = """
+import psutil, sys
+from langchain_core.messages import HumanMessage
+from alpha_umi import create_umi_agent
+from alpha_umi.nodes.models.specs import load_models
+
+tools = ["builtin:calculator", "builtin:calendar", "builtin:convert_units"]
+agent = create_umi_agent(load_models("hf:smollm2-135m-umi", engine=sys.argv[1]), tools)
+for i in range(int(sys.argv[2])):
+    question = f"What is {17 + i}% of {2340 + i}, and which weekday is 2027-03-{1 + i % 28:02}?"
+    agent.invoke({"messages": [HumanMessage(question)]})
+print(psutil.Process().memory_info().rss / 1024**2)
+"""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -51,7 +66,13 @@ def ask(engine: EngineName) -> tuple[Cost, str | None]:
     return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * _RSS_UNIT / 1024**2), answer
 
 
-def main(n_pairs: int = 5) -> None:
+def measure_memory(engine: EngineName, n_questions: int) -> float:
+    """Return the MiB of a process after that many questions."""
+    command = [sys.executable, "-c", _ASK_MANY, engine, str(n_questions)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def main(n_pairs: int = 5, n_questions: int = 20) -> None:
     """Print a row for each figure."""
     answers = [ask(engine)[1] for engine in ENGINES]
     pairs = [[ask(engine)[0] for engine in ENGINES] for _ in range(n_pairs)]
@@ -62,6 +83,12 @@ def main(n_pairs: int = 5) -> None:
         torch, llamacpp = (median(each) for each in zip(*both, strict=True))
         verdict = f" (goal {GOAL}: {'met' if ratio <= GOAL else 'missed'})" if i == 0 else ""
         print(f"  {name:<12} {torch:8.1f} {llamacpp:8.1f} {ratio:6.2f}{verdict}")
+    torch, llamacpp = (measure_memory(engine, n_questions) for engine in ENGINES)
+    verdict = "met" if llamacpp <= MEMORY_GOAL_MIB else "missed"
+    print(
+        f"  {'MiB after':<12} {torch:8.1f} {llamacpp:8.1f} {llamacpp / torch:6.2f} (goal for llama.cpp "
+        f"{MEMORY_GOAL_MIB} MiB: {verdict}), {n_questions} questions"
+    )
     print(f"  the answers are {'the same' if answers[0] == answers[1] else f'not the same: {answers}'}")
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from alpha_umi.nodes.format.render import load_template
 from alpha_umi.nodes.format.trajectory import ROLES
+from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.checkpoint import CARD, FORMAT, TEMPLATE, hash_file, hash_weights
 from alpha_umi.nodes.models.engine.fit import quiet_peft
-from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
+from alpha_umi.nodes.models.engine.spans import Logits, Span
 from alpha_umi.training.batches import make_marker
 
 
 def make_checkpoint(folder: Path, base: Path, rank: int) -> None:
     """Write a checkpoint whose three roles are activated LoRA adapters with random weights.
 
-    Random ones cost what trained ones do, and what is written is dictated anyway.
+    Random ones cost what trained ones do, and what is written is dictated anyway. They are the same each time, so that
+    llama.cpp's copy of them is made once.
     """
+    torch.manual_seed(0)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = load_template("umi")
     tokenizer.save_pretrained(folder)
@@ -60,22 +64,23 @@ def _describe(folder: Path, role: str, marker: Sequence[int]) -> dict[str, Any]:
 
 
 class Dictation:
-    """Makes a model write given tokens, whatever decoding loop drives it.
+    """Makes a model write given tokens, whatever decoding loop drives it and whatever computes.
 
-    A forward hook that lifts the next token above all others. It follows the tokens the model is fed, so it also works
-    where a grammar appends some of them without asking the model.
+    It lifts the next token above all others. It follows the tokens the model is fed, so it also works where a grammar
+    appends some of them without asking the model.
 
     Args:
         backbone: Whose model to dictate to.
     """
 
-    def __init__(self, backbone: TorchBackbone) -> None:
-        """Attach the hook; nothing is dictated yet."""
+    def __init__(self, backbone: Backbone) -> None:
+        """Take the place of the forward pass; nothing is dictated yet."""
         self._tokenizer: Any = backbone.tokenizer
         self._n_prompt_tokens = 0
         self._ids: Sequence[int] = ()
         self._written: list[int] = []
-        backbone.model.register_forward_hook(self._lift, with_kwargs=True)
+        self._compute = backbone.compute
+        backbone.compute = self._lift  # type: ignore[method-assign]
 
     def begin(self, n_prompt_tokens: int, ids: Sequence[int]) -> None:
         """Dictate this reply next.
@@ -86,19 +91,17 @@ class Dictation:
         """
         self._n_prompt_tokens, self._ids, self._written = n_prompt_tokens, ids, []
 
-    def _lift(self, module: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        if "position_ids" not in kwargs:  # not a reply, but a bare pass
-            return
-        fed = kwargs["input_ids"].flatten().tolist()
-        start = int(kwargs["position_ids"].flatten()[0]) - self._n_prompt_tokens
+    def _lift(self, spans: Sequence[Span]) -> list[Logits]:
+        (span,) = spans  # nothing else runs
+        fed, start = list(span.ids), span.past.n_tokens - self._n_prompt_tokens
+        (logits,) = self._compute(spans)
         self._written = [*self._written[: max(start, 0)], *fed[max(-start, 0) :]]
-        if not self._ids or start + len(fed) < 0:
-            return
-        n_guesses = len(output.logits) - 1  # a row for what follows the text, and for what follows each guess
-        for i, row in enumerate(output.logits):
-            token = self._find_next(self._written[: len(self._written) - n_guesses + i])
-            if token is not None:
-                row[-1, token] = torch.finfo(row.dtype).max
+        if self._ids and start + len(fed) >= 0:
+            for i, row in enumerate(logits):  # what follows the text, and what follows each guess
+                token = self._find_next(self._written[: len(self._written) - span.n_guesses + i])
+                if token is not None:
+                    row[token] = np.finfo(row.dtype).max
+        return [logits]
 
     def _find_next(self, ids: Sequence[int]) -> int | None:
         """Return the next token; None once the text has left the dictated one."""

@@ -11,6 +11,8 @@ from langchain_core.messages import AIMessageChunk
 from transformers import DynamicCache
 
 from alpha_umi.nodes.format.render import encode_prompt
+from alpha_umi.nodes.models.engine import EngineName
+from alpha_umi.nodes.models.engine.backbone import Backbone
 from alpha_umi.nodes.models.engine.prefix_cache import PrefixCache
 from alpha_umi.nodes.models.engine.pytorch.backbone import CPU_PREFILL_TOKENS, TorchBackbone
 from alpha_umi.nodes.models.engine.scheduler import get_engine
@@ -65,17 +67,19 @@ class Player:
 
     Args:
         model: Folder or name.
+        engine: What computes it.
         shares: Keep a prefix cache, hold the roles to their grammars and try guesses; else recompute every prompt and
             write freely, token by token.
     """
 
-    def __init__(self, model: str, *, shares: bool) -> None:
+    def __init__(self, model: str, engine: EngineName, *, shares: bool) -> None:
         """Load the model."""
-        self.engine = get_engine(model)
+        self.engine = get_engine(model, engine=engine)
         self._max_bytes = None if shares else 0
         self.dictation = self.engine.submit(Dictation).result()
         self._model = LocalChatModel(
             model=model,
+            engine=engine,
             constrained=shares,
             prompt_lookup=shares,
             max_tokens=MAX_REPLY_TOKENS,
@@ -87,8 +91,11 @@ class Player:
         self.engine.submit(self._forget).result()
         return Replay(tuple(self._write(turn, work) for turn in work.turns))
 
-    def _forget(self, backbone: TorchBackbone) -> None:
-        backbone.cache = PrefixCache() if self._max_bytes is None else PrefixCache(self._max_bytes)
+    def _forget(self, backbone: Backbone) -> None:
+        backbone.keeps_openings = False  # on disk, from one trajectory to the next
+        backbone.cache.clear()
+        if self._max_bytes is not None:
+            backbone.cache = PrefixCache(self._max_bytes)
 
     def _write(self, turn: Turn, work: Work) -> Reply:
         n_prompt_tokens = len(self.engine.submit(lambda backbone: encode(backbone, turn, work)).result())
@@ -112,7 +119,7 @@ class Player:
         )
 
 
-def encode(backbone: TorchBackbone, turn: Turn, work: Work) -> list[int]:
+def encode(backbone: Backbone, turn: Turn, work: Work) -> list[int]:
     """Return a turn's prompt."""
     return encode_prompt(turn.messages, backbone.tokenizer, backbone.find_template("umi"), turn.role, work.tools)
 

@@ -48,12 +48,12 @@ class Pair:
     work: Work
     ours: Replay
     paper: Replay
-    limit_s: float
+    limit_s: float | None
 
 
 def make_replay_rows(pairs: Sequence[Pair]) -> list[Row]:
-    """Return the four rows that whole trajectories give."""
-    return [_make_token_row(pairs), _make_wall_row(pairs), _make_first_row(pairs), _make_limit_row(pairs)]
+    """Return the rows that whole trajectories give; without limits there are three."""
+    return [_make_token_row(pairs), _make_wall_row(pairs), _make_first_row(pairs), *_make_limit_row(pairs)]
 
 
 def _make_token_row(pairs: Sequence[Pair]) -> Row:
@@ -104,13 +104,15 @@ def _make_first_row(pairs: Sequence[Pair]) -> Row:
     return Row("time to first token, step >= 2, x faster", "the paper's way", 5.0, value, True, note)
 
 
-def _make_limit_row(pairs: Sequence[Pair]) -> Row:
-    value = median(pair.ours.seconds / pair.limit_s for pair in pairs)
+def _make_limit_row(pairs: Sequence[Pair]) -> list[Row]:
+    ratios = [pair.ours.seconds / pair.limit_s for pair in pairs if pair.limit_s is not None]
+    if not ratios:
+        return []
     note = (
         "the limit is the bare model's: every token read once, each written one decoded, no adapter, no grammar. "
         "Above it are the adapters' own products, the second reading of what a role wrote, and the grammar."
     )
-    return Row("wall time / limit", "unique / prefill rate + written / decode rate", 1.2, value, False, note)
+    return [Row("wall time / limit", "unique / prefill rate + written / decode rate", 1.2, median(ratios), False, note)]
 
 
 def make_memory_row(ours: dict[str, int], paper: dict[str, int], kind: str) -> Row:

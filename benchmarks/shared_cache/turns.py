@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from alpha_umi.nodes.models.engine.decode import decode_tokens, make_sampler, open_sequence
 from alpha_umi.nodes.models.engine.pytorch.backbone import TorchBackbone
-from alpha_umi.nodes.models.engine.pytorch.forward import compute
 from benchmarks.shared_cache.models import Dictation
 from benchmarks.shared_cache.replay import encode
 from benchmarks.shared_cache.work import MAX_REPLY_TOKENS, Turn, Work, make_grammar
@@ -53,7 +52,7 @@ def time_turn(
         logits = None
         try:
             while True:
-                (logits,) = compute(backbone, [next(decoding) if logits is None else decoding.send(logits)])
+                (logits,) = backbone.compute([next(decoding) if logits is None else decoding.send(logits)])
         except StopIteration:
             pass
     return Timing(ticks[-1] - ticks[0], (ticks[-1] - ticks[1]) / max(1, len(ticks) - 2))

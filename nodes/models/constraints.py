@@ -39,7 +39,7 @@ def ask_kind(client: openai.OpenAI) -> Kind | None:
 
 def thinks(client: openai.OpenAI) -> bool:
     """Tell whether the model of llama.cpp's server writes thoughts first, which no grammar of ours lets by."""
-    return _THOUGHTS.search(str(_get(client, "props").get("chat_template"))) is not None
+    return _THOUGHTS.search(str(_get(client, "props"))) is not None
 
 
 def choose_adapter(client: openai.OpenAI, name: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def choose_adapter(client: openai.OpenAI, name: str) -> dict[str, Any]:
         ConfigError: If there are several, and none of that name.
     """
     listed = _get(client, "lora-adapters")
-    names = {PurePath(each["path"].replace("\\", "/")).stem: each["id"] for each in listed}
+    names = {PurePath(each["path"].replace("\\", "/")).stem: each["id"] for each in listed or ()}
     if not names:
         return {}
     if name not in names and len(names) > 1:
@@ -76,6 +76,9 @@ def write_grammar(kind: Kind, gbnf: str) -> dict[str, Any]:
 
 
 def _get(client: openai.OpenAI, path: str) -> Any:
-    """Return what llama.cpp's server says beside OpenAI's protocol."""
+    """Return what llama.cpp's server says beside OpenAI's protocol; None where a proxy lets nothing else through."""
     root = str(client.base_url).rstrip("/").removesuffix("/v1")
-    return client.get(f"{root}/{path}", cast_to=object)
+    try:
+        return client.get(f"{root}/{path}", cast_to=object)
+    except openai.APIStatusError:
+        return None

@@ -190,6 +190,16 @@ def test_cache_keeps_within_its_bound_and_drops_the_oldest(backbone: TorchBackbo
     assert cache.take(None, list(range(20, 120)), backbone.make_past)[1] == 0
 
 
+def test_on_a_cpu_the_cache_of_a_backbone_is_bounded(
+    model_folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alpha_umi.nodes.models.engine.pytorch.backbone.CPU_CACHE_BYTES", 100_000)
+    backbone = TorchBackbone(model_folder, torch.device("cpu"), torch.float32)
+    for first in range(20, 30):
+        generate(write, backbone, None, [first, *range(30, 60)])
+    assert 0 < backbone.cache.n_bytes <= 100_000
+
+
 def test_cache_keeps_a_long_conversation_when_another_leaves_it_early(backbone: TorchBackbone) -> None:
     cache = PrefixCache()
     long = [20 + i % 40 for i in range(900)]
