@@ -154,3 +154,22 @@ def test_threads_are_kept_up_without_an_event_loop_as_well(where: str) -> None:
         assert saver.list_threads(9) == ["copy"]
         saver.delete_thread("copy")
         assert saver.list_threads(9) == []
+
+
+async def test_notes_on_turns_go_with_their_thread(threads: Threads) -> None:
+    saver = threads.saver
+    for thread in ("t", "u"):
+        await threads.run(QUESTION, thread=thread)
+    assert await saver.alist_threads(9) == ["u", "t"]
+
+    def note() -> None:
+        saver.notes.write("t", "1", {"rating": 1})
+        saver.notes.write("t", "1", {"seconds": 2.5})
+        saver.notes.write("t", "1", {"rating": -1})
+        saver.notes.write("t", "2", {"rating": None})
+
+    await asyncio.to_thread(note)
+    expected = {"1": {"rating": -1, "seconds": 2.5}, "2": {"rating": None}}
+    await saver.acopy_thread("t", "copy")
+    await saver.adelete_thread("t")
+    assert [await asyncio.to_thread(saver.notes.read, name) for name in ("t", "u", "copy")] == [{}, {}, expected]
