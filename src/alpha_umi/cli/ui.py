@@ -20,12 +20,13 @@ from alpha_umi.cli.options import (
     load_configuration,
     make_context,
 )
+from alpha_umi.errors import hide_passwords
 
 if TYPE_CHECKING:
     from pathlib import Path
     from socket import socket
 
-    from alpha_umi.graph.config import UmiSettings
+    from alpha_umi.graph.config import ModelSpecs, UmiSettings
     from alpha_umi.nodes.state import UmiContext
 
 
@@ -64,6 +65,13 @@ def ui(
         loop.run(_serve(settings, context, where, listener, host, choose_token(host, token), thread))
 
 
+def describe_models(models: ModelSpecs) -> str:
+    """Return what plays the roles, each once, as it may be shown."""
+    specs = models.values() if isinstance(models, dict) else [models]
+    names = [name for spec in specs for name in ([spec] if isinstance(spec, str) else spec)]
+    return hide_passwords(", ".join(dict.fromkeys(names)))
+
+
 async def _serve(
     settings: UmiSettings,
     context: UmiContext,
@@ -76,7 +84,7 @@ async def _serve(
     from alpha_umi.ui.desk import open_desk
     from alpha_umi.ui.server import make_app, make_url, serve
 
-    models = settings.models if isinstance(settings.models, str) else ", ".join(map(str, settings.models))
+    models = describe_models(settings.models)
 
     def announce() -> None:
         typer.echo(f"Open {make_url(listener, token, thread)} in a browser; Ctrl-C ends it.")
