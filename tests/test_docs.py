@@ -171,6 +171,12 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert [str(path) for path in links + paths if path.stem != "x" and not path.exists()] == []
 
 
+def test_links_to_other_hosts_have_the_form_of_an_address() -> None:
+    links = [link for page in PAGES for link in re.findall(r"\]\((https?:[^)]*)\)", page.read_text(encoding="utf-8"))]
+    assert len(links) > 5
+    assert [link for link in links if not re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./#%~-]*)?", link)] == []
+
+
 def test_every_promise_names_a_test_that_exists() -> None:
     tables = (read_doc("reliability.md") + read_doc("approvals.md")).split("\n\n")
     promises = [row for table in tables if "| test | limits |" in table for row in table.splitlines()[2:]]

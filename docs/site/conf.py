@@ -33,4 +33,5 @@ html_title = project
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_extra_path = ["front"]
+html_use_index = html_domain_indices = False  # the search finds names
 html_copy_source = html_show_sphinx = html_show_copyright = False

@@ -35,7 +35,7 @@ __all__ = [
 URL_VARIABLE = "TOOLBENCH_URL"
 """Address of the server that runs the tools of `toolbench:FOLDER`."""
 KEY_VARIABLE = "TOOLBENCH_KEY"
-"""Key for that server."""
+"""Key for the server that `TOOLBENCH_URL` names."""
 _TIMEOUT_S = 20.0  # for one call with its retries
 _MAX_RESPONSE_BYTES = 262_144
 
