@@ -24,10 +24,11 @@ from alpha_umi.documents import read_document
 from alpha_umi.errors import ConfigError
 from alpha_umi.files import write_json
 from alpha_umi.nodes.models.engine.checkpoint import CARD, TEMPLATE, read_card
+from alpha_umi.training.callbacks import METRICS
 from alpha_umi.training.charts import ChartPoint, Line, draw_lines
 from alpha_umi.training.config import STAGES, StageName
 from alpha_umi.training.stage import EXPORT
-from alpha_umi.training.trainer import METRICS, saving
+from alpha_umi.training.trainer import saving
 
 WORK = ".work"
 LOGS = "logs"

@@ -44,6 +44,7 @@ from alpha_umi.nodes.models.engine.fit import (
 from alpha_umi.nodes.models.engine.weights import resolve
 from alpha_umi.nodes.state import History
 from alpha_umi.training.batches import Corpus, TrainingItem, load_corpus, make_batches, make_marker, make_stage_samples
+from alpha_umi.training.callbacks import ProgressBar
 from alpha_umi.training.charts import load_matplotlib
 from alpha_umi.training.checkpoint_folder import CURVES, LOGS, CheckpointFolder, draw_curves
 from alpha_umi.training.config import StageName, TrainConfig
@@ -57,7 +58,6 @@ from alpha_umi.training.stage import (
     run_stage,
     uses_cpu,
 )
-from alpha_umi.training.trainer import ProgressBar
 
 Status: TypeAlias = Literal["done", "resume", "new"]
 _PACKAGES = ("alpha-umi", "torch", "transformers", "peft", "accelerate")

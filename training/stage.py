@@ -30,18 +30,20 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart, load_merged
 from alpha_umi.nodes.models.engine.fit import no_progress_bar, quiet_peft, read_adapter_config
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole, make_batches
-from alpha_umi.training.config import StageConfig, StageName, TrainConfig
-from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, keep_memory, merge_adapters, needs_ages
-from alpha_umi.training.trainer import (
+from alpha_umi.training.callbacks import (
     METRICS,
-    WHOLE,
     MetricsFile,
     ProgressBar,
     TrainingClock,
-    UmiTrainer,
-    find_checkpoint,
     make_tensorboard,
     read_spent,
+)
+from alpha_umi.training.config import StageConfig, StageName, TrainConfig
+from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, keep_memory, merge_adapters, needs_ages
+from alpha_umi.training.trainer import (
+    WHOLE,
+    UmiTrainer,
+    find_checkpoint,
     saving,
 )
 

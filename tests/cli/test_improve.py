@@ -56,7 +56,8 @@ def test_rounds_are_sampled_trained_measured_and_resumed(
     assert done.code == 0, done.err
     assert "Round 1: 2 of 4 runs were right, for 1 of 2 tasks; trained on 1." in done.out
     assert done.out.index("before") < done.out.index("round 1") < done.out.index("All calls exact")
-    assert load_settings(Path("out/agent.yaml")).models == "hf:out/round-1/checkpoint"
+    settings = load_settings(Path("out/agent.yaml"))
+    assert (settings.models, settings.tools) == ("hf:out/round-1/checkpoint", ["builtin:calculator"])
     (right,) = Path("out/round-1/right.jsonl").read_text().splitlines()
     assert json.loads(right)["trajectory"]["turns"][0]["instruction"] == "How much is 2 + 3?"
     sources = json.loads(Path("out/round-1/data/report.json").read_text())["settings"]["sources"]

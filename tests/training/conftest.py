@@ -17,10 +17,10 @@ from alpha_umi.nodes.format.trajectory import ROLES, Call, Observation, Step, Tr
 from alpha_umi.nodes.models.engine.checkpoint import CheckpointPart
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.batches import Corpus, make_marker, make_stage_samples
+from alpha_umi.training.callbacks import ProgressBar
 from alpha_umi.training.config import StageName, TrainConfig
 from alpha_umi.training.glpft import StageReport, train
 from alpha_umi.training.stage import StageRun
-from alpha_umi.training.trainer import ProgressBar
 
 ADD = ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {"type": "number"}}})
 CITY = ToolSpec("find_city", "Finds a city.")

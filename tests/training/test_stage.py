@@ -17,11 +17,12 @@ from alpha_umi.errors import ConfigError
 from alpha_umi.nodes.models.engine.checkpoint import read_checkpoint
 from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, collate_whole, share_tools
+from alpha_umi.training.callbacks import ProgressBar
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.glpft import train
 from alpha_umi.training.kernels import BLOCKWISE, BY_AGE, merge_adapters
 from alpha_umi.training.stage import StageRun, check_quantization, make_model, make_trainer, run_stage
-from alpha_umi.training.trainer import ProgressBar, TrainingStopped, UmiTrainer
+from alpha_umi.training.trainer import TrainingStopped, UmiTrainer
 
 MakeConfig = Callable[..., TrainConfig]
 MakeRun = Callable[..., StageRun]

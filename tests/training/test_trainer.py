@@ -18,9 +18,10 @@ from alpha_umi.nodes.format.trajectory import Role
 from alpha_umi.nodes.models.engine.fit import quiet_peft
 from alpha_umi.training import kernels
 from alpha_umi.training.batches import CollateTurns, TrainingItem, collate_whole
+from alpha_umi.training.callbacks import METRICS, TrainingClock
 from alpha_umi.training.config import TrainConfig
 from alpha_umi.training.stage import StageRun, make_model, make_trainer, run_stage
-from alpha_umi.training.trainer import METRICS, TrainingClock, TrainingStopped, find_checkpoint
+from alpha_umi.training.trainer import TrainingStopped, find_checkpoint
 
 MakeConfig = Callable[..., TrainConfig]
 MakeRun = Callable[..., StageRun]

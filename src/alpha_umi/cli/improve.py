@@ -25,12 +25,16 @@ _MEASURED_OF = 4
 
 @dataclass(frozen=True)
 class _Suite:
-    """Tasks to sample, by round, and others to measure, each with a folder for their files; and how they are scored."""
+    """Tasks to sample, by round, and others to measure, each with a folder for their files; and how they are scored.
+
+    `tools` are those that the tasks are about, as far as they have a name.
+    """
 
     identity: Mapping[str, Any]
     load_sampled: Callable[[int, Path], Sequence[EvalTask]]
     load_measured: Callable[[Path], Sequence[EvalTask]]
     scorer: Scorer
+    tools: Sequence[str] = ()
 
 
 def improve(
@@ -94,9 +98,17 @@ def improve(
             checkpoint = train_on_right(training, folder)
             after = _run(loaded, checkpoint, 0.0, loaded.load_measured, folder / "measured", workers)
             shares[f"round {number}"] = after
-        (out / CONFIGURATION).write_text(f"models: hf:{checkpoint}\n", "utf-8")
+        (out / CONFIGURATION).write_text(_make_configuration(checkpoint, loaded.tools), "utf-8")
     typer.echo(f"\n{render_rounds(counts)}\n\nOn tasks that were not sampled:\n\n{render_progress(shares)}\n")
-    typer.echo(f"Try it: alpha-umi ask --model {out / CONFIGURATION} --tools … …")
+    named = "" if loaded.tools else "--tools … "
+    typer.echo(f"Try it: alpha-umi ask --model {out / CONFIGURATION} {named}…")
+
+
+def _make_configuration(checkpoint: Path, tools: Sequence[str]) -> str:
+    import yaml
+
+    values = {"models": f"hf:{checkpoint}", **({"tools": [*tools]} if tools else {})}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _sample(
@@ -163,11 +175,13 @@ def _load_questions(path: Path, tools: list[str] | None, n_tasks: int, n_measure
     from alpha_umi.nodes.models.engine.checkpoint import hash_file
     from alpha_umi.training.evaluation.questions.score import list_effects, make_question_scorer, make_question_tasks
 
-    file, loaded = load_asked(path, load_configuration(None, None, None, None), tools)
+    settings = load_configuration(None, None, None, None)
+    file, loaded = load_asked(path, settings, tools)
     all_tasks = make_question_tasks(file, loaded)
     shown, kept = ([t for i, t in enumerate(all_tasks) if (i % _MEASURED_OF == 0) == held] for held in (False, True))
     if not shown:
         raise ConfigError(f"{path} has one question, and one is needed to sample and another to measure; add some.")
     identity = {"suite": "questions", "file": hash_file(path), "tasks": n_tasks, "measured": n_measured}
     scorer = make_question_scorer(file, list_effects(loaded))
-    return _Suite(identity, lambda number, folder: shown[:n_tasks], lambda folder: kept[:n_measured], scorer)
+    named = tools or settings.tools
+    return _Suite(identity, lambda number, folder: shown[:n_tasks], lambda folder: kept[:n_measured], scorer, named)
