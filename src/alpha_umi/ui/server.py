@@ -46,14 +46,11 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        return socket.create_server(address[:2], family=family)
     except (OSError, OverflowError, UnicodeError) as error:
         raise ConfigError(
             f"The page cannot be served at {host!r}, port {port}: {error}. Name another --port, or another --host."
         ) from error
-    return listener
 
 
 def make_url(listener: socket.socket, token: str | None, thread: str | None = None) -> str:
