@@ -22,7 +22,8 @@ dev: $(VENV)/.serve  ## serve the agent to LangGraph Studio
 	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=true $(BIN)/langgraph dev
 
 JOBS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# in the order of the folders: xdist would keep the files with few and slow tests for the end, when one process is left
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev  ## run the tests that take seconds, in JOBS processes; minutes
 	$(PYTEST)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Backend
@@ -42,6 +42,9 @@ def shipped_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         yield tokenizer, client
 
 
+NO_TOKEN = set("\x04\x06\x13\x14\x16\x1d")
+"""What SmolLM2's vocabulary has no token for: both leave it out, and only ours joins what stood around it."""
+
 VARIED = [
     "<|im_start|>planner\nI call it.\nNext: caller.<|im_end|>\n",
     "<|im_end|><|im_start|><|endoftext|><repo_name>x<file_sep><|im_start|",
@@ -63,7 +66,18 @@ def test_llamacpp_splits_varied_texts_as_we_do(shipped_tokenizer: tuple[Tokenize
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_llamacpp_splits_any_text_as_we_do(shipped_tokenizer: tuple[Tokenizer, httpx.Client], text: str) -> None:
     ours, client = shipped_tokenizer
+    assume(not NO_TOKEN & set(text))
     assert post(client, "/tokenize", content=text, add_special=True)["tokens"] == ours.encode(text)
+
+
+def test_a_sign_without_a_token_parts_words_in_llamacpp_alone(
+    shipped_tokenizer: tuple[Tokenizer, httpx.Client],
+) -> None:
+    ours, client = shipped_tokenizer
+    assert {chr(code) for code in range(128) if not ours.encode(chr(code))} == NO_TOKEN
+    assert ours.encode(" \x16{") == ours.encode(" {")
+    parted = post(client, "/tokenize", content=" \x16{", add_special=True)["tokens"]
+    assert parted == ours.encode(" ") + ours.encode("{")
 
 
 WORDS = (
@@ -113,5 +127,6 @@ def test_no_text_makes_llamacpp_read_something_else(
 ) -> None:
     ours, client = shipped_tokenizer
     trajectory, role = data.draw(trajectories), data.draw(st.sampled_from(ROLES))
+    assume(not any(NO_TOKEN & set(message.content) for message in render_messages(trajectory)))
     expected = encode_prompt(render_messages(trajectory), ours, load_template("umi"), role, trajectory.tools)
     assert read(client, trajectory, role) == expected

@@ -229,7 +229,7 @@ def test_pull_draws_its_progress_on_stderr(cache: Path, capsys: pytest.CaptureFi
     pull(NAME)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert all(word in captured.err for word in ("Downloading", "Checking", "Converting", "100%"))
+    assert all(word in captured.err for word in ("Downloading", " MB", "Checking  1/1", "Converting"))
 
 
 def test_pull_of_an_unknown_name_lists_the_known() -> None:
