@@ -39,11 +39,13 @@ def test_in_a_file_long_work_writes_a_line_each_20_seconds() -> None:
     bar.update(task, completed=300)
     now = 500
     bar.write_if_due()
+    bar.write_lines()
     bar.stop()
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "tasks [1]  220/300  7 failed  0:00:20, 0:01:20 left",
         "tasks [1]  240/300  7 failed  0:00:40, 0:01:00 left",
         "tasks [1]  260/300  7 failed  0:01:00, 0:00:40 left",
+        "tasks [1]  300/300  7 failed  0:01:10",
     ]
 
 

@@ -107,9 +107,12 @@ def _render_done(task: Task) -> str:
 
 
 def _render_line(task: Task) -> str:
-    took_s, n_done = task.elapsed or 0.0, task.completed - task.fields.get("first", 0)
-    left = f", {_format_s(took_s * (task.total - task.completed) / n_done)} left" if task.total and n_done > 0 else ""
-    return f"{task.description.strip()}  {_render_done(task)}  {_format_s(took_s)}{left}"
+    took_s = (task.finished_time if task.finished else task.elapsed) or 0.0
+    line = f"{task.description.strip()}  {_render_done(task)}  {_format_s(took_s)}"
+    n_done = task.completed - task.fields.get("first", 0)
+    if task.finished or not task.total or n_done <= 0:
+        return line
+    return f"{line}, {_format_s(took_s * (task.total - task.completed) / n_done)} left"
 
 
 def _format_s(seconds: float) -> str:

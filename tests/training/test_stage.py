@@ -139,7 +139,7 @@ def test_in_a_file_progress_comes_by_time_also_inside_a_step(capsys: pytest.Capt
         "planner  0/3  0:00:10",
         "planner  0/3  pass 2/4  0:00:50, 0:04:10 left",
         "planner  1/3  loss 1.5000  80 tokens/s  0:01:00, 0:02:00 left",
-        "planner  3/3  loss 1.5000  80 tokens/s  0:01:01, 0:00:00 left",
+        "planner  3/3  loss 1.5000  80 tokens/s  0:01:01",
     ]
 
 
