@@ -239,7 +239,9 @@ def render_tasks(metrics: Mapping[str, Any]) -> str:
     ]
     if causes := metrics["causes"]:
         n_failed = sum(each["n"] for each in causes)
-        told = [f"{n_failed:,} tasks failed, by answer or by calls; the commonest causes:"]
+        told = [
+            f"{n_failed:,} {'task' if n_failed == 1 else 'tasks'} failed, by answer or by calls; the commonest causes:"
+        ]
         told += [f"{each['n']:>5,}  {each['cause']} ({', '.join(each['keys'])})" for each in causes[:_N_CAUSES]]
         parts.append("\n".join(told))
     if asked := metrics.get("certainty", {}).get("asked"):
