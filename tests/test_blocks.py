@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -97,7 +98,7 @@ def is_excused(code: str) -> bool:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with the files that the pages speak of."""
     tools = tmp_path / "data" / "toolenv" / "tools" / "Weather"
     tools.mkdir(parents=True)
@@ -114,7 +115,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ALPHA_UMI_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    sys.modules.pop("my_tools", None)  # each test has one of its own
+    yield tmp_path
+    sys.modules.pop("my_tools", None)
 
 
 def test_no_block_is_of_a_kind_that_nothing_reads() -> None:

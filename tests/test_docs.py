@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from runpy import run_path
@@ -58,7 +59,7 @@ def list_commands() -> list[str]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the README's tool and a configuration that replays a script, as working directory."""
     (tmp_path / "script.yaml").write_text(yaml.safe_dump(SCRIPT))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"models": f"scripted:{tmp_path / 'script.yaml'}"}))
@@ -70,8 +71,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
-    return tmp_path
+    sys.modules.pop("my_tools", None)  # each test has one of its own
+    yield tmp_path
+    sys.modules.pop("my_tools", None)
 
 
 def test_python_blocks_run_one_after_the_other(
