@@ -10,6 +10,7 @@ from functools import lru_cache
 _MORE = str.maketrans("вкмнтβκμντυ1iI|0", "bkmhtbkuvtullllO")
 _FILLERS = dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0))
 """Letters that are not seen."""
+_NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 
 def fold_name(name: str) -> str:
@@ -26,6 +27,17 @@ def fold_name(name: str) -> str:
     return name.translate(_MORE)
 
 
+def split_name(name: str) -> list[str]:
+    """Return the words of a name in lower case; what is written in capitals stays.
+
+    Example:
+        >>> split_name("getUserID_v2")
+        ['get', 'user', 'ID', 'v', '2']
+    """
+    words = _NAME_WORD.findall(name)
+    return [word if word.isupper() and len(word) > 1 and not name.isupper() else word.lower() for word in words]
+
+
 def say_name(name: str) -> str:
     """Return a name as a sentence, for tools that say no more of themselves.
 
@@ -33,8 +45,8 @@ def say_name(name: str) -> str:
         >>> say_name("get_openingHours")
         'Get opening hours.'
     """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
-    return f"{' '.join(words).capitalize()}."
+    words = " ".join(split_name(name))
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _strip(text: str) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 from langchain_core.tools import BaseTool
 
+from alpha_umi.tools.names import split_name
 from alpha_umi.training.data.sheets.draft.draft import SheetDraft, resolve_item
-from alpha_umi.training.data.sheets.draft.english import singular, split_name
+from alpha_umi.training.data.sheets.draft.english import singular
 from alpha_umi.training.data.sheets.draft.guess import find_id_core
 from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase
 from alpha_umi.training.data.sheets.draft.sentences.wordings import make_wordings

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from alpha_umi.errors import ConfigError
 from alpha_umi.tools.convert import spec_from_tool
-from alpha_umi.tools.names import say_name
+from alpha_umi.tools.names import say_name, split_name
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.training.data.sheets.check import find_faults
-from alpha_umi.training.data.sheets.draft.english import find_kind, split_name
+from alpha_umi.training.data.sheets.draft.english import find_kind
 from alpha_umi.training.data.sheets.draft.outcome import (
     DraftOutcome,
     find_common_parts,

@@ -12,7 +12,6 @@ from alpha_umi.yaml_files import read_yaml
 
 VerbKind: TypeAlias = Literal["look", "list", "find", "check", "compute", "make", "send", "remove", "change", "do"]
 VERB_KINDS: tuple[VerbKind, ...] = get_args(VerbKind)
-_NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _NO_PLURAL = re.compile(r"(?:ss|us|is|ws|ics)$")
 _VOWEL = re.compile(r"^(?:[aeio]|u(?!ni|se|sa|ti|r[eil])|hour|honest|[FHLMNRSX](?:[A-Z]|$))")
 _DOUBLED = frozenset({"get", "put", "set", "cancel", "begin", "run", "cut", "shut"})
@@ -32,17 +31,6 @@ def _kinds() -> Mapping[str, VerbKind]:
         for verb in read_verbs()[kind]:
             kinds.setdefault(verb, kind)
     return kinds
-
-
-def split_name(name: str) -> list[str]:
-    """Return the words of a name in lower case; what is written in capitals stays.
-
-    Example:
-        >>> split_name("getUserID_v2")
-        ['get', 'user', 'ID', 'v', '2']
-    """
-    words = _NAME_WORD.findall(name)
-    return [word if word.isupper() and len(word) > 1 and not name.isupper() else word.lower() for word in words]
 
 
 def find_kind(verb: str) -> VerbKind:

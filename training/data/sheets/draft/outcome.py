@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from langchain_core.tools import BaseTool
 from pydantic import TypeAdapter
 
+from alpha_umi.tools.names import split_name
 from alpha_umi.tools.spec.schema import make_lookup
 from alpha_umi.training.data.sheets.draft.english import (
     get_said,
@@ -18,7 +19,6 @@ from alpha_umi.training.data.sheets.draft.english import (
     make_participle,
     put_article,
     singular,
-    split_name,
 )
 from alpha_umi.training.data.sheets.draft.guess import CLUELESS, find_id_core, find_json_type, guess_value
 from alpha_umi.training.data.sheets.draft.sentences.phrase import DraftPhrase

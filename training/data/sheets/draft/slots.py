@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
+from alpha_umi.tools.names import split_name
 from alpha_umi.tools.spec import ToolSpec
 from alpha_umi.tools.spec.schema import make_lookup
-from alpha_umi.training.data.sheets.draft.english import is_verb, make_gerund, plural, read_verbs, singular, split_name
+from alpha_umi.training.data.sheets.draft.english import is_verb, make_gerund, plural, read_verbs, singular
 from alpha_umi.training.data.sheets.draft.guess import ID_WORDS, MEASURES, ValueGuess, find_json_type, guess_value
 from alpha_umi.training.data.sheets.reference import unfold
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from alpha_umi.tools.names import split_name
 from alpha_umi.tools.spec import ToolSpec
-from alpha_umi.training.data.sheets.draft.english import (
-    find_base,
-    find_kind,
-    is_plural,
-    is_verb,
-    read_verbs,
-    split_name,
-)
+from alpha_umi.training.data.sheets.draft.english import find_base, find_kind, is_plural, is_verb, read_verbs
 
 _OPENER = re.compile(
     r"^(?:(?:this|the|an?) (?:tool|function|endpoint|api|method|operation|call|helper|utility|action"

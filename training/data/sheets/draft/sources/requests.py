@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from alpha_umi.documents import read_text
+from alpha_umi.tools.names import split_name
 from alpha_umi.training.data.dataset import Reader, Tally
-from alpha_umi.training.data.sheets.draft.english import split_name
 from alpha_umi.training.data.sheets.draft.sources.accept import WordingJudge
 from alpha_umi.training.data.sheets.draft.sources.spans import Spans, find_given, find_spans
 from alpha_umi.training.data.sheets.form import ToolSheet, is_optional
